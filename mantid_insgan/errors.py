@@ -1,0 +1,58 @@
+"""The one exception type a user meets: what was found, what was expected, and the remedy."""
+
+from __future__ import annotations
+
+
+class InsganError(Exception):
+    """A problem that the user can mend.
+
+    Parameters
+    ----------
+    reason : str
+        What was found and what was expected, naming the file, option or axis.
+    fix : str
+        What to do about it.
+
+    Examples
+    --------
+    >>> print(InsganError("Ei is missing from cut.nxs", "give --ei in meV"))
+    Ei is missing from cut.nxs. To mend it: give --ei in meV.
+    """
+
+    #: Exit status of the command line for this kind of error (see docs/command-line.md).
+    exit_code = 1
+
+    def __init__(self, reason: str, fix: str):
+        self.reason = reason.rstrip(".")
+        self.fix = fix.rstrip(".")
+        super().__init__(f"{self.reason}. To mend it: {self.fix}.")
+
+
+class InputError(InsganError):
+    """A file or array that cannot be read as a spectrum."""
+
+    exit_code = 3
+
+
+class RunFactError(InsganError):
+    """A fact of the measurement (Ei, instrument, chopper...) is missing, unknown or out of range."""
+
+    exit_code = 4
+
+
+class ModelError(InsganError):
+    """A model (ONNX file or card) that cannot be used, or not for this spectrum."""
+
+    exit_code = 5
+
+
+class OutputError(InsganError):
+    """A result that cannot be written where it was asked for."""
+
+    exit_code = 6
+
+
+class DeviceError(InsganError):
+    """A compute device or a library that was asked for and is not there."""
+
+    exit_code = 7
