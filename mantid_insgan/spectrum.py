@@ -116,7 +116,7 @@ class Axis:
 
     @property
     def is_modulus_q(self) -> bool:
-        """True for the length of the momentum transfer, |Q| (powders)."""
+        """True for the length of the momentum transfer, ``|Q|`` (powders)."""
         return self.name.replace(" ", "").strip("|").lower() in {"q", "modq", "qmod"} and not self.is_energy
 
     @property
@@ -190,7 +190,9 @@ class Lattice:
             If the cell has no volume.
         """
         al, be, ga = np.radians([self.alpha, self.beta, self.gamma])
-        volume_squared = 1 - np.cos(al) ** 2 - np.cos(be) ** 2 - np.cos(ga) ** 2 + 2 * np.cos(al) * np.cos(be) * np.cos(ga)
+        volume_squared = (
+            1 - np.cos(al) ** 2 - np.cos(be) ** 2 - np.cos(ga) ** 2 + 2 * np.cos(al) * np.cos(be) * np.cos(ga)
+        )
         if min(self.a, self.b, self.c) <= 0 or not volume_squared > 1e-12:
             raise InputError(
                 f"the lattice a, b, c = {self.a:g}, {self.b:g}, {self.c:g} Angstrom, alpha, beta, gamma = "
@@ -313,7 +315,8 @@ class Spectrum:
         if self.valid is not None:
             measured &= _bool_array("valid", self.valid, shape)
         for name, value in zip(
-            ("signal", "variance", "num_events", "masked", "valid"), (signal, variance, events, masked, measured),
+            ("signal", "variance", "num_events", "masked", "valid"),
+            (signal, variance, events, masked, measured),
             strict=True,
         ):
             value.setflags(write=False)
@@ -332,13 +335,12 @@ class Spectrum:
     @property
     def energy_axis(self) -> int | None:
         """Index of the energy-transfer axis, or None."""
-        found = [i for i, a in enumerate(self.axes) if a.is_energy]
-        return found[0] if len(found) == 1 else None
+        return energy_axis(self.axes)
 
     @property
     def open_axes(self) -> tuple[int, ...]:
         """Indices of the axes with more than one bin."""
-        return tuple(i for i, a in enumerate(self.axes) if not a.integrated)
+        return open_axes(self.axes)
 
     def replace(self, **changes) -> Spectrum:
         """A copy with these fields changed (`valid` is narrowed again)."""
@@ -414,6 +416,17 @@ class Spectrum:
         )
 
 
+def energy_axis(axes: tuple[Axis, ...]) -> int | None:
+    """Index of the one energy-transfer axis among `axes`, or None."""
+    found = [i for i, a in enumerate(axes) if a.is_energy]
+    return found[0] if len(found) == 1 else None
+
+
+def open_axes(axes: tuple[Axis, ...]) -> tuple[int, ...]:
+    """Indices of the axes with more than one bin."""
+    return tuple(i for i, a in enumerate(axes) if not a.integrated)
+
+
 def _real_array(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
     values = np.asarray(values)
     if values.dtype.kind not in "fiub":
@@ -430,7 +443,8 @@ def _bool_array(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
 def _shaped(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if values.shape != shape:
         raise InputError(
-            f"{name} has shape {values.shape}, but the axes have {shape} bins", "give one value for each bin of the axes"
+            f"{name} has shape {values.shape}, but the axes have {shape} bins",
+            "give one value for each bin of the axes",
         )
     return values
 

@@ -1,0 +1,69 @@
+"""Files to and from Spectrum: MDHistoWorkspace NeXus files, nxspe and Workspace2D. The content tells, not the name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from ..spectrum import Spectrum
+from .hdf5 import open_hdf5, reading
+from .nexus import SpectrumFile, SpectrumWriter, check_output, read_nexus, write_nexus
+from .nxspe import is_nxspe, open_nxspe, read_nxspe
+from .powder import PowderFile
+from .workspace2d import is_workspace2d, open_workspace2d
+
+__all__ = [
+    "PowderFile",
+    "SpectrumFile",
+    "SpectrumWriter",
+    "check_output",
+    "open_spectrum",
+    "read_nexus",
+    "read_nxspe",
+    "read_spectrum",
+    "write_nexus",
+]
+
+
+def open_spectrum(path: str | Path, **binning) -> SpectrumFile | PowderFile:
+    """Open a file of any kind that can be read as a spectrum.
+
+    Parameters
+    ----------
+    path : str or Path
+    **binning
+        For nxspe and Workspace2D files: ``q_bins``, ``q_range``, ``energy_bins`` (see `powder_spectrum`) and ``ei``.
+
+    Returns
+    -------
+    SpectrumFile or PowderFile
+        Both have ``axes``, ``run``, ``shape``, ``title``... and ``read(region)``, and are context managers.
+
+    Raises
+    ------
+    InputError
+        If the file is not there, not HDF5, damaged, or holds no workspace that can be read; or if bins are given for
+        an MDHistoWorkspace, which has its own.
+    RunFactError
+        If Ei is needed to make |Q| and missing.
+    """
+    with open_hdf5(path) as file, reading(Path(path)):
+        opener = open_nxspe if is_nxspe(file) else open_workspace2d if is_workspace2d(file) else None
+    if opener is not None:
+        return opener(path, **binning)
+    source = SpectrumFile(path)
+    given = [name for name, value in binning.items() if value is not None and name != "ei"]
+    if given:
+        source.close()
+        raise InputError(
+            f"{path} is an MDHistoWorkspace, which has its bins already, and {', '.join(given)} was given",
+            "leave that option away; bins can be chosen for nxspe and Workspace2D files",
+        )
+    source.run = source.run.updated("option --ei", ei=binning.get("ei"))
+    return source
+
+
+def read_spectrum(path: str | Path, **binning) -> Spectrum:
+    """The whole spectrum in a file of any kind (parameters and errors as `open_spectrum`)."""
+    with open_spectrum(path, **binning) as source:
+        return source.read()

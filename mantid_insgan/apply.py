@@ -1,0 +1,147 @@
+"""The main job: the resolution in or out of a file or a spectrum. Command line, scripts and Mantid all come here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__
+from .cards import choose_model
+from .io import check_output, open_spectrum
+from .io.writer import SpectrumWriter
+from .options import ApplyOptions
+from .resolution.instrument import Resolution
+from .spectrum import Run, Spectrum, energy_axis, open_axes
+from .translate import Quality, Translator, network_axes
+
+#: Bins held in memory at a time; larger files go through in slabs.
+SLAB_BINS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done: the model, the run facts it used and the quality of the result."""
+
+    model: str
+    run: Run
+    quality: Quality
+    notes: tuple[str, ...]
+
+    def summary(self) -> dict:
+        """For people and scripts: plain numbers and strings."""
+        facts = {n: getattr(self.run, n) for n in ("instrument", "ei", "chopper", "frequency")}
+        used = {n: {"value": f.value, "source": f.source} for n, f in facts.items() if f is not None}
+        return {"model": self.model, "run": used, **self.quality.summary(), "notes": list(self.notes)}
+
+
+def apply(spectrum: Spectrum, options: ApplyOptions, progress=None) -> tuple[Spectrum, Report]:
+    """Translate a spectrum in memory.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    options : ApplyOptions
+    progress : callable, optional
+        Called with the share done, 0 to 1.
+
+    Raises
+    ------
+    InsganError
+        If a run fact is missing or out of range, or the model does not fit; see the errors' texts.
+    """
+    run, resolution, translator = _prepare(spectrum, options)
+    result, quality = translator.apply(spectrum.replace(run=run), resolution, progress)
+    return result, Report(translator.card.name, run, quality, _notes(spectrum, translator, quality))
+
+
+def apply_to_file(
+    source: Path, target: Path, options: ApplyOptions, *, overwrite: bool = False, progress=None
+) -> Report:
+    """Translate a file; the result is written beside `target` and renamed when it is complete.
+
+    Files of more than `SLAB_BINS` bins go through in slabs, so that memory does not grow with the file.
+
+    Raises
+    ------
+    InsganError
+        As `apply`; also if the output exists and `overwrite` is False, or cannot be written.
+    """
+    check_output(target, overwrite)
+    with open_spectrum(source) as opened:
+        run, resolution, translator = _prepare(opened, options)
+        quality = Quality()
+        history = {
+            "name": "insgan apply",
+            "version": __version__,
+            "parameters": _parameters(source, translator, run, options),
+        }
+        with SpectrumWriter(target, opened, template=source, overwrite=overwrite, history=history) as writer:
+            regions = slabs(opened.shape, network_axes(opened.axes, translator.card.dimensions))
+            found_valid = False
+            for done, region in enumerate(regions):
+                spectrum = opened.read(region).replace(run=run)
+                share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
+                if spectrum.valid.any() or (done == len(regions) - 1 and not found_valid):
+                    found_valid = True
+                    spectrum, part = translator.apply(spectrum, resolution, share)
+                    quality.add(part)
+                writer.write(region, spectrum)
+    return Report(translator.card.name, run, quality, _notes(opened, translator, quality))
+
+
+def _prepare(spectrum, options: ApplyOptions) -> tuple[Run, Resolution, Translator]:
+    run = options.run(spectrum.run)
+    network_axes(spectrum.axes)
+    resolution = Resolution.from_run(run, width_factor=options.width_factor)
+    resolution.check(spectrum)
+    return run, resolution, Translator(choose_model(options.direction, model=options.model), options.device)
+
+
+def slabs(shape: tuple[int, ...], axes: tuple[int | None, ...], limit: int | None = None) -> list[tuple[slice, ...]]:
+    """Regions that hold whole network slices and at most `limit` bins each (one slice at least)."""
+    limit = SLAB_BINS if limit is None else limit
+    regions = [tuple(slice(0, n) for n in shape)]
+    for axis in (i for i in range(len(shape)) if i not in axes):
+        size = math.prod(s.stop - s.start for s in regions[0])
+        step = max(1, int(shape[axis] * limit / size)) if size > limit else shape[axis]
+        cuts = [slice(s, min(s + step, shape[axis])) for s in range(0, shape[axis], step)]
+        regions = [(*r[:axis], cut, *r[axis + 1 :]) for r in regions for cut in cuts]
+    return regions
+
+
+def _parameters(source, translator, run, options) -> dict:
+    facts = {n: getattr(run, n).value for n in ("instrument", "ei", "chopper", "frequency") if getattr(run, n)}
+    card = translator.card
+    model = {"model": card.name, "model_version": card.version, "model_sha256": card.sha256}
+    return {"input": Path(source).name, **options.given(), "direction": options.direction, **facts, **model}
+
+
+def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...]:
+    """What a careful user should know of this result."""
+    axes = network_axes(spectrum.axes, translator.card.dimensions)
+    notes = []
+    left = [spectrum.axes[i].name for i in open_axes(spectrum.axes) if i not in axes]
+    if left:
+        seen = " and ".join(repr(spectrum.axes[a].name) for a in axes if a is not None)
+        notes.append(
+            f"the model sees slices in {seen}: the resolution along {', '.join(map(repr, left))} was left as it is"
+        )
+    if None in axes:
+        notes.append("a cut of one axis was taken as a slice that does not vary along the other")
+    if spectrum.axes[energy_axis(spectrum.axes)].integrated:
+        notes.append("the energy is integrated: its resolution was left as it is, the momentum widths were used")
+    if quality.too_wide:
+        share = quality.too_wide / quality.bins
+        notes.append(
+            f"in {share:.1%} of the valid bins the resolution is wider than {translator.card.largest_fwhm_bins:g} bins and "
+            "was taken as that"
+        )
+    if quality.outside > 0.05:
+        notes.append(
+            f"{quality.outside:.0%} of the slices are unlike what the model was trained on (median distance "
+            f"{np.median(quality.distances):.2g} of the threshold): compare with a simulation before trusting details"
+        )
+    return tuple(notes)

@@ -1,0 +1,263 @@
+"""Model cards: what a model is, what it was trained on and how good it is; finding, verifying and opening models.
+
+A model is a folder (or a file) with ``model.onnx`` and ``card.json`` beside it. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import DeviceError, ModelError
+
+DIRECTIONS = ("add-resolution", "remove-resolution")
+INPUTS = ("signal", "valid", "error", "width")
+OUTPUTS = ("translated", "log_variance", "convolved", "features")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Table(_Part):
+    """Numbers with their conditions: one row a method."""
+
+    title: str
+    conditions: str
+    columns: list[str]
+    rows: dict[str, list[float]]
+
+
+class Training(_Part):
+    """How the weights came about."""
+
+    command: str
+    seed: int
+    steps: int
+    minutes: float
+    device: str
+    families: list[str]
+    held_out_families: list[str]
+    settings: list[str]
+    held_out_settings: list[str]
+    pairs: int
+    software: dict[str, str]
+
+
+class Domain(_Part):
+    """Where the training features lie: distance = | components (features - mean) / scale | / sqrt(number)."""
+
+    mean: list[float]
+    components: list[list[float]]
+    scale: list[float]
+    threshold: float = Field(description="distance that 1 % of unseen training-like slices exceed")
+
+
+class ModelCard(_Part):
+    """The card of one model (``card.json``)."""
+
+    name: str
+    version: str
+    direction: Literal["add-resolution", "remove-resolution"]
+    dimensions: int = Field(ge=1, le=3)
+    licence: str = "GPL-3.0-or-later"
+    description: str
+    normalisation: str
+    grid_multiple: int = Field(ge=1)
+    smallest_grid: int = Field(ge=1)
+    largest_fwhm_bins: float = Field(gt=0, description="widest resolution, in bins, that the model can apply")
+    error_factor: float = Field(gt=0, description="the model's standard errors are multiplied by this")
+    training: Training
+    metrics: list[Table]
+    domain: Domain
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model found on disk: its card and its ONNX file, not yet opened."""
+
+    card: ModelCard
+    path: Path
+
+
+def models_folder() -> Path:
+    """The folder of the bundled models: inside the installed package, or at the top of a checkout."""
+    inside = Path(__file__).parent / "models"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "models"
+
+
+def bundled_models() -> list[ModelFile]:
+    """All bundled models, by name."""
+    return [read_model(card.parent) for card in sorted(models_folder().glob("*/card.json"))]
+
+
+def choose_model(direction: str, dimensions: int = 2, model: str | None = None) -> ModelFile:
+    """The model named or at the path `model`, or the bundled one for `direction`.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or it is for the other direction or another number of dimensions.
+    """
+    if model is None:
+        fitting = [m for m in bundled_models() if m.card.direction == direction and m.card.dimensions == dimensions]
+        if not fitting:
+            raise ModelError(
+                f"no bundled model for {direction} in {dimensions} dimensions; there are: {_names()}",
+                "give a model file with --model PATH",
+            )
+        return fitting[-1]
+    named = [m for m in bundled_models() if m.card.name == model]
+    chosen = named[0] if named else read_model(Path(model))
+    if chosen.card.direction != direction:
+        raise ModelError(
+            f"the model {chosen.card.name} is for {chosen.card.direction}, but {direction} was asked for",
+            f"use --direction {chosen.card.direction}, or another model",
+        )
+    if chosen.card.dimensions != dimensions:
+        raise ModelError(
+            f"the model {chosen.card.name} is for {chosen.card.dimensions} dimensions, but {dimensions} are needed",
+            f"use one of {_names()}",
+        )
+    return chosen
+
+
+def _names() -> str:
+    return ", ".join(m.card.name for m in bundled_models()) or "none"
+
+
+def read_model(path: Path) -> ModelFile:
+    """The model in a folder, or an ONNX file with its card beside it (``card.json`` or ``NAME.json``); the hash is
+    checked.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing, the card does not parse, or the hash does not fit.
+    """
+    onnx = path / "model.onnx" if path.is_dir() else path
+    if not onnx.is_file():
+        raise ModelError(
+            f"there is no model {str(path)!r}: neither a bundled name ({', '.join(_bundled_names()) or 'none'}) nor a file",
+            "give a bundled name or the path of a .onnx file",
+        )
+    beside = [onnx.with_suffix(".json"), onnx.parent / "card.json"]
+    found = [p for p in beside if p.is_file()]
+    if not found:
+        raise ModelError(
+            f"{onnx} has no card: looked for {beside[0].name} and {beside[1].name} beside it",
+            "keep the card that was written with the model in the same folder",
+        )
+    card = _read_card(found[0])
+    actual = hashlib.sha256(onnx.read_bytes()).hexdigest()
+    if actual != card.sha256:
+        raise ModelError(
+            f"{onnx} has the hash {actual[:12]}..., but its card {found[0].name} says {card.sha256[:12]}...: "
+            "the file is damaged or is not the model of that card",
+            "install the package again, or fetch the model and its card again",
+        )
+    return ModelFile(card, onnx)
+
+
+def _bundled_names() -> list[str]:
+    return sorted(p.parent.name for p in models_folder().glob("*/card.json"))
+
+
+def _read_card(path: Path) -> ModelCard:
+    try:
+        return ModelCard.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ModelError(
+            f"the card {path} does not fit: {where}: {first['msg']}", "use the card that was written with the model"
+        ) from error
+
+
+def write_card(card: ModelCard, onnx: Path) -> Path:
+    """Write `card` beside `onnx` as card.json with the hash of the file as it is now."""
+    card = card.model_copy(update={"sha256": hashlib.sha256(onnx.read_bytes()).hexdigest()})
+    path = onnx.parent / "card.json"
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(card.model_dump(), indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def open_session(model: ModelFile, device: str = "auto", threads: int | None = None):
+    """An ONNX Runtime session on the device asked for.
+
+    Parameters
+    ----------
+    device : {'auto', 'cpu', 'cuda'}
+        'auto' takes CUDA where ONNX Runtime has it and CPU elsewhere; 'cuda' never falls back.
+    threads : int, optional
+        CPU threads; all cores if not given.
+
+    Raises
+    ------
+    DeviceError
+        If ONNX Runtime is missing, or CUDA was asked for and is not there.
+    ModelError
+        If the file is no ONNX model or its inputs and outputs are not those of a card's model.
+    """
+    runtime = _runtime()
+    wanted = device.lower()
+    if wanted not in DEVICES:
+        raise DeviceError(f"the device {device!r} is not known", f"choose one of {', '.join(DEVICES)}")
+    available = "CUDAExecutionProvider" in runtime.get_available_providers()
+    if wanted == "cuda" and not available:
+        raise DeviceError(
+            f"the device cuda was asked for, but this ONNX Runtime has only {', '.join(runtime.get_available_providers())}",
+            "install the gpu extra (pip uninstall onnxruntime; pip install 'mantid-insgan[gpu]') or use --device cpu",
+        )
+    use_cuda = available and wanted != "cpu"
+    providers = (["CUDAExecutionProvider"] if use_cuda else []) + ["CPUExecutionProvider"]
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads or 0
+    try:
+        session = runtime.InferenceSession(str(model.path), options, providers=providers)
+    except Exception as error:  # ONNX Runtime raises its own types, all told by their text
+        raise ModelError(
+            f"ONNX Runtime cannot open {model.path}: {str(error).splitlines()[0]}", "install or export the model again"
+        ) from error
+    # ONNX Runtime falls back to the CPU with no more than a line on stderr, so ask what it really uses.
+    if wanted == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise DeviceError(
+            "the device cuda was asked for, but CUDA did not start (driver, CUDA 13 or cuDNN 9 missing)",
+            "mend the CUDA installation or use --device cpu",
+        )
+    _check_graph(model, session)
+    return session
+
+
+def _runtime():
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DeviceError(
+            f"ONNX Runtime is not installed ({error})",
+            "pip install 'mantid-insgan[cpu]' (or 'mantid-insgan[gpu]' for an NVIDIA GPU)",
+        ) from error
+    return onnxruntime
+
+
+def _check_graph(model: ModelFile, session) -> None:
+    rank = model.card.dimensions + 2
+    found = {i.name: len(i.shape) for i in session.get_inputs()}
+    expected = {name: rank for name in INPUTS}
+    outputs = {o.name for o in session.get_outputs()}
+    if found != expected or not set(OUTPUTS) <= outputs:
+        raise ModelError(
+            f"{model.path} takes {found} and gives {sorted(outputs)}; a model of {model.card.dimensions} dimensions takes "
+            f"{expected} (name: number of axes) and gives {sorted(OUTPUTS)}",
+            "export the model with this version of mantid-insgan",
+        )

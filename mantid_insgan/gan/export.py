@@ -1,0 +1,96 @@
+"""From a trained generator to ONNX, checked against torch before it is accepted."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..cards import INPUTS, OUTPUTS
+from ..errors import ModelError
+from .networks import GRID_MULTIPLE, Generator
+
+OPSET = 20
+#: Largest difference to torch that an exported model may show, relative to the largest value.
+TOLERANCE = 1e-4
+
+
+class _Exported(nn.Module):
+    """The generator with what a user's result is judged by: the translation with the resolution put in (again)."""
+
+    def __init__(self, generator: Generator):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, signal, valid, error, width):
+        translated, log_variance, features = self.generator(signal, valid, error, width)
+        adding = self.generator.direction == "add-resolution"
+        shares = self.generator.operator.shares(width)
+        convolved = self.generator.convolved(signal if adding else translated, valid, shares)
+        return translated, log_variance, convolved, features
+
+
+def export(generator: Generator, path: Path) -> None:
+    """Write `generator` to `path` as ONNX with dynamic batch and grid (multiples of 4).
+
+    Raises
+    ------
+    ModelError
+        If ONNX Runtime's answers differ from torch's on random inputs of several sizes; nothing is written then.
+    """
+    model = _Exported(generator.eval())
+    example = _random_inputs((2, 32, 48)[: 1 + generator.dimensions], generator.dimensions, seed=0)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    names = ("first", "second", "third")[: generator.dimensions]
+    grid = {2 + i: GRID_MULTIPLE * torch.export.Dim(name, min=4, max=4096) for i, name in enumerate(names)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter tells of its own internals
+        program = torch.onnx.export(
+            model,
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_shapes={name: {0: batch, **grid} for name in INPUTS},
+        )
+    temporary = path.with_suffix(".part.onnx")
+    program.save(temporary)
+    try:
+        _check(model, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check(model: _Exported, path: Path) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    sizes = [(1, 16, 64, 20), (3, 20, 16, 16), (1, 60, 36, 32)]
+    for seed, size in enumerate(sizes, 1):
+        inputs = _random_inputs(size[: 1 + model.generator.dimensions], model.generator.dimensions, seed)
+        with torch.no_grad():
+            expected = model(*inputs)
+        found = session.run(list(OUTPUTS), {k: v.numpy() for k, v in zip(INPUTS, inputs, strict=True)})
+        for name, one, other in zip(OUTPUTS, found, expected, strict=True):
+            off = float(np.abs(one - other.numpy()).max() / max(1.0, other.abs().max()))
+            if not off < TOLERANCE:
+                raise ModelError(
+                    f"the exported model's {name} differs from torch's by {off:.2g} (relative) on a grid of {size}, "
+                    f"allowed is {TOLERANCE:g}",
+                    "export with the versions in constraints.txt",
+                )
+
+
+def _random_inputs(size, dimensions: int, seed: int) -> tuple[torch.Tensor, ...]:
+    random = torch.Generator().manual_seed(seed)
+    batch, grid = size[0], size[1:]
+    valid = (torch.rand(batch, 1, *grid, generator=random) > 0.2).float()
+    signal = torch.rand(batch, 1, *grid, generator=random)
+    return signal, valid, 0.1 * signal, 8.0 * torch.rand(batch, dimensions, *grid, generator=random)

@@ -1,0 +1,35 @@
+"""Terms of the training loss; each is a scalar, smaller is better. Shapes (N, 1, *grid)."""
+
+from __future__ import annotations
+
+import torch
+
+
+def _sums(values: torch.Tensor) -> torch.Tensor:
+    return values.flatten(1).sum(1)
+
+
+def nrmse(signal, target, valid) -> torch.Tensor:
+    """||signal - target|| / ||target|| over the valid bins, for each member: (N,)."""
+    return (_sums((signal - target) ** 2 * valid) / _sums(target**2 * valid).clamp(min=1e-12) + 1e-8).sqrt()
+
+
+def relative_l1(signal, target, valid) -> torch.Tensor:
+    """Sum of |signal - target| over sum of |target|, for each member: (N,)."""
+    return _sums((signal - target).abs() * valid) / _sums(target.abs() * valid).clamp(min=1e-12)
+
+
+def flux(signal, target, valid) -> torch.Tensor:
+    """|sum signal - sum target| over sum |target|, for each member: (N,)."""
+    return _sums((signal - target) * valid).abs() / _sums(target.abs() * valid).clamp(min=1e-12)
+
+
+def gaussian_likelihood(signal, log_variance, target, valid) -> torch.Tensor:
+    """-log N(target; signal, exp(log_variance)) per valid bin, up to a constant, for each member: (N,).
+
+    The signal is detached: the errors learn from the signal, never the other way round (Nix and Weigend 1994 without
+    their weighting of the mean).
+    """
+    square = (target - signal.detach()) ** 2
+    each = 0.5 * (log_variance + square * torch.exp(-log_variance))
+    return _sums(each * valid) / _sums(valid).clamp(min=1.0)

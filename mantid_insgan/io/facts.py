@@ -1,0 +1,163 @@
+"""The facts of the measurement (Ei, instrument, chopper...) as far as the logs and names of a file tell them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..spectrum import Fact, Lattice, Run
+from .hdf5 import dataset_number, dataset_text, text
+
+#: Instrument names as files spell them (facility prefixes, short names) -> as ResINS does.
+INSTRUMENTS = {
+    "MAP": "MAPS",
+    "MAPS": "MAPS",
+    "MER": "MERLIN",
+    "MERLIN": "MERLIN",
+    "MAR": "MARI",
+    "MARI": "MARI",
+    "LET": "LET",
+    "SEQ": "SEQUOIA",
+    "SEQUOIA": "SEQUOIA",
+    "ARCS": "ARCS",
+    "ARC": "ARCS",
+    "CNCS": "CNCS",
+    "CNC": "CNCS",
+    "HYS": "HYSPEC",
+    "HYSPEC": "HYSPEC",
+}
+
+#: Log names of each fact, the first that is there counts. Case does not matter.
+LOGS = {
+    "ei": ("Ei", "EnergyRequest", "incident_energy"),
+    "frequency": ("chopper_frequency", "fermi_speed", "FermiSpeed", "fermi_chopper_speed", "SpeedRequest1"),
+    "temperature": ("temperature", "Temp", "sample_temp", "SampleTemp", "t_sample", "T_sample"),
+    "chopper": ("chopper_package", "chopper", "chopper_type", "chopper_name"),
+    "instrument": ("instrument_name", "inst_name", "inst_abrv"),
+}
+
+#: Experiment groups whose logs are listed in search of a fact: a merged scan has hundreds that say the same.
+SEARCHED_GROUPS = 8
+
+_RUN_FILE = re.compile(r"^(MERLIN|MER|MAPS|MAP|MARI|MAR|LET|SEQUOIA|SEQ|ARCS|CNCS|HYSPEC|HYS)_?\d{3,}", re.IGNORECASE)
+_FACILITY_FOLDER = re.compile(r"[/\\](?:SNS[/\\]|NDX)(MERLIN|MAPS|MARI|LET|SEQ|ARCS|CNCS|HYS)[/\\]", re.IGNORECASE)
+
+
+def instrument_name(name: str) -> str | None:
+    """A file's instrument name as ResINS spells it; unknown names come back in capitals, an empty one as None."""
+    name = name.strip().upper()
+    return INSTRUMENTS.get(name, name) or None
+
+
+def instrument_from_names(path: Path, original: str = "") -> Fact | None:
+    """The instrument, if the file is named like a run ('MER40874...') or was saved in an instrument's own folder.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    original : str
+        Name and folder under which it was saved first (the attribute ``file_name`` at the top of NeXus files).
+    """
+    for name in (path.name, re.split(r"[/\\]", original)[-1]):
+        if match := _RUN_FILE.match(name):
+            return Fact(instrument_name(match[1]), f"prefix of the file name {name}")
+    if match := _FACILITY_FOLDER.search(original):
+        return Fact(instrument_name(match[1]), f"folder in which the file was saved first, {original}")
+    return None
+
+
+def run_facts(entry: h5py.Group, path: Path) -> tuple[Run, str]:
+    """Facts and run title from the ``experimentN`` groups of an MDHistoWorkspace entry.
+
+    Each fact comes from the first group that has it. If the groups disagree on Ei, the source of the fact says so.
+
+    Returns
+    -------
+    Run
+    str
+        The title of the run, '' if there is none.
+    """
+    groups = experiment_groups(entry)
+    facts: dict[str, Fact] = {}
+    title = ""
+    for group in groups[:SEARCHED_GROUPS]:
+        for name, fact in experiment_facts(group).items():
+            facts.setdefault(name, fact)
+        title = title or dataset_text(group, "logs/run_title/value").strip()
+    if "ei" in facts:
+        facts["ei"] = _with_disagreement(facts["ei"], groups)
+    if "instrument" not in facts:
+        guess = instrument_from_names(path, text(entry.file.attrs.get("file_name")))
+        facts |= {"instrument": guess} if guess else {}
+    return Run(**facts), title
+
+
+def experiment_groups(entry: h5py.Group) -> list[h5py.Group]:
+    """The ``experimentN`` groups of an entry in the order of their numbers."""
+    found = [(int(m[1]), name) for name in entry if (m := re.fullmatch(r"experiment(\d+)", name))]
+    return [entry[name] for _, name in sorted(found) if isinstance(entry.get(name), h5py.Group)]
+
+
+def experiment_facts(group: h5py.Group) -> dict[str, Fact]:
+    """Facts of one experiment (groups ``logs``, ``instrument``, ``sample``), each with its source."""
+    where = group.name.rsplit("/", 1)[-1]
+    facts = _log_facts(group["logs"], where) if isinstance(group.get("logs"), h5py.Group) else {}
+    if name := instrument_name(dataset_text(group, "instrument/name")):
+        facts["instrument"] = Fact(name, f"instrument of {where}")
+    lattice = group.get("sample/oriented_lattice")
+    if isinstance(lattice, h5py.Group) and (found := _lattice(lattice)):
+        facts["lattice"] = Fact(found, f"oriented lattice of {where}")
+    return facts
+
+
+def _log_facts(logs: h5py.Group, where: str) -> dict[str, Fact]:
+    spelled = {name.lower(): name for name in logs}
+    facts = {}
+    for fact, names in LOGS.items():
+        for name in (spelled[n.lower()] for n in names if n.lower() in spelled):
+            value = _log_value(logs[name], fact)
+            if value is not None:
+                facts[fact] = Fact(value, f"log {name} of {where}")
+                break
+    return facts
+
+
+def _log_value(log: h5py.Group, fact: str):
+    if not isinstance(log, h5py.Group):
+        return None
+    if fact == "instrument":
+        return instrument_name(dataset_text(log, "value"))
+    if fact == "chopper":
+        return dataset_text(log, "value").strip() or None
+    value = dataset_number(log, "value")
+    if fact == "temperature" and value is not None:
+        unit = text(log["value"].attrs.get("units")).strip().lower()
+        value += 273.15 if unit in ("c", "degc", "celsius", "deg c") else 0.0
+    # Zero is what a log says before the device answers, and no Ei, frequency or temperature.
+    return value if value is not None and value > 0 else None
+
+
+def _lattice(group: h5py.Group) -> Lattice | None:
+    names = ("a", "b", "c", "alpha", "beta", "gamma")
+    cell = [dataset_number(group, f"unit_cell_{n}") for n in names]
+    if None in cell:
+        return None
+    ub = group.get("orientation_matrix")
+    ub = np.array(ub[()], dtype=float) if isinstance(ub, h5py.Dataset) and ub.shape == (3, 3) else None
+    return Lattice(*cell, ub=ub)
+
+
+def _with_disagreement(ei: Fact, groups: list[h5py.Group]) -> Fact:
+    log = ei.source.split(" of ")[0].removeprefix("log ")
+    values = [v for g in groups if (v := dataset_number(g, f"logs/{log}/value")) is not None]
+    if np.ptp(values) <= 1e-3 * ei.value:
+        return ei
+    return Fact(
+        ei.value,
+        f"{ei.source} (the {len(values)} experiments with an {log} log disagree: "
+        f"{min(values):g} to {max(values):g} meV)",
+    )

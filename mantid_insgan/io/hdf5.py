@@ -1,0 +1,136 @@
+"""Opening HDF5 files and reading NeXus values, with one clear error for each way in which that can fail."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..errors import InputError
+
+
+def open_hdf5(path: str | Path) -> h5py.File:
+    """An HDF5 file opened for reading.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is a folder, may not be read, is not HDF5, or is truncated.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} is not there", "check the name and the folder")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, expected a NeXus file", "name a file inside it")
+    try:
+        if not h5py.is_hdf5(path):
+            # is_hdf5 also says no where the file may not be opened: reading a byte tells these apart.
+            with path.open("rb") as stream:
+                stream.read(1)
+            raise InputError(
+                f"{path} is not an HDF5 file (its first bytes are not an HDF5 signature)",
+                "give a file saved by SaveMD, SaveNXSPE or SaveNexus",
+            )
+        return h5py.File(path, "r")
+    except PermissionError as problem:
+        raise InputError(
+            f"{path} may not be read ({problem.strerror})", "ask its owner for read permission"
+        ) from problem
+    except OSError as problem:
+        raise InputError(
+            f"{path} is truncated or damaged: HDF5 says '{problem}'",
+            "copy or save the file again; an interrupted transfer leaves such files",
+        ) from problem
+
+
+@contextmanager
+def reading(path: Path):
+    """Turn an HDF5 failure while reading inside this block into an InputError that names the file.
+
+    Only reading belongs inside: what h5py raises where the metadata are damaged is of many types.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as problem:
+        raise InputError(
+            f"{path} could not be read to its end: HDF5 says '{problem}'",
+            "copy or save the file again; an interrupted transfer leaves such files",
+        ) from problem
+
+
+@contextmanager
+def naming(path: Path):
+    """Put the file's name before the reason of an InputError raised inside this block."""
+    try:
+        yield
+    except InputError as problem:
+        if str(path) in problem.reason:
+            raise
+        raise InputError(f"{path}: {problem.reason}", problem.fix) from problem
+
+
+def text(value, default: str = "") -> str:
+    """A NeXus string (bytes, str, or an array holding one) as str; the single blank that NeXus writes for '' is ''."""
+    if value is None:
+        return default
+    if isinstance(value, np.ndarray):
+        if value.size == 0:
+            return default
+        value = value.reshape(-1)[0]
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="replace")
+    value = str(value)
+    return "" if value == " " else value
+
+
+def fixed(value: str) -> np.bytes_:
+    """A string as the fixed-length bytes that Mantid writes; '' becomes a blank, for HDF5 has no empty strings."""
+    return np.bytes_(value.encode("utf-8") or b" ")
+
+
+def dataset_text(group: h5py.Group, name: str, default: str = "") -> str:
+    """The string held by a dataset, or `default` if there is none."""
+    dataset = group.get(name)
+    return text(dataset[()], default) if isinstance(dataset, h5py.Dataset) else default
+
+
+def dataset_number(group: h5py.Group, name: str) -> float | None:
+    """The number held by a dataset, or None if there is none or it is not finite.
+
+    Of several values (a time series) it is the median: logs often start with zeros from before the run.
+    """
+    dataset = group.get(name)
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu" or dataset.size in (None, 0):
+        return None
+    value = float(np.median(dataset[()]))
+    return value if np.isfinite(value) else None
+
+
+def real_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "fiu") -> h5py.Dataset:
+    """A dataset of real numbers.
+
+    Raises
+    ------
+    InputError
+        If it is missing or holds something else: strings, complex numbers, records.
+    """
+    dataset = group.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise InputError(
+            f"{path} has no dataset {group.name}/{name}; that group holds {', '.join(sorted(group)) or 'nothing'}",
+            "save the workspace again: a complete file has it",
+        )
+    if dataset.dtype.kind not in kinds:
+        raise InputError(
+            f"{path}: {dataset.name} holds {_kind(dataset.dtype)}, expected real numbers",
+            "save the real data as float64 (SaveMD, SaveNXSPE and SaveNexus do)",
+        )
+    return dataset
+
+
+def _kind(dtype: np.dtype) -> str:
+    return {"c": "complex numbers", "S": "strings", "O": "strings", "U": "strings", "V": "records"}.get(
+        dtype.kind, f"{dtype} values"
+    )

@@ -1,0 +1,142 @@
+"""nxspe files (detector by energy, as SaveNXSPE writes them) to a Spectrum of |Q| and energy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..errors import InputError, RunFactError
+from ..spectrum import Fact, Run, Spectrum
+from .facts import instrument_from_names, instrument_name
+from .hdf5 import dataset_number, dataset_text, naming, open_hdf5, reading, real_dataset, text
+from .powder import Pixels, PowderFile, powder_spectrum, width_from_neighbours
+
+#: A row that spans more than this in azimuth, degrees (median over the rows), is a ring of many detectors.
+_RING_AZIMUTH = 10.0
+
+
+def open_nxspe(path: str | Path, *, ei: float | None = None, **binning) -> PowderFile:
+    """An nxspe file as an object with the interface of `SpectrumFile` (parameters as `read_nxspe`)."""
+    path = Path(path)
+    with open_hdf5(path) as file, reading(path):
+        entry = nxspe_entry(file, path)
+        run = _run(entry, path, ei)
+        pixels = _pixels(entry, path, run.value("ei"))
+    with naming(path):
+        spectrum = powder_spectrum(pixels, run=run, **binning)
+    return PowderFile(path, spectrum, "nxspe")
+
+
+def read_nxspe(
+    path: str | Path,
+    *,
+    q_bins: int | None = None,
+    q_range: tuple[float, float] | None = None,
+    energy_bins: int | None = None,
+    ei: float | None = None,
+) -> Spectrum:
+    """An nxspe file as a spectrum of |Q| (1/Angstrom) and energy transfer (meV).
+
+    NaN, and values of 1e18 and more, which flag masked bins, do not count. A detector extends over the file's
+    ``polar_width``; rows that are rings of many detectors extend to the middle between neighbours, because the
+    ``polar_width`` of such rows comes out several times as large as their spacing.
+
+    Parameters
+    ----------
+    path : str or Path
+    q_bins, q_range, energy_bins
+        See `powder_spectrum`, which says how bins are chosen and filled.
+    ei : float, optional
+        Incident energy, meV, in place of the file's own.
+
+    Raises
+    ------
+    InputError
+        If the file is not a whole nxspe file, or its energy bins are unequal and `energy_bins` is not given.
+    RunFactError
+        If the file has no Ei and none is given.
+    """
+    return open_nxspe(path, q_bins=q_bins, q_range=q_range, energy_bins=energy_bins, ei=ei).read()
+
+
+def is_nxspe(file: h5py.File) -> bool:
+    """Whether some top group holds ``NXSPE_info``."""
+    return bool(_entries(file))
+
+
+def nxspe_entry(file: h5py.File, path: Path) -> h5py.Group:
+    """The one nxspe entry of a file.
+
+    Raises
+    ------
+    InputError
+        If there is none, or more than one.
+    """
+    entries = _entries(file)
+    if len(entries) != 1:
+        raise InputError(
+            f"{path} holds {len(entries)} nxspe entries, expected 1; its top groups are {', '.join(file) or '(none)'}",
+            "save one workspace to a file with SaveNXSPE",
+        )
+    return entries[0]
+
+
+def _entries(file: h5py.File) -> list[h5py.Group]:
+    return [g for g in file.values() if isinstance(g, h5py.Group) and "NXSPE_info" in g]
+
+
+def _run(entry: h5py.Group, path: Path, ei: float | None) -> Run:
+    found = dataset_number(entry, "NXSPE_info/fixed_energy")
+    if ei is None and found is None:
+        raise RunFactError(
+            f"Ei is missing from {path} (NXSPE_info/fixed_energy), and |Q| cannot be had without it",
+            "give the incident energy in meV with --ei",
+        )
+    run = Run(ei=Fact(found, "NXSPE_info/fixed_energy") if ei is None else Fact(float(ei), "option --ei"))
+    if name := instrument_name(dataset_text(entry, "instrument/name")):
+        return run.updated("instrument/name of the nxspe entry", instrument=name)
+    guess = instrument_from_names(path, text(entry.file.attrs.get("file_name")))
+    return run.updated(guess.source, instrument=guess.value) if guess else run
+
+
+def _pixels(entry: h5py.Group, path: Path, ei: float) -> Pixels:
+    data = entry.get("data")
+    if not isinstance(data, h5py.Group):
+        raise InputError(
+            f"{path}: {entry.name} has no group 'data'; it holds {', '.join(entry)}", "save it again with SaveNXSPE"
+        )
+    signal = real_dataset(data, "data", path)[()].astype(float)
+    if signal.ndim != 2:
+        raise InputError(
+            f"{path}: {data.name}/data has shape {signal.shape}, expected (detectors, energies)",
+            "save it again with SaveNXSPE",
+        )
+    detectors, energies = signal.shape
+    error = _sized(data, "error", signal.shape, path)
+    energy = _sized(data, "energy", (energies + 1,), path)
+    polar = _sized(data, "polar", (detectors,), path)
+    with np.errstate(over="ignore", invalid="ignore"):
+        variance = error**2
+    return Pixels(signal, variance, energy, polar, _polar_width(data, polar, path), ei)
+
+
+def _polar_width(data: h5py.Group, polar: np.ndarray, path: Path) -> np.ndarray:
+    neighbours = width_from_neighbours(polar)
+    if "polar_width" not in data:
+        return neighbours
+    if "azimuthal_width" in data and np.median(_sized(data, "azimuthal_width", polar.shape, path)) > _RING_AZIMUTH:
+        return neighbours
+    width = _sized(data, "polar_width", polar.shape, path)
+    return np.where(np.isfinite(width) & (width > 0), width, neighbours)
+
+
+def _sized(data: h5py.Group, name: str, shape: tuple[int, ...], path: Path) -> np.ndarray:
+    values = real_dataset(data, name, path)[()]
+    if values.shape != shape:
+        raise InputError(
+            f"{path}: {data.name}/{name} has shape {values.shape}, expected {shape} to go with {data.name}/data",
+            "save it again with SaveNXSPE",
+        )
+    return values.astype(float)

@@ -1,0 +1,204 @@
+"""One spectrometer at one setting, as the numbers that a resolution calculation needs.
+
+Lab frame (Mantid's): z along the incident beam, y up, x horizontal. Momentum in 1/Angstrom, energy in meV, lengths in
+metre, times in second, angles in radian; spreads are standard deviations.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+
+#: hbar^2 / (2 m_n) in meV Angstrom^2 (CODATA 2018): E = ENERGY_OF_K2 * k^2.
+ENERGY_OF_K2 = 2.0721248
+#: hbar / m_n in (m/s) per (1/Angstrom) (CODATA 2018): v = SPEED_OF_K * k.
+SPEED_OF_K = 629.62234
+#: FWHM of a Gaussian of unit standard deviation.
+FWHM = math.sqrt(8 * math.log(2))
+#: Critical angle of natural nickel, radian per Angstrom: 0.0990 degrees.
+NICKEL_CRITICAL_ANGLE = math.radians(0.0990)
+#: Macroscopic absorption cross section of helium-3 at 1 atm and 273 K: per metre, for k = 1/Angstrom (the absorption
+#: is 5333 barn at 2200 m/s and goes as 1/k).
+HELIUM_ABSORPTION = 50.05
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Shape and size of the sample.
+
+    Parameters
+    ----------
+    shape : str
+        'cuboid', 'cylinder' (axis vertical), 'annulus' (thin vertical wall) or 'sphere'.
+    width, height, thickness : float
+        Full size in metre: horizontally across the beam, vertically, and along the beam. A cylinder, an annulus and a
+        sphere use `width` as their diameter; a sphere uses nothing else.
+
+    Raises
+    ------
+    InputError
+        If the shape is not known or a size is negative.
+    """
+
+    shape: str = "cuboid"
+    width: float = 0.01
+    height: float = 0.01
+    thickness: float = 0.01
+
+    def __post_init__(self):
+        if self.shape not in ("cuboid", "cylinder", "annulus", "sphere"):
+            raise InputError(f"sample shape {self.shape!r} is not known", "use cuboid, cylinder, annulus or sphere")
+        if not min(self.width, self.height, self.thickness) >= 0:
+            raise InputError(
+                f"the sample is {self.width:g} x {self.height:g} x {self.thickness:g} m",
+                "give its width, height and thickness in metre, none of them negative",
+            )
+
+    def variances(self) -> np.ndarray:
+        """Variance of the scattering point along x, y, z in m^2, shape (3,), for uniform illumination."""
+        across = self.width**2
+        if self.shape == "sphere":
+            return np.full(3, across / 20)
+        if self.shape == "cuboid":
+            return np.array([across, self.height**2, self.thickness**2]) / 12
+        horizontal = across / (16 if self.shape == "cylinder" else 8)
+        return np.array([horizontal, self.height**2 / 12, horizontal])
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A distribution in time: its standard deviation (s) and its shape ('chi-squared' or 'triangle')."""
+
+    sigma: float
+    shape: str
+
+    def scaled(self, factor: float) -> Pulse:
+        """The same shape, `factor` times as wide."""
+        return Pulse(self.sigma * factor, self.shape)
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The incident beam across its direction.
+
+    With an aperture a ray starts at a point of it, spread by ``sigma`` metre at `distance` before the sample; with a
+    guide (`distance` None) its direction is spread by ``sigma`` radian wherever it meets the sample.
+    """
+
+    distance: float | None
+    horizontal: float
+    vertical: float
+
+
+@dataclass(frozen=True)
+class Tube:
+    """A helium-3 tube: radius (m), pixel height (m), pressure (atm) and time channel (s)."""
+
+    radius: float
+    pixel_height: float
+    pressure: float
+    time_bin: float
+
+
+@dataclass(frozen=True)
+class Beam:
+    """A spectrometer at one setting.
+
+    Parameters
+    ----------
+    ei : float
+        Incident energy, meV.
+    source : Pulse
+        Start of the flight to the chopper: the moderator, or the first disk where it cuts the pulse shorter.
+    chopper : Pulse
+        The burst that the last chopper lets through.
+    source_chopper, chopper_sample, sample_detector : float
+        Flight paths, m.
+    moderator_sample, moderator_tilt : float
+        Distance (m) and the tangent of the angle of the moderator face; 0 where a guide hides the face.
+    chopper_turn : float
+        Angular speed (rad/s) of a Fermi chopper, which opens later for one side of the beam than for the other; 0 for
+        disks.
+    divergence : Divergence
+    sample : Sample
+    tube : Tube
+    mosaic : float
+        Standard deviation of the crystal's orientation about any axis, rad.
+    """
+
+    ei: float
+    source: Pulse
+    chopper: Pulse
+    source_chopper: float
+    chopper_sample: float
+    sample_detector: float
+    moderator_sample: float
+    moderator_tilt: float
+    chopper_turn: float
+    divergence: Divergence
+    sample: Sample
+    tube: Tube
+    mosaic: float
+
+    @property
+    def ki(self) -> float:
+        """Incident wavevector, 1/Angstrom."""
+        return math.sqrt(self.ei / ENERGY_OF_K2)
+
+    @property
+    def vi(self) -> float:
+        """Incident speed, m/s."""
+        return SPEED_OF_K * self.ki
+
+    def kf(self, energy) -> np.ndarray:
+        """Final wavevector (1/Angstrom) for energy transfers in meV.
+
+        Transfers that leave the neutron less than 0.1 % of Ei are clamped there, so that widths stay finite.
+        """
+        final = np.maximum(self.ei - np.asarray(energy, dtype=float), 1e-3 * self.ei)
+        return np.sqrt(final / ENERGY_OF_K2)
+
+
+def absorption_moments(tube: Tube, kf) -> tuple[np.ndarray, np.ndarray]:
+    """Variances of the point of absorption in a helium-3 tube: along the neutron and across the tube.
+
+    A parallel beam fills the tube; at offset w the chord is 2 sqrt(R^2 - w^2) and absorption falls exponentially
+    along it. (The variance along the neutron is what T. G. Perring's Chebyshev expansion in PyChop approximates.)
+
+    Parameters
+    ----------
+    tube : Tube
+    kf : array_like, shape (N,)
+        Final wavevectors, 1/Angstrom.
+
+    Returns
+    -------
+    along, across : ndarray, shape (N,)
+        m^2.
+    """
+    kf = np.asarray(kf, dtype=float)
+    if tube.radius == 0:
+        return np.zeros(kf.shape), np.zeros(kf.shape)
+    nodes, weights = np.polynomial.legendre.leggauss(32)
+    offset = np.sin(0.5 * np.pi * nodes)  # w / R; this substitution removes the square root at the rim
+    half = np.sqrt(1 - offset**2)
+    thickness = HELIUM_ABSORPTION * tube.pressure * tube.radius / kf[..., None]  # radius in mean free paths
+    chord = 2 * thickness * half
+    lost = np.exp(-chord)
+    absorbed = -np.expm1(-chord)
+    # Moments of the depth t (in mean free paths, from the face) of exp(-t) on [0, chord].
+    first = absorbed - chord * lost
+    second = 2 * first - chord**2 * lost
+    entry = thickness * half
+    weight = weights * half
+    total = (weight * absorbed).sum(-1)
+    mean = (weight * (first - entry * absorbed)).sum(-1) / total
+    square = (weight * (second - 2 * entry * first + entry**2 * absorbed)).sum(-1) / total
+    free_path = tube.radius / thickness[..., 0]
+    along = (square - mean**2) * free_path**2
+    across = (weight * absorbed * offset**2).sum(-1) / total * tube.radius**2
+    return along, across

@@ -1,0 +1,118 @@
+"""Monte Carlo deviations of a spectrometer, with the shapes that the covariance leaves out.
+
+The moderator pulse is chi-squared, t^2 exp(-t/tau) (S. Ikeda and J. M. Carpenter, Nucl. Instrum. Methods A 239, 536
+(1985), their fast part): a steep rise and a tail. Choppers open and close along triangles; apertures, samples, pixels
+and time channels are uniform; guides and mosaics Gaussian. All have zero mean, as the time of flight is measured from
+the mean of the pulse.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .beam import ENERGY_OF_K2, SPEED_OF_K, Beam
+from .covariance import DEVIATIONS, detector_axes, variances
+
+
+def unit_draws(beam: Beam, count: int, rng: np.random.Generator, *, gaussian: bool = False) -> np.ndarray:
+    """Random deviations of zero mean and unit variance.
+
+    Parameters
+    ----------
+    beam : Beam
+    count : int
+    rng : numpy.random.Generator
+        Seed it for repeatable results.
+    gaussian : bool
+        Give every deviation a Gaussian shape.
+
+    Returns
+    -------
+    ndarray, shape (count, 14)
+        Ordered as `covariance.DEVIATIONS`.
+    """
+    if gaussian:
+        return rng.standard_normal((count, len(DEVIATIONS)))
+    draws = np.empty((count, len(DEVIATIONS)))
+    draws[:, 0] = _pulse(beam.source.shape, count, rng)
+    draws[:, 1] = _pulse(beam.chopper.shape, count, rng)
+    draws[:, 2:4] = rng.standard_normal((count, 2)) if beam.divergence.distance is None else _uniform((count, 2), rng)
+    draws[:, 4:7] = _sample(beam.sample.shape, count, rng)
+    draws[:, 7:11] = _uniform((count, 4), rng)
+    draws[:, 11:] = rng.standard_normal((count, 3))
+    return draws
+
+
+def _uniform(shape, rng) -> np.ndarray:
+    return np.sqrt(3) * rng.uniform(-1, 1, shape)
+
+
+def _pulse(shape: str, count: int, rng) -> np.ndarray:
+    if shape == "chi-squared":
+        return (rng.standard_gamma(3, count) - 3) / np.sqrt(3)
+    return np.sqrt(1.5) * rng.uniform(-1, 1, (count, 2)).sum(1)
+
+
+def _sample(shape: str, count: int, rng) -> np.ndarray:
+    if shape == "cuboid":
+        return _uniform((count, 3), rng)
+    if shape == "sphere":
+        direction = rng.standard_normal((count, 3))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        return np.sqrt(5) * np.cbrt(rng.uniform(size=(count, 1))) * direction
+    angle = rng.uniform(0, 2 * np.pi, count)
+    radius = np.sqrt(2) if shape == "annulus" else 2 * np.sqrt(rng.uniform(size=count))
+    return np.stack([radius * np.cos(angle), _uniform(count, rng), radius * np.sin(angle)], axis=1)
+
+
+def trace(beam: Beam, direction: np.ndarray, kf: float, deviations: np.ndarray) -> np.ndarray:
+    """Exact (Q, E) of neutrons that are recorded in one detector at one time, for given deviations.
+
+    Where `covariance.sensitivity` is the first order, this follows each neutron from the moderator to the detector.
+
+    Parameters
+    ----------
+    beam : Beam
+    direction : ndarray, shape (3,)
+        Unit vector from sample to detector.
+    kf : float
+        Nominal final wavevector, 1/Angstrom.
+    deviations : ndarray, shape (M, 14)
+        In second, metre and radian, ordered as `covariance.DEVIATIONS`.
+
+    Returns
+    -------
+    ndarray, shape (M, 4)
+        Q_x, Q_y, Q_z (1/Angstrom) and E (meV).
+    """
+    source, burst, beam_x, beam_y = deviations[:, :4].T
+    sample = deviations[:, 4:7]
+    depth, wide, high, clock = deviations[:, 7:11].T
+    if beam.divergence.distance is None:
+        slope_x, slope_y = beam_x, beam_y
+    else:
+        distance = beam.divergence.distance + sample[:, 2]
+        slope_x, slope_y = (sample[:, 0] - beam_x) / distance, (sample[:, 1] - beam_y) / distance
+    at_chopper = beam.source_chopper / beam.vi + burst
+    if beam.chopper_turn:
+        at_chopper = at_chopper - slope_x / beam.chopper_turn
+    path = beam.source_chopper + (sample[:, 0] - slope_x * beam.moderator_sample) * beam.moderator_tilt
+    speed = path / (at_chopper - source)
+    at_sample = at_chopper + (beam.chopper_sample + sample[:, 2]) / speed
+    incident = np.stack([slope_x, slope_y, np.ones_like(slope_x)], axis=1)
+    ki = (speed / SPEED_OF_K)[:, None] * incident / np.linalg.norm(incident, axis=1, keepdims=True)
+
+    across, along = (axis[0] for axis in detector_axes(direction[None]))
+    hit = (beam.sample_detector + depth)[:, None] * direction + wide[:, None] * across + high[:, None] * along
+    recorded = (beam.source_chopper + beam.chopper_sample) / beam.vi + beam.sample_detector / (SPEED_OF_K * kf)
+    flight = recorded + clock - at_sample
+    final = (hit - sample) / (flight * SPEED_OF_K)[:, None]
+    q = ki - final
+    q = q + np.cross(q, deviations[:, 11:])
+    energy = ENERGY_OF_K2 * ((ki**2).sum(1) - (final**2).sum(1))
+    return np.column_stack([q, energy])
+
+
+def exact_points(beam: Beam, direction, kf: float, draws: np.ndarray) -> np.ndarray:
+    """`trace` of unit draws scaled to the spreads of this beam and final wavevector, shape (M, 4)."""
+    return trace(beam, np.asarray(direction, dtype=float), kf, draws * np.sqrt(variances(beam, [kf])[0]))

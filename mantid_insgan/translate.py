@@ -1,0 +1,294 @@
+"""The translator: an ONNX model applied to a spectrum of any size.
+
+The network sees slices of D axes (Q and energy transfer, energy last); further axes are walked. Each slice is scaled
+by its own size, cut into overlapping tiles where it is large, and put together again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+
+from .cards import ModelFile, open_session
+from .errors import InputError, ModelError
+from .spectrum import Axis, Spectrum, energy_axis, open_axes
+
+#: Slices up to this many bins along each axis go through whole; larger ones as tiles with this overlap.
+TILE = 512
+OVERLAP = 96
+#: Rows that a one-dimensional cut is repeated to, to be a slice of a 2D model (as in its training).
+ROWS_OF_A_CUT = 64
+
+
+def intensity_scale(signal: np.ndarray, valid: np.ndarray) -> float:
+    """Root mean square of the valid signal: what a slice is divided by before the network, so that doubling the
+    input doubles the output. 1 where there is nothing."""
+    values = signal[valid]
+    scale = float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+    return scale if scale > 0 else 1.0
+
+
+@dataclass
+class Quality:
+    """How far to trust a translation; sums over all that was translated so far.
+
+    Attributes
+    ----------
+    flux_in, flux_out : float
+        Sum of the signal over the valid bins before and after.
+    bins : int
+        Valid bins.
+    chi_squared : float
+        Sum over the valid bins that have an error of ((data - convolved) / error)^2, where `convolved` is the
+        translated spectrum with the resolution put in again (remove-resolution); 0 for add-resolution.
+    compared : int
+        Number of bins in that sum.
+    too_wide : int
+        Valid bins where the resolution is wider than the model can apply, so that it was cut there.
+    distances : list of float
+        For each slice or tile, the distance of its features from the training set, in units of the card's threshold.
+    """
+
+    flux_in: float = 0.0
+    flux_out: float = 0.0
+    bins: int = 0
+    chi_squared: float = 0.0
+    compared: int = 0
+    too_wide: int = 0
+    distances: list[float] = field(default_factory=list)
+
+    def add(self, other: Quality) -> None:
+        """Add the sums of another part of the same data."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    @property
+    def outside(self) -> float:
+        """Share of slices beyond the threshold of the domain of application."""
+        return float(np.mean(np.array(self.distances) > 1.0)) if self.distances else 0.0
+
+    def summary(self) -> dict[str, float | None]:
+        """The numbers a person or a script wants, by name."""
+        return {
+            "valid_bins": self.bins,
+            "flux_ratio": self.flux_out / self.flux_in if self.flux_in else None,
+            "reduced_chi_squared_of_reconvolution": self.chi_squared / self.compared if self.compared else None,
+            "share_of_bins_with_resolution_too_wide": self.too_wide / self.bins if self.bins else None,
+            "median_distance_from_training": float(np.median(self.distances)) if self.distances else None,
+            "share_of_slices_outside_training": self.outside,
+        }
+
+
+class Translator:
+    """One opened model.
+
+    Parameters
+    ----------
+    model : ModelFile
+    device : {'auto', 'cpu', 'cuda'}
+    threads : int, optional
+        CPU threads; all cores if not given.
+
+    Raises
+    ------
+    DeviceError, ModelError
+        See `cards.open_session`.
+    """
+
+    def __init__(self, model: ModelFile, device: str = "auto", threads: int | None = None):
+        self.card = model.card
+        self.session = open_session(model, device, threads)
+        self.device = "cuda" if self.session.get_providers()[0].startswith("CUDA") else "cpu"
+
+    def apply(self, spectrum: Spectrum, resolution, progress=None) -> tuple[Spectrum, Quality]:
+        """Translate a spectrum held in memory.
+
+        Parameters
+        ----------
+        spectrum : Spectrum
+            Any number of dimensions; see `network_axes` for those the network sees.
+        resolution : Resolution
+            Gives ``fwhm_in_bins(spectrum)``.
+        progress : callable, optional
+            Called with the share done, 0 to 1.
+
+        Returns
+        -------
+        spectrum : Spectrum
+            Signal and variance translated; NaN where the input is not valid; all else as in the input.
+        quality : Quality
+
+        Raises
+        ------
+        InputError
+            If no bin is valid or no axis can be translated.
+        ModelError
+            If the resolution is wider than the model can apply in most bins.
+        """
+        axes = network_axes(spectrum.axes, self.card.dimensions)
+        require_valid(spectrum)
+        width = np.asarray(resolution.fwhm_in_bins(spectrum), dtype=np.float32)
+        width = width[[spectrum.open_axes.index(a) for a in axes if a is not None]]
+        width = width.reshape(-1, *spectrum.shape)
+        self._check_width(width, spectrum.valid)
+        quality = Quality()
+        signal, variance = np.full(spectrum.shape, np.nan), np.full(spectrum.shape, np.nan)
+        walked = [range(1) if i in axes else range(n) for i, n in enumerate(spectrum.shape)]
+        total = math.prod(len(w) for w in walked)
+        for done, place in enumerate(product(*walked)):
+            place = tuple(slice(None) if i in axes else p for i, p in enumerate(place))
+            answer = self._translate(*self._slice(spectrum, width, place, axes), quality)
+            signal[place], variance[place] = (_from_network(x, axes) for x in answer)
+            if progress:
+                progress((done + 1) / total)
+        return spectrum.replace(signal=signal, variance=variance, valid=spectrum.valid), quality
+
+    def _check_width(self, width: np.ndarray, valid: np.ndarray) -> None:
+        limit = self.card.largest_fwhm_bins
+        for along in width:
+            middle = float(np.median(along[valid]))
+            if middle > limit:
+                raise ModelError(
+                    f"the resolution is {middle:.3g} bins wide (FWHM, median over the valid bins), and the model "
+                    f"{self.card.name} knows up to {limit:g}",
+                    f"rebin that axis to bins at least {middle / limit:.2g} times as wide",
+                )
+
+    def _slice(self, spectrum, width, place, axes):
+        """One slice in the network's axis order: signal, valid, error (n0, n1) and width (2, n0, n1)."""
+        valid = spectrum.valid[place]
+        signal = np.where(valid, spectrum.signal[place], 0.0)
+        error = np.sqrt(np.where(valid, spectrum.variance[place], 0.0))
+        widths = [_to_network(w[place], axes) for w in width]
+        if None in axes:  # a cut does not vary along the missing axis, so there is no width along it
+            widths.insert(axes.index(None), np.zeros_like(widths[0]))
+        return *(_to_network(x, axes) for x in (signal, valid, error)), np.stack(widths)
+
+    def _translate(self, signal, valid, error, width, quality):
+        """Signal and variance of one slice; the quality is added up."""
+        if not valid.any():
+            return np.full(signal.shape, np.nan), np.full(signal.shape, np.nan)
+        scale = intensity_scale(signal, valid)
+        answer = self._run_tiles(signal / scale, valid, error / scale, width, quality)
+        translated = np.where(valid, answer[0] * scale, np.nan)
+        self._judge(quality, signal, error, valid, translated, answer[2] * scale, width)
+        # float32 could round the smallest errors to nothing; an error is never zero
+        sigma = scale * np.maximum(self.card.error_factor * np.exp(0.5 * answer[1]), 1e-9)
+        return translated, np.where(valid, sigma**2, np.nan)
+
+    def _judge(self, quality, signal, error, valid, translated, convolved, width) -> None:
+        quality.flux_in += float(signal[valid].sum())
+        quality.flux_out += float(translated[valid].sum())
+        quality.bins += int(valid.sum())
+        quality.too_wide += int((valid & (width > self.card.largest_fwhm_bins).any(0)).sum())
+        if self.card.direction == "remove-resolution":
+            known = valid & (error > 0)
+            quality.chi_squared += float((((signal - convolved)[known] / error[known]) ** 2).sum())
+            quality.compared += int(known.sum())
+
+    def _run_tiles(self, signal, valid, error, width, quality) -> np.ndarray:
+        """(3, n0, n1): translated, log variance and convolved, blended over overlapping tiles."""
+        shape = signal.shape
+        repeated = [ROWS_OF_A_CUT if n == 1 else n for n in shape]
+        arrays = [np.broadcast_to(x, repeated) for x in (signal, valid, error)]
+        width = np.broadcast_to(width, (len(shape), *repeated))
+        total, weight = np.zeros((3, *repeated)), np.zeros(repeated)
+        for place in product(*(tile_starts(n) for n in repeated)):
+            part = tuple(slice(s, min(s + TILE, n)) for s, n in zip(place, repeated, strict=True))
+            if not arrays[1][part].any():
+                continue
+            answer = self._run(*(x[part] for x in arrays), width[(slice(None), *part)], quality)
+            blend = np.ones(())
+            for p, n in zip(part, repeated, strict=True):
+                blend = np.multiply.outer(blend, ramp(p.start, p.stop, n))
+            total[(slice(None), *part)] += blend * answer
+            weight[part] += blend
+        middle = tuple(slice(ROWS_OF_A_CUT // 2, ROWS_OF_A_CUT // 2 + 1) if n == 1 else slice(None) for n in shape)
+        return (total / np.maximum(weight, 1e-30))[(slice(None), *middle)]
+
+    def _run(self, signal, valid, error, width, quality) -> np.ndarray:
+        """The network on one tile, padded with bins that are not valid to a size it takes."""
+        multiple, least = self.card.grid_multiple, self.card.smallest_grid
+        padding = [(0, max(least, math.ceil(n / multiple) * multiple) - n) for n in signal.shape]
+        inputs = [np.pad(x.astype(np.float32), padding)[None, None] for x in (signal, valid, error)]
+        width = np.pad(width.astype(np.float32), [(0, 0), *padding], mode="edge")[None]
+        names = ("signal", "valid", "error", "width")
+        answer = self.session.run(
+            ["translated", "log_variance", "convolved", "features"], dict(zip(names, [*inputs, width], strict=True))
+        )
+        quality.distances.append(self._distance(answer[3][0]))
+        crop = (0, 0, *(slice(0, n) for n in signal.shape))
+        return np.stack([x[crop] for x in answer[:3]])
+
+    def _distance(self, features: np.ndarray) -> float:
+        domain = self.card.domain
+        away = np.array(domain.components) @ (features - np.array(domain.mean)) / np.array(domain.scale)
+        return float(np.sqrt(np.mean(away**2))) / domain.threshold
+
+
+def _to_network(values: np.ndarray, axes) -> np.ndarray:
+    """From ascending spectrum axes to the network's order, with one bin where the network has an axis more."""
+    ranks = np.argsort(np.argsort([a for a in axes if a is not None]))
+    values = np.transpose(values, ranks)
+    return np.expand_dims(values, axes.index(None)) if None in axes else values
+
+
+def _from_network(values: np.ndarray, axes) -> np.ndarray:
+    """The way back."""
+    values = values.squeeze(axes.index(None)) if None in axes else values
+    return np.transpose(values, np.argsort([a for a in axes if a is not None]))
+
+
+def network_axes(axes: tuple[Axis, ...], dimensions: int = 2) -> tuple[int | None, ...]:
+    """Which axes of a spectrum the network sees, in its order (energy last).
+
+    With an energy axis of several bins: the energy and the momentum axes with most bins. With the energy integrated:
+    the momentum axes with most bins. A cut with one open axis leaves the other place None.
+
+    Raises
+    ------
+    InputError
+        If there is no energy axis, or no axis of more than one bin.
+    """
+    energy = energy_axis(axes)
+    if energy is None:
+        raise InputError(
+            f"there is no energy axis among {', '.join(repr(a.name) for a in axes)}",
+            "give data with an axis 'DeltaE' (one integrated bin is enough), so that the resolution is known",
+        )
+    opened = open_axes(axes)
+    if not opened:
+        raise InputError("every axis has a single bin", "give a cut with at least one axis of several bins")
+    momenta = sorted((i for i in opened if i != energy), key=lambda i: (-len(axes[i]), i))
+    room = dimensions - (energy in opened)
+    chosen: list[int | None] = list(sorted(momenta[:room]))
+    missing = [None] * (room - len(chosen))
+    return (*missing, *chosen, energy) if energy in opened else (*chosen, *missing)
+
+
+def require_valid(spectrum: Spectrum) -> None:
+    """Raise InputError if no bin is valid."""
+    if not spectrum.valid.any():
+        raise InputError(
+            f"none of the {spectrum.signal.size} bins is valid (all are NaN, masked or without a finite error)",
+            "check the binning and the mask of the workspace",
+        )
+
+
+def tile_starts(size: int) -> list[int]:
+    """Where the tiles of an axis of `size` bins begin."""
+    if size <= TILE:
+        return [0]
+    count = math.ceil((size - OVERLAP) / (TILE - OVERLAP))
+    return [round(i * (size - TILE) / (count - 1)) for i in range(count)]
+
+
+def ramp(start: int, stop: int, size: int) -> np.ndarray:
+    """Weight of a tile along one axis: 1 inside, falling linearly to nearly 0 over the overlap with its neighbours."""
+    position = np.arange(stop - start, dtype=float)
+    rise = np.ones(1) if start == 0 else np.minimum(1.0, (position + 1) / (OVERLAP + 1))
+    fall = np.ones(1) if stop == size else np.minimum(1.0, (position[::-1] + 1) / (OVERLAP + 1))
+    return np.ones(stop - start) * rise * fall

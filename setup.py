@@ -1,0 +1,69 @@
+"""Metadata and layout of mantid-insgan: top-level plugins/ and models/ are installed inside the package."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """``__version__`` of the package, read as text: an import would need the dependencies."""
+    text = (HERE / "mantid_insgan" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)[1]
+
+
+setup(
+    name="mantid-insgan",
+    version=version(),
+    description="Resolution of neutron spectrometers in and out of S(Q,E), beside and inside Mantid",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The mantid-insgan developers",
+    license_expression="GPL-3.0-or-later",
+    license_files=["LICENSE"],
+    keywords=["neutron scattering", "spectroscopy", "resolution", "deconvolution", "Mantid", "spin waves", "GAN"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Physics",
+    ],
+    python_requires=">=3.11",
+    install_requires=["numpy>=2.0", "h5py>=3.11", "pydantic>=2", "resins>=0.1", "typer>=0.12", "rich>=13.8"],
+    extras_require={
+        # cpu and gpu install the same module, onnxruntime, and overwrite each other: choose one of them.
+        "cpu": ["onnxruntime>=1.20"],
+        "gpu": ["onnxruntime-gpu>=1.20"],
+        "train": [
+            "torch>=2.9",
+            "lightning-fabric>=2.5",
+            "safetensors",
+            "onnx>=1.17",
+            "onnxscript",
+            "scikit-image>=0.25",
+        ],
+        # A pre-release: another version may have another interface.
+        "spinw": ["pyspinw==1.1.0b2", "periodictable>=2"],
+        "fit": ["lmfit>=1.3", "scipy>=1.13"],
+        "report": ["matplotlib>=3.9"],
+        # setuptools, because the tests build a wheel and look inside.
+        "test": ["pytest>=8", "hypothesis>=6", "PyYAML", "ruff", "setuptools>=77"],
+        "docs": ["sphinx>=8", "myst-parser>=4", "furo"],
+    },
+    packages=[*find_packages(include=["mantid_insgan*"]), "mantid_insgan.plugins", "mantid_insgan.models"],
+    package_dir={"mantid_insgan.plugins": "plugins", "mantid_insgan.models": "models"},
+    package_data={
+        "mantid_insgan.plugins": ["README.md", "**/*.py"],
+        "mantid_insgan.models": ["README.md", "**/*.onnx", "**/*.json"],
+        "mantid_insgan": ["**/*.toml", "**/*.json"],
+    },
+    entry_points={"console_scripts": ["insgan = mantid_insgan.cli:main"]},
+    zip_safe=False,
+)
