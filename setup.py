@@ -62,7 +62,7 @@ setup(
     package_data={
         "mantid_insgan.plugins": ["README.md", "**/*.py"],
         "mantid_insgan.models": ["README.md", "**/*.onnx", "**/*.json"],
-        "mantid_insgan": ["**/*.toml", "**/*.json"],
+        "mantid_insgan": ["**/*.toml", "**/*.json", "demo/data/*.nxs"],
     },
     entry_points={"console_scripts": ["insgan = mantid_insgan.cli:main"]},
     zip_safe=False,

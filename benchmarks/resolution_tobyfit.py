@@ -2,21 +2,25 @@
 
     python benchmarks/resolution_tobyfit.py [--tables FOLDER] [--plot docs/figures/resolution_tobyfit.png]
 
-Each table holds the covariance of (h, k, E) on a grid, for a crystal with c* along the beam and a* horizontal. One set of
-instrument facts (MAPS-2000 of instruments.toml) and one sample serve all six. Compared are points with
+Each table holds the covariance of (h, k, E) on a grid, for a crystal with c* along the beam and a* horizontal. One set
+of instrument facts (MAPS-2000 of instruments.toml) and one sample serve all six. Compared are points with
 0.45 < |(h, k)| < 0.95 and 0.1 to 0.7 Ei. The tables carry the opposite sign of the Q-E covariance (see
-docs/resolution.md), which is turned round here.
+docs/resolution.md), which is turned round here. With --identify, the variance of every deviation is solved for in each
+table (non-negative least squares), to say which facts it was made with.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mantid_insgan.resolution import Orientation, Resolution, Sample
+from mantid_insgan.resolution.beam import ENERGY_OF_K2, SPEED_OF_K
+from mantid_insgan.resolution.covariance import sensitivity
+from mantid_insgan.resolution.frames import Points
 from mantid_insgan.spectrum import Axis, Lattice, Spectrum
 
 TABLES = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "pcsmo-maps"
@@ -75,6 +79,11 @@ def table(folder: Path, label: int) -> tuple[np.ndarray, np.ndarray]:
 
 def calculated(resolution: Resolution, points: np.ndarray) -> np.ndarray:
     """Our covariance of (h, k, E) at the points of a table, shape (N, 3, 3); l follows from the crystal's angle."""
+    return resolution.covariance(placed(resolution, points))
+
+
+def placed(resolution: Resolution, points: np.ndarray) -> Points:
+    """The points of a table in the lab."""
     axes = (
         Axis("[H,0,0]", [-1, 0, 1], "r.l.u.", "HKL"),
         Axis("[0,K,0]", [-1, 0, 1], "r.l.u.", "HKL"),
@@ -82,8 +91,7 @@ def calculated(resolution: Resolution, points: np.ndarray) -> np.ndarray:
         Axis("DeltaE", [0, 1, 2], "meV"),
     )
     grid = Spectrum(np.ones((2, 2, 1, 2)), np.ones((2, 2, 1, 2)), axes)
-    coordinates = np.column_stack([points[:, :2], np.zeros(len(points)), points[:, 2]])
-    return resolution.covariance(resolution.frame(grid).at(coordinates))
+    return resolution.frame(grid).at(np.column_stack([points[:, :2], np.zeros(len(points)), points[:, 2]]))
 
 
 def compare(folder: Path, label: int, resolution: Resolution) -> Comparison:
@@ -123,6 +131,52 @@ def report(title: str, folder: Path, make) -> None:
         print(f"| {setting.label} | " + " | ".join(cells) + " |")
 
 
+def identify(folder: Path) -> None:
+    """Print what the tables were made with: Ei from the widths at h = k = 0, then the variance of each deviation."""
+    from scipy.optimize import nnls
+
+    print("\nRead back from the tables: full widths in mm (uniform of that variance), tau and sigma in us, bin in meV")
+    print("| Ei | Ei read (meV) | tau | 70/sqrt(Ei) | burst sigma | ours | beam x, y | sample x, y, z | pixel | bin |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for setting in SETTINGS:
+        ei = _true_ei(folder, setting)
+        beam = resolution(replace(setting, true_ei=ei)).beam
+        points, theirs = table(folder, setting.label)
+        points, theirs = points[::7], theirs[::7]
+        at = placed(resolution(replace(setting, true_ei=ei)), points)
+        kf = beam.kf(points[:, 2])
+        final = np.array([0.0, 0.0, beam.ki]) - at.q
+        rows = at.gradients @ sensitivity(beam, final / np.linalg.norm(final, axis=1, keepdims=True), kf)
+        rows = rows[:, :, :11]  # no mosaic
+        rows[:, :, 10] *= (beam.sample_detector / (2 * SPEED_OF_K * ENERGY_OF_K2 * kf**3))[:, None]  # per meV
+        spread = _spread(theirs)
+        scale = (spread[:, :, None] * spread[:, None, :])[..., None]
+        products = (rows[:, :, None] * rows[:, None, :] / scale).reshape(-1, 11)
+        norm = np.sqrt((products**2).mean(0))
+        found, residual = nnls(products / norm, (theirs[..., None] / scale).ravel())
+        sigma = np.sqrt(found / norm)
+        mm = np.sqrt(12) * 1e3 * sigma
+        print(
+            f"| {setting.label} | {ei:.2f} | {sigma[0] * 1e6 / np.sqrt(3):.3f} | {70 / np.sqrt(ei):.3f} "
+            f"| {sigma[1] * 1e6:.3f} | {beam.chopper.sigma * 1e6:.3f} | {mm[2]:.2f}, {mm[3]:.2f} "
+            f"| {mm[4]:.2f}, {mm[5]:.2f}, {mm[6]:.2f} | {mm[8]:.2f} x {mm[9]:.2f} | {np.sqrt(12) * sigma[10]:.2f} |"
+        )
+        print(f"    relative residual {residual / np.sqrt(len(products)):.1e}; depth {mm[7]:.2f} mm")
+
+
+def _true_ei(folder: Path, setting: Setting) -> float:
+    """At h = k = 0 the variance of h is quadratic in kf / ki = sqrt(1 - E / Ei): the Ei that makes it so."""
+    rows = np.loadtxt(folder / f"resolution_ei{setting.label}.txt.gz")
+    rows = rows[(np.abs(rows[:, 0]) < 1e-6) & (np.abs(rows[:, 1]) < 1e-6)]
+
+    def misfit(ei: float) -> float:
+        ratio = np.sqrt(1 - rows[:, 2] / ei)
+        return np.abs(np.polyval(np.polyfit(ratio, rows[:, 3], 2), ratio) - rows[:, 3]).max()
+
+    trial = np.arange(max(0.98 * setting.label, rows[:, 2].max() + 0.01), 1.05 * setting.label, 0.01)
+    return float(trial[np.argmin([misfit(ei) for ei in trial])])
+
+
 def plot(folder: Path, path: Path) -> None:
     """Ellipses at half maximum in (h, E) at k = 0 and in (h, k) at 0.3 Ei: table filled, ours as a line."""
     import matplotlib
@@ -143,7 +197,7 @@ def plot(folder: Path, path: Path) -> None:
             ([0, 1], np.abs(points[:, 2] - middle) < 1e-6),
         )
         for ax, (pair, chosen) in zip(column, views, strict=True):
-            for n in np.flatnonzero(chosen)[:: 1 if pair == [0, 2] else 3]:
+            for n in np.flatnonzero(chosen & (points[:, 0] > 0.3)):
                 block = np.ix_(pair, pair)
                 for matrix, style in ((theirs[n], {"lw": 0}), (ours[n], {"lw": 1})):
                     x, y = points[n, pair][:, None] + np.linalg.cholesky(matrix[block]) @ circle
@@ -152,8 +206,10 @@ def plot(folder: Path, path: Path) -> None:
                     else:
                         ax.plot(x, y, color="C3", lw=1)
             ax.set_xlabel("h (r.l.u.)")
+            ax.set_xlim(0.45, 0.98)
         column[0].set_title(f"Ei {setting.label} meV")
         column[0].set_ylabel("E (meV)")
+        column[1].set_ylim(-0.27, 0.27)
         column[1].set_ylabel(f"k (r.l.u.), E = {middle:g} meV")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
@@ -164,6 +220,7 @@ def main() -> None:
     """Print the tables; draw the figure if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", type=Path, default=TABLES, help="folder of resolution_ei*.txt.gz")
+    parser.add_argument("--identify", action="store_true", help="solve each table for the facts it was made with")
     parser.add_argument("--plot", type=Path, help="write the figure of ellipses here")
     arguments = parser.parse_args()
     folder = arguments.tables
@@ -180,6 +237,8 @@ def main() -> None:
         folder,
         lambda s: resolution(s, as_labelled=True, time_model="pychop"),
     )
+    if arguments.identify:
+        identify(folder)
     if arguments.plot:
         plot(folder, arguments.plot)
 

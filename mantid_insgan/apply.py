@@ -72,6 +72,7 @@ def apply_to_file(
     check_output(target, overwrite)
     with open_spectrum(source) as opened:
         run, resolution, translator = _prepare(opened, options)
+        opened.run = run  # facts given as options go into the output's logs
         quality = Quality()
         history = {
             "name": "insgan apply",
@@ -96,7 +97,6 @@ def _prepare(spectrum, options: ApplyOptions) -> tuple[Run, Resolution, Translat
     run = options.run(spectrum.run)
     network_axes(spectrum.axes)
     resolution = Resolution.from_run(run, width_factor=options.width_factor)
-    resolution.check(spectrum)
     return run, resolution, Translator(choose_model(options.direction, model=options.model), options.device)
 
 

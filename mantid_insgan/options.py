@@ -1,4 +1,4 @@
-"""Names, defaults and help texts of the options of the main job, stated once for the command line, Python and Mantid."""
+"""Names, defaults and help texts of the main job's options, stated once for command line, Python and Mantid."""
 
 from __future__ import annotations
 

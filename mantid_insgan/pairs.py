@@ -229,9 +229,10 @@ def _draw_slice(rng, kind, model, reciprocal, resolution, band_top):
 
 
 def shows_enough(ideal: np.ndarray, convolved: np.ndarray) -> bool:
-    """False where most of what the convolved slice shows has come in from outside."""
+    """False where one of the two is empty or most of what the convolved slice shows has come in from outside."""
     least = ideal.min()
-    return bool(np.ptp(ideal) > 0 and (ideal - least).sum() > 0.2 * (convolved - least).sum())
+    inside, shown = float((ideal - least).sum()), float((convolved - least).sum())
+    return np.isfinite(shown) and shown > 1e-3 * inside and inside > 0.2 * shown
 
 
 def convolve(fine: np.ndarray, width: np.ndarray) -> np.ndarray:

@@ -125,9 +125,11 @@ def _one(library, i, direction, rng, exact_share, peak_counts):
         source, target = target, source
     kind = str(library.kind[i])
     width = np.broadcast_to(library.width[i][:, None, :], (2, GRID, GRID))
-    valid = np.broadcast_to(library.reachable[i][None, :], (GRID, GRID)) & ~_gaps(rng, kind)
-    if valid.sum() < 0.2 * valid.size:
-        valid = np.broadcast_to(library.reachable[i][None, :], (GRID, GRID))
+    reachable = np.broadcast_to(library.reachable[i][None, :], (GRID, GRID))
+    valid = reachable & ~_gaps(rng, kind)
+    # Gaps that hide nearly all there is to see teach nothing.
+    if valid.sum() < 0.2 * valid.size or min((x[valid] ** 2).sum() / (x**2).sum() for x in (source, target)) < 0.3:
+        valid = reachable
     if rng.random() < exact_share:
         signal, error = source, np.zeros_like(source)
     else:

@@ -5,23 +5,33 @@ from __future__ import annotations
 import torch
 
 
+#: Inputs are scaled to a mean square near 1, so a target with less than this share of that has next to nothing in it;
+#: the relative terms then count as if it had this share.
+LEAST = 0.02
+
+
 def _sums(values: torch.Tensor) -> torch.Tensor:
     return values.flatten(1).sum(1)
 
 
+def _size(target, valid, power: int) -> torch.Tensor:
+    """Sum of |target|^power over the valid bins, at least `LEAST` per bin: (N,)."""
+    return torch.maximum(_sums(target.abs() ** power * valid), LEAST * _sums(valid))
+
+
 def nrmse(signal, target, valid) -> torch.Tensor:
     """||signal - target|| / ||target|| over the valid bins, for each member: (N,)."""
-    return (_sums((signal - target) ** 2 * valid) / _sums(target**2 * valid).clamp(min=1e-12) + 1e-8).sqrt()
+    return (_sums((signal - target) ** 2 * valid) / _size(target, valid, 2) + 1e-8).sqrt()
 
 
 def relative_l1(signal, target, valid) -> torch.Tensor:
     """Sum of |signal - target| over sum of |target|, for each member: (N,)."""
-    return _sums((signal - target).abs() * valid) / _sums(target.abs() * valid).clamp(min=1e-12)
+    return _sums((signal - target).abs() * valid) / _size(target, valid, 1)
 
 
 def flux(signal, target, valid) -> torch.Tensor:
     """|sum signal - sum target| over sum |target|, for each member: (N,)."""
-    return _sums((signal - target) * valid).abs() / _sums(target.abs() * valid).clamp(min=1e-12)
+    return _sums((signal - target) * valid).abs() / _size(target, valid, 1)
 
 
 def gaussian_likelihood(signal, log_variance, target, valid) -> torch.Tensor:

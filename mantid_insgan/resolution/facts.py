@@ -10,13 +10,6 @@ from importlib import resources
 from ..errors import RunFactError
 from .beam import ENERGY_OF_K2, FWHM, NICKEL_CRITICAL_ANGLE, SPEED_OF_K, Divergence, Pulse
 
-#: Other names of chopper packages, in lower case: {instrument in ResINS: {alias: package}}.
-_PACKAGE_ALIASES = {
-    "MAPS": {"sloppy": "S"},
-    "MERLIN": {"sloppy": "S", "gd": "G", "gadolinium": "G"},
-    "MARI": {"sloppy": "S", "gd": "G", "gadolinium": "G"},
-}
-
 
 @cache
 def facts() -> dict[str, dict]:
@@ -70,7 +63,7 @@ def chopper_name(instrument: str, chopper: str) -> str:
     """
     instrument = instrument_name(instrument)
     wanted = str(chopper).strip().lower()
-    wanted = _PACKAGE_ALIASES.get(facts()[instrument]["resins"], {}).get(wanted, wanted).lower()
+    wanted = facts()[instrument].get("chopper_aliases", {}).get(wanted, wanted).lower()
     known = known_choppers(instrument)
     for package in known:
         if package.lower() == wanted:
@@ -155,8 +148,8 @@ def timing(instrument: str, chopper: str, ei: float, frequencies: tuple[float, .
         burst, shaping = widths._get_chopper_width_squared(data, ei, list(frequencies))
     except NoTransmissionError:
         raise RunFactError(
-            f"the {chopper} chopper of {entry['resins']} at {frequencies[0]:g} Hz lets no neutrons of {ei:g} meV "
-            "through (its slits turn too far while a neutron crosses them)",
+            f"the {chopper} chopper of {instrument} at {frequencies[0]:g} Hz lets no neutrons of {ei:g} meV through, "
+            f"only {_transmitted(data, frequencies[0])}",
             "check --ei, --chopper and --frequency: a lower Ei wants a lower frequency",
         ) from None
     to_chopper = entry["moderator_sample"] - entry["chopper_sample"]
@@ -168,7 +161,9 @@ def timing(instrument: str, chopper: str, ei: float, frequencies: tuple[float, .
     pulse = Pulse(source, "chi-squared")
     burst_pulse = Pulse(math.sqrt(burst) / FWHM, "triangle")
     if fermi:
-        return Timing(pulse, burst_pulse, to_chopper, 2 * math.pi * frequencies[0])
+        # Crystals behind the chopper give the beam another direction than it had there.
+        turn = 0.0 if entry.get("crystals_after_chopper") else 2 * math.pi * frequencies[0]
+        return Timing(pulse, burst_pulse, to_chopper, turn)
     # Disks: the first shapes the moderator pulse. What passes the last chopper at one moment left the moderator within
     # its pulse seen from the first disk, or within the opening of that disk, whichever is shorter (PyChop's rule).
     first = next(iter(data.choppers.values()))["distance"]
@@ -220,15 +215,17 @@ def _flux_gain(gain: dict, wavelength: float) -> float:
     return curve(top) + (wavelength - top) * (curve(top + step) - curve(top - step)) / (2 * step)
 
 
-def lowest_transmitted(instrument: str, chopper: str, frequency: float) -> float:
-    """Lowest Ei (meV) that a Fermi chopper's slits transmit; 0 for disks.
+def _transmitted(fermi, frequency: float) -> str:
+    """The energies that a Fermi chopper's slits transmit, in words.
 
     Slits of width p and curvature rho in a drum of radius R turning at omega transmit while
     (2 R^2 / p) |1/rho - 2 omega / v| < 4 (Perring 1991).
     """
-    data = model_data(instrument, chopper)
-    if not hasattr(data, "pslit"):
-        return 0.0
-    steepest = 1 / data.rho + 4 * data.pslit / (2 * data.radius**2)
-    speed = 4 * math.pi * frequency / steepest
-    return ENERGY_OF_K2 * (speed / SPEED_OF_K) ** 2
+    omega = 2 * math.pi * frequency
+    reach = 2 * fermi.pslit / fermi.radius**2
+    slowest = 2 * omega / (1 / fermi.rho + reach)
+    words = f"above {ENERGY_OF_K2 * (slowest / SPEED_OF_K) ** 2:.3g} meV"
+    if 1 / fermi.rho > reach:
+        fastest = 2 * omega / (1 / fermi.rho - reach)
+        words += f" and below {ENERGY_OF_K2 * (fastest / SPEED_OF_K) ** 2:.3g} meV"
+    return words

@@ -279,6 +279,9 @@ class Resolution:
     def deviations(self, points: Points, draws: np.ndarray, *, of_sample: bool = True) -> np.ndarray:
         """Deviations of the coordinates of points for random draws (Tobyfit's Monte Carlo).
 
+        A neutron that is recorded at the point may have been scattered at point + deviation: the mean of a model over
+        them is what is measured there.
+
         Parameters
         ----------
         points : Points

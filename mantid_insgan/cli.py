@@ -1,0 +1,199 @@
+"""The command ``insgan``. Exit status: 0 done, 2 wrong usage, 3 input, 4 run facts, 5 model, 6 output, 7 device or
+library, 1 any other error that the user can mend, 130 interrupted."""
+
+from __future__ import annotations
+
+import json as json_text
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import __version__
+from .errors import InsganError
+from .options import ApplyOptions
+
+app = typer.Typer(
+    help="Put the resolution of a neutron spectrometer into a simulated S(Q,E), or take it out of a measured one.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+
+
+def _flag(name: str):
+    metadata = ApplyOptions.__dataclass_fields__[name].metadata
+    return typer.Option(metadata["flag"], help=metadata["help"])
+
+
+_DEFAULT = ApplyOptions()
+
+
+@app.command()
+def apply(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="MDHistoWorkspace .nxs, nxspe or Workspace2D file.")],
+    target: Annotated[Path, typer.Argument(metavar="OUTPUT", help="MDHistoWorkspace file to write (.nxs).")],
+    direction: Annotated[str, _flag("direction")] = _DEFAULT.direction,
+    model: Annotated[str | None, _flag("model")] = _DEFAULT.model,
+    instrument: Annotated[str | None, _flag("instrument")] = _DEFAULT.instrument,
+    ei: Annotated[float | None, _flag("ei")] = _DEFAULT.ei,
+    chopper: Annotated[str | None, _flag("chopper")] = _DEFAULT.chopper,
+    frequency: Annotated[float | None, _flag("frequency")] = _DEFAULT.frequency,
+    lattice: Annotated[str | None, _flag("lattice")] = _DEFAULT.lattice,
+    width_factor: Annotated[float, _flag("width_factor")] = _DEFAULT.width_factor,
+    device: Annotated[str, _flag("device")] = _DEFAULT.device,
+    overwrite: Overwrite = False,
+    json: Json = False,
+):
+    """Add the resolution to a simulation, or remove it from data."""
+    from .apply import apply_to_file
+
+    given = locals()
+    options = ApplyOptions(**{name: given[name] for name in ApplyOptions.__dataclass_fields__})
+    started = time.monotonic()
+    with _progress(direction, quiet=json) as progress:
+        report = apply_to_file(source, target, options, overwrite=overwrite, progress=progress)
+    summary = {"output": str(target), "seconds": round(time.monotonic() - started, 2), **report.summary()}
+    typer.echo(json_text.dumps(summary) if json else _say_report(summary))
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE|MODEL", help="A data file, or a model (bundled name or path).")],
+    json: Json = False,
+):
+    """Show what a file or a model holds, and what is missing to apply a model to it."""
+    from .inspect import inspect_file, inspect_model, is_model
+
+    found = inspect_model(file) if is_model(file) else inspect_file(file)
+    typer.echo(json_text.dumps(found.as_dict()) if json else found.as_text())
+
+
+@app.command()
+def models(json: Json = False):
+    """List the bundled models with their held-out scores."""
+    from .cards import bundled_models
+    from .inspect import ModelSheet
+
+    sheets = [ModelSheet(m) for m in bundled_models()]
+    if json:
+        typer.echo(json_text.dumps([s.as_dict() for s in sheets]))
+    else:
+        typer.echo("\n\n".join(s.as_text() for s in sheets) or "no models are bundled with this installation")
+
+
+@app.command()
+def plot(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A data file.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Picture to write; FILE with .png if not given.")
+    ] = None,
+    overwrite: Overwrite = False,
+):
+    """Draw a file: a line for one open axis, a map for two, several slices for more."""
+    from .io import check_output, read_spectrum
+    from .report import plot_spectrum
+
+    output = file.with_suffix(".png") if output is None else output
+    check_output(output, overwrite)
+    plot_spectrum(read_spectrum(file), output, title=file.name)
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", help="Folder for the results.")] = Path("demo"),
+    device: Annotated[str, _flag("device")] = _DEFAULT.device,
+):
+    """Run the main job, in both directions, on the demo data; files of an earlier demo are replaced."""
+    from .demo import run_demo
+
+    with _progress("demo") as progress:
+        written = run_demo(output, device=device, progress=progress)
+    typer.echo("\n".join(f"{text:28s} {path}" for path, text in written.items()))
+
+
+def _say_report(summary: dict) -> str:
+    used = "; ".join(f"{name} {fact['value']} ({fact['source']})" for name, fact in summary["run"].items())
+    lines = [f"wrote {summary['output']} in {summary['seconds']:.1f} s with {summary['model']}", f"  run: {used}"]
+    for name, value in summary.items():
+        if isinstance(value, float) and name != "seconds":
+            lines.append(f"  {name.replace('_', ' ')}: {value:.4g}")
+    return "\n".join([*lines, *(f"  note: {note}" for note in summary["notes"])])
+
+
+@contextmanager
+def _progress(title: str, quiet: bool = False):
+    """A function of the share done; a bar shows on a terminal once the work takes more than two seconds."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    started, bar, task = time.monotonic(), None, None
+
+    def report(share: float):
+        nonlocal bar, task
+        if bar is None and time.monotonic() - started > 2.0:
+            bar = Progress(console=Console(stderr=True), transient=True)
+            bar.start()
+            task = bar.add_task(title, total=1.0)
+        if bar is not None:
+            bar.update(task, completed=share)
+
+    try:
+        yield report
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+def _version(asked: bool):
+    if asked:
+        typer.echo(f"insgan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+):
+    pass
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point: errors become one line on standard error and an exit status."""
+    signal.signal(signal.SIGTERM, _interrupt)  # a batch system's kill cleans up as Ctrl-C does
+    try:
+        app(standalone_mode=False)
+    except InsganError as error:
+        typer.echo(f"insgan: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("insgan: interrupted; nothing was written", err=True)
+        sys.exit(130)
+    except Exception as error:
+        _usage_error(error)
+
+
+def _usage_error(error: Exception) -> None:
+    """typer's own errors (wrong options) show their usage and exit with 2; anything else is ours and keeps its trace."""
+    show = getattr(error, "show", None)
+    if show is None:
+        raise error
+    show()
+    sys.exit(getattr(error, "exit_code", 2))

@@ -1,0 +1,74 @@
+"""The main job on data that the project made itself: see `make_data` for how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..options import ApplyOptions
+
+DATA = Path(__file__).parent / "data"
+
+#: name of the demo file -> (direction, name of the result)
+JOBS = {
+    "measured.nxs": ("remove-resolution", "resolution_removed.nxs"),
+    "calculated.nxs": ("add-resolution", "resolution_added.nxs"),
+}
+
+
+def run_demo(output: Path, *, device: str = "auto", progress=None) -> dict[str, Path]:
+    """Copy the demo data to `output`, apply the bundled models in both directions and draw the results.
+
+    Parameters
+    ----------
+    output : Path
+        A folder, made if it is not there; results of an earlier demo are replaced.
+    device : {'auto', 'cpu', 'cuda'}
+    progress : callable, optional
+        Called with the share done, 0 to 1.
+
+    Returns
+    -------
+    dict of str to Path
+        What was written.
+
+    Raises
+    ------
+    OutputError
+        If `output` cannot be made or written.
+    """
+    import shutil
+
+    from ..apply import apply_to_file
+    from ..errors import OutputError
+    from ..io import read_spectrum
+    from ..report import plot_comparison
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {output} cannot be made ({error.strerror})", "give another --output") from error
+    written, notes = {}, []
+    for done, (name, (direction, result)) in enumerate(JOBS.items()):
+        shutil.copyfile(DATA / name, output / name)
+        share = None if progress is None else lambda s, d=done: progress((d + s) / len(JOBS))
+        options = ApplyOptions(direction=direction, device=device)
+        report = apply_to_file(output / name, output / result, options, overwrite=True, progress=share)
+        written |= {f"input, {direction}": output / name, f"result, {direction}": output / result}
+        notes.append(_say(direction, report.quality.summary()))
+    panels = {
+        "as measured": "measured.nxs",
+        "resolution removed": "resolution_removed.nxs",
+        "as calculated": "calculated.nxs",
+        "resolution added": "resolution_added.nxs",
+    }
+    picture = output / "demo.png"
+    spectra = {title: read_spectrum(output / name).squeeze() for title, name in panels.items()}
+    plot_comparison(spectra, picture, notes=notes)
+    return written | {"picture": picture}
+
+
+def _say(direction: str, summary: dict) -> str:
+    parts = [f"{direction}: total intensity out / in {summary['flux_ratio']:.3f}"]
+    if summary["reduced_chi_squared_of_reconvolution"] is not None:
+        parts.append(f"convolved again, chi-squared per bin {summary['reduced_chi_squared_of_reconvolution']:.2f}")
+    return ", ".join(parts)

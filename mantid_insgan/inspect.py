@@ -1,0 +1,143 @@
+"""What a file or a model holds, for people (text) and scripts (dict)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .cards import ModelFile, bundled_models, read_model
+from .errors import InsganError
+from .spectrum import RUN_FACTS, Axis, Lattice, Run
+
+
+@dataclass(frozen=True)
+class FileSheet:
+    """A data file: axes, run facts with their sources, how much is valid, what is missing for ``apply``."""
+
+    path: Path
+    title: str
+    axes: tuple[Axis, ...]
+    run: Run
+    bins: int
+    valid: int
+    without_error: int
+    missing: str | None
+
+    def as_dict(self) -> dict:
+        """Plain values; energies in meV, temperature in K, lattice in Angstrom and degrees."""
+        facts = {name: getattr(self.run, name) for name in RUN_FACTS}
+        return {
+            "file": str(self.path),
+            "title": self.title,
+            "axes": [_axis(a) for a in self.axes],
+            "run": {n: None if f is None else {"value": _plain(f.value), "source": f.source} for n, f in facts.items()},
+            "bins": self.bins,
+            "valid_fraction": self.valid / self.bins,
+            "valid_bins_without_error": self.without_error,
+            "missing_for_apply": self.missing,
+        }
+
+    def as_text(self) -> str:
+        """A page of text."""
+        lines = [f"{self.path}" + (f": {self.title}" if self.title else "")]
+        for i, a in enumerate(self.axes):
+            span = f"{a.edges[0]:g} to {a.edges[-1]:g} {a.unit}"
+            lines.append(f"  axis {i}: {a.name:12s} {len(a):5d} bins of {a.width:.5g}, {span} ({a.frame})")
+        for name, fact in self.as_dict()["run"].items():
+            lines.append(f"  {name}: " + ("not known" if fact is None else f"{fact['value']} ({fact['source']})"))
+        lines.append(f"  valid: {self.valid} of {self.bins} bins ({self.valid / self.bins:.1%})")
+        if self.without_error:
+            lines.append(f"  valid bins with error 0: {self.without_error}")
+        lines.append("  for apply: " + (self.missing or "nothing is missing"))
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class ModelSheet:
+    """A model by its card."""
+
+    model: ModelFile
+
+    def as_dict(self) -> dict:
+        """The card and where the model lies."""
+        return {"path": str(self.model.path), **self.model.card.model_dump(exclude={"domain"})}
+
+    def as_text(self) -> str:
+        """Name, what it does, its scores beside the baselines."""
+        card = self.model.card
+        size = self.model.path.stat().st_size / 1e6
+        lines = [
+            f"{card.name} version {card.version} ({size:.1f} MB): {card.direction}, {card.dimensions}D",
+            f"  {card.description}",
+        ]
+        for table in card.metrics:
+            lines += [
+                f"  {table.title}",
+                f"    ({table.conditions})",
+                " " * 39 + "  ".join(f"{c:>16s}" for c in table.columns),
+            ]
+            lines += [f"    {row:35s}" + "  ".join(f"{v:16.3f}" for v in values) for row, values in table.rows.items()]
+        lines.append(
+            f"  trained by: {card.training.command} ({card.training.minutes:g} minutes, {card.training.device})"
+        )
+        return "\n".join([*lines, f"  sha256 {card.sha256}", f"  licence {card.licence}"])
+
+
+def is_model(name: Path) -> bool:
+    """True for a bundled model's name, a .onnx file, or a folder with a card."""
+    bundled = {m.card.name for m in bundled_models()}
+    return str(name) in bundled or name.suffix == ".onnx" or (name / "card.json").is_file()
+
+
+def inspect_model(name: Path) -> ModelSheet:
+    """The sheet of a model given by bundled name or path."""
+    named = [m for m in bundled_models() if m.card.name == str(name)]
+    return ModelSheet(named[0] if named else read_model(name))
+
+
+def inspect_file(path: Path) -> FileSheet:
+    """The sheet of a data file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    from .apply import slabs
+    from .io import open_spectrum
+
+    with open_spectrum(path) as source:
+        valid = without_error = 0
+        for region in slabs(source.shape, (source.ndim - 1,)):
+            part = source.read(region)
+            valid += int(part.valid.sum())
+            without_error += int((part.valid & (part.variance == 0)).sum())
+        bins = int(np.prod(source.shape))
+        missing = _missing(source) if valid else "no bin is valid"
+        return FileSheet(Path(path), source.title, source.axes, source.run, bins, valid, without_error, missing)
+
+
+def _missing(source) -> str | None:
+    """The first thing that stands in the way of ``apply``, in the words of its error."""
+    from .resolution.instrument import Resolution
+    from .translate import network_axes
+
+    try:
+        network_axes(source.axes)
+        Resolution.from_run(source.run).fwhm(source.read(tuple(slice(0, min(n, 2)) for n in source.shape)))
+    except InsganError as error:
+        return str(error)
+    return None
+
+
+def _axis(axis: Axis) -> dict:
+    limits = {"minimum": float(axis.edges[0]), "maximum": float(axis.edges[-1]), "bins": len(axis)}
+    return {"name": axis.name, "id": axis.id, "unit": axis.unit, "frame": axis.frame, **limits}
+
+
+def _plain(value):
+    if isinstance(value, Lattice):
+        return [value.a, value.b, value.c, value.alpha, value.beta, value.gamma]
+    return value

@@ -1,0 +1,593 @@
+"""Resolution: instruments and their errors, kinematics, covariance, Monte Carlo, Tobyfit's tables, the width factor."""
+
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mantid_insgan.errors import InputError, RunFactError
+from mantid_insgan.resolution import Orientation, Resolution, Sample, known_choppers, known_instruments
+from mantid_insgan.resolution.beam import ENERGY_OF_K2, FWHM, Tube, absorption_moments
+from mantid_insgan.resolution.covariance import DEVIATIONS, lab_covariance, sensitivity, variances
+from mantid_insgan.resolution.facts import facts, limits, model_data
+from mantid_insgan.resolution.montecarlo import exact_points, trace, unit_draws
+from mantid_insgan.resolution.vanadium import ElasticLine, fit_width_factor
+from mantid_insgan.spectrum import Axis, Fact, Lattice, Run, Spectrum
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLES = ROOT / ".." / "shared" / "data" / "pcsmo-maps"
+MERLIN = ROOT / ".." / "shared" / "data" / "bi2fe4o9-merlin"
+
+#: A setting that transmits, for each instrument: Ei (meV), chopper, frequency (Hz).
+SETTINGS = {
+    "MAPS": (100.0, "A", 400.0),
+    "MAPS-2000": (100.0, "S", 300.0),
+    "MERLIN": (50.0, "G", 300.0),
+    "MARI": (100.0, "A", 300.0),
+    "LET": (10.0, "High Flux", 240.0),
+    "SEQUOIA": (50.0, "ARCS-100-1.5-AST", 240.0),
+    "ARCS": (100.0, "ARCS-100-1.5-AST", 300.0),
+    "CNCS": (12.0, "High Flux", 300.0),
+    "HYSPEC": (30.0, "OnlyOne", 180.0),
+}
+
+
+def spectrum(*axes: Axis, **fields) -> Spectrum:
+    shape = tuple(len(a) for a in axes)
+    return Spectrum(np.ones(shape), np.ones(shape), axes, **fields)
+
+
+def energy_axis(low: float, high: float, count: int) -> Axis:
+    return Axis("DeltaE", np.linspace(low, high, count + 1), "DeltaE")
+
+
+def hkl(name: str, low: float, high: float, count: int) -> Axis:
+    return Axis(name, np.linspace(low, high, count + 1), "r.l.u.", "HKL")
+
+
+def run(**values) -> Run:
+    return Run(**{k: Fact(v, "test") for k, v in values.items()})
+
+
+def benchmark(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- instruments ----------------------------------------------------------------------------------------------------
+
+
+def test_every_resins_chopper_spectrometer_is_known():
+    assert {facts()[n]["resins"] for n in known_instruments()} == {
+        "MAPS", "MERLIN", "MARI", "LET", "SEQUOIA", "ARCS", "CNCS", "HYSPEC",
+    }  # fmt: skip
+    assert set(SETTINGS) == set(known_instruments())
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_instrument_facts_have_sources(name):
+    entry = facts()[name]
+    assert entry["sources"] and all(len(s) > 20 for s in entry["sources"])
+    assert ("aperture" in entry) != ("guide" in entry)
+    assert entry["moderator_sample"] > entry["chopper_sample"] > 0
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_widths_are_finite_and_shrink_with_energy_transfer(name):
+    ei, chopper, frequency = SETTINGS[name]
+    widths = Resolution(name, ei, chopper, frequency).fwhm_energy(np.linspace(0, 0.9 * ei, 10))
+    assert np.isfinite(widths).all() and (np.diff(widths) < 0).all()
+    assert 0.005 * ei < widths[0] < 0.12 * ei
+
+
+@pytest.mark.parametrize("name", ["MAPS-2000", "MERLIN", "MARI", "LET", "SEQUOIA", "ARCS", "CNCS", "HYSPEC"])
+def test_energy_widths_agree_with_resins(name):
+    """Same moderator and chopper widths; sample, detector and aperture terms are ours: 10 %.
+
+    On ARCS PyChop adds a tilted moderator seen through a wide aperture, which the guide hides here: 15 %.
+    """
+    from resins import Instrument
+
+    ei, chopper, frequency = SETTINGS[name]
+    first = {"LET": "resolution_frequency", "CNCS": "resolution_disk_frequency"}.get(name, "chopper_frequency")
+    theirs = Instrument.from_default(facts()[name]["resins"]).get_resolution_function(
+        chopper_package=chopper, e_init=ei, **{first: int(frequency)}
+    )
+    energy = np.array([0.0, 0.5 * ei])
+    expected = FWHM * theirs.get_characteristics(energy[:, None])["sigma"]
+    options = {"sample": Sample("cuboid", 0.001, 0.001, 0.001)}
+    if "guide" in facts()[name]:  # PyChop knows no guide: its aperture instead
+        data = model_data(name, chopper)
+        last = list(data.choppers.values())[-1]
+        span = last.get("aperture_distance", last["distance"]) + data.d_chopper_sample
+        opening = FWHM * data.aperture_width / np.sqrt(12) / span
+        options["divergence_horizontal"] = max(np.degrees(opening), 1e-3)
+    ours = Resolution(name, ei, chopper, frequency, time_model="pychop", **options).fwhm_energy(energy)
+    assert ours == pytest.approx(expected, rel=0.15 if name == "ARCS" else 0.1)
+
+
+def test_names_are_understood_in_any_case():
+    r = Resolution("maps", 100, "SLOPPY", 300)
+    assert (r.instrument, r.chopper, r.frequency) == ("MAPS", "S", 300.0)
+    assert Resolution("let", 5, "high flux", 200).frequencies == (200.0, 100.0)
+    assert Resolution("CNCS", 5, "high resolution", (300, 120)).frequencies == (300.0, 120.0)
+    assert Resolution("hyspec", 30).chopper == "OnlyOne"
+    assert "MAPS" in repr(r) and "300 Hz" in repr(r)
+
+
+def test_frequencies_between_those_of_resins_are_accepted():
+    assert Resolution("MERLIN", 62, "G", 599.2).fwhm_energy(0.0) == pytest.approx(
+        float(Resolution("MERLIN", 62, "G", 600).fwhm_energy(0.0)), rel=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("IN5", 5), r"instrument 'IN5' is not known; the known are MAPS, .*HYSPEC.*--instrument"),
+        (("MAPS", 100, "Z"), r"chopper package 'Z' is not known for MAPS; it has A, B, S.*--chopper"),
+        (("MERLIN", 400, "G", 600), r"Ei = 400 meV is outside the range of MERLIN with chopper G, 0 to 181 meV.*--ei"),
+        (("MAPS", 0, "S", 200), r"Ei = 0 meV is outside the range of MAPS"),
+        (("MAPS", float("nan"), "S", 200), r"Ei = nan meV is outside"),
+        (("MAPS", 100, "S", 900), r"frequency of 900 Hz is outside the range of MAPS, 50 to 600 Hz.*--frequency"),
+        (("MAPS", 100, "S", (100, 200)), r"2 chopper frequencies were given; MAPS has 1 to set"),
+        (
+            ("MAPS", 7, "A", 600),
+            r"A chopper of MAPS at 600 Hz lets no neutrons of 7 meV through, only above 10[67] meV.*lower",
+        ),
+        (("MARI", 500, "A", 50), r"lets no neutrons of 500 meV through, only above 1.0. meV and below 11. meV"),
+    ],
+)
+def test_bad_settings_say_what_is_known(arguments, message):
+    with pytest.raises(RunFactError, match=message):
+        Resolution(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width_factor": 0}, "width factor is 0"),
+        ({"mosaic": -1}, "mosaic .* is -1"),
+        ({"divergence_vertical": -0.1}, "divergence .* is -0.1"),
+        ({"time_model": "mcstas"}, "time model 'mcstas' is not known for MAPS; there is tobyfit and pychop"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(RunFactError, match=message):
+        Resolution("MAPS", 100, "S", 300, **options)
+
+
+def test_bad_samples_are_refused():
+    with pytest.raises(InputError, match="'cone' is not known"):
+        Sample("cone")
+    with pytest.raises(InputError, match="none of them negative"):
+        Sample("cuboid", -0.01)
+
+
+def test_tobyfit_pulse_only_where_tobyfit_has_one():
+    with pytest.raises(RunFactError, match="time model 'tobyfit' is not known for ARCS; there is pychop"):
+        Resolution("ARCS", 100, frequency=300, time_model="tobyfit")
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+def test_from_run_takes_the_facts_and_the_overrides():
+    facts_of_run = run(instrument="MERLIN", ei=62.0, chopper="gd", frequency=600.0, lattice=Lattice(4, 4, 4))
+    r = Resolution.from_run(facts_of_run, mosaic=0.5)
+    assert (r.instrument, r.ei, r.chopper, r.frequency, r.mosaic) == ("MERLIN", 62.0, "G", 600.0, 0.5)
+    assert r.lattice.a == 4
+    assert Resolution.from_run(facts_of_run, ei=38.0).ei == 38.0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, r"the instrument is not known.*--instrument.*one of MAPS,.*HYSPEC"),
+        ({"instrument": "MERLIN"}, r"incident energy is not known.*--ei.*0 to 181 meV on MERLIN"),
+        ({"instrument": "MERLIN", "ei": 62.0}, r"chopper package is not known.*--chopper.*one of G, S on MERLIN"),
+        (
+            {"instrument": "MERLIN", "ei": 62.0, "chopper": "G"},
+            r"chopper frequency is not known.*--frequency.*50 to 600 Hz on MERLIN",
+        ),
+    ],
+)
+def test_a_missing_fact_is_asked_for_by_option(values, message):
+    with pytest.raises(RunFactError, match=message):
+        Resolution.from_run(run(**values))
+
+
+def test_the_only_chopper_package_need_not_be_named():
+    assert Resolution.from_run(run(instrument="HYSPEC", ei=30.0, frequency=180.0)).chopper == "OnlyOne"
+
+
+def test_importing_is_light():
+    code = (
+        "import sys, mantid_insgan.resolution; "
+        "print([m for m in ('scipy', 'resins', 'torch', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+# --- widths of spectra ----------------------------------------------------------------------------------------------
+
+
+def test_powder_widths():
+    r = Resolution("MERLIN", 62, "G", 600)
+    grid = spectrum(Axis("|Q|", np.linspace(0, 11, 45), "Angstrom^-1"), energy_axis(-10, 62, 72))
+    widths = r.fwhm(grid)
+    assert widths.shape == (2, 44, 72) and np.isfinite(widths).all() and (widths > 0).all()
+    assert widths[1, 20, 10] == pytest.approx(float(r.fwhm_energy(0.5)), rel=0.05)
+    bins = r.fwhm_in_bins(grid)
+    assert bins.dtype == np.float32 and bins == pytest.approx(widths / np.array([0.25, 1.0])[:, None, None], rel=1e-6)
+
+
+def test_elastic_q_width_is_that_of_the_angles():
+    """At E = 0 |Q| = 2 k sin(theta): with perfect timing dQ = k cos(theta) d(2 theta) (Bragg's law)."""
+    r = Resolution("MAPS", 100, "S", 300, divergence_horizontal=0.5, sample=Sample("cuboid", 0, 0, 0))
+    still = replace(r.beam.source, sigma=1e-15), replace(r.beam.chopper, sigma=1e-15)
+    r.beam = replace(
+        r.beam, source=still[0], chopper=still[1], chopper_turn=0.0, moderator_tilt=0.0, tube=Tube(0, 0, 1, 0)
+    )
+    q = np.array([2.0, 6.0])
+    grid = spectrum(Axis("|Q|", np.linspace(1, 7, 4), "Angstrom^-1"), Axis("DeltaE", [-1, 1], "meV"))
+    widths = r.fwhm(grid)[0, [0, 2]]
+    cosine = np.sqrt(1 - (q / (2 * r.beam.ki)) ** 2)
+    assert widths == pytest.approx(r.beam.ki * cosine * np.radians(0.5), rel=1e-6)
+
+
+def test_order_and_squeezing_follow_the_spectrum():
+    r = Resolution("MAPS", 100, "S", 300, lattice=Lattice(5.4, 5.4, 19.0), orientation=((0, 0, 1), (1, 0, 0)))
+    h, k, cut = hkl("[H,0,0]", -1, 1, 8), hkl("[0,K,0]", -1, 1, 6), hkl("[0,0,L]", -10, 10, 1)
+    grid = spectrum(energy_axis(0, 70, 5), h, cut, k)
+    assert grid.open_axes == (0, 1, 3)
+    turned = spectrum(h, k, cut, energy_axis(0, 70, 5))
+    assert r.fwhm(grid) == pytest.approx(np.transpose(r.fwhm(turned), (0, 3, 1, 2))[[2, 0, 1]])
+    assert r.fwhm_in_bins(grid).shape == (3, *grid.squeeze().shape)
+
+
+def test_integrated_energy_counts_with_its_centre():
+    r = Resolution("MAPS", 100, "S", 300, lattice=Lattice(5.4, 5.4, 19.0), orientation=((0, 0, 1), (1, 0, 0)))
+    axes = hkl("[H,0,0]", -1, 1, 8), hkl("[0,K,0]", -1, 1, 8), hkl("[0,0,L]", -10, 10, 1)
+    flat = r.fwhm(spectrum(*axes, energy_axis(20, 30, 1)))
+    open_ = r.fwhm(spectrum(*axes, energy_axis(20, 30, 3)))
+    assert flat.shape == (2, 8, 8) and flat == pytest.approx(open_[:2, :, :, 1])
+
+
+def test_energy_cut_without_momentum_and_cut_in_q():
+    r = Resolution("LET", 5, "High Flux", 240)
+    alone = r.fwhm(spectrum(energy_axis(-1, 4, 20)))
+    assert alone.shape == (1, 20) and np.isfinite(alone).all()
+    cut = r.fwhm(spectrum(Axis("|Q|", [0.9, 1.1], "Angstrom^-1"), energy_axis(-1, 4, 20)))
+    assert cut == pytest.approx(alone, rel=0.05)
+
+
+def test_units_of_reciprocal_space_are_consistent():
+    """The same points in HKL and in Q_sample: widths differ by 2 pi / a."""
+    a, ub = 4.0, np.eye(3) / 4.0
+    r = Resolution("MERLIN", 50, "G", 300, mosaic=0.3, lattice=Lattice(a, a, a, ub=ub))
+    b = 2 * np.pi / a
+    names = ("[H,0,0]", "[0,K,0]", "[0,0,L]")
+    in_hkl = [hkl(n, -0.4, 1.6, 4) for n in names]
+    in_q = [Axis(f"Q_sample_{x}", ax.edges * b, "Angstrom^-1", "QSample") for x, ax in zip("xyz", in_hkl, strict=True)]
+    e = energy_axis(5, 35, 3)
+    first, second = r.fwhm(spectrum(*in_hkl, e)), r.fwhm(spectrum(*in_q, e))
+    assert first[:3] * b == pytest.approx(second[:3])
+    assert first[3] == pytest.approx(second[3])
+
+
+def test_diagonal_axes_have_the_width_along_their_direction():
+    """For (h, h, 0) and (-k, k, 0) the widths follow from the covariance of (h, k)."""
+    r = Resolution("MAPS", 100, "S", 300, lattice=Lattice(5.4, 5.4, 19.0), orientation=((0, 0, 1), (1, 0, 0)))
+    straight = r.frame(
+        spectrum(hkl("[H,0,0]", 0, 1, 2), hkl("[0,K,0]", 0, 1, 2), hkl("[0,0,L]", -9, 9, 1), energy_axis(0, 9, 3))
+    )
+    diagonal = r.frame(
+        spectrum(hkl("[H,H,0]", 0, 1, 2), hkl("[-K,K,0]", 0, 1, 2), hkl("[0,0,L]", -9, 9, 1), energy_axis(0, 9, 3))
+    )
+    c = r.covariance(straight.at([[0.3, 0.7, 0, 20.0]]))[0]
+    d = r.covariance(diagonal.at([[0.5, 0.2, 0, 20.0]]))[0]
+    assert d[0, 0] == pytest.approx((c[0, 0] + c[1, 1] + 2 * c[0, 1]) / 4)
+    assert d[1, 1] == pytest.approx((c[0, 0] + c[1, 1] - 2 * c[0, 1]) / 4)
+
+
+def test_points_obey_the_kinematics():
+    """|ki - Q| = kf(E), and for one crystal angle (h, k) are kept while l follows."""
+    lattice = Lattice(5.4, 5.5, 19.0, 90, 95, 90)
+    r = Resolution("MAPS", 100, "S", 300, lattice=lattice, orientation=((0, 0, 1), (1, 0, 0)))
+    grid = spectrum(
+        hkl("[H,0,0]", -1, 1, 5), hkl("[0,K,0]", -1, 1, 5), hkl("[0,0,L]", -30, 30, 1), energy_axis(0, 70, 5)
+    )
+    p = r.frame(grid).points()
+    final = np.array([0, 0, r.beam.ki]) - p.q
+    assert ENERGY_OF_K2 * (r.beam.ki**2 - (final**2).sum(1)) == pytest.approx(p.energy)
+    wanted = np.stack(np.meshgrid(*[a.centers for a in grid.axes], indexing="ij"), -1).reshape(-1, 4)
+    assert p.sample[:, :2] == pytest.approx(wanted[:, :2], abs=1e-9)
+    assert p.sample[:, 3] == pytest.approx(wanted[:, 3])
+
+
+def test_a_turned_crystal_keeps_q_and_its_height():
+    """Without an orientation Q is turned about the vertical: the point in (h, k, l) is the one asked for."""
+    r = Resolution("MERLIN", 50, "G", 300, lattice=Lattice(4.0, 4.0, 4.0, ub=np.eye(3) / 4.0))
+    grid = spectrum(
+        hkl("[H,0,0]", 0.5, 2, 3), hkl("[0,K,0]", -0.3, 0.3, 3), hkl("[0,0,L]", 0.5, 2, 3), energy_axis(0, 9, 3)
+    )
+    p = r.frame(grid).points()
+    wanted = np.stack(np.meshgrid(*[a.centers for a in grid.axes], indexing="ij"), -1).reshape(-1, 4)
+    assert p.sample == pytest.approx(wanted, abs=1e-9)
+    assert p.q[:, 1] == pytest.approx(2 * np.pi / 4 * wanted[:, 1], abs=1e-9)
+    final = np.array([0, 0, r.beam.ki]) - p.q
+    assert ENERGY_OF_K2 * (r.beam.ki**2 - (final**2).sum(1)) == pytest.approx(p.energy, abs=1e-9)
+
+
+def test_a_large_grid_is_interpolated_close_to_the_truth(monkeypatch):
+    r = Resolution("MERLIN", 62, "G", 600)
+    grid = spectrum(Axis("|Q|", np.linspace(2, 6, 121), "Angstrom^-1"), energy_axis(-5, 30, 140))
+    exact = r.fwhm(grid)
+    monkeypatch.setattr("mantid_insgan.resolution.instrument._DENSE", 900)
+    assert r.fwhm(grid) == pytest.approx(exact, rel=5e-3)
+
+
+def test_bins_that_no_neutron_reaches_get_finite_widths():
+    r = Resolution("MAPS", 50, "S", 200)
+    axes = Axis("|Q|", np.linspace(0, 20, 41), "Angstrom^-1"), energy_axis(-20, 60, 40)
+    valid = np.ones((40, 40), bool)
+    valid[:, axes[1].centers > 50] = False
+    widths = r.fwhm(spectrum(*axes, valid=valid))
+    assert np.isfinite(widths).all() and (widths > 0).all()
+
+
+def test_measured_bins_above_ei_are_refused():
+    r = Resolution("MAPS", 50, "S", 200)
+    with pytest.raises(RunFactError, match="lies above the incident energy, 50 meV.*up to 50 meV.*--ei"):
+        r.fwhm(spectrum(Axis("|Q|", np.linspace(0, 5, 6), "Angstrom^-1"), energy_axis(0, 60, 12)))
+    with pytest.raises(RunFactError, match="55 meV lies above the incident energy"):
+        r.fwhm_energy([10.0, 55.0])
+
+
+@pytest.mark.parametrize(
+    ("axes", "error", "message"),
+    [
+        ([Axis("|Q|", [0, 1, 2], "Angstrom^-1")], InputError, "none, or more than one, is energy transfer"),
+        ([hkl("[H,0,0]", 0, 1, 2), energy_axis(0, 9, 3)], RunFactError, "lattice is not known.*--lattice a,b,c"),
+        ([Axis("path", [0, 1, 2], "1"), energy_axis(0, 9, 3)], InputError, "'path'.*is no momentum axis"),
+        (
+            [Axis("|Q|", [0, 1, 2], "Angstrom^-1"), Axis("Q_x", [0, 1], "Angstrom^-1"), energy_axis(0, 9, 3)],
+            InputError,
+            r"a \|Q\| axis stands beside other momentum axes",
+        ),
+    ],
+)
+def test_axes_that_cannot_be_placed(axes, error, message):
+    with pytest.raises(error, match=message):
+        Resolution("MAPS", 50, "S", 200).fwhm(spectrum(*axes))
+
+
+def test_crystal_axes_that_cannot_be_placed():
+    twice = spectrum(hkl("[H,H,0]", 0, 1, 2), hkl("[-H,-H,0]", 0, 1, 2), energy_axis(0, 9, 3))
+    with pytest.raises(InputError, match="do not point in independent directions"):
+        Resolution("MAPS", 50, "S", 200, lattice=Lattice(4, 4, 4)).fwhm(twice)
+    flat = spectrum(hkl("[H,0,0]", 0, 1, 2), energy_axis(0, 9, 3))
+    with pytest.raises(InputError, match="encloses no volume"):
+        Resolution("MAPS", 50, "S", 200, lattice=Lattice(4, 4, 4, 60, 60, 120)).fwhm(flat)
+    parallel = Resolution("MAPS", 50, "S", 200, lattice=Lattice(4, 4, 4), orientation=Orientation((1, 0, 0), (2, 0, 0)))
+    with pytest.raises(RunFactError, match="span no scattering plane"):
+        parallel.fwhm(flat)
+    unnamed = spectrum(Axis("momentum", [0, 1, 2], "r.l.u."), energy_axis(0, 9, 3))
+    with pytest.raises(InputError, match="which direction in .h, k, l."):
+        Resolution("MAPS", 50, "S", 200, lattice=Lattice(4, 4, 4)).fwhm(unnamed)
+
+
+# --- covariance and Monte Carlo -------------------------------------------------------------------------------------
+
+DIRECTION = np.array([-0.36, 0.18, np.sqrt(1 - 0.36**2 - 0.18**2)])
+
+
+@pytest.mark.parametrize("name", ["MAPS", "MERLIN", "LET", "HYSPEC"])
+def test_sensitivity_is_the_derivative_of_the_exact_path(name):
+    """Central differences of `trace` with respect to each deviation."""
+    r = Resolution(name, *SETTINGS[name], mosaic=0.5)
+    kf = float(r.beam.kf(0.4 * r.ei))
+    sigma = np.maximum(np.sqrt(variances(r.beam, [kf])[0]), 1e-9)
+    step = np.diag(1e-3 * sigma)
+    ends = trace(r.beam, DIRECTION, kf, np.concatenate([step, -step]))
+    numeric = (ends[: len(DEVIATIONS)] - ends[len(DEVIATIONS) :]) / 2e-3  # (14, 4), per standard deviation
+    linear = (sensitivity(r.beam, DIRECTION, kf)[0] * sigma).T
+    scale = np.abs(linear).max(0)
+    assert numeric / scale == pytest.approx(linear / scale, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["MAPS", "MERLIN", "LET", "HYSPEC"])
+def test_monte_carlo_and_covariance_agree_in_the_gaussian_limit(name):
+    """Exact paths with narrow Gaussian deviations: variances to 1 %, correlations to 0.01."""
+    r = Resolution(name, *SETTINGS[name], mosaic=0.5)
+    kf = float(r.beam.kf(0.5 * r.ei))
+    expected = lab_covariance(r.beam, DIRECTION, kf)[0]
+    draws = unit_draws(r.beam, 200_000, np.random.default_rng(1), gaussian=True)
+    draws = np.concatenate([draws, -draws])  # antithetic: odd orders cancel
+    found = np.cov((exact_points(r.beam, DIRECTION, kf, 0.05 * draws) / 0.05).T)
+    spread = np.sqrt(np.diag(expected))
+    assert np.diag(found) == pytest.approx(np.diag(expected), rel=0.01)
+    assert found / np.outer(spread, spread) == pytest.approx(expected / np.outer(spread, spread), abs=0.01)
+
+
+@pytest.mark.parametrize("shape", ["cuboid", "cylinder", "annulus", "sphere"])
+def test_draws_have_zero_mean_and_unit_variance(shape):
+    r = Resolution("MAPS", 100, "S", 300, sample=Sample(shape))
+    draws = unit_draws(r.beam, 200_000, np.random.default_rng(2))
+    assert draws.mean(0) == pytest.approx(np.zeros(14), abs=0.01)
+    assert np.cov(draws.T) == pytest.approx(np.eye(14), abs=0.02)
+    skew = (draws**3).mean(0)
+    assert skew[0] == pytest.approx(2 / np.sqrt(3), rel=0.05)  # chi-squared of t^2
+    assert skew[1:] == pytest.approx(np.zeros(13), abs=0.06)
+
+
+def test_draws_repeat_with_the_seed():
+    r = Resolution("LET", 5, "High Flux", 240)
+    one, two = (unit_draws(r.beam, 100, np.random.default_rng(7)) for _ in range(2))
+    assert np.array_equal(one, two)
+
+
+def test_deviations_of_points_have_their_covariance():
+    r = Resolution("MAPS", 100, "S", 300, lattice=Lattice(5.4, 5.4, 19.0), orientation=((0, 0, 1), (1, 0, 0)))
+    grid = spectrum(
+        hkl("[H,0,0]", 0, 1, 2), hkl("[0,K,0]", 0, 1, 2), hkl("[0,0,L]", -30, 30, 1), energy_axis(10, 60, 2)
+    )
+    points = r.frame(grid).points()
+    draws = unit_draws(r.beam, 100_000, np.random.default_rng(3))
+    found = r.deviations(points, draws)
+    assert found.shape == (8, 100_000, 4)
+    expected = r.covariance(points, of_sample=True)
+    assert r.covariance(points) == pytest.approx(expected[:, [0, 1, 3]][:, :, [0, 1, 3]])
+    for mine, theirs in zip(found, expected, strict=True):
+        spread = np.sqrt(np.diag(theirs))
+        assert np.cov(mine.T) / np.outer(spread, spread) == pytest.approx(theirs / np.outer(spread, spread), abs=0.02)
+
+
+def test_covariance_is_positive_and_q_and_e_are_coupled():
+    r = Resolution("MERLIN", 50, "G", 300)
+    kf = r.beam.kf(np.array([0.0, 20.0, 40.0]))
+    c = lab_covariance(r.beam, np.tile(DIRECTION, (3, 1)), kf)
+    assert (np.linalg.eigvalsh(c / np.sqrt(np.einsum("nii,njj->nij", c, c))) > 0).all()
+    q_hat = np.array([0, 0, r.beam.ki]) - kf[:, None] * DIRECTION
+    along = np.einsum("ni,ni->n", q_hat, c[:, :3, 3])
+    assert (np.abs(along) > 0).all()
+
+
+def test_mosaic_spreads_q_across_itself_only():
+    r, m = (Resolution("MERLIN", 50, "G", 300, mosaic=mosaic) for mosaic in (0.0, 2.0))
+    kf = r.beam.kf(np.array([20.0]))
+    extra = (lab_covariance(m.beam, DIRECTION[None], kf) - lab_covariance(r.beam, DIRECTION[None], kf))[0]
+    q = np.array([0, 0, r.beam.ki]) - kf * DIRECTION
+    sigma2 = (np.radians(2.0) / FWHM) ** 2
+    assert extra[:3, :3] == pytest.approx(sigma2 * ((q @ q) * np.eye(3) - np.outer(q, q)), rel=1e-6, abs=1e-12)
+    assert extra[3] == pytest.approx(np.zeros(4), abs=1e-12)
+
+
+def test_absorption_in_a_tube():
+    """Thin gas: every point of the disk equally (R^2 / 4 both ways). Black gas: on the front, R^2 / 3 across."""
+    along, across = absorption_moments(Tube(0.0127, 0.01, 1e-4, 0), [5.0])
+    assert (along[0], across[0]) == pytest.approx((0.0127**2 / 4, 0.0127**2 / 4), rel=1e-3)
+    along, across = absorption_moments(Tube(0.0127, 0.01, 1e4, 0), [5.0])
+    front = 2 / 3 - (np.pi / 4) ** 2  # variance of sqrt(1 - w^2), w uniform
+    assert (along[0], across[0]) == pytest.approx((front * 0.0127**2, 0.0127**2 / 3), rel=2e-2)
+
+
+def test_divergence_override_is_the_fwhm():
+    for name in ("MAPS", "LET"):
+        r = Resolution(name, *SETTINGS[name], divergence_horizontal=1.0, divergence_vertical=0.5)
+        distance = r.beam.divergence.distance or 1.0
+        assert FWHM * r.beam.divergence.horizontal / distance == pytest.approx(np.radians(1.0))
+        assert FWHM * r.beam.divergence.vertical / distance == pytest.approx(np.radians(0.5))
+
+
+def test_guide_gain_of_maps_widens_the_aperture():
+    """Horace's gain at 4.5 Angstrom is 11.96 (its own constant for longer wavelengths)."""
+    from mantid_insgan.resolution.facts import _flux_gain
+
+    gain = facts()["MAPS"]["flux_gain"]
+    assert _flux_gain(gain, 4.5) == pytest.approx(11.964, rel=1e-3)
+    assert _flux_gain(gain, 5.5) == pytest.approx(11.964 + 3.313, rel=2e-3)
+    assert _flux_gain(gain, 0.05) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_limits_are_those_of_resins():
+    assert limits("MERLIN", "G").ei == (0.0, 181.0) and limits("MERLIN", "S").ei == (7.0, 2000.0)
+    assert limits("LET", "High Flux").frequency_names == ("resolution_frequency", "pulse_remover_frequency")
+    assert "High Resolution" in known_choppers("cncs")
+
+
+# --- Tobyfit's tables -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not TABLES.is_dir(), reason="the Tobyfit-derived tables of ../shared are not here")
+@pytest.mark.parametrize("index", range(6))
+def test_tobyfit_tables(index):
+    """One set of facts for six Ei: medians within 5 % (E) and 10 % (h, k), 90 % of points within 15 % and 25 %."""
+    tobyfit = benchmark("resolution_tobyfit")
+    setting = tobyfit.SETTINGS[index]
+    row = tobyfit.compare(TABLES, setting.label, tobyfit.resolution(setting)).row()
+    assert row[0] == pytest.approx(1, abs=0.05)
+    assert row[1:3] == pytest.approx([1, 1], abs=0.10)
+    assert min(row[3:6]) > 0.9
+    assert max(row[6:]) < 0.02
+
+
+# --- width factor ---------------------------------------------------------------------------------------------------
+
+
+def test_elastic_line_is_the_distribution_of_the_draws():
+    """Against a Monte Carlo of exact paths: quantiles of the recorded energy, tail on the gain side included."""
+    r = Resolution("MERLIN", 62, "G", 600)
+    line = ElasticLine(r, two_theta=60.0)
+    offsets = np.linspace(-15, 10, 5001)
+    density = line(offsets)
+    step = offsets[1] - offsets[0]
+    assert density.sum() * step == pytest.approx(1, abs=1e-4)
+    width = float(r.fwhm_energy(0.0, two_theta=60.0))
+    assert np.sqrt((density * offsets**2).sum() * step) * FWHM == pytest.approx(width, rel=2e-3)
+    direction = np.array([-np.sin(np.pi / 3), 0, 0.5])
+    draws = unit_draws(r.beam, 200_000, np.random.default_rng(4))
+    recorded = -exact_points(r.beam, direction, float(r.beam.kf(0.0)), draws)[:, 3]
+    quantiles = np.array([0.02, 0.1, 0.5, 0.9, 0.98])
+    mine = np.interp(quantiles, np.cumsum(density) * step, offsets)
+    assert mine == pytest.approx(np.quantile(recorded, quantiles), abs=0.02 * width)
+    assert mine[2] > 0 > mine.mean()  # tail on the side of energy gain
+
+
+def line_spectrum(factor: float, seed: int = 0) -> tuple[Spectrum, Resolution]:
+    r = Resolution("MERLIN", 62, "G", 600)
+    energy = energy_axis(-12, 12, 120)
+    expected = 4e3 * ElasticLine(r)(energy.centers - 0.2, factor) * energy.width + 5
+    counts = np.random.default_rng(seed).poisson(np.tile(expected, (10, 1))).astype(float)
+    q = Axis("|Q|", np.linspace(1, 6, 11), "Angstrom^-1")
+    valid = np.ones(counts.shape, bool)
+    valid[0, :30] = False
+    return Spectrum(counts, np.maximum(counts, 1), (q, energy), valid=valid), r
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.4])
+def test_width_factor_is_found_with_its_error(factor):
+    found = [fit_width_factor(*line_spectrum(factor, seed)) for seed in range(5)]
+    pulls = np.array([(f.factor - factor) / f.sigma for f in found])
+    assert np.abs(pulls).max() < 4 and np.abs(pulls.mean()) < 2
+    assert found[0].sigma < 0.05 and found[0].centre == pytest.approx(0.2, abs=0.1)
+    assert found[0].reduced_chi_squared < 2
+
+
+def test_width_factor_is_relative_to_the_resolution_given():
+    measured, r = line_spectrum(1.4)
+    start = Resolution("MERLIN", 62, "G", 600, width_factor=1.2)
+    assert fit_width_factor(measured, start).factor == pytest.approx(fit_width_factor(measured, r).factor, rel=0.02)
+
+
+def test_width_factor_needs_an_elastic_line():
+    r = Resolution("MERLIN", 62, "G", 600)
+    with pytest.raises(InputError, match="no open energy-transfer axis"):
+        fit_width_factor(spectrum(Axis("|Q|", [0, 1, 2], "Angstrom^-1"), energy_axis(-1, 1, 1)), r)
+    with pytest.raises(InputError, match=r"measured energy bins lie within .* eight are needed.*finer"):
+        fit_width_factor(spectrum(energy_axis(20, 40, 40)), r)
+    noise = np.random.default_rng(0).normal(0, 1, 400)
+    with pytest.raises(InputError, match="elastic line"):
+        fit_width_factor(Spectrum(noise, np.ones(400), (energy_axis(-20, 20, 400),)), r)
+
+
+@pytest.mark.skipif(not MERLIN.is_dir(), reason="the MERLIN runs of ../shared are not here")
+def test_measured_elastic_line_of_merlin():
+    """Tobyfit's pulse describes the core of the 62 meV line; ResINS' is too narrow."""
+    from mantid_insgan.io import read_nxspe
+
+    measured = read_nxspe(MERLIN / "MER40874_Ei62.00meV_Rings.nxspe")
+    ei = measured.run.value("ei")
+    tobyfit, pychop = (
+        fit_width_factor(measured, Resolution("MERLIN", ei, "G", 600, time_model=m)) for m in ("tobyfit", "pychop")
+    )
+    assert 0.85 < tobyfit.factor < 1.15 < pychop.factor < 1.7
