@@ -411,7 +411,10 @@ def _draw_cuts(spectrum: Spectrum, title: str) -> Figure:
     _add_colour_bar(above, images, maps, planes)
     for i, axes in enumerate(curves):
         _show_points(axes, _mean(spectrum, i))
-        axes.set_ylabel("" if i else axes.get_ylabel().replace("Intensity", "Mean intensity"))
+        if i == 0 or axes.get_yscale() != "linear":
+            axes.set_ylabel(axes.get_ylabel().replace("Intensity", "Mean intensity"))
+        else:
+            axes.set_ylabel("")
         low, high = axes.get_ylim()
         if low > 0:
             # from zero, so that noise on a flat mean does not look like structure

@@ -11,10 +11,10 @@ from mantid_insgan.spectrum import Axis, Spectrum
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'mantid-insgan[report]'")
 
-from matplotlib.colors import AsinhNorm, Normalize  # noqa: E402
-from matplotlib.image import imread  # noqa: E402
+from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.image import imread
 
-from mantid_insgan.report import (  # noqa: E402
+from mantid_insgan.report import (
     axis_label,
     comparison_figure,
     plot_comparison,
@@ -154,11 +154,7 @@ def test_cuts_go_through_bins_that_were_measured_and_say_where():
         ("[H,0,0] (r.l.u.)", "[0,K,0] (r.l.u.)"),
     ]
     titles = [a.get_title() for a in maps(figure)]
-    assert titles == ["at [0,K,0] = −0.25", "at [H,0,0] = 0", "at Energy transfer = 15.5 meV"] or titles == [
-        "at [0,K,0] = −0.25",
-        "at [H,0,0] = 0.0333",
-        "at Energy transfer = 15.5 meV",
-    ]
+    assert titles == ["at [0,K,0] = −0.25", "at [H,0,0] = 0.0333", "at Energy transfer = 15.5 meV"]
     assert np.array_equal(maps(figure)[0].images[0].get_array(), spectrum.signal[:, 4].T)
 
 
@@ -192,6 +188,11 @@ def test_an_elastic_line_in_a_curve_gets_an_asinh_scale():
     assert axes.get_ylim()[1] > 4000
 
 
+def test_among_the_means_the_one_on_an_asinh_scale_says_so():
+    labels = [a.get_ylabel() for a in curves(spectrum_figure(magnon(H, K, E, elastic=5000.0)))]
+    assert labels == ["Mean intensity", "", "Mean intensity (asinh scale)"]
+
+
 def test_one_hot_bin_does_not_darken_the_map():
     spectrum = magnon(H, E)
     signal = spectrum.signal.copy()
@@ -202,11 +203,10 @@ def test_one_hot_bin_does_not_darken_the_map():
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 7.0])
-def test_constant_data_have_a_colour_scale(tmp_path, value):
+def test_constant_data_have_a_colour_scale(value):
     spectrum = Spectrum(np.full((30, 40), value), np.ones((30, 40)), (H, E))
     norm = maps(spectrum_figure(spectrum))[0].images[0].norm
     assert norm.vmin <= value <= norm.vmax and norm.vmin < norm.vmax
-    plot_spectrum(spectrum, tmp_path / "flat.png")
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_the_cut_goes_through_the_brightest_place_and_not_the_elastic_line():
     assert curves(figure)[0].get_ylim()[1] < 100
 
 
-@pytest.mark.parametrize("axes", [(E,), (E, H), (H, K), (H, K, E), (H, K, L, E)])
+@pytest.mark.parametrize("axes", [(E,), (H, K), (H, K, L, E)])
 def test_comparisons_of_any_number_of_dimensions(tmp_path, axes):
     panels = {name: magnon(*axes, fwhm=fwhm) for name, fwhm in (("narrow", 2), ("wide", 5), ("wider", 8))}
     figure = comparison_figure(panels, columns=2)
@@ -342,7 +342,6 @@ def test_pyplot_is_not_touched():
         "data/mdhisto/1Dcut_sym_0p00T_K.nxs",
         "mantid/mdhisto_2d_nan.nxs",
         "mantid/mdhisto_3d_binmd_integrated.nxs",
-        "mantid/mdhisto_3d_masked.nxs",
         "mantid/mdhisto_volume_maps_4d.nxs",
     ],
 )

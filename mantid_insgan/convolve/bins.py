@@ -1,0 +1,208 @@
+"""The bins of a spectrum as columns in energy, and the energies at which the resolution is worked out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError, RunFactError
+from ..resolution import Resolution
+from ..resolution.frames import Points
+from ..spectrum import Spectrum
+
+#: Bins whose reach is worked out at once.
+_CHUNK = 32768
+#: Columns and energies on which the change of the resolution along energy is measured.
+_PROBES = (24, 49)
+#: Change between two energies at which the resolution is worked out: of the place of the sample, in standard
+#: deviations of the resolution; of the covariance, relative to itself (Frobenius norm).
+_PLACE_STEP, _COVARIANCE_STEP = 0.5, 0.25
+#: Most energies at which the resolution is worked out for one column.
+_MOST_NODES = 200
+
+
+class Bins:
+    """The bins of a spectrum as columns: every momentum bin times all energies.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        In the HKL frame, or |Q| for a powder; with one energy axis.
+    resolution : Resolution
+
+    Raises
+    ------
+    InputError
+        If the momentum axes are neither directions in r.l.u. nor |Q|, or no bin can be reached by a neutron.
+    RunFactError
+        If energies lie above Ei, or the lattice is missing.
+
+    Attributes
+    ----------
+    columns : ndarray of int
+        Momentum bins (C order) in which at least one energy is wanted and can be reached.
+    reachable : ndarray of bool, shape (momentum bins, energies)
+    directions : ndarray, shape (D, 3)
+        (h, k, l) of one unit along each momentum axis, integrated ones included. For a powder ((1, 0, 0),).
+    """
+
+    def __init__(self, spectrum: Spectrum, resolution: Resolution):
+        self.spectrum, self.resolution = spectrum, resolution
+        momenta = [a for a in spectrum.axes if not a.is_energy]
+        self.frame = resolution.frame(spectrum)
+        self.powder = len(momenta) == 1 and momenta[0].is_modulus_q
+        if not self.powder and not (momenta and all(a.is_rlu or a.projection is not None for a in momenta)):
+            raise InputError(
+                f"the momentum axes {', '.join(repr(a.name) for a in momenta) or '(none)'} are neither directions in "
+                "(h, k, l) nor |Q|, so a model of S(Q,E) cannot be placed",
+                "use a cut in the HKL frame with axes like [H,0,0], or |Q| for a powder",
+            )
+        self.momenta = momenta
+        self.energy = spectrum.axes[spectrum.energy_axis]
+        self.shape = tuple(len(a) for a in momenta)
+        self.directions = np.eye(1, 3) if self.powder else np.array([_direction(a) for a in momenta])
+        self.widths = np.array([a.width for a in momenta])
+        self.energy_order = [i for i in range(spectrum.ndim) if i != spectrum.energy_axis]
+        self.reachable = self._reachable()
+        wanted = self.reachable & self.to_columns(spectrum.valid)
+        self.columns = np.flatnonzero(wanted.any(axis=1))
+        if not self.reachable.any():
+            raise RunFactError(self._out_of_reach(), "check the incident energy (--ei) and the limits of the axes")
+
+    @property
+    def scattered(self) -> bool:
+        """True where Q depends on the energy: a crystal measured at one angle."""
+        return self.frame.still
+
+    def to_columns(self, values: np.ndarray) -> np.ndarray:
+        """From the shape of the spectrum to (momentum bins, energies)."""
+        return np.moveaxis(values, self.spectrum.energy_axis, -1).reshape(-1, len(self.energy))
+
+    def from_columns(self, values: np.ndarray) -> np.ndarray:
+        """From (momentum bins, energies) to the shape of the spectrum."""
+        return np.moveaxis(values.reshape(*self.shape, len(self.energy)), -1, self.spectrum.energy_axis)
+
+    def coordinates(self, columns: np.ndarray, offsets: np.ndarray | float = 0.0) -> np.ndarray:
+        """Coordinates along the momentum axes, shape (N, D), at `offsets` (N, D) from the centres in bin widths."""
+        index = np.unravel_index(columns, self.shape)
+        centres = np.stack([a.centers[i] for a, i in zip(self.momenta, index, strict=True)], axis=1)
+        return centres + offsets * self.widths
+
+    def points(self, coordinates: np.ndarray, energies: np.ndarray) -> Points:
+        """Where these coordinates (N, D) at these energies (N,) are seen."""
+        full = np.empty((len(coordinates), self.spectrum.ndim))
+        full[:, self.energy_order] = coordinates
+        full[:, self.spectrum.energy_axis] = energies
+        return self.frame.at(full)
+
+    def place(self, coordinates: np.ndarray, points: Points) -> np.ndarray:
+        """Where the model is asked: (h, k, l), shape (N, 3), or |Q|, shape (N, 1).
+
+        Beyond the kinematic range `points` are clamped, which is right for widths and wrong for the place.
+        """
+        if self.powder:
+            return np.abs(coordinates)
+        return points.sample[:, :3] if self.scattered else coordinates @ self.directions
+
+    def covariance(self, points: Points) -> np.ndarray:
+        """Covariance of (h, k, l, E), or (|Q|, E), at points."""
+        return self.resolution.covariance(points, of_sample=True)
+
+    def _reachable(self) -> np.ndarray:
+        """Bins whose centre a detected neutron can have, shape (momentum bins, energies)."""
+        size = math.prod(self.shape)
+        out = np.empty((size, len(self.energy)), bool)
+        rows = max(1, _CHUNK // len(self.energy))
+        for start in range(0, size, rows):
+            columns = np.arange(start, min(start + rows, size))
+            energies = np.tile(self.energy.centers, len(columns))
+            coordinates = self.coordinates(np.repeat(columns, len(self.energy)))
+            met = self._met(coordinates, self.points(coordinates, energies))
+            out[columns] = (met & (energies <= self.resolution.ei)).reshape(len(columns), -1)
+        return out
+
+    def _met(self, coordinates: np.ndarray, points: Points) -> np.ndarray:
+        if self.powder:
+            return np.isclose(points.sample[:, 0], np.abs(coordinates[:, 0]), rtol=1e-6, atol=1e-9)
+        found = points.sample[:, :3] @ np.linalg.pinv(self.directions)
+        slack = np.full(len(self.widths), 1e-6) * np.maximum(1, np.abs(coordinates).max(axis=0, initial=0))
+        if self.scattered:
+            # At one angle the energy decides where on an integrated axis a neutron is found: anywhere inside counts.
+            slack = np.where([a.integrated for a in self.momenta], 0.5 * self.widths, slack)
+            if all(not a.integrated for a in self.momenta) and len(self.momenta) == 3:
+                slack = self.widths
+        return (np.abs(found - coordinates) <= slack).all(axis=1)
+
+    def _out_of_reach(self) -> str:
+        limits = "; ".join(f"{a.name} {a.edges[0]:g} to {a.edges[-1]:g} {a.unit}" for a in self.spectrum.axes)
+        ki = self.resolution.beam.ki
+        low, high = self.resolution.beam.kf(self.energy.centers[[-1, 0]])
+        return (
+            f"no bin of the grid ({limits}) lies in the kinematic range: with Ei = {self.resolution.ei:g} meV neutrons "
+            f"reach |Q| from {ki - high:.3g} to {ki + high:.3g} 1/Angstrom at {self.energy.centers[0]:g} meV and from "
+            f"{ki - low:.3g} to {ki + low:.3g} 1/Angstrom at {self.energy.centers[-1]:g} meV"
+        )
+
+
+def _direction(axis) -> np.ndarray:
+    if axis.projection is not None:
+        return axis.projection
+    return np.eye(3)["hkl".index(axis.name.strip(" []()").lower()[-1])]
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Energies at which the resolution is worked out, and the share of each in every energy bin.
+
+    Parameters
+    ----------
+    energies : ndarray, shape (K,)
+        meV.
+    edges : ndarray, shape (F + 1,)
+        Energy bins, meV: those of the spectrum or a division of them.
+    shares : ndarray, shape (K, F)
+        Each column sums to 1: linear between nodes, or 1 for the bin that a node stands for.
+    """
+
+    energies: np.ndarray
+    edges: np.ndarray
+    shares: np.ndarray
+
+
+def nodes_between(bins: Bins) -> Nodes:
+    """As few energies as the change of the resolution along energy allows; in between, results are interpolated."""
+    energies, steps = _travel(bins)
+    travelled = np.concatenate([[0], np.cumsum(steps.sum(axis=0))])
+    count = int(np.clip(math.ceil(travelled[-1]) + 1, 2, _MOST_NODES))
+    travelled += 1e-9 * np.arange(travelled.size)
+    where = np.interp(np.linspace(0, travelled[-1], count), travelled, energies)
+    shares = np.stack([np.interp(bins.energy.centers, where, row) for row in np.eye(count)])
+    return Nodes(where, bins.energy.edges, shares)
+
+
+def nodes_in_bins(bins: Bins) -> Nodes:
+    """A node in every energy bin; several where the place of the sample moves within one."""
+    _, steps = _travel(bins)
+    parts = max(1, math.ceil(steps[0].sum() / len(bins.energy)))
+    edges = np.linspace(bins.energy.edges[0], bins.energy.edges[-1], parts * len(bins.energy) + 1)
+    return Nodes(0.5 * (edges[1:] + edges[:-1]), edges, np.eye(edges.size - 1))
+
+
+def _travel(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
+    """Energies (T,) and how far place and covariance move from each to the next, in the steps allowed: (2, T - 1)."""
+    columns = bins.columns if len(bins.columns) else np.arange(math.prod(bins.shape))
+    columns = columns[np.unique(np.linspace(0, len(columns) - 1, _PROBES[0]).astype(int))]
+    energies = np.linspace(bins.energy.edges[0], min(bins.energy.edges[-1], bins.resolution.ei), _PROBES[1])
+    coordinates = np.repeat(bins.coordinates(columns), len(energies), axis=0)
+    points = bins.points(coordinates, np.tile(energies, len(columns)))
+    covariance = bins.covariance(points)
+    inverse = np.linalg.inv(covariance).reshape(len(columns), len(energies), *covariance.shape[1:])
+    covariance = covariance.reshape(inverse.shape)
+    place = bins.place(coordinates, points).reshape(len(columns), len(energies), -1)
+    moved = np.diff(place, axis=1)
+    block = np.linalg.inv(covariance[:, 1:, : moved.shape[-1], : moved.shape[-1]])
+    place_steps = np.sqrt(np.einsum("nti,ntij,ntj->nt", moved, block, moved)) / _PLACE_STEP
+    change = np.linalg.norm(inverse[:, 1:] @ np.diff(covariance, axis=1), axis=(-2, -1)) / _COVARIANCE_STEP
+    return energies, np.stack([place_steps.max(axis=0), np.median(change, axis=0)])

@@ -1,0 +1,241 @@
+"""Where modes come from: the model itself, a grid of momenta between which they are interpolated, or a powder's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import InputError
+from ..spinw.simulate import fibonacci_sphere, random_rotation
+
+#: Energies below this fraction of the largest are raised to it where intensities are divided by them.
+_FLOOR = 1e-4
+#: Momenta at which the error of a grid is measured along each axis, and nodes to begin with.
+_TRIALS, _FIRST_NODES = 96, (5, 13)
+#: Momenta in one call of the model.
+_CALL = 16384
+
+
+class Direct:
+    """The model asked at every momentum (h, k, l)."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def modes(self, where: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Energies and intensities, each (N, M), at (h, k, l) of shape (N, 3)."""
+        return self.model.modes(where)
+
+
+class DirectPowder:
+    """The model asked in a random direction for every |Q|."""
+
+    def __init__(self, model):
+        self.model = model
+        self._to_hkl = to_hkl(model)
+
+    def modes(self, where: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Energies and intensities, each (N, M), at |Q| of shape (N, 1)."""
+        directions = rng.standard_normal((len(where), 3))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        return self.model.modes(np.abs(where) * directions @ self._to_hkl)
+
+
+def to_hkl(model) -> np.ndarray:
+    """Matrix that takes Q in 1/Angstrom (as a row) to (h, k, l).
+
+    Raises
+    ------
+    InputError
+        If the model does not know its lattice.
+    """
+    lattice = getattr(model, "lattice", None)
+    if lattice is None:
+        raise InputError(
+            "the model has no lattice, and a powder average needs one to turn |Q| into (h, k, l)",
+            "give the model an attribute `lattice` (a Lattice)",
+        )
+    return np.linalg.inv(2 * np.pi * lattice.b_matrix().T)
+
+
+class PowderTable:
+    """Modes in many directions at evenly spaced |Q|.
+
+    Parameters
+    ----------
+    model
+        With ``modes`` and ``lattice``.
+    low, high, step : float
+        Range of |Q| and distance of its rows, 1/Angstrom.
+    orientations : int
+        Directions in each row: a Fibonacci sphere, turned at random.
+    rng : numpy.random.Generator
+    progress : callable, optional
+        Called with (rows done, rows in all).
+    """
+
+    def __init__(self, model, low: float, high: float, step: float, orientations: int, rng, progress=None):
+        rows = max(2, int(np.ceil((high - low) / step)) + 1)
+        self.modulus = np.linspace(max(low, 0.0), high, rows)
+        self.step = self.modulus[1] - self.modulus[0]
+        sphere, turn = fibonacci_sphere(orientations), to_hkl(model)
+        energies, intensities = [], []
+        for n, q in enumerate(self.modulus):
+            e, i = model.modes(q * (sphere @ random_rotation(rng).T) @ turn)
+            energies.append(e)
+            intensities.append(i)
+            if progress is not None:
+                progress(n + 1, rows)
+        self.energies, self.intensities = np.stack(energies), np.stack(intensities)
+
+    def modes(self, where: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Modes of a random direction in one of the two rows beside |Q| (N, 1), chosen by their distance."""
+        place = np.clip((np.abs(where[:, 0]) - self.modulus[0]) / self.step, 0, len(self.modulus) - 1)
+        row = np.minimum((place + rng.random(len(place))).astype(int), len(self.modulus) - 1)
+        pick = rng.integers(self.energies.shape[1], size=len(place))
+        return self.energies[row, pick], self.intensities[row, pick]
+
+
+class ModeGrid:
+    """Modes on a regular grid of momenta, sorted by energy and interpolated linearly.
+
+    Where branches cross, the sorted energies have a kink, and linear interpolation rounds it off within one cell; the
+    intensities change over within the same cell. So the grid is halved, axis by axis, until the spectrum between its
+    nodes (with a Gaussian of `sigma` in energy) is within `tolerance` of the model's. Intensities are interpolated as
+    I E, which stays finite where I goes as 1/E.
+
+    Parameters
+    ----------
+    model
+        With ``modes(q_rlu)``.
+    corners : ndarray, shape (2, 3)
+        Lowest and highest coordinates along `directions`.
+    directions : ndarray, shape (3, 3)
+        (h, k, l) of one unit along each axis of the grid, as rows.
+    spacing : ndarray, shape (3,)
+        Spread of the resolution along each axis: first nodes are two of it apart, and not fewer than a few.
+    sigma : float
+        Standard deviation of the resolution in energy, meV.
+    tolerance : float
+        Root-mean-square error of the spectra in the middle between nodes, relative to their own root mean square.
+    most : int
+        Momenta at which the model may be asked.
+    rng : numpy.random.Generator
+
+    Attributes
+    ----------
+    error : float
+        The error reached, as `tolerance` defines it.
+    """
+
+    def __init__(self, model, corners, directions, spacing, *, sigma, tolerance, most, rng, progress: Callable = None):
+        self.model, self.directions, self.sigma = model, np.asarray(directions, dtype=float), sigma
+        self._inverse = np.linalg.inv(self.directions)
+        self.low, self.high = np.asarray(corners, dtype=float)
+        steps = np.ceil((self.high - self.low) / (2 * np.asarray(spacing)))
+        self.counts = np.clip(steps, *_FIRST_NODES).astype(int)
+        self._values = self._ask(np.ones(3, bool))
+        while True:
+            errors = np.array([self._error_along(axis, rng) for axis in range(3)])
+            #: A node more in the middle of every cell takes three quarters of an error of second order.
+            self.error = float(np.sqrt((errors**2).sum()))
+            axis = int(errors.argmax())
+            grown = self._values.shape[0] // self.counts[axis] * (2 * self.counts[axis] - 1)
+            if progress is not None:
+                progress(len(self._values), max(len(self._values), most))
+            if self.error <= tolerance or grown > most:
+                return
+            self._halve(axis)
+
+    @property
+    def size(self) -> int:
+        """Momenta at which the model was asked."""
+        return len(self._values)
+
+    def _nodes(self) -> list[np.ndarray]:
+        return [np.linspace(a, b, n) for a, b, n in zip(self.low, self.high, self.counts, strict=True)]
+
+    def _ask(self, _) -> np.ndarray:
+        return self._sorted(np.stack(np.meshgrid(*self._nodes(), indexing="ij"), axis=-1).reshape(-1, 3))
+
+    def _sorted(self, coordinates: np.ndarray) -> np.ndarray:
+        """Energies and I E, sorted by energy: shape (N, 2 M)."""
+        parts = [self.model.modes(part @ self.directions) for part in np.array_split(coordinates, 1 + len(coordinates) // _CALL)]
+        energies, intensities = (np.vstack(a) for a in zip(*parts, strict=True))
+        order = np.argsort(energies, axis=1, kind="stable")
+        energies = np.take_along_axis(energies, order, axis=1)
+        intensities = np.take_along_axis(intensities, order, axis=1)
+        if not hasattr(self, "_floor"):
+            self._floor = max(_FLOOR * energies.max(initial=0.0), 1e-9)
+        return np.hstack([energies, intensities * np.maximum(energies, self._floor)])
+
+    def _halve(self, axis: int) -> None:
+        """Put a node between each two along one axis; those that are there are kept."""
+        values = self._values.reshape(*self.counts, -1)
+        nodes = self._nodes()
+        nodes[axis] = 0.5 * (nodes[axis][1:] + nodes[axis][:-1])
+        between = self._sorted(np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, 3))
+        old = self.counts.copy()
+        self.counts[axis] = 2 * old[axis] - 1
+        grown = np.empty((*self.counts, values.shape[-1]))
+        every = [slice(None)] * 3
+        every[axis] = slice(0, None, 2)
+        grown[tuple(every)] = values
+        every[axis] = slice(1, None, 2)
+        old[axis] -= 1
+        grown[tuple(every)] = between.reshape(*old, -1)
+        self._values = grown.reshape(-1, values.shape[-1])
+
+    def _error_along(self, axis: int, rng) -> float:
+        """Relative error in the middle between two nodes of one axis, at nodes of the others."""
+        index = [rng.integers(n - (a == axis), size=_TRIALS) for a, n in enumerate(self.counts)]
+        step = (self.high - self.low) / (self.counts - 1)
+        middle = self.low + np.stack(index, axis=1) * step
+        middle[:, axis] += 0.5 * step[axis]
+        energies, intensities = self.model.modes(middle @ self.directions)
+        true = self._spectra(energies, intensities)
+        found = self._spectra(*self._interpolated(middle)[:2])
+        return float(np.sqrt(((found - true) ** 2).sum() / max((true**2).sum(), 1e-300)))
+
+    def _spectra(self, energies: np.ndarray, intensities: np.ndarray) -> np.ndarray:
+        top = self._values[:, : self._values.shape[1] // 2].max() + 4 * self.sigma
+        grid = np.linspace(-4 * self.sigma, top, int(np.clip((top / self.sigma + 4) * 2, 32, 400)))
+        out = np.zeros((len(energies), grid.size))
+        for e, i in zip(energies.T, intensities.T, strict=True):
+            out += i[:, None] * np.exp(-0.5 * ((grid - e[:, None]) / self.sigma) ** 2)
+        return out
+
+    def modes(self, where: np.ndarray, rng=None) -> tuple[np.ndarray, np.ndarray]:
+        """Energies and intensities, each (N, M), at (h, k, l) of shape (N, 3)."""
+        return self._interpolated(where @ self._inverse)[:2]
+
+    def modes_and_slopes(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `modes`, and the slopes of the energies with (h, k, l), shape (N, M, 3)."""
+        energies, intensities, slopes = self._interpolated(where @ self._inverse, slopes=True)
+        return energies, intensities, slopes @ self._inverse.T
+
+    def _interpolated(self, coordinates: np.ndarray, *, slopes: bool = False):
+        place = (coordinates - self.low) / (self.high - self.low) * (self.counts - 1)
+        place = np.clip(place, 0, self.counts - 1)
+        cell = np.minimum(place.astype(int), self.counts - 2)
+        part = place - cell
+        strides = np.array([self.counts[1] * self.counts[2], self.counts[2], 1])
+        first = cell @ strides
+        half = self._values.shape[1] // 2
+        total = np.zeros((len(first), 2 * half))
+        change = np.zeros((len(first), half, 3)) if slopes else None
+        for corner in itertools.product((0, 1), repeat=3):
+            factors = np.where(corner, part, 1 - part)
+            values = self._values[first + int(np.dot(corner, strides))]
+            total += factors.prod(axis=1)[:, None] * values
+            if slopes:
+                for axis in range(3):
+                    others = factors[:, [a for a in range(3) if a != axis]].prod(axis=1)
+                    change[:, :, axis] += ((1 if corner[axis] else -1) * others)[:, None] * values[:, :half]
+        energies = total[:, :half]
+        intensities = total[:, half:] / np.maximum(energies, self._floor)
+        if slopes:
+            change *= (self.counts - 1) / (self.high - self.low)
+        return energies, intensities, change
