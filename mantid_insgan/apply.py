@@ -136,8 +136,8 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
     if quality.too_wide:
         share = quality.too_wide / quality.bins
         notes.append(
-            f"in {share:.1%} of the valid bins the resolution is wider than {translator.card.largest_fwhm_bins:g} bins and "
-            "was taken as that"
+            f"in {share:.1%} of the valid bins the resolution is wider than {translator.card.largest_fwhm_bins:g} bins "
+            "and was taken as that"
         )
     if quality.outside > 0.05:
         notes.append(

@@ -145,7 +145,8 @@ def read_model(path: Path) -> ModelFile:
     onnx = path / "model.onnx" if path.is_dir() else path
     if not onnx.is_file():
         raise ModelError(
-            f"there is no model {str(path)!r}: neither a bundled name ({', '.join(_bundled_names()) or 'none'}) nor a file",
+            f"there is no model {str(path)!r}: neither a bundled name ({', '.join(_bundled_names()) or 'none'}) nor a "
+            "file",
             "give a bundled name or the path of a .onnx file",
         )
     beside = [onnx.with_suffix(".json"), onnx.parent / "card.json"]
@@ -215,7 +216,8 @@ def open_session(model: ModelFile, device: str = "auto", threads: int | None = N
     available = "CUDAExecutionProvider" in runtime.get_available_providers()
     if wanted == "cuda" and not available:
         raise DeviceError(
-            f"the device cuda was asked for, but this ONNX Runtime has only {', '.join(runtime.get_available_providers())}",
+            "the device cuda was asked for, but this ONNX Runtime has only "
+            f"{', '.join(runtime.get_available_providers())}",
             "install the gpu extra (pip uninstall onnxruntime; pip install 'mantid-insgan[gpu]') or use --device cpu",
         )
     use_cuda = available and wanted != "cpu"
@@ -253,11 +255,11 @@ def _runtime():
 def _check_graph(model: ModelFile, session) -> None:
     rank = model.card.dimensions + 2
     found = {i.name: len(i.shape) for i in session.get_inputs()}
-    expected = {name: rank for name in INPUTS}
+    expected = dict.fromkeys(INPUTS, rank)
     outputs = {o.name for o in session.get_outputs()}
     if found != expected or not set(OUTPUTS) <= outputs:
         raise ModelError(
-            f"{model.path} takes {found} and gives {sorted(outputs)}; a model of {model.card.dimensions} dimensions takes "
-            f"{expected} (name: number of axes) and gives {sorted(OUTPUTS)}",
+            f"{model.path} takes {found} and gives {sorted(outputs)}; a model of {model.card.dimensions} dimensions "
+            f"takes {expected} (name: number of axes) and gives {sorted(OUTPUTS)}",
             "export the model with this version of mantid-insgan",
         )

@@ -191,7 +191,7 @@ def main() -> None:
 
 
 def _usage_error(error: Exception) -> None:
-    """typer's own errors (wrong options) show their usage and exit with 2; anything else is ours and keeps its trace."""
+    """Wrong usage, typer's own errors, ends with 2 and a hint; anything else is a fault of ours and keeps its trace."""
     show = getattr(error, "show", None)
     if show is None:
         raise error

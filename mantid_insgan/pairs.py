@@ -37,7 +37,7 @@ HELD_OUT_SETTINGS = (
     ("MERLIN", "S", 400, 30, 180),
     ("HYSPEC", "OnlyOne", 300, 8, 40),
 )
-#: Kinds of slice and how often each is drawn. 'energy-cut' and 'q-cut' are one-dimensional: constant along the other axis.
+#: Kinds of slice and how often each is drawn. 'energy-cut' and 'q-cut' are constant along the other axis.
 KINDS = {"path": 0.62, "plane": 0.12, "powder": 0.10, "energy-cut": 0.08, "q-cut": 0.08}
 
 

@@ -264,7 +264,7 @@ def network_axes(axes: tuple[Axis, ...], dimensions: int = 2) -> tuple[int | Non
         raise InputError("every axis has a single bin", "give a cut with at least one axis of several bins")
     momenta = sorted((i for i in opened if i != energy), key=lambda i: (-len(axes[i]), i))
     room = dimensions - (energy in opened)
-    chosen: list[int | None] = list(sorted(momenta[:room]))
+    chosen: list[int | None] = sorted(momenta[:room])
     missing = [None] * (room - len(chosen))
     return (*missing, *chosen, energy) if energy in opened else (*chosen, *missing)
 
@@ -287,8 +287,9 @@ def tile_starts(size: int) -> list[int]:
 
 
 def ramp(start: int, stop: int, size: int) -> np.ndarray:
-    """Weight of a tile along one axis: 1 inside, falling linearly to nearly 0 over the overlap with its neighbours."""
-    position = np.arange(stop - start, dtype=float)
-    rise = np.ones(1) if start == 0 else np.minimum(1.0, (position + 1) / (OVERLAP + 1))
-    fall = np.ones(1) if stop == size else np.minimum(1.0, (position[::-1] + 1) / (OVERLAP + 1))
-    return np.ones(stop - start) * rise * fall
+    """Weight of a tile along one axis: 1 inside, falling to nearly 0 over the middle half of the overlap with its
+    neighbours. The outer quarter hardly counts: there the tile does not see what lies around."""
+    from_start = np.arange(stop - start) + 0.5
+    rise, fall = (np.clip((x - OVERLAP / 4) / (OVERLAP / 2), 1e-6, 1.0) for x in (from_start, from_start[::-1]))
+    ones = np.ones(stop - start)
+    return (ones if start == 0 else rise) * (ones if stop == size else fall)

@@ -136,10 +136,9 @@ class ModeGrid:
         self.low, self.high = np.asarray(corners, dtype=float)
         steps = np.ceil((self.high - self.low) / (2 * np.asarray(spacing)))
         self.counts = np.clip(steps, *_FIRST_NODES).astype(int)
-        self._values = self._ask(np.ones(3, bool))
+        self._values = self._sorted(_mesh(self._nodes()))
         while True:
             errors = np.array([self._error_along(axis, rng) for axis in range(3)])
-            #: A node more in the middle of every cell takes three quarters of an error of second order.
             self.error = float(np.sqrt((errors**2).sum()))
             axis = int(errors.argmax())
             grown = self._values.shape[0] // self.counts[axis] * (2 * self.counts[axis] - 1)
@@ -157,12 +156,12 @@ class ModeGrid:
     def _nodes(self) -> list[np.ndarray]:
         return [np.linspace(a, b, n) for a, b, n in zip(self.low, self.high, self.counts, strict=True)]
 
-    def _ask(self, _) -> np.ndarray:
-        return self._sorted(np.stack(np.meshgrid(*self._nodes(), indexing="ij"), axis=-1).reshape(-1, 3))
-
     def _sorted(self, coordinates: np.ndarray) -> np.ndarray:
         """Energies and I E, sorted by energy: shape (N, 2 M)."""
-        parts = [self.model.modes(part @ self.directions) for part in np.array_split(coordinates, 1 + len(coordinates) // _CALL)]
+        parts = [
+            self.model.modes(part @ self.directions)
+            for part in np.array_split(coordinates, 1 + len(coordinates) // _CALL)
+        ]
         energies, intensities = (np.vstack(a) for a in zip(*parts, strict=True))
         order = np.argsort(energies, axis=1, kind="stable")
         energies = np.take_along_axis(energies, order, axis=1)
@@ -176,7 +175,7 @@ class ModeGrid:
         values = self._values.reshape(*self.counts, -1)
         nodes = self._nodes()
         nodes[axis] = 0.5 * (nodes[axis][1:] + nodes[axis][:-1])
-        between = self._sorted(np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, 3))
+        between = self._sorted(_mesh(nodes))
         old = self.counts.copy()
         self.counts[axis] = 2 * old[axis] - 1
         grown = np.empty((*self.counts, values.shape[-1]))
@@ -239,3 +238,8 @@ class ModeGrid:
         if slopes:
             change *= (self.counts - 1) / (self.high - self.low)
         return energies, intensities, change
+
+
+def _mesh(nodes: list[np.ndarray]) -> np.ndarray:
+    """All combinations, the last axis fastest, shape (N, 3)."""
+    return np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, len(nodes))

@@ -44,12 +44,15 @@ def axes(bins: tuple[int, int], margin: int = 0, fine: int = 1) -> tuple[Axis, .
     )
 
 
+def model():
+    """The spin-wave model of the demo."""
+    couplings = {"J1": 29.0, "J2": 1.67, "J3": 0.0, "Jperp": 0.0, "D": -0.1}
+    return get_family("square_afm").model(couplings, lattice=LATTICE, ion="Ni2+", temperature=10.0)
+
+
 def calculate(bins: tuple[int, int] = (96, 100)) -> tuple[Spectrum, Spectrum]:
     """The model in the bins of the slice, without and with resolution, in mbarn/sr/meV."""
-    model = get_family("square_afm").model(
-        {"J1": 29.0, "J2": 1.67, "J3": 0.0, "Jperp": 0.0, "D": -0.1}, lattice=LATTICE, ion="Ni2+", temperature=10.0
-    )
-    wide = simulate_cut(model, axes(bins, MARGIN, OVERSAMPLE), oversample=1, fwhm=2.0)
+    wide = simulate_cut(model(), axes(bins, MARGIN, OVERSAMPLE), oversample=1, fwhm=2.0)
     signal = wide.signal[:, 0, 0, :]
     grid = axes(bins, MARGIN)
     nothing = np.full([len(a) for a in grid], np.nan)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-
 #: Inputs are scaled to a mean square near 1, so a target with less than this share of that has next to nothing in it;
 #: the relative terms then count as if it had this share.
 LEAST = 0.02
@@ -34,12 +33,12 @@ def flux(signal, target, valid) -> torch.Tensor:
     return _sums((signal - target) * valid).abs() / _size(target, valid, 1)
 
 
-def gaussian_likelihood(signal, log_variance, target, valid) -> torch.Tensor:
-    """-log N(target; signal, exp(log_variance)) per valid bin, up to a constant, for each member: (N,).
+def likelihood(signal, log_variance, target, valid) -> torch.Tensor:
+    """-log of Student's t with 3 degrees of freedom and squared scale exp(log_variance), per valid bin: (N,).
 
-    The signal is detached: the errors learn from the signal, never the other way round (Nix and Weigend 1994 without
-    their weighting of the mean).
+    Its gradient is bounded, where a normal distribution's is not: bins that are far off at the start would drown all
+    else. The signal is detached: the errors learn from the signal, never the other way round.
     """
     square = (target - signal.detach()) ** 2
-    each = 0.5 * (log_variance + square * torch.exp(-log_variance))
+    each = 0.5 * log_variance + 2.0 * torch.log1p(square * torch.exp(-log_variance) / 3.0)
     return _sums(each * valid) / _sums(valid).clamp(min=1.0)

@@ -121,6 +121,11 @@ def richardson_lucy(operator, data, valid, shares, keep: tuple[int, ...]) -> lis
     return kept
 
 
+def _bounded(x: torch.Tensor) -> torch.Tensor:
+    """x near 0, never beyond -3 and 3."""
+    return 3.0 * torch.tanh(x / 3.0)
+
+
 class ResidualBlock(nn.Module):
     """x + f(x), with f zero at the start."""
 
@@ -241,15 +246,16 @@ class Generator(nn.Module):
         signal, error = signal * valid, error * valid
         with torch.no_grad():
             candidates = self.physics(signal, valid, width)  # (N, K, *grid)
-            scale = self.local_mean(signal.abs()) / self.local_mean(valid).clamp(min=0.02) + 1e-4
+            scale = self.local_mean(signal.abs()) / self.local_mean(valid).clamp(min=0.02) + 1e-3
             seen = [torch.asinh(candidates / scale), torch.asinh(signal / scale), torch.asinh(error / scale)]
             seen = torch.cat([*seen, valid, torch.log2(1.0 + width)], dim=1)
         answer, coarse = self.network(seen)
         k = self.candidates
         choice = torch.softmax(answer[:, :k], dim=1)
         chosen = (choice * candidates).sum(1, keepdim=True)
-        factor = torch.exp(answer[:, k : k + 1].clamp(-3.0, 3.0))
-        result = chosen * factor + scale * answer[:, k + 1 : k + 2]
+        # Bounded, so that no input makes the correction run away from the physics.
+        factor = torch.exp(_bounded(answer[:, k : k + 1]))
+        result = chosen * factor + scale * _bounded(answer[:, k + 1 : k + 2])
         log_variance = 2.0 * torch.log(scale) + answer[:, k + 2 : k + 3].clamp(-14.0, 8.0)
         axes = tuple(range(2, 2 + self.dimensions))
         features = torch.cat([coarse.mean(axes), (coarse**2).mean(axes).sqrt()], dim=1)  # (N, 6c)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,10 +26,10 @@ class Recipe:
     direction: str
     dimensions: int = 2
     channels: int = 20
-    steps: int = 3000
-    batch: int = 12
-    learning_rate: float = 2e-3
-    warm_up: int = 100
+    steps: int = 3500
+    batch: int = 8
+    learning_rate: float = 8e-4
+    warm_up: int = 200
     averaging: float = 0.998  #: share of the old weights kept in the average at each step
     flux_weight: float = 0.2
     likelihood_weight: float = 0.05
@@ -54,14 +55,16 @@ class Trainer:
         self.average = {k: v.detach().clone() for k, v in generator.state_dict().items()}
         self.generator, self.optimiser = self.fabric.setup(generator, optimiser)
         self.average = {k: v.to(self.fabric.device) for k, v in self.average.items()}
-        self.step, self.history = 0, []
+        self.step, self.history, self.seconds = 0, [], 0.0  # seconds spent in steps, over all runs
 
     def run(self, progress=None, checkpoint_every: int = 250) -> Generator:
         """Train to the recipe's last step and return the averaged generator, on the CPU."""
         self.resume()
         while self.step < self.recipe.steps:
+            started = time.monotonic()
             loss = self._train_step()
             self.step += 1
+            self.seconds += time.monotonic() - started
             if progress:
                 progress(self.step, self.recipe.steps, loss)
             if self.step % checkpoint_every == 0 or self.step == self.recipe.steps:
@@ -91,8 +94,8 @@ class Trainer:
         distance = losses.nrmse(signal, batch.target, batch.valid).mean()
         loss = distance + 0.5 * losses.relative_l1(signal, batch.target, batch.valid).mean()
         loss = loss + recipe.flux_weight * losses.flux(signal, batch.target, batch.valid).mean()
-        likelihood = losses.gaussian_likelihood(signal, log_variance, batch.target, batch.valid).mean()
-        return loss + recipe.likelihood_weight * likelihood, float(distance.detach())
+        errors = losses.likelihood(signal, log_variance, batch.target, batch.valid).mean()
+        return loss + recipe.likelihood_weight * errors, float(distance.detach())
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -119,7 +122,8 @@ class Trainer:
         state = self.optimiser.state_dict()["state"]
         tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(v) for i, s in state.items() for k, v in s.items()}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        facts = {"recipe": json.dumps(asdict(self.recipe)), "step": str(self.step), "history": json.dumps(self.history)}
+        position = {"step": self.step, "history": self.history, "seconds": self.seconds}
+        facts = {"recipe": json.dumps(asdict(self.recipe)), "position": json.dumps(position)}
         temporary = self.checkpoint.with_suffix(".part")
         save_file(tensors, temporary, metadata=facts)
         os.replace(temporary, self.checkpoint)
@@ -149,4 +153,5 @@ class Trainer:
             state.setdefault(int(number), {})[name] = value
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
-        self.step, self.history = int(facts["step"]), json.loads(facts["history"])
+        position = json.loads(facts["position"])
+        self.step, self.history, self.seconds = (position[name] for name in ("step", "history", "seconds"))

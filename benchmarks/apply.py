@@ -1,0 +1,118 @@
+"""Speed of the main job: ``python benchmarks/apply.py [--threads 2] [--monte-carlo]``.
+
+Prints the time of a cold ``insgan apply`` of the demo file, warm times per slice and peak memory of the bundled models,
+and in the same run the ratio to the same generator in torch (eager) and, with --monte-carlo, to a Monte Carlo
+convolution on interpolated modes. Needs the train extra, and spinw for --monte-carlo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from statistics import median
+
+import numpy as np
+
+SIZES = ((128, 128), (240, 400), (512, 512))
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--monte-carlo", action="store_true", help="also time the interpolated Monte Carlo convolution")
+    options = parser.parse_args()
+    print(f"cold insgan apply of the demo file: {cold_start():.2f} s")
+    for direction in ("add-resolution", "remove-resolution"):
+        warm(direction, options)
+    if options.monte_carlo:
+        monte_carlo(options)
+    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
+def cold_start() -> float:
+    """Seconds of a new process, best of three."""
+    from mantid_insgan.demo import DATA
+
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(3):
+            command = [sys.executable, "-m", "mantid_insgan", "apply", str(DATA / "measured.nxs"), f"{folder}/out.nxs"]
+            started = time.perf_counter()
+            subprocess.run([*command, "--overwrite"], check=True, capture_output=True)
+            times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def slice_of(shape):
+    """Signal, valid, error (n0, n1) and width (2, n0, n1) of a mode with noise."""
+    rng = np.random.default_rng(0)
+    q, e = np.linspace(-1, 1, shape[0])[:, None], np.linspace(0, 1, shape[1])[None, :]
+    signal = rng.poisson(300 * np.exp(-0.5 * ((e - 0.7 * np.abs(np.sin(3 * q))) / 0.03) ** 2) + 5) / 300
+    valid = rng.random(shape) > 0.2
+    width = np.stack([np.full(shape, 2.0), np.broadcast_to(6.0 - 4.0 * e, shape)])
+    return signal, valid, np.sqrt(np.maximum(signal, 1 / 300) / 300), width
+
+
+def warm(direction: str, options) -> None:
+    """Warm times of the translator per slice, and of torch eager on the same graph's inputs."""
+    import torch
+
+    from mantid_insgan.cards import choose_model
+    from mantid_insgan.gan.networks import Generator
+    from mantid_insgan.translate import Quality, Translator
+
+    torch.set_num_threads(options.threads)
+    translator = Translator(choose_model(direction), "cpu", options.threads)
+    generator = Generator(direction).eval()  # the weights do not matter for the time
+    for shape in SIZES:
+        parts = slice_of(shape)
+        onnx = timed(lambda p=parts: translator._translate(*p, Quality()), options.repeats)
+        signal, valid, error, width = (torch.from_numpy(np.asarray(x, np.float32)) for x in parts)
+        inputs = (signal[None, None], valid[None, None], error[None, None], width[None])
+        with torch.no_grad():
+            eager = timed(lambda i=inputs: generator(*i), options.repeats)
+        print(
+            f"{direction:18s} {shape[0]}x{shape[1]}: warm {onnx * 1e3:6.0f} ms on {options.threads} threads; "
+            f"torch eager {eager * 1e3:6.0f} ms = {eager / onnx:.1f} times as long"
+        )
+
+
+def monte_carlo(options) -> None:
+    """The demo's model convolved by interpolated Monte Carlo, beside the network on the same grid."""
+    from mantid_insgan.cards import choose_model
+    from mantid_insgan.convolve import convolve
+    from mantid_insgan.demo.make_data import RUN, axes, model
+    from mantid_insgan.resolution import Resolution
+    from mantid_insgan.spinw.simulate import simulate_cut
+    from mantid_insgan.translate import Translator
+
+    resolution, grid = Resolution.from_run(RUN), axes((96, 100))
+    spins = model()
+    ideal = simulate_cut(spins, grid, oversample=1)
+    translator = Translator(choose_model("add-resolution"), "cpu", options.threads)
+    network = timed(lambda: translator.apply(ideal.replace(run=RUN), resolution), options.repeats)
+    exact = timed(lambda: convolve(spins, grid, resolution, method="interpolated", points=1000), 1)
+    print(f"demo slice 96x100: network with widths {network * 1e3:.0f} ms; interpolated Monte Carlo with 1000 points a")
+    print(f"bin {exact:.1f} s = {exact / network:.0f} times as long")
+
+
+def timed(work, repeats: int) -> float:
+    """Median seconds of `repeats` runs after one that is not counted."""
+    if repeats > 1:
+        work()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return median(times)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,376 @@
+"""`convolve` and `ideal`: a model on a measured grid, with and without the resolution."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+
+from ..errors import DeviceError, InputError
+from ..resolution import Resolution
+from ..spectrum import Axis, Run, Spectrum
+from ..spinw.simulate import bin_modes
+from .bins import Bins, Nodes, nodes_between, nodes_in_bins
+from .covariance import Covariance, PowderCovariance
+from .lineshape import check_line
+from .modes import Direct, DirectPowder, ModeGrid, PowderTable
+from .montecarlo import MonteCarlo
+
+#: The methods, from exact to quick, and the points that each takes for a bin if not told.
+METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": None, "energy": 32}
+#: Momenta at which a grid of modes may ask the model.
+GRID_LIMIT = {"interpolated": 200_000, "covariance": 60_000}
+#: How far a grid of modes reaches beyond the bins, in standard deviations of the resolution.
+_REACH = {"interpolated": 5.0, "covariance": 4.0}
+
+Progress = Callable[[int, int], None]
+
+
+class GridAccuracyWarning(UserWarning):
+    """A grid of modes that was not made as fine as its tolerance asks."""
+
+
+def convolve(
+    model,
+    grid: Spectrum | Sequence[Axis],
+    resolution: Resolution,
+    *,
+    method: str = "covariance",
+    points: int | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    processes: bool = False,
+    progress: Progress | None = None,
+    fwhm: float | None = None,
+    shape: str = "dho",
+    gaussian: bool = False,
+    tolerance: float = 0.02,
+    orientations: int = 400,
+) -> Spectrum:
+    """A model of S(Q,E) as a spectrometer would record it, averaged over the volume of each bin.
+
+    Parameters
+    ----------
+    model
+        With ``modes(q_rlu)`` as `mantid_insgan.spinw.SpinWModel` has it; for |Q| also ``lattice``.
+    grid : Spectrum or sequence of Axis
+        Axes in the HKL frame (one to three in momentum, integrated ones included) or |Q|, and energy transfer. Of a
+        Spectrum `valid` and the facts are kept, and columns with nothing valid are left out.
+    resolution : Resolution
+        With the lattice for axes in r.l.u.; with an orientation for a crystal measured at one angle.
+    method : {'montecarlo', 'interpolated', 'covariance', 'energy'}
+        'montecarlo' asks the model at every random deviation of every bin; 'interpolated' asks it on a grid of momenta
+        and does Monte Carlo between them; 'covariance' applies a Gaussian of full covariance in (Q, E) that changes
+        from place to place; 'energy' blurs along energy alone.
+    points : int, optional
+        Monte Carlo points for a bin (200 and 1000 if not given); for 'energy', momenta across a bin (32). 'covariance'
+        divides a bin as its resolution asks and takes none.
+    seed : int
+        Of all random numbers; the result does not depend on `workers`.
+    workers : int
+        Threads, or processes.
+    processes : bool
+        Use processes (forked) instead of threads: for a model that holds Python's interpreter lock, as pySpinW does.
+    progress : callable, optional
+        Called with (done, in all), first for the grid of modes, then for the convolution.
+    fwhm, shape
+        Intrinsic line width in meV and shape, see `mantid_insgan.spinw.bin_modes`.
+    gaussian : bool
+        For Monte Carlo: Gaussian deviations instead of the pulses, apertures and pixels as they are.
+    tolerance : float
+        Error allowed between the nodes of a grid of modes, see `ModeGrid`.
+    orientations : int
+        Directions at each |Q| of a powder, for all methods but 'montecarlo'.
+
+    Returns
+    -------
+    Spectrum
+        In the units of the model per meV (mbarn/sr/meV); the variance is the squared standard error of the Monte Carlo,
+        0 for 'covariance' and 'energy'. Bins that no neutron can reach are not valid and NaN.
+
+    Raises
+    ------
+    InputError
+        If the method, the line shape or a number is out of range, or the axes cannot be placed.
+    RunFactError
+        If the lattice is missing, or the grid lies outside the kinematic range.
+    DeviceError
+        If processes are asked for where they cannot be forked.
+
+    Warns
+    -----
+    GridAccuracyWarning
+        If a grid of modes would need more momenta than `GRID_LIMIT` for its tolerance.
+    """
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}", f"use one of {', '.join(map(repr, METHODS))}")
+    points = _checked(method, METHODS[method] if points is None else points, workers)
+    check_line(fwhm, shape)
+    spectrum = _as_spectrum(model, grid, resolution)
+    bins = Bins(spectrum, resolution)
+    if method == "energy":
+        signal = _energy_only(model, bins, points, seed, fwhm, shape, orientations, progress)
+        return _finished(spectrum, bins, signal, np.zeros_like(signal), method)
+    if method == "covariance":
+        run, finish = _covariance(model, bins, seed, fwhm, shape, tolerance, orientations, progress)
+    else:
+        nodes, source = _sampled(method, model, bins, seed, tolerance, orientations, progress)
+        run = MonteCarlo(bins, nodes, source, points, seed, fwhm, shape, gaussian)
+        finish = None
+    signal, variance = _collected(run, bins, workers, processes, progress)
+    if finish is not None:
+        signal = signal @ finish
+        variance = np.zeros_like(signal)
+    return _finished(spectrum, bins, signal, variance, method)
+
+
+def ideal(
+    model,
+    grid: Spectrum | Sequence[Axis],
+    resolution: Resolution,
+    *,
+    points: int = 64,
+    seed: int = 0,
+    workers: int = 1,
+    processes: bool = False,
+    progress: Progress | None = None,
+    fwhm: float | None = None,
+    shape: str = "dho",
+) -> Spectrum:
+    """The same grid without resolution: the mean of the model over the volume of each bin.
+
+    The resolution says where the bins lie (at one crystal angle the energy decides where on an integrated axis) and
+    which of them a neutron can reach, so that the result is what `convolve` blurs. Parameters, result and errors as
+    there; `points` are random momenta in each bin, and the variance is the squared standard error of their mean.
+    """
+    points = _checked("ideal", points, workers)
+    check_line(fwhm, shape)
+    spectrum = _as_spectrum(model, grid, resolution)
+    bins = Bins(spectrum, resolution)
+    nodes = nodes_in_bins(bins) if bins.scattered else _one_node(bins)
+    source = DirectPowder(model) if bins.powder else Direct(model)
+    run = MonteCarlo(bins, nodes, source, points, seed, fwhm, shape, sharp=True)
+    return _finished(spectrum, bins, *_collected(run, bins, workers, processes, progress), "ideal")
+
+
+def _checked(method: str, points, workers: int) -> int:
+    if points is not None and int(points) < 2:
+        raise InputError(
+            f"{points} points for method {method!r}", "ask for 2 or more: one has no scatter to tell its error"
+        )
+    if int(workers) < 1:
+        raise InputError(f"{workers} workers", "ask for 1 or more")
+    return None if points is None else int(points)
+
+
+def _as_spectrum(model, grid, resolution: Resolution) -> Spectrum:
+    if isinstance(grid, Spectrum):
+        return grid
+    axes = tuple(grid)
+    empty = np.zeros(tuple(len(a) for a in axes))
+    run = Run().updated(
+        "resolution",
+        instrument=resolution.instrument,
+        ei=resolution.ei,
+        chopper=resolution.chopper,
+        frequency=resolution.frequency,
+        lattice=resolution.lattice,
+    )
+    return Spectrum(empty, empty, axes, run=run.updated("model", temperature=getattr(model, "temperature", None)))
+
+
+def _finished(spectrum: Spectrum, bins: Bins, signal, variance, method: str) -> Spectrum:
+    full = np.full((2, math.prod(bins.shape), len(bins.energy)), np.nan)
+    full[:, bins.columns] = signal, variance
+    full[:, ~bins.reachable] = np.nan
+    signal, variance = (bins.from_columns(values) for values in full)
+    title = "ideal" if method == "ideal" else f"convolved ({method})"
+    return spectrum.replace(signal=signal, variance=variance, num_events=None, masked=None, title=title)
+
+
+def _sampled(method: str, model, bins: Bins, seed, tolerance, orientations, progress):
+    """Nodes in energy and source of modes of a Monte Carlo."""
+    if method == "montecarlo":
+        return nodes_in_bins(bins), DirectPowder(model) if bins.powder else Direct(model)
+    nodes = nodes_between(bins)
+    return nodes, _prepared(method, model, bins, nodes, seed, tolerance, orientations, progress)
+
+
+def _one_node(bins: Bins) -> Nodes:
+    """One energy for all bins: their place does not depend on it."""
+    energy = bins.energy
+    return Nodes(energy.centers[:1], energy.edges, np.ones((1, len(energy))))
+
+
+def _covariance(model, bins: Bins, seed, fwhm, shape, tolerance, orientations, progress):
+    """The run of method 'covariance', and the matrix that puts the intrinsic line in afterwards (or None)."""
+    nodes = nodes_between(bins)
+    source = _prepared("covariance", model, bins, nodes, seed, tolerance, orientations, progress)
+    finish = None
+    if fwhm is not None:
+        nodes, finish = _with_line(bins, nodes, fwhm, shape)
+    if bins.powder:
+        return PowderCovariance(bins, nodes, source, _spreads(bins, nodes)[0][-1]), finish
+    return Covariance(bins, nodes, source), finish
+
+
+def _prepared(method: str, model, bins: Bins, nodes: Nodes, seed, tolerance, orientations, progress):
+    """Modes over all that the bins and their resolution see."""
+    rng = np.random.default_rng([seed, 0x6D6F6465])  # beside the streams of the tasks
+    narrow, wide, low, high = _extent(bins, nodes)
+    low, high = low - _REACH[method] * wide[:-1], high + _REACH[method] * wide[:-1]
+    if bins.powder:
+        step = max(narrow[0], bins.widths[0] / 2) / 1.5
+        return PowderTable(model, max(low[0], 0.0), high[0], step, orientations, rng, progress)
+    directions = _completed(bins.directions)
+    grid = ModeGrid(
+        model,
+        (low, high),
+        directions,
+        narrow[:-1],
+        sigma=narrow[-1],
+        tolerance=tolerance,
+        most=GRID_LIMIT[method],
+        rng=rng,
+        progress=progress,
+    )
+    if grid.error > tolerance:
+        warnings.warn(
+            f"spectra between the {grid.size} momenta at which the model was asked are off by {grid.error:.1%} (root "
+            f"mean square), tolerance {tolerance:.1%}; a finer grid would need more than {GRID_LIMIT[method]} momenta",
+            GridAccuracyWarning,
+            stacklevel=4,
+        )
+    return grid
+
+
+def _spreads(bins: Bins, nodes: Nodes) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest standard deviation of each coordinate of the model's place, and of E."""
+    narrow, wide, _, _ = _extent(bins, nodes)
+    return narrow, wide
+
+
+def _extent(bins: Bins, nodes: Nodes):
+    """Smallest and largest standard deviations along the grid's axes and E, and the limits of the bins' places."""
+    inverse = np.eye(1) if bins.powder else np.linalg.inv(_completed(bins.directions))
+    corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * len(bins.widths))).reshape(len(bins.widths), -1).T
+    variances, places = [], []
+    for energy in nodes.energies:
+        coordinates = bins.coordinates(bins.columns)
+        at = bins.points(coordinates, np.full(len(coordinates), energy))
+        covariance = bins.covariance(at)
+        block = np.einsum("ai,nij,ja->na", inverse.T, covariance[:, :-1, :-1], inverse)
+        variances.append(np.column_stack([block, covariance[:, -1, -1]]))
+        for corner in corners:
+            moved = coordinates + corner * bins.widths
+            seen = bins.points(moved, np.full(len(moved), energy)) if bins.scattered else at
+            place = bins.place(moved, seen) @ inverse
+            places.append([place.min(axis=0), place.max(axis=0)])
+    variances, places = np.vstack(variances), np.array(places)
+    return (
+        np.sqrt(variances.min(axis=0)),
+        np.sqrt(variances.max(axis=0)),
+        places[:, 0].min(axis=0),
+        places[:, 1].max(axis=0),
+    )
+
+
+def _completed(directions: np.ndarray) -> np.ndarray:
+    """The directions and as many of h, k, l as make three that are independent, shape (3, 3)."""
+    rows = list(directions)
+    for unit in np.eye(3):
+        if len(rows) < 3 and np.linalg.matrix_rank([*rows, unit], tol=1e-6) > len(rows):
+            rows.append(unit)
+    return np.array(rows)
+
+
+def _with_line(bins: Bins, nodes: Nodes, fwhm: float, shape: str) -> tuple[Nodes, np.ndarray]:
+    """Finer energies that reach further, and the matrix from them to the bins with an intrinsic line.
+
+    The line is put in after the Gaussian, so a line that changes with the energy of its mode (dho) is taken at the
+    energy recorded: right while it is wider than the resolution or far from E = 0.
+    """
+    edges, step = bins.energy.edges, bins.energy.width
+    parts = max(1, math.ceil(2 * step / fwhm))
+    margin = math.ceil(6 * fwhm / step)
+    fine = np.linspace(edges[0] - margin * step, edges[-1] + margin * step, (len(bins.energy) + 2 * margin) * parts + 1)
+    middles = 0.5 * (fine[1:] + fine[:-1])
+    shares = np.stack([np.interp(middles, nodes.energies, row) for row in np.eye(len(nodes.energies))])
+    lines = bin_modes(np.maximum(middles, 1e-6)[:, None], np.ones((middles.size, 1)), edges, fwhm=fwhm, shape=shape)
+    return Nodes(nodes.energies, fine, shares), lines * (step / parts)
+
+
+def _energy_only(model, bins: Bins, points: int, seed, fwhm, shape, orientations, progress) -> np.ndarray:
+    """The mean over each bin, blurred along energy with FWHM(E) alone."""
+    from scipy.special import ndtr
+
+    energy, resolution = bins.energy, bins.resolution
+    sigma = resolution.fwhm_energy(np.minimum(energy.centers, resolution.ei)) / math.sqrt(8 * math.log(2))
+    reach = 5 * sigma.max()
+    count = math.ceil((energy.edges[-1] - energy.edges[0] + 2 * reach) / min(sigma.min() / 4, energy.width))
+    fine = np.linspace(energy.edges[0] - reach, energy.edges[-1] + reach, count + 1)
+    rng = np.random.default_rng([seed, 0])
+    source = DirectPowder(model) if bins.powder else Direct(model)
+    points = max(points, orientations) if bins.powder else points
+    middles = 0.5 * (fine[1:] + fine[:-1])[:, None]
+    kernel = ndtr((energy.edges[1:] - middles) / sigma) - ndtr((energy.edges[:-1] - middles) / sigma)
+    kernel *= (fine[1] - fine[0]) / energy.width
+    out = np.empty((len(bins.columns), len(energy)))
+    rows = max(1, 32768 // points)
+    for start in range(0, len(out), rows):
+        columns = np.repeat(bins.columns[start : start + rows], points)
+        coordinates = bins.coordinates(columns, rng.random((len(columns), len(bins.widths))) - 0.5)
+        at = bins.points(coordinates, rng.uniform(energy.edges[0], energy.edges[-1], len(columns)))
+        binned = bin_modes(*source.modes(bins.place(coordinates, at), rng), fine, fwhm=fwhm, shape=shape)
+        out[start : start + rows] = binned.reshape(-1, points, count).mean(axis=1) @ kernel
+        if progress is not None:
+            progress(min(start + rows, len(out)), len(out))
+    return out
+
+
+def _collected(run, bins: Bins, workers: int, processes: bool, progress) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of all tasks, shape (columns, energies) each, in the tasks' order whatever the workers."""
+    energies = len(run.nodes.edges) - 1 if isinstance(run, (Covariance, PowderCovariance)) else len(bins.energy)
+    signal, variance = np.zeros((2, len(bins.columns), energies))
+    for done, (columns, mean, scatter) in enumerate(_results(run, workers, processes), start=1):
+        signal[columns] += mean
+        variance[columns] += scatter
+        if progress is not None:
+            progress(done, run.tasks)
+    return signal, variance
+
+
+def _results(run, workers: int, processes: bool) -> Iterable:
+    if workers == 1 or run.tasks == 1:
+        yield from map(run.task, range(run.tasks))
+    elif processes:
+        yield from _forked(run, workers)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(run.task, range(run.tasks))
+
+
+def _forked(run, workers: int) -> Iterable:
+    try:
+        context = get_context("fork")
+    except ValueError as missing:
+        raise DeviceError("this system cannot fork processes", "use threads: processes=False") from missing
+    # A forked process inherits the run; models need not be picklable.
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_inherit, initargs=(run,)) as pool:
+        yield from pool.map(_inherited_task, range(run.tasks), chunksize=max(1, run.tasks // (8 * workers)))
+
+
+_RUN = None
+
+
+def _inherit(run) -> None:
+    global _RUN
+    _RUN = run
+
+
+def _inherited_task(number: int):
+    return _RUN.task(number)

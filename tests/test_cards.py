@@ -1,0 +1,135 @@
+"""Finding, verifying and opening models."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from mantid_insgan import cards
+from mantid_insgan.errors import DeviceError, ModelError
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the bundled model that adds the resolution."""
+    folder = tmp_path / "mine"
+    shutil.copytree(cards.choose_model("add-resolution").path.parent, folder)
+    return folder
+
+
+def test_every_bundled_model_is_small_and_fits_its_card():
+    found = cards.bundled_models()
+    assert {m.card.direction for m in found} == set(cards.DIRECTIONS)
+    for model in found:
+        assert model.path.stat().st_size < 10e6
+        session = cards.open_session(model, "cpu")
+        assert [i.name for i in session.get_inputs()] == list(cards.INPUTS)
+        assert set(cards.OUTPUTS) <= {o.name for o in session.get_outputs()}
+
+
+def test_cards_tell_held_out_scores_beside_baselines():
+    for model in cards.bundled_models():
+        held_out = model.card.metrics[0]
+        assert {"identity", "one Gaussian", "this model"} <= set(held_out.rows)
+        assert ("Richardson-Lucy, exact operator" in held_out.rows) == (model.card.direction == "remove-resolution")
+        training = model.card.training
+        assert training.held_out_families and not set(training.families) & set(training.held_out_families)
+        assert not set(training.settings) & set(training.held_out_settings)
+        assert all(0 < v < 10 for row in held_out.rows.values() for v in row)
+
+
+def test_a_model_by_path_or_folder(copied):
+    by_folder = cards.choose_model("add-resolution", model=str(copied))
+    by_file = cards.choose_model("add-resolution", model=str(copied / "model.onnx"))
+    assert by_folder.card == by_file.card
+
+
+def test_wrong_direction_is_refused():
+    name = cards.choose_model("add-resolution").card.name
+    with pytest.raises(ModelError, match=r"is for add-resolution, but remove-resolution was asked for.*--direction"):
+        cards.choose_model("remove-resolution", model=name)
+
+
+def test_wrong_number_of_dimensions_is_refused():
+    name = cards.choose_model("add-resolution").card.name
+    with pytest.raises(ModelError, match="is for 2 dimensions, but 3 are needed"):
+        cards.choose_model("add-resolution", 3, name)
+    with pytest.raises(ModelError, match="no bundled model for add-resolution in 7 dimensions.*--model"):
+        cards.choose_model("add-resolution", 7)
+
+
+def test_a_model_that_is_not_there():
+    with pytest.raises(ModelError, match="neither a bundled name .*add-resolution-2d.* nor a file"):
+        cards.choose_model("add-resolution", model="nothing-like-it")
+
+
+def test_a_damaged_model_is_refused(copied):
+    onnx = copied / "model.onnx"
+    content = bytearray(onnx.read_bytes())
+    content[len(content) // 2] ^= 1
+    onnx.write_bytes(bytes(content))
+    with pytest.raises(ModelError, match=r"has the hash .* but its card card.json says .*damaged"):
+        cards.read_model(copied)
+
+
+def test_no_card(copied):
+    (copied / "card.json").unlink()
+    with pytest.raises(ModelError, match="has no card: looked for model.json and card.json"):
+        cards.read_model(copied)
+
+
+def test_a_card_that_does_not_parse(copied):
+    content = json.loads((copied / "card.json").read_text())
+    content["dimensions"] = "many"
+    (copied / "card.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="does not fit: dimensions: "):
+        cards.read_model(copied)
+
+
+def test_no_onnx_file_under_a_fitting_hash(copied):
+    model = cards.read_model(copied)
+    model.path.write_bytes(b"not a model")
+    cards.write_card(model.card, model.path)
+    with pytest.raises(ModelError, match="ONNX Runtime cannot open"):
+        cards.open_session(cards.read_model(copied), "cpu")
+
+
+def test_a_model_with_other_inputs_is_refused(copied):
+    onnx = pytest.importorskip("onnx", reason="onnx (extra 'train') builds the wrong model")
+    values = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["n", 1]) for n in ("image", "result")]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["image"], ["result"])], "g", *[[v] for v in values]
+    )
+    model = cards.read_model(copied)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9), model.path)
+    cards.write_card(model.card, model.path)
+    with pytest.raises(ModelError, match=r"takes \{'image': 2\} and gives \['result'\]; a model of 2 dimensions takes"):
+        cards.open_session(cards.read_model(copied), "cpu")
+
+
+def test_devices():
+    model = cards.choose_model("add-resolution")
+    with pytest.raises(DeviceError, match="'tpu' is not known.*auto, cpu, cuda"):
+        cards.open_session(model, "tpu")
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(
+            DeviceError, match="cuda was asked for, but this ONNX Runtime has only .*CPUExecutionProvider"
+        ):
+            cards.open_session(model, "cuda")
+        assert cards.open_session(model, "auto").get_providers() == ["CPUExecutionProvider"]
+
+
+def test_onnxruntime_missing(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(DeviceError, match=r"ONNX Runtime is not installed.*pip install 'mantid-insgan\[cpu\]'"):
+        cards.open_session(cards.choose_model("add-resolution"), "cpu")
+
+
+def test_the_card_is_in_plain_json():
+    for model in cards.bundled_models():
+        stored = json.loads((model.path.parent / "card.json").read_text())
+        assert stored["sha256"] == model.card.sha256
+        assert len(stored["domain"]["mean"]) == np.shape(stored["domain"]["components"])[1]

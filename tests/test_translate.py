@@ -1,0 +1,235 @@
+"""A model applied to spectra of any size: gaps, scale, tiles, axes, cuts."""
+
+import numpy as np
+import pytest
+
+from mantid_insgan import translate
+from mantid_insgan.apply import slabs
+from mantid_insgan.cards import DIRECTIONS, choose_model
+from mantid_insgan.errors import InputError, ModelError
+from mantid_insgan.spectrum import Axis, Spectrum
+from mantid_insgan.translate import Translator, network_axes, ramp, tile_starts
+
+
+class Widths:
+    """FWHM in bins that vary along the energy axis, without an instrument."""
+
+    def __init__(self, scale: float = 1.0):
+        self.scale = scale
+
+    def fwhm_in_bins(self, spectrum):
+        opened = spectrum.squeeze()
+        share = np.linspace(0, 1, 64)
+        width = np.empty((opened.ndim, *opened.shape), np.float32)
+        for d, axis in enumerate(opened.axes):
+            at = opened.energy_axis if opened.energy_axis is not None else 0
+            along = np.interp(np.linspace(0, 1, opened.shape[at]), share, 5.0 - 3.0 * share)
+            shape = [-1 if i == at else 1 for i in range(opened.ndim)]
+            width[d] = self.scale * along.reshape(shape) * (1.0 if axis.is_energy else 0.5)
+        return width
+
+
+@pytest.fixture(scope="module", params=DIRECTIONS)
+def translator(request):
+    return Translator(choose_model(request.param), "cpu", threads=1)
+
+
+def magnon(momenta=64, energies=48, *, seed=0, gaps=True, counts=400.0) -> Spectrum:
+    """A dispersing mode with counting noise, and bins that were not measured."""
+    rng = np.random.default_rng(seed)
+    q, e = np.linspace(-1, 1, momenta + 1), np.linspace(2, 50, energies + 1)
+    qc, ec = 0.5 * (q[1:] + q[:-1])[:, None], 0.5 * (e[1:] + e[:-1])[None, :]
+    signal = np.exp(-0.5 * ((ec - 8 - 32 * np.abs(np.sin(np.pi * qc))) / 3) ** 2) + 0.05
+    noisy = rng.poisson(signal * counts) / counts
+    variance = np.maximum(noisy, 1 / counts) / counts
+    valid = np.ones(signal.shape, bool)
+    if gaps:
+        valid[momenta // 3 : momenta // 3 + 3] = False
+        valid[:5, energies // 2 :] = False
+    noisy = np.where(valid, noisy, np.nan)
+    axes = (Axis("[H,0,0]", q, "r.l.u.", "HKL"), Axis("DeltaE", e, "DeltaE"))
+    return Spectrum(noisy, np.where(valid, variance, np.nan), axes, num_events=rng.integers(0, 9, signal.shape))
+
+
+def test_gaps_stay_gaps_and_all_else_has_an_error(translator):
+    spectrum = magnon()
+    result, quality = translator.apply(spectrum, Widths())
+    assert np.array_equal(np.isnan(result.signal), ~spectrum.valid)
+    assert np.array_equal(result.valid, spectrum.valid)
+    assert np.isfinite(result.variance[result.valid]).all() and (result.variance[result.valid] > 0).all()
+    assert np.array_equal(result.num_events, spectrum.num_events)
+    assert result.axes == spectrum.axes
+    assert quality.bins == spectrum.valid.sum()
+    assert 0.8 < quality.summary()["flux_ratio"] < 1.2
+
+
+def test_what_stands_in_a_gap_does_not_matter(translator):
+    spectrum = magnon()
+    garbage = np.where(spectrum.valid, spectrum.signal, 1e30)
+    other = spectrum.replace(signal=garbage, variance=np.where(spectrum.valid, spectrum.variance, np.inf))
+    one, two = (translator.apply(s, Widths())[0] for s in (spectrum, other))
+    assert np.array_equal(one.signal, two.signal, equal_nan=True)
+
+
+@pytest.mark.parametrize("factor", [2.0, 1e-6, 3.7e4])
+def test_linear_in_the_intensity_scale(translator, factor):
+    spectrum = magnon()
+    scaled = spectrum.replace(signal=factor * spectrum.signal, variance=factor**2 * spectrum.variance)
+    one, two = (translator.apply(s, Widths())[0] for s in (spectrum, scaled))
+    np.testing.assert_allclose(two.signal, factor * one.signal, rtol=1e-3, atol=1e-5 * factor)
+    np.testing.assert_allclose(two.variance, factor**2 * one.variance, rtol=1e-2)
+
+
+def test_zero_variance_in_valid_bins(translator):
+    spectrum = magnon()
+    result, _ = translator.apply(spectrum.replace(variance=np.where(spectrum.valid, 0.0, np.nan)), Widths())
+    assert np.array_equal(result.valid, spectrum.valid)
+    assert (result.variance[result.valid] > 0).all()
+
+
+def test_axes_in_any_order_and_integrated_ones(translator):
+    spectrum = magnon()
+    plain, _ = translator.apply(spectrum, Widths())
+    turned = Spectrum(spectrum.signal.T, spectrum.variance.T, spectrum.axes[::-1])
+    result, _ = translator.apply(turned, Widths())
+    np.testing.assert_allclose(result.signal.T, plain.signal, rtol=1e-6)
+    one_bin = Axis("[0,K,0]", [-0.1, 0.1], "r.l.u.", "HKL")
+    thick = Spectrum(
+        spectrum.signal[:, None], spectrum.variance[:, None], (spectrum.axes[0], one_bin, spectrum.axes[1])
+    )
+    result, _ = translator.apply(thick, Widths())
+    np.testing.assert_allclose(result.signal[:, 0], plain.signal, rtol=1e-6)
+
+
+def test_a_volume_is_walked_slice_by_slice(translator):
+    slices = [magnon(40, 32, seed=s) for s in range(3)]
+    third = Axis("[0,K,0]", np.linspace(0, 0.3, 4), "r.l.u.", "HKL")
+    volume = Spectrum(
+        np.stack([s.signal for s in slices], 1),
+        np.stack([s.variance for s in slices], 1),
+        (slices[0].axes[0], third, slices[0].axes[1]),
+    )
+    shares = []
+    result, quality = translator.apply(volume, Widths(), shares.append)
+    assert shares[-1] == 1.0 and shares == sorted(shares)
+    assert len(quality.distances) == 3
+    for i, one in enumerate(slices):
+        alone, _ = translator.apply(one, Widths())
+        np.testing.assert_allclose(result.signal[:, i], alone.signal, rtol=1e-4, atol=1e-5)
+
+
+def test_tiles_meet_without_a_seam(translator, monkeypatch):
+    spectrum = magnon(210, 170)
+    whole, _ = translator.apply(spectrum, Widths())
+    monkeypatch.setattr(translate, "TILE", 160)
+    tiled, quality = translator.apply(spectrum, Widths())
+    assert len(quality.distances) > 3
+    away = np.abs(tiled.signal - whole.signal)[spectrum.valid]
+    size = np.sqrt(np.mean(whole.signal[spectrum.valid] ** 2))
+    assert np.sqrt(np.mean(away**2)) < 0.02 * size
+    assert away.max() < 0.3 * np.nanmax(whole.signal)
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (17, 16), (16, 33), (5, 40)])
+def test_small_and_odd_grids_are_padded(translator, shape):
+    spectrum = magnon(*shape, gaps=False)
+    result, _ = translator.apply(spectrum, Widths())
+    assert result.shape == shape and np.isfinite(result.signal).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_cut_of_one_axis(translator, axis):
+    spectrum = magnon(gaps=False, counts=1e5)
+    index = 20
+    signal, variance = (np.take(x, [index], 1 - axis) for x in (spectrum.signal, spectrum.variance))
+    axes = list(spectrum.axes)
+    axes[1 - axis] = axes[1 - axis].slice(index, index + 1)
+    cut = Spectrum(signal, variance, axes)
+    result, quality = translator.apply(cut, Widths())
+    assert result.shape == cut.shape and np.isfinite(result.signal).all()
+    spread = lambda s: float(np.max(s) / np.sum(np.abs(s)))  # noqa: E731  sharper is larger
+    if translator.card.direction == "add-resolution":
+        assert spread(result.signal) < spread(cut.signal)
+    else:
+        assert spread(result.signal) > spread(cut.signal)
+
+
+def test_the_map_is_broader_or_sharper():
+    spectrum = magnon(gaps=False, counts=1e6)
+    added, _ = Translator(choose_model("add-resolution"), "cpu", 1).apply(spectrum, Widths())
+    removed, quality = Translator(choose_model("remove-resolution"), "cpu", 1).apply(added, Widths())
+    assert added.signal.max() < 0.95 * spectrum.signal.max() < removed.signal.max() * 1.3
+    distance = lambda s: np.linalg.norm(s.signal - spectrum.signal) / np.linalg.norm(spectrum.signal)  # noqa: E731
+    assert distance(removed) < 0.6 * distance(added)
+    assert quality.compared == spectrum.signal.size
+
+
+def test_the_domain_of_application_tells_nonsense_from_spectra():
+    translator = Translator(choose_model("remove-resolution"), "cpu", 1)
+    _, known = translator.apply(magnon(gaps=False), Widths())
+    board = np.indices((64, 48)).sum(0) % 2 * 100.0 * np.random.default_rng(0).standard_cauchy((64, 48)) ** 2
+    strange = magnon(gaps=False).replace(signal=board, variance=np.full((64, 48), 1e-12))
+    _, unknown = translator.apply(strange, Widths())
+    assert known.distances[0] < 1.0
+    assert unknown.distances[0] > 1.5 * known.distances[0]
+
+
+def test_errors(translator):
+    spectrum = magnon()
+    with pytest.raises(InputError, match="none of the 3072 bins is valid"):
+        translator.apply(spectrum.replace(valid=np.zeros(spectrum.shape, bool)), Widths())
+    with pytest.raises(ModelError, match=r"bins wide .*knows up to 16.* rebin that axis"):
+        translator.apply(spectrum, Widths(20.0))
+    with pytest.raises(InputError, match=r"no energy axis among '\[H,0,0\]'"):
+        network_axes(spectrum.axes[:1])
+    with pytest.raises(InputError, match="every axis has a single bin"):
+        network_axes(tuple(a.slice(0, 1) for a in spectrum.axes))
+
+
+def test_resolution_too_wide_in_some_bins_is_counted(translator):
+    _, quality = translator.apply(magnon(), Widths(4.0))
+    assert 0 < quality.summary()["share_of_bins_with_resolution_too_wide"] < 1
+
+
+def axes_of(**bins) -> tuple[Axis, ...]:
+    """Axes by first letter: h, k, l in r.l.u. and e."""
+    names = {"h": "[H,0,0]", "k": "[0,K,0]", "l": "[0,0,L]", "e": "DeltaE"}
+    return tuple(
+        Axis(names[k], np.arange(n + 1.0), "DeltaE" if k == "e" else "r.l.u.", "General Frame" if k == "e" else "HKL")
+        for k, n in bins.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("bins", "expected"),
+    [
+        ({"h": 10, "e": 12}, (0, 1)),
+        ({"e": 12, "h": 10}, (1, 0)),
+        ({"h": 10, "k": 20, "l": 5, "e": 12}, (1, 3)),
+        ({"h": 10, "k": 20, "l": 5, "e": 1}, (0, 1)),
+        ({"h": 1, "k": 1, "l": 1, "e": 12}, (None, 3)),
+        ({"h": 1, "k": 9, "l": 1, "e": 1}, (1, None)),
+    ],
+)
+def test_which_axes_the_network_sees(bins, expected):
+    assert network_axes(axes_of(**bins)) == expected
+
+
+def test_tiles_cover_an_axis_with_weights_above_zero():
+    for size in (1, 511, 512, 513, 700, 2000):
+        weight = np.zeros(size)
+        for start in tile_starts(size):
+            stop = min(start + translate.TILE, size)
+            weight[start:stop] += ramp(start, stop, size)
+        assert (weight > 0).all()
+
+
+def test_slabs_cover_a_file_once_and_keep_slices_whole():
+    shape, axes = (20, 30, 7, 40), (1, 3)
+    regions = slabs(shape, axes, limit=3000)
+    seen = np.zeros(shape, int)
+    for region in regions:
+        seen[region] += 1
+        assert all(region[a] == slice(0, shape[a]) for a in axes)
+        assert np.prod([r.stop - r.start for r in region]) <= 3000
+    assert (seen == 1).all()
