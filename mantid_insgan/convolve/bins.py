@@ -17,8 +17,8 @@ _CHUNK = 32768
 #: Columns and energies on which the change of the resolution along energy is measured.
 _PROBES = (24, 49)
 #: Change between two energies at which the resolution is worked out: of the place of the sample, in standard
-#: deviations of the resolution; of the covariance, relative to itself (Frobenius norm).
-_PLACE_STEP, _COVARIANCE_STEP = 0.5, 0.25
+#: deviations of the resolution; of the covariance, relative to itself in the direction where it changes most.
+_PLACE_STEP, _COVARIANCE_STEP = 0.5, 0.5
 #: Most energies at which the resolution is worked out for one column.
 _MOST_NODES = 200
 
@@ -198,11 +198,21 @@ def _travel(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
     coordinates = np.repeat(bins.coordinates(columns), len(energies), axis=0)
     points = bins.points(coordinates, np.tile(energies, len(columns)))
     covariance = bins.covariance(points)
-    inverse = np.linalg.inv(covariance).reshape(len(columns), len(energies), *covariance.shape[1:])
-    covariance = covariance.reshape(inverse.shape)
-    place = bins.place(coordinates, points).reshape(len(columns), len(energies), -1)
-    moved = np.diff(place, axis=1)
-    block = np.linalg.inv(covariance[:, 1:, : moved.shape[-1], : moved.shape[-1]])
+    place = bins.place(coordinates, points)
+    size, moved = place.shape[1], np.diff(place.reshape(len(columns), len(energies), -1), axis=1)
+    covariance = (covariance + _bin_spread(bins, size)).reshape(len(columns), len(energies), size + 1, size + 1)
+    block = np.linalg.inv(covariance[:, 1:, :size, :size])
     place_steps = np.sqrt(np.einsum("nti,ntij,ntj->nt", moved, block, moved)) / _PLACE_STEP
-    change = np.linalg.norm(inverse[:, 1:] @ np.diff(covariance, axis=1), axis=(-2, -1)) / _COVARIANCE_STEP
+    root = np.linalg.inv(np.linalg.cholesky(covariance[:, 1:]))
+    change = root @ np.diff(covariance, axis=1) @ np.swapaxes(root, -1, -2)
+    change = np.abs(np.linalg.eigvalsh(change)).max(axis=-1) / _COVARIANCE_STEP
     return energies, np.stack([place_steps.max(axis=0), np.median(change, axis=0)])
+
+
+def _bin_spread(bins: Bins, size: int) -> np.ndarray:
+    """Covariance of the volume of a bin: what the resolution is seen through anyway, shape (size + 1, size + 1)."""
+    out = np.zeros((size + 1, size + 1))
+    along = bins.directions[:, :size] * bins.widths[:, None]
+    out[:size, :size] = along.T @ along / 12
+    out[size, size] = bins.energy.width**2 / 12
+    return out

@@ -20,7 +20,7 @@ from .modes import ModeGrid, PowderTable
 _WITHIN = 0.5
 #: Parts into which a bin is divided: as wide as this many standard deviations of the resolution, or wider where there
 #: would be more than this many parts along one axis, or in all.
-_PART, _MOST_ALONG, _MOST_PARTS = 1.5, 64, 256
+_PART, _MOST_ALONG, _MOST_PARTS = 2.0, 64, 256
 #: How far a Gaussian reaches, in standard deviations.
 _REACH = 4.5
 #: Gaussians in energy worked on at once.

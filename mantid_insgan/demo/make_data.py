@@ -30,7 +30,7 @@ RUN = Run().updated(
 
 
 def axes(bins: tuple[int, int], margin: int = 0, fine: int = 1) -> tuple[Axis, ...]:
-    """[H,H,0] and energy of the slice with `margin` bins more on every side, `fine` times finer; two axes integrated."""
+    """The axes of the slice with `margin` bins more at every side, each bin cut into `fine`; two are integrated."""
 
     def edges(low, high, count):
         step = (high - low) / count

@@ -23,7 +23,8 @@ class Scorer:
     """NRMSE of a generator and of the baselines for one direction.
 
     NRMSE is ||found - truth|| / ||truth|| over the valid bins of a slice; tables give its median over the slices.
-    Baselines that have a setting (width of the Gaussian, number of iterations) have it tuned on `validation` at the same counts.
+    Baselines that have a setting (width of the Gaussian, number of iterations) have it tuned on `validation` at the
+    same counts.
     """
 
     def __init__(self, generator: Generator, validation: Library):

@@ -1,0 +1,441 @@
+"""Models through the resolution: against analytic results, against each other, and what is refused."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from mantid_insgan import Axis, Lattice, Spectrum
+from mantid_insgan.convolve import METHODS, GridAccuracyWarning, convolve, ideal
+from mantid_insgan.convolve import run as run_module
+from mantid_insgan.convolve.bins import Bins, nodes_between
+from mantid_insgan.convolve.lineshape import SHAPES, drawn
+from mantid_insgan.convolve.modes import ModeGrid
+from mantid_insgan.errors import InputError, RunFactError
+from mantid_insgan.resolution import Resolution
+from mantid_insgan.spinw import bin_modes
+
+LATTICE = Lattice(4.0, 4.0, 6.0)
+BLURRED = ("montecarlo", "interpolated", "covariance", "energy")
+
+
+class Bands:
+    """Modes from functions of (h, k, l), each giving energy and intensity."""
+
+    lattice = LATTICE
+
+    def __init__(self, *bands):
+        self.bands = bands
+
+    def modes(self, q_rlu):
+        pairs = [np.broadcast_arrays(*band(*np.asarray(q_rlu).T)) for band in self.bands]
+        return np.stack([e for e, _ in pairs], axis=1), np.stack([i for _, i in pairs], axis=1)
+
+
+def flat(energy, intensity=1.0):
+    return lambda h, k, l: (energy + 0 * h, intensity + 0 * h)  # noqa: E741
+
+
+def straight(energy, at, slopes, intensity=1.0):
+    """A dispersion that is a plane through `energy` at (h, k, l) = `at`."""
+    return lambda *q: (energy + sum(s * (x - x0) for s, x, x0 in zip(slopes, q, at, strict=True)), intensity)
+
+
+def wave(top, gap, phase=0.0):
+    """A curved band with a gap and 1/E intensity: like a square antiferromagnet's."""
+
+    def band(h, k, l):  # noqa: E741
+        gamma = 0.5 * (np.cos(2 * np.pi * h + phase) + np.cos(2 * np.pi * k))
+        energy = top * np.sqrt((1 + gap) ** 2 - gamma**2) * (1 + 0.05 * np.cos(2 * np.pi * l))
+        return energy, (1 + gap - gamma) * top / energy
+
+    return band
+
+
+def axis(name, low, high, bins):
+    return Axis(name, np.linspace(low, high, bins + 1), "r.l.u.", frame="HKL")
+
+
+def energies(low, high, bins):
+    return Axis("DeltaE", np.linspace(low, high, bins + 1), "meV")
+
+
+@pytest.fixture(scope="module")
+def resolution():
+    return Resolution("MAPS-2000", 100.0, "S", 300.0, lattice=LATTICE)
+
+
+CURVED = Bands(wave(30, 0.02), wave(24, 0.1, phase=np.pi / 2))
+AXES = (axis("[H,0,0]", 1.6, 2.4, 12), axis("[0,K,0]", 0.45, 0.55, 1), energies(4, 44, 14))
+
+
+def moments(spectrum, row):
+    """Area, mean and variance along energy of one row of a spectrum whose last axis is energy."""
+    signal, centres = spectrum.signal[row], spectrum.axes[-1].centers
+    area = signal.sum()
+    mean = (signal * centres).sum() / area
+    return area * spectrum.axes[-1].width, mean, (signal * (centres - mean) ** 2).sum() / area
+
+
+def misfit(found, reference):
+    seen = np.isfinite(reference)
+    return np.sqrt(np.mean((found[seen] - reference[seen]) ** 2) / np.mean(reference[seen] ** 2))
+
+
+class TestAnalytic:
+    """Straight dispersions, whose result is a Gaussian of known width."""
+
+    CUT = (axis("[H,0,0]", 1.99, 2.05, 3), axis("[0,K,0]", -0.001, 0.001, 1), energies(20, 60, 200))
+
+    def covariance(self, resolution):
+        grid = Spectrum(np.zeros((3, 1, 200)), np.zeros((3, 1, 200)), self.CUT)
+        at = resolution.frame(grid).at(np.array([[2.02, 0.0, 40.0]]))
+        return resolution.covariance(at, of_sample=True)[0]
+
+    @pytest.mark.parametrize("slopes", [(0, 0, 0), (120, 0, 0), (-120, 0, 0), (0, 60, 0), (0, 0, 80), (80, 40, -50)])
+    def test_covariance(self, resolution, slopes):
+        # Recorded at E_m(Q + dQ) - dE: the variance is that of v.dQ - dE, with all of its couplings.
+        vector = np.array([*slopes, -1.0])
+        expected = vector @ self.covariance(resolution) @ vector
+        spread = slopes[0] ** 2 * 0.02**2 / 12 + slopes[1] ** 2 * 0.002**2 / 12 + 0.2**2 / 12
+        model = Bands(straight(40.0, (2.02, 0, 0), slopes, intensity=3.0))
+        area, mean, variance = moments(convolve(model, self.CUT, resolution, method="covariance"), (1, 0))
+        assert area == pytest.approx(3.0, rel=5e-3)
+        assert mean == pytest.approx(40.0, abs=0.05)
+        assert variance == pytest.approx(expected + spread, rel=0.015)
+
+    @pytest.mark.parametrize("method", ["montecarlo", "interpolated"])
+    def test_monte_carlo(self, resolution, method):
+        slopes = (-80, 0, 80)
+        model = Bands(straight(40.0, (2.02, 0, 0), slopes))
+        options = {"method": method, "points": 2000, "gaussian": True}
+        area, mean, variance = moments(convolve(model, self.CUT, resolution, **options), (1, 0))
+        vector = np.array([*slopes, -1.0])
+        expected = vector @ self.covariance(resolution) @ vector + 80**2 * 0.02**2 / 12 + 0.2**2 / 12
+        assert area == pytest.approx(1.0, rel=0.02)
+        assert mean == pytest.approx(40.0, abs=0.1)
+        assert variance == pytest.approx(expected, rel=0.05)
+
+    def test_energy_only(self, resolution):
+        model = Bands(straight(40.0, (2.02, 0, 0), (120, 0, 0)))
+        blurred = convolve(model, self.CUT, resolution, method="energy", points=256)
+        expected = (resolution.fwhm_energy(40.0) / 2.3548) ** 2 + 120**2 * 0.02**2 / 12
+        assert moments(blurred, (1, 0))[2] == pytest.approx(expected, rel=0.03)
+
+    def test_pulse_is_asymmetric(self, resolution):
+        def skewness(gaussian):
+            blurred = convolve(
+                Bands(flat(40.0)), self.CUT, resolution, method="montecarlo", points=1500, gaussian=gaussian
+            )
+            _, mean, variance = moments(blurred, (1, 0))
+            third = (blurred.signal[1, 0] * (self.CUT[-1].centers - mean) ** 3).sum() / blurred.signal[1, 0].sum()
+            return third / variance**1.5
+
+        assert abs(skewness(True)) < 0.1
+        assert abs(skewness(False)) > 0.2
+
+
+class TestAgreement:
+    def test_gaussian_limit(self, resolution):
+        reference = convolve(CURVED, AXES, resolution, method="montecarlo", points=6000, gaussian=True)
+        found = convolve(CURVED, AXES, resolution, method="covariance")
+        noise = np.sqrt(reference.variance.mean() / (reference.signal**2).mean())
+        assert noise < 0.02
+        assert np.sqrt(max(misfit(found.signal, reference.signal) ** 2 - noise**2, 0)) < 0.01
+
+    def test_interpolated_is_unbiased(self, resolution):
+        reference = convolve(CURVED, AXES, resolution, method="montecarlo", points=4000)
+        found = convolve(CURVED, AXES, resolution, method="interpolated", points=4000, seed=5)
+        noise = np.sqrt((reference.variance + found.variance).mean() / (reference.signal**2).mean())
+        assert np.sqrt(max(misfit(found.signal, reference.signal) ** 2 - noise**2, 0)) < 0.015
+
+    def test_energy_alone_is_not_enough(self, resolution):
+        reference = convolve(CURVED, AXES, resolution, method="covariance").signal
+        assert misfit(convolve(CURVED, AXES, resolution, method="energy").signal, reference) > 0.05
+
+    @pytest.mark.parametrize("method", BLURRED)
+    def test_integral_is_kept(self, resolution, method):
+        axes = (axis("[H,0,0]", 1.6, 2.4, 3), axis("[0,K,0]", 0.2, 0.8, 1), energies(-15, 60, 75))
+        options = {} if method == "covariance" else {"points": 4000}
+        blurred = convolve(CURVED, axes, resolution, method=method, **options)
+        # The sum over energy of the model's intensity, averaged over the resolution in Q as well as the bin, hardly
+        # differs from the average over the bin: both are compared on all columns together.
+        sharp = ideal(CURVED, axes, resolution, points=4000)
+        assert blurred.signal.sum() == pytest.approx(sharp.signal.sum(), rel=5e-3)
+
+    def test_volume(self, resolution):
+        axes = (
+            axis("[H,0,0]", 1.9, 2.1, 4),
+            axis("[0,K,0]", 0.3, 0.5, 3),
+            axis("[0,0,L]", -0.5, 0.5, 1),
+            energies(4, 44, 10),
+        )
+        reference = convolve(CURVED, axes, resolution, method="interpolated", points=3000, gaussian=True)
+        found = convolve(CURVED, axes, resolution, method="covariance")
+        assert found.shape == (4, 3, 1, 10)
+        noise = np.sqrt(reference.variance.mean() / (reference.signal**2).mean())
+        assert np.sqrt(max(misfit(found.signal, reference.signal) ** 2 - noise**2, 0)) < 0.015
+
+
+class TestBins:
+    def test_ideal_is_the_mean_over_the_bin(self, resolution):
+        axes = (axis("[H,0,0]", 1.9, 2.3, 2), axis("[0,0,L]", 0, 1, 1), energies(0, 45, 9))
+        found = ideal(CURVED, axes, resolution, points=4000)
+        rng = np.random.default_rng(2)
+        for n, low in enumerate((1.9, 2.1)):
+            q = np.column_stack([rng.uniform(low, low + 0.2, 20000), np.zeros(20000), rng.random(20000)])
+            expected = bin_modes(*CURVED.modes(q), axes[-1].edges).mean(axis=0)
+            np.testing.assert_allclose(found.signal[n, 0], expected, atol=5 * np.sqrt(found.variance.max()))
+
+    def test_integrated_axis_is_averaged(self, resolution):
+        # A mode that runs through 20 meV over the integrated zone fills 20 meV evenly.
+        model = Bands(straight(30.0, (0, 0, 0), (0, 0, 20.0)))
+        axes = (axis("[H,0,0]", 1.9, 2.1, 2), axis("[0,0,L]", -0.5, 0.5, 1), energies(10, 50, 40))
+        for method in ("interpolated", "covariance", "energy"):
+            blurred = convolve(model, axes, resolution, method=method, points=None if method == "covariance" else 4000)
+            assert blurred.signal[1, 0, 18:22].mean() == pytest.approx(1 / 20, rel=0.03)
+            _, mean, variance = moments(blurred, (1, 0))
+            assert mean == pytest.approx(30, abs=0.15)
+            assert variance > 20**2 / 12
+
+    def test_order_of_axes(self, resolution):
+        turned = (AXES[2], AXES[0], AXES[1])
+        straight_ = convolve(CURVED, AXES, resolution, method="covariance")
+        found = convolve(CURVED, turned, resolution, method="covariance")
+        np.testing.assert_allclose(found.signal, np.moveaxis(straight_.signal, -1, 0), rtol=1e-9)
+
+    def test_measured_grid_keeps_its_gaps(self, resolution):
+        valid = np.ones((12, 1, 14), bool)
+        valid[3, 0, :5] = False
+        valid[7] = False
+        measured = Spectrum(np.ones(valid.shape), np.ones(valid.shape), AXES, valid=valid)
+        blurred = convolve(CURVED, measured, resolution)
+        assert np.array_equal(blurred.valid, valid)
+        assert np.isnan(blurred.signal[7]).all()
+
+    def test_facts_of_a_bare_grid(self, resolution):
+        blurred = convolve(CURVED, AXES, resolution)
+        assert blurred.run.value("ei") == 100.0
+        assert blurred.run.value("lattice") is LATTICE
+        assert blurred.title == "convolved (covariance)"
+
+    def test_bins_out_of_reach(self, resolution):
+        axes = (axis("[H,0,0]", 0.0, 2.0, 20), energies(5, 85, 8))
+        for method in BLURRED:
+            blurred = convolve(CURVED, axes, resolution, method=method, points=None if method == "covariance" else 16)
+            assert not blurred.valid[0, -1] and np.isnan(blurred.signal[0, -1])
+            assert blurred.valid[-1, 0]
+
+    def test_crystal_at_one_angle(self):
+        # With l along the beam, the energy transfer decides l: a mode at 10 l is met where 10 l(E) = E.
+        still = Resolution("MAPS-2000", 100.0, "S", 300.0, lattice=LATTICE, orientation=((0, 0, 1), (1, 0, 0)))
+        axes = (
+            axis("[H,0,0]", 0.69, 0.71, 1),
+            axis("[0,K,0]", 0.29, 0.31, 1),
+            axis("[0,0,L]", -9, 9, 1),
+            energies(5, 60, 55),
+        )
+        grid = Spectrum(np.zeros((1, 1, 1, 55)), np.zeros((1, 1, 1, 55)), axes)
+        sharp = ideal(Bands(straight(0, (0, 0, 0), (0, 0, 10.0))), grid, still, points=2000)
+        at = still.frame(grid).at(np.column_stack([np.tile([0.7, 0.3, 0.0], (55, 1)), axes[-1].centers]))
+        met = axes[-1].centers[np.argmin(np.abs(10 * at.sample[:, 2] - axes[-1].centers))]
+        assert moments(sharp, (0, 0, 0))[1] == pytest.approx(met, abs=1.0)
+        model = Bands(straight(0, (0, 0, 0), (0, 0, 10.0)))
+        exact = convolve(model, grid, still, method="montecarlo", points=3000, gaussian=True)
+        for method in ("interpolated", "covariance"):
+            options = {} if method == "covariance" else {"points": 3000, "gaussian": True}
+            found = moments(convolve(model, grid, still, method=method, **options), (0, 0, 0))
+            expected = moments(exact, (0, 0, 0))
+            assert found[0] == pytest.approx(expected[0], rel=0.03)
+            assert found[1] == pytest.approx(expected[1], abs=0.15)
+            assert found[2] == pytest.approx(expected[2], rel=0.08)
+
+
+class TestPowder:
+    AXES = (Axis("|Q|", np.linspace(2.0, 3.2, 7), "Angstrom^-1"), energies(4, 44, 10))
+
+    @pytest.fixture(scope="class")
+    def resolution(self):
+        return Resolution("MERLIN", 80.0, "G", 300.0)
+
+    def test_methods_agree(self, resolution):
+        options = {"gaussian": True, "points": 6000}
+        exact = convolve(CURVED, self.AXES, resolution, method="montecarlo", **options)
+        noise = np.sqrt(exact.variance.mean() / (exact.signal**2).mean())
+        for method in ("interpolated", "covariance"):
+            extra = {} if method == "covariance" else options
+            found = convolve(CURVED, self.AXES, resolution, method=method, orientations=2000, **extra)
+            assert np.sqrt(max(misfit(found.signal, exact.signal) ** 2 - noise**2, 0)) < 0.03
+
+    @pytest.mark.parametrize("method", BLURRED)
+    def test_integral_is_kept(self, resolution, method):
+        axes = (self.AXES[0], energies(-10, 60, 35))
+        options = {} if method == "covariance" else {"points": 2000}
+        blurred = convolve(CURVED, axes, resolution, method=method, orientations=2000, **options)
+        sharp = ideal(CURVED, axes, resolution, points=20000)
+        seen = np.isfinite(blurred.signal).all(axis=1)
+        assert seen.sum() >= 3
+        assert blurred.signal[seen].sum() == pytest.approx(sharp.signal[seen].sum(), rel=0.02)
+
+
+class TestModeGrid:
+    def grid(self, tolerance=0.02, most=100_000):
+        return ModeGrid(
+            CURVED,
+            ([1.6, 0.3, -0.1], [2.4, 0.6, 0.1]),
+            np.eye(3),
+            [0.05, 0.05, 0.1],
+            sigma=1.0,
+            tolerance=tolerance,
+            most=most,
+            rng=np.random.default_rng(0),
+        )
+
+    def test_stated_error_holds_at_crossings(self):
+        grid = self.grid()
+        q = np.random.default_rng(1).uniform([1.6, 0.3, -0.1], [2.4, 0.6, 0.1], (4000, 3))
+        true, found = (np.sort(m.modes(q)[0], axis=1) for m in (CURVED, grid))
+        # The bands cross inside: they come closer than one cell can tell.
+        assert np.diff(true, axis=1).min() < 0.05
+        edges = np.arange(-5, 45, 0.5)
+        spectra = [bin_modes(*m.modes(q), edges, fwhm=2.3548, shape="gaussian") for m in (CURVED, grid)]
+        assert misfit(spectra[1], spectra[0]) < grid.error < 0.02
+        assert np.abs(found - true).max() < 0.5
+
+    def test_slopes(self):
+        grid = self.grid()
+        q = np.random.default_rng(1).uniform([1.7, 0.4, -0.05], [1.8, 0.5, 0.05], (200, 3))
+        _, _, slopes = grid.modes_and_slopes(q)
+        step = np.array([1e-4, 0, 0])
+        numeric = (np.sort(CURVED.modes(q + step)[0]) - np.sort(CURVED.modes(q - step)[0])) / 2e-4
+        assert np.median(np.abs(slopes[..., 0] - numeric)) < 0.05 * np.abs(numeric).max()
+
+    def test_coarse_grid_warns(self, resolution, monkeypatch):
+        monkeypatch.setitem(run_module.GRID_LIMIT, "covariance", 150)
+        with pytest.warns(GridAccuracyWarning, match="150 momenta"):
+            convolve(CURVED, AXES, resolution, method="covariance")
+
+
+class TestLines:
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_random_lines(self, shape):
+        edges = np.linspace(0, 30, 31)
+        energy = drawn(np.full((200_000, 1), 9.0), 3.0, shape, np.random.default_rng(0))
+        found = np.histogram(energy, edges)[0] / 200_000
+        expected = bin_modes([[9.0]], [[1.0]], edges, fwhm=3.0, shape=shape)[0]
+        np.testing.assert_allclose(found, expected, atol=0.003)
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_methods_agree(self, resolution, shape):
+        line = {"fwhm": 6.0, "shape": shape}
+        exact = convolve(CURVED, AXES, resolution, method="montecarlo", points=3000, gaussian=True, **line)
+        found = convolve(CURVED, AXES, resolution, method="covariance", **line)
+        noise = np.sqrt(exact.variance.mean() / (exact.signal**2).mean())
+        assert np.sqrt(max(misfit(found.signal, exact.signal) ** 2 - noise**2, 0)) < 0.015
+
+    def test_energy_only(self, resolution):
+        cut = (axis("[H,0,0]", 1.99, 2.05, 3), energies(0, 80, 160))
+        blurred = convolve(Bands(flat(40.0)), cut, resolution, method="energy", fwhm=5.0, shape="gaussian")
+        expected = (resolution.fwhm_energy(40.0) ** 2 + 5**2) / 2.3548**2
+        assert moments(blurred, 1)[2] == pytest.approx(expected, rel=0.03)
+
+
+class TestRandomness:
+    def convolved(self, resolution, **options):
+        return convolve(CURVED, AXES, resolution, **{"method": "montecarlo", "points": 400, **options})
+
+    @pytest.mark.parametrize("method", BLURRED)
+    def test_workers_change_nothing(self, resolution, method):
+        options = {"method": method, "points": None if method == "covariance" else 400}
+        one = self.convolved(resolution, **options)
+        two = self.convolved(resolution, workers=2, **options)
+        assert np.array_equal(one.signal, two.signal) and np.array_equal(one.variance, two.variance)
+
+    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+    def test_processes_change_nothing(self, resolution):
+        one = self.convolved(resolution)
+        assert np.array_equal(one.signal, self.convolved(resolution, workers=2, processes=True).signal)
+
+    def test_seed(self, resolution):
+        one = self.convolved(resolution, seed=1)
+        assert np.array_equal(one.signal, self.convolved(resolution, seed=1).signal)
+        assert not np.array_equal(one.signal, self.convolved(resolution, seed=2).signal)
+
+    @pytest.mark.parametrize("method", ["montecarlo", "interpolated"])
+    def test_standard_error_is_honest(self, resolution, method):
+        axes = (axis("[H,0,0]", 1.6, 2.4, 3), axis("[0,K,0]", 0.45, 0.55, 1), energies(4, 44, 8))
+        runs = [convolve(CURVED, axes, resolution, method=method, points=200, seed=s) for s in range(30)]
+        scatter = np.var([r.signal for r in runs], axis=0, ddof=1)
+        stated = np.mean([r.variance for r in runs], axis=0)
+        assert np.sqrt(stated.mean() / scatter.mean()) == pytest.approx(1, abs=0.2)
+
+    def test_progress(self, resolution):
+        told = []
+        self.convolved(resolution, progress=lambda done, total: told.append((done, total)))
+        assert told[-1][0] == told[-1][1]
+        assert [t[0] for t in told] == sorted(t[0] for t in told)
+
+
+class TestRefusals:
+    def test_method(self, resolution):
+        with pytest.raises(InputError, match="unknown method 'tobyfit'.*'montecarlo', 'interpolated', 'covariance'"):
+            convolve(CURVED, AXES, resolution, method="tobyfit")
+        assert tuple(METHODS) == BLURRED
+
+    def test_no_lattice(self):
+        with pytest.raises(RunFactError, match=r"'\[H,0,0\]' is in reciprocal lattice units and the lattice is not"):
+            convolve(CURVED, AXES, Resolution("MAPS-2000", 100.0, "S", 300.0))
+
+    def test_singular_lattice(self):
+        flat_cell = Lattice(4, 4, 6, alpha=120, beta=120, gamma=120)
+        with pytest.raises(InputError, match="encloses no volume.*give the six lattice parameters"):
+            convolve(CURVED, AXES, Resolution("MAPS-2000", 100.0, "S", 300.0, lattice=flat_cell))
+
+    def test_energies_above_ei(self, resolution):
+        with pytest.raises(RunFactError, match="lies above the incident energy, 100 meV"):
+            convolve(CURVED, (AXES[0], energies(90, 130, 4)), resolution)
+
+    def test_momenta_out_of_reach(self, resolution):
+        with pytest.raises(RunFactError, match=r"no bin of the grid \(\[H,0,0\] 12 to 13 .*kinematic range.*check the"):
+            convolve(CURVED, (axis("[H,0,0]", 12, 13, 4), energies(5, 50, 4)), resolution)
+
+    def test_frame(self, resolution):
+        sample = Axis("Q_sample_x", np.linspace(1, 2, 5), "Angstrom^-1", frame="QSample")
+        with pytest.raises(InputError, match="'Q_sample_x' are neither directions in .h, k, l. nor |Q|"):
+            convolve(CURVED, (sample, AXES[2]), resolution)
+        with pytest.raises(InputError, match=r"the momentum axes \(none\) are neither"):
+            convolve(CURVED, (AXES[2],), resolution)
+        with pytest.raises(InputError, match="none, or more than one, is energy transfer"):
+            convolve(CURVED, (AXES[0],), resolution)
+
+    def test_powder_model_without_lattice(self, resolution):
+        class Bare:
+            modes = staticmethod(CURVED.modes)
+
+        with pytest.raises(InputError, match="the model has no lattice, and a powder average needs one"):
+            convolve(Bare(), TestPowder.AXES, resolution, method="montecarlo")
+
+    def test_numbers(self, resolution):
+        with pytest.raises(InputError, match="1 points for method 'montecarlo'.*ask for 2 or more"):
+            convolve(CURVED, AXES, resolution, method="montecarlo", points=1)
+        with pytest.raises(InputError, match="0 workers"):
+            convolve(CURVED, AXES, resolution, workers=0)
+
+    def test_lines(self, resolution):
+        with pytest.raises(InputError, match="unknown line shape 'voigt'.*'dho', 'gaussian', 'lorentzian'"):
+            convolve(CURVED, AXES, resolution, fwhm=1.0, shape="voigt")
+        with pytest.raises(InputError, match="the intrinsic width is 0 meV"):
+            ideal(CURVED, AXES, resolution, fwhm=0.0)
+
+
+def test_nodes_follow_the_resolution(resolution):
+    empty = np.zeros((12, 1, 14))
+    nodes = nodes_between(Bins(Spectrum(empty, empty, AXES), resolution))
+    np.testing.assert_allclose(nodes.shares.sum(axis=0), 1)
+    assert 2 <= len(nodes.energies) < 30
+
+
+def test_accurate_grids_do_not_warn(resolution):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        convolve(CURVED, AXES, resolution, method="covariance")
