@@ -93,9 +93,19 @@ def models_folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "models"
 
 
+def bundled_names() -> list[str]:
+    """Names of the bundled models, which are those of their folders; nothing is opened."""
+    return sorted(p.parent.name for p in models_folder().glob("*/card.json"))
+
+
 def bundled_models() -> list[ModelFile]:
-    """All bundled models, by name."""
-    return [read_model(card.parent) for card in sorted(models_folder().glob("*/card.json"))]
+    """All bundled models, by name, verified as `read_model` does."""
+    return [find_model(name) for name in bundled_names()]
+
+
+def find_model(name: str) -> ModelFile:
+    """The bundled model of that name, or the model at that path (errors as `read_model`)."""
+    return read_model(models_folder() / name if name in bundled_names() else Path(name))
 
 
 def choose_model(direction: str, dimensions: int = 2, model: str | None = None) -> ModelFile:
@@ -104,18 +114,15 @@ def choose_model(direction: str, dimensions: int = 2, model: str | None = None) 
     Raises
     ------
     ModelError
-        If there is none, or it is for the other direction or another number of dimensions.
+        If the direction is not known, there is no such model, or it is for the other direction or another number of
+        dimensions.
     """
-    if model is None:
-        fitting = [m for m in bundled_models() if m.card.direction == direction and m.card.dimensions == dimensions]
-        if not fitting:
-            raise ModelError(
-                f"no bundled model for {direction} in {dimensions} dimensions; there are: {_names()}",
-                "give a model file with --model PATH",
-            )
-        return fitting[-1]
-    named = [m for m in bundled_models() if m.card.name == model]
-    chosen = named[0] if named else read_model(Path(model))
+    if direction not in DIRECTIONS:
+        raise ModelError(
+            f"the direction {direction!r} is not known; there are {' and '.join(DIRECTIONS)}",
+            "give one of them (--direction)",
+        )
+    chosen = find_model(_bundled_for(direction, dimensions) if model is None else model)
     if chosen.card.direction != direction:
         raise ModelError(
             f"the model {chosen.card.name} is for {chosen.card.direction}, but {direction} was asked for",
@@ -124,13 +131,22 @@ def choose_model(direction: str, dimensions: int = 2, model: str | None = None) 
     if chosen.card.dimensions != dimensions:
         raise ModelError(
             f"the model {chosen.card.name} is for {chosen.card.dimensions} dimensions, but {dimensions} are needed",
-            f"use one of {_names()}",
+            f"use one of {', '.join(bundled_names())}",
         )
     return chosen
 
 
-def _names() -> str:
-    return ", ".join(m.card.name for m in bundled_models()) or "none"
+def _bundled_for(direction: str, dimensions: int) -> str:
+    """Name of the bundled model; only cards are read, so that a damaged file harms no other model."""
+    for name in reversed(bundled_names()):
+        card = _read_card(models_folder() / name / "card.json")
+        if (card.direction, card.dimensions) == (direction, dimensions):
+            return name
+    raise ModelError(
+        f"no bundled model for {direction} in {dimensions} dimensions; there are: "
+        f"{', '.join(bundled_names()) or 'none'}",
+        "give a model file with --model PATH",
+    )
 
 
 def read_model(path: Path) -> ModelFile:
@@ -145,7 +161,7 @@ def read_model(path: Path) -> ModelFile:
     onnx = path / "model.onnx" if path.is_dir() else path
     if not onnx.is_file():
         raise ModelError(
-            f"there is no model {str(path)!r}: neither a bundled name ({', '.join(_bundled_names()) or 'none'}) nor a "
+            f"there is no model {str(path)!r}: neither a bundled name ({', '.join(bundled_names()) or 'none'}) nor a "
             "file",
             "give a bundled name or the path of a .onnx file",
         )
@@ -165,10 +181,6 @@ def read_model(path: Path) -> ModelFile:
             "install the package again, or fetch the model and its card again",
         )
     return ModelFile(card, onnx)
-
-
-def _bundled_names() -> list[str]:
-    return sorted(p.parent.name for p in models_folder().glob("*/card.json"))
 
 
 def _read_card(path: Path) -> ModelCard:
