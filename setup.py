@@ -53,6 +53,8 @@ setup(
         "spinw": ["pyspinw==1.1.0b2", "periodictable>=2"],
         "fit": ["lmfit>=1.3", "scipy>=1.13"],
         "report": ["matplotlib>=3.9"],
+        # make-pairs on several machines; dask-jobqueue starts workers under Slurm.
+        "dask": ["dask[distributed]>=2025.1", "dask-jobqueue>=0.9"],
         # setuptools, because the tests build a wheel and look inside.
         "test": ["pytest>=8", "hypothesis>=6", "PyYAML", "ruff", "setuptools>=77"],
         "docs": ["sphinx>=8", "myst-parser>=4", "furo"],

@@ -15,7 +15,7 @@ from .io.writer import SpectrumWriter
 from .options import ApplyOptions
 from .resolution.instrument import Resolution
 from .spectrum import Run, Spectrum, energy_axis, open_axes
-from .translate import Quality, Translator, network_axes
+from .translate import Quality, Translator, network_axes, require_valid
 
 #: Bins held in memory at a time; larger files go through in slabs.
 SLAB_BINS = 4_000_000
@@ -70,7 +70,7 @@ def apply_to_file(
         As `apply`; also if the output exists and `overwrite` is False, or cannot be written.
     """
     check_output(target, overwrite)
-    with open_spectrum(source) as opened:
+    with open_spectrum(source, ei=options.ei) as opened:
         run, resolution, translator = _prepare(opened, options)
         opened.run = run  # facts given as options go into the output's logs
         quality = Quality()
@@ -81,15 +81,17 @@ def apply_to_file(
         }
         with SpectrumWriter(target, opened, template=source, overwrite=overwrite, history=history) as writer:
             regions = slabs(opened.shape, network_axes(opened.axes, translator.card.dimensions))
-            found_valid = False
             for done, region in enumerate(regions):
                 spectrum = opened.read(region).replace(run=run)
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
-                if spectrum.valid.any() or (done == len(regions) - 1 and not found_valid):
-                    found_valid = True
+                if spectrum.valid.any():
                     spectrum, part = translator.apply(spectrum, resolution, share)
                     quality.add(part)
+                else:
+                    spectrum = nothing_measured(spectrum)
                 writer.write(region, spectrum)
+            if not quality.bins:
+                require_valid(spectrum)
     return Report(translator.card.name, run, quality, _notes(opened, translator, quality))
 
 
@@ -98,6 +100,12 @@ def _prepare(spectrum, options: ApplyOptions) -> tuple[Run, Resolution, Translat
     network_axes(spectrum.axes)
     resolution = Resolution.from_run(run, width_factor=options.width_factor)
     return run, resolution, Translator(choose_model(options.direction, model=options.model), options.device)
+
+
+def nothing_measured(spectrum: Spectrum) -> Spectrum:
+    """The spectrum with NaN in every bin, as the translator leaves bins that are not valid."""
+    nothing = np.full(spectrum.shape, np.nan)
+    return spectrum.replace(signal=nothing, variance=nothing)
 
 
 def slabs(shape: tuple[int, ...], axes: tuple[int | None, ...], limit: int | None = None) -> list[tuple[slice, ...]]:

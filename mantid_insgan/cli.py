@@ -1,11 +1,12 @@
-"""The command ``insgan``. Exit status: 0 done, 2 wrong usage, 3 input, 4 run facts, 5 model, 6 output, 7 device or
-library, 1 any other error that the user can mend, 130 interrupted."""
+"""The command ``insgan``; its exit statuses are those of the classes in `errors`, 2 for wrong usage and 130 when
+interrupted (docs/command-line.md)."""
 
 from __future__ import annotations
 
 import json as json_text
 import signal
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+#: Exit status after Ctrl-C or SIGTERM (128 + the number of SIGINT, as shells have it).
+INTERRUPTED = 130
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
@@ -72,7 +76,7 @@ def inspect(
     """Show what a file or a model holds, and what is missing to apply a model to it."""
     from .inspect import inspect_file, inspect_model, is_model
 
-    found = inspect_model(file) if is_model(file) else inspect_file(file)
+    found = inspect_model(str(file)) if is_model(str(file)) else inspect_file(file)
     typer.echo(json_text.dumps(found.as_dict()) if json else found.as_text())
 
 
@@ -117,7 +121,65 @@ def demo(
 
     with _progress("demo") as progress:
         written = run_demo(output, device=device, progress=progress)
-    typer.echo("\n".join(f"{text:28s} {path}" for path, text in written.items()))
+    typer.echo("\n".join(f"{text:28s} {path}" for text, path in written.items()))
+
+
+@app.command("make-pairs")
+def make_pairs(
+    dimensions: Annotated[int, typer.Option("--dimensions", help="Open axes of the cuts: 1, 2 or 3.")],
+    count: Annotated[int, typer.Option("--count", help="Pairs in all.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder; pairs of the same recipe in it are kept.")],
+    seed: Annotated[int, typer.Option("--seed", help="Of all that is drawn.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", help="Processes; the pairs do not depend on it.")] = 1,
+    method: Annotated[
+        str | None, typer.Option("--method", help="How the truth is convolved: interpolated, covariance, montecarlo.")
+    ] = None,
+    bins: Annotated[int | None, typer.Option("--bins", help="Bins along each open axis.")] = None,
+    per_shard: Annotated[int | None, typer.Option("--per-shard", help="Pairs in one file.")] = None,
+    family: Annotated[list[str] | None, typer.Option("--family", help="Only this family; may be repeated.")] = None,
+    dask: Annotated[
+        str | None, typer.Option("--dask", help="Address of a Dask scheduler, or local for a cluster here.")
+    ] = None,
+    json: Json = False,
+):
+    """Make training pairs: cuts of spin-wave models as they are, convolved, and as an experiment shows them."""
+    from .make_pairs import make_pairs as make
+
+    started = time.monotonic()
+    recipe = {"method": method, "bins": bins, "per_shard": per_shard, "families": tuple(family or ())}
+    with _progress("pairs", quiet=json) as bar:
+        progress = None if bar is None else lambda done, total: bar(done / total)
+        made = make(dimensions, count, seed, workers, output, **recipe, dask=dask, progress=progress)
+    seconds = time.monotonic() - started
+    summary = {"output": str(made.folder), "pairs": made.pairs, "kept": made.kept, "shards": made.shards}
+    summary |= {"seconds": round(seconds, 1), "pairs_per_minute": round(60 * (made.pairs - made.kept) / seconds, 1)}
+    text = "{pairs} pairs in {shards} files in {output}, {kept} of them kept; {pairs_per_minute} pairs per minute"
+    typer.echo(json_text.dumps(summary) if json else text.format(**summary))
+
+
+@app.command()
+def resolution(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A data file: its facts, and its grid.")] = None,
+    q: Annotated[list[str] | None, typer.Option("--q", help="|Q| in 1/Angstrom, or h,k,l; may be repeated.")] = None,
+    energy: Annotated[
+        list[float] | None, typer.Option("--energy", help="Energy transfer, meV; may be repeated.")
+    ] = None,
+    instrument: Annotated[str | None, _flag("instrument")] = _DEFAULT.instrument,
+    ei: Annotated[float | None, _flag("ei")] = _DEFAULT.ei,
+    chopper: Annotated[str | None, _flag("chopper")] = _DEFAULT.chopper,
+    frequency: Annotated[float | None, _flag("frequency")] = _DEFAULT.frequency,
+    lattice: Annotated[str | None, _flag("lattice")] = _DEFAULT.lattice,
+    width_factor: Annotated[float, _flag("width_factor")] = _DEFAULT.width_factor,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Picture of the ellipses to write.")] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+):
+    """Show the resolution at points (Q, E) or over a file's grid: FWHM along each axis and the covariance."""
+    from .resolution_command import ResolutionOptions, resolution_table
+
+    options = ResolutionOptions(instrument, ei, chopper, frequency, lattice, width_factor)
+    table = resolution_table(file, q or [], energy or [], options, plot=plot, overwrite=overwrite)
+    typer.echo(json_text.dumps(table.as_dict()) if json else table.as_text())
 
 
 def _say_report(summary: dict) -> str:
@@ -131,9 +193,10 @@ def _say_report(summary: dict) -> str:
 
 @contextmanager
 def _progress(title: str, quiet: bool = False):
-    """A function of the share done; a bar shows on a terminal once the work takes more than two seconds."""
+    """A function of the share done, which also ends the work after an interrupt; a bar shows on a terminal once the
+    work takes more than two seconds."""
     if quiet or not sys.stderr.isatty():
-        yield None
+        yield _end_if_interrupted
         return
     from rich.console import Console
     from rich.progress import Progress
@@ -142,6 +205,7 @@ def _progress(title: str, quiet: bool = False):
 
     def report(share: float):
         nonlocal bar, task
+        _end_if_interrupted()
         if bar is None and time.monotonic() - started > 2.0:
             bar = Progress(console=Console(stderr=True), transient=True)
             bar.start()
@@ -171,21 +235,37 @@ def _common(
     pass
 
 
+#: Set by Ctrl-C and SIGTERM.
+_interrupted = threading.Event()
+
+
 def _interrupt(*_):
+    _interrupted.set()
     raise KeyboardInterrupt
+
+
+def _end_if_interrupted(*_) -> None:
+    """Raise KeyboardInterrupt once more: where it falls into a callback of a library, the first one is lost."""
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def main() -> None:
     """Entry point: errors become one line on standard error and an exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)  # a batch system's kill cleans up as Ctrl-C does
+    _interrupted.clear()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a batch system's kill cleans up as Ctrl-C does
+        signal.signal(number, _interrupt)
     try:
-        app(standalone_mode=False)
+        status = app(prog_name="insgan", standalone_mode=False)
+        if status == INTERRUPTED:  # newer typer returns this, older raises Abort
+            raise KeyboardInterrupt
+        sys.exit(status)
     except InsganError as error:
         typer.echo(f"insgan: {error}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("insgan: interrupted; nothing was written", err=True)
-        sys.exit(130)
+        typer.echo("insgan: interrupted; no half-written file is left", err=True)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         _usage_error(error)
 

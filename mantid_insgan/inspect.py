@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .cards import ModelFile, bundled_models, read_model
+from .cards import ModelFile, bundled_names, find_model
 from .errors import InsganError
-from .spectrum import RUN_FACTS, Axis, Lattice, Run
+from .spectrum import RUN_FACTS, Axis, Lattice, Run, Spectrum
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class FileSheet:
     valid: int
     without_error: int
     missing: str | None
+    unknown: tuple[str, ...]
 
     def as_dict(self) -> dict:
         """Plain values; energies in meV, temperature in K, lattice in Angstrom and degrees."""
@@ -37,6 +38,7 @@ class FileSheet:
             "valid_fraction": self.valid / self.bins,
             "valid_bins_without_error": self.without_error,
             "missing_for_apply": self.missing,
+            "missing_run_facts": list(self.unknown),
         }
 
     def as_text(self) -> str:
@@ -51,6 +53,8 @@ class FileSheet:
         if self.without_error:
             lines.append(f"  valid bins with error 0: {self.without_error}")
         lines.append("  for apply: " + (self.missing or "nothing is missing"))
+        if len(self.unknown) > 1:
+            lines.append("  all that is to be given: " + ", ".join(f"--{name}" for name in self.unknown))
         return "\n".join(lines)
 
 
@@ -85,16 +89,21 @@ class ModelSheet:
         return "\n".join([*lines, f"  sha256 {card.sha256}", f"  licence {card.licence}"])
 
 
-def is_model(name: Path) -> bool:
+def is_model(name: str) -> bool:
     """True for a bundled model's name, a .onnx file, or a folder with a card."""
-    bundled = {m.card.name for m in bundled_models()}
-    return str(name) in bundled or name.suffix == ".onnx" or (name / "card.json").is_file()
+    path = Path(name)
+    return name in bundled_names() or path.suffix == ".onnx" or (path / "card.json").is_file()
 
 
-def inspect_model(name: Path) -> ModelSheet:
-    """The sheet of a model given by bundled name or path."""
-    named = [m for m in bundled_models() if m.card.name == str(name)]
-    return ModelSheet(named[0] if named else read_model(name))
+def inspect_model(name: str) -> ModelSheet:
+    """The sheet of a model given by bundled name or path.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be used.
+    """
+    return ModelSheet(find_model(name))
 
 
 def inspect_file(path: Path) -> FileSheet:
@@ -110,26 +119,50 @@ def inspect_file(path: Path) -> FileSheet:
 
     with open_spectrum(path) as source:
         valid = without_error = 0
+        problem = None
         for region in slabs(source.shape, (source.ndim - 1,)):
             part = source.read(region)
             valid += int(part.valid.sum())
             without_error += int((part.valid & (part.variance == 0)).sum())
-        bins = int(np.prod(source.shape))
-        missing = _missing(source) if valid else "no bin is valid"
-        return FileSheet(Path(path), source.title, source.axes, source.run, bins, valid, without_error, missing)
+            problem = problem or _problem(source.axes, part)
+        missing = problem if valid else "no bin is valid"
+        return FileSheet(
+            path=Path(path),
+            title=source.title,
+            axes=source.axes,
+            run=source.run,
+            bins=int(np.prod(source.shape)),
+            valid=valid,
+            without_error=without_error,
+            missing=missing,
+            unknown=_unknown(source.run, source.axes),
+        )
 
 
-def _missing(source) -> str | None:
-    """The first thing that stands in the way of ``apply``, in the words of its error."""
+def _problem(axes: tuple[Axis, ...], part: Spectrum) -> str | None:
+    """The first thing that stands in the way of ``apply`` to a part of a file with these axes, in the words of its
+    error: a fact, an axis, valid bins beyond Ei."""
     from .resolution.instrument import Resolution
     from .translate import network_axes
 
     try:
-        network_axes(source.axes)
-        Resolution.from_run(source.run).fwhm(source.read(tuple(slice(0, min(n, 2)) for n in source.shape)))
+        network_axes(axes)
+        Resolution.from_run(part.run).frame(part)
     except InsganError as error:
         return str(error)
     return None
+
+
+def _unknown(run: Run, axes: tuple[Axis, ...]) -> tuple[str, ...]:
+    """Names of the run facts that ``apply`` needs and that the file does not tell."""
+    from .resolution.facts import known_choppers, known_instruments
+
+    needed = ["instrument", "ei", "chopper", "frequency"]
+    if run.value("instrument") in known_instruments() and len(known_choppers(run.value("instrument"))) == 1:
+        needed.remove("chopper")
+    if any(a.is_rlu or a.projection is not None for a in axes):
+        needed.append("lattice")
+    return tuple(name for name in needed if getattr(run, name) is None)
 
 
 def _axis(axis: Axis) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 
 from .errors import RunFactError
@@ -71,9 +72,9 @@ def parse_lattice(text: str | None) -> Lattice | None:
         numbers = [float(x) for x in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) not in (3, 6):
+    if len(numbers) not in (3, 6) or not all(map(math.isfinite, numbers)):
         raise RunFactError(
-            f"the lattice {text!r} is not three or six numbers with commas",
+            f"the lattice {text!r} is not three or six finite numbers with commas",
             "give --lattice a,b,c,alpha,beta,gamma in Angstrom and degrees, e.g. --lattice 4.2,4.2,13.8,90,90,90",
         )
     return Lattice(*numbers)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
+    from .resolution.table import ResolutionTable
+
 #: Formats a figure can be written in, by the suffix of the output's name.
 FORMATS = ("png", "pdf", "svg")
 
@@ -101,6 +103,75 @@ def plot_comparison(
     """
     _check(output, overwrite)
     _save(comparison_figure(panels, columns=columns, cut=cut, title=title, notes=notes), Path(output))
+
+
+def plot_resolution(
+    table: ResolutionTable, output: str | Path, *, spectrum: Spectrum | None = None, overwrite: bool = True
+) -> None:
+    """Draw the resolution as ellipses at half maximum into a file.
+
+    One panel for each momentum coordinate against energy transfer (or for the first two coordinates where energy is
+    integrated). Each ellipse is that of the resolution function projected onto the panel.
+
+    Parameters
+    ----------
+    table : ResolutionTable
+    output : str or Path
+        Name of the picture; its suffix chooses the format (`FORMATS`).
+    spectrum : Spectrum, optional
+        Drawn behind the ellipses if its two open axes are those of the table.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    InputError
+        If the table has one coordinate.
+    OutputError
+        If the suffix is unknown, the file exists and may not be replaced, or it cannot be written.
+    DeviceError
+        If matplotlib is not installed.
+    """
+    _check(output, overwrite)
+    _save(resolution_figure(table, spectrum), Path(output))
+
+
+def resolution_figure(table: ResolutionTable, spectrum: Spectrum | None = None) -> Figure:
+    """The figure of `plot_resolution`."""
+    count = len(table.names)
+    if count < 2:
+        raise InputError(
+            f"the resolution along {table.names[0]!r} alone has no ellipse",
+            "use a file with two open axes, or give points (--q, --energy)",
+        )
+    up = table.names.index("E") if "E" in table.names else 1
+    pairs = [(i, up) for i in range(count if "E" in table.names else 2) if i != up]
+    figure = _figure(8 if len(pairs) == 1 else 5 * len(pairs), 6)
+    panels = figure.subplots(1, len(pairs), squeeze=False)[0]
+    if spectrum is not None and len(spectrum.open_axes) == 2 == count:
+        plane = _plane(spectrum.squeeze(), *pairs[0], {})
+        _add_colour_bar(figure, [_show_map(panels[0], plane, _colour_scale([plane]))], panels, [plane])
+    for axes, pair in zip(panels, pairs, strict=True):
+        _show_ellipses(axes, table, list(pair))
+    setting = table.setting
+    _put_texts(
+        figure,
+        f"Resolution of {setting['instrument']}, Ei {setting['ei']:g} meV, chopper {setting['chopper']}",
+        ["Ellipses: the resolution function at half maximum, projected onto the plane."],
+    )
+    return figure
+
+
+def _show_ellipses(axes: Axes, table: ResolutionTable, pair: list[int]) -> None:
+    """Contours at half maximum of the covariance of two coordinates."""
+    angle = np.linspace(0, 2 * np.pi, 73)
+    circle = np.sqrt(2 * np.log(2)) * np.stack([np.cos(angle), np.sin(angle)])
+    for point, covariance in zip(table.points[:, pair], table.covariance[:, pair][:, :, pair], strict=True):
+        x, y = point[:, None] + np.linalg.cholesky(covariance) @ circle
+        axes.plot(x, y, color="white", linewidth=2.2)
+        axes.plot(x, y, color="#d1495b", linewidth=1.2)
+    for i, label in zip(pair, (axes.set_xlabel, axes.set_ylabel), strict=True):
+        label("Energy transfer (meV)" if table.names[i] == "E" else f"{table.names[i]} ({table.units[i]})")
 
 
 def spectrum_figure(spectrum: Spectrum, *, title: str | None = None) -> Figure:

@@ -1,32 +1,36 @@
 """Resolution as a Gaussian of full covariance in (Q, E) that changes from place to place, applied to modes.
 
 A mode of energy E_m at Q + dQ is recorded about E_m - s.dQ, with s = S_QQ^-1 S_QE and the variance S_EE - S_EQ S_QQ^-1
-S_QE: the Gaussian in energy under the condition dQ. The Gaussian in dQ is a mixture of narrower ones about the nodes of
-a Gauss-Hermite rule, and within each the dispersion is straight, so that its slope adds to the width. That is exact for
-straight dispersions, and follows curved ones over the resolution. No random numbers, no noise.
+S_QE: the Gaussian in energy under the condition dQ. The Gaussian in dQ, and the volume of the bin, are a mixture of
+narrower ones about evenly spread points (a Sobol sequence, the same for every bin), within each of which the dispersion
+is straight, so that its slope adds to the width. That is exact for straight dispersions and follows curved ones over the
+resolution. Nothing is random, and there is no noise.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from .bins import Bins, Nodes
 from .modes import ModeGrid, PowderTable
 
-#: Share of the variance in Q that stays in each Gaussian of the mixture.
-_WITHIN = 0.5
-#: Parts into which a bin is divided: as wide as this many standard deviations of the resolution, or wider where there
-#: would be more than this many parts along one axis, or in all.
-_PART, _MOST_ALONG, _MOST_PARTS = 2.0, 64, 256
+#: Share of the Gaussian's variance that is left to each point of the mixture: along the direction in which the recorded
+#: energy changes most, and across it.
+_WITHIN = np.array([0.03, 0.4, 0.4])
+#: A bin is divided into parts as wide as this many standard deviations of the resolution, each with a mixture of its
+#: own; into wider ones where there would be more than this many along one axis, or in all.
+_PART, _MOST_ALONG, _MOST_PARTS = 4.0, 64, 256
 #: How far a Gaussian reaches, in standard deviations.
 _REACH = 4.5
 #: Gaussians in energy worked on at once.
 _EVENTS = 1 << 18
-#: Cells (columns times nodes in energy) in one task.
-_CELLS = 256
+#: Columns in one task.
+_COLUMNS = 32
 
 
 @dataclass(frozen=True)
@@ -38,110 +42,153 @@ class Covariance:
     bins : Bins
     nodes : Nodes
     source : ModeGrid
+    points : int
+        Of the mixture; rounded up to a power of two.
     """
 
     bins: Bins
     nodes: Nodes
     source: ModeGrid
+    points: int
 
     @property
     def tasks(self) -> int:
         """How many tasks there are."""
-        return -(-self._cells // _CELLS)
-
-    @property
-    def _cells(self) -> int:
-        return len(self.bins.columns) * len(self.nodes.energies)
+        return -(-len(self.bins.columns) // _COLUMNS)
 
     def task(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Do one task: see `MonteCarlo.task`; the variance is 0."""
-        cells = np.arange(number * _CELLS, min((number + 1) * _CELLS, self._cells))
-        columns, nodes = np.divmod(cells, len(self.nodes.energies))
-        found, row = np.unique(columns, return_inverse=True)
+        found = np.arange(number * _COLUMNS, min((number + 1) * _COLUMNS, len(self.bins.columns)))
         total = np.zeros((len(found), len(self.nodes.edges) - 1))
-        offsets, sizes = self._parts(columns, nodes)
-        for offset in offsets:
-            centre, sigma, weight = self._events(columns, nodes, offset, sizes)
-            _deposit(total, row, nodes, centre, sigma, weight / len(offsets), self.nodes)
+        offsets, sizes = self._parts(found)
+        for node in range(len(self.nodes.energies)):
+            for offset in offsets:
+                _deposit(total, node, *self._gaussians(found, node, offset, sizes, 1 / len(offsets)), self.nodes)
         return found, total, np.zeros_like(total)
 
-    def _parts(self, columns, nodes) -> tuple[np.ndarray, np.ndarray]:
+    def _parts(self, columns) -> tuple[np.ndarray, np.ndarray]:
         """Centres of the parts of a bin in bin widths, shape (P, D), and their size along each axis, shape (D,)."""
-        coordinates = self.bins.coordinates(self.bins.columns[columns])
-        at = self.bins.points(coordinates, self.nodes.energies[nodes])
-        spread = np.sqrt(np.einsum("nii->ni", self.bins.covariance(at)[:, :3, :3]).min(axis=0))
-        # The resolution along an axis' direction is at least that of the component it changes most.
-        reach = np.abs(self.bins.directions) / spread
-        counts = np.ceil(self.bins.widths * reach.max(axis=1) / _PART).clip(1, _MOST_ALONG).astype(int)
+        _, covariance = self._seen(columns, len(self.nodes.energies) // 2, 0.0)
+        spread = np.sqrt(np.einsum("nii->ni", covariance[:, :3, :3]).min(axis=0))
+        reach = (np.abs(self.bins.directions) / spread).max(axis=1)
+        counts = np.ceil(self.bins.widths * reach / _PART).clip(1, _MOST_ALONG).astype(int)
         while counts.prod() > _MOST_PARTS:
             counts[counts.argmax()] = (counts.max() + 1) // 2
         middles = [(np.arange(n) + 0.5) / n - 0.5 for n in counts]
-        offsets = np.array(list(itertools.product(*middles)))
-        return offsets, self.bins.widths / counts
+        return np.array(list(itertools.product(*middles))), self.bins.widths / counts
 
-    def _events(self, columns, nodes, offset, sizes):
-        """Centres, standard deviations and intensities of Gaussians in energy, each (cells, G, M)."""
+    def _seen(self, columns, node: int, offset) -> tuple[np.ndarray, np.ndarray]:
+        """Places (C, 3) and covariances (C, 4, 4) at an offset from the bins' centres."""
         coordinates = self.bins.coordinates(self.bins.columns[columns], offset)
-        at = self.bins.points(coordinates, self.nodes.energies[nodes])
-        covariance = self.bins.covariance(at)
-        momentum, coupling, energy = covariance[:, :3, :3], covariance[:, :3, 3], covariance[:, 3, 3]
+        at = self.bins.points(coordinates, np.full(len(columns), self.nodes.energies[node]))
+        return self.bins.place(coordinates, at), self.bins.covariance(at)
+
+    def _gaussians(self, columns, node: int, offset, sizes, part: float):
+        """Centres, standard deviations and intensities of Gaussians in energy, each (columns, points, modes)."""
+        place, covariance = self._seen(columns, node, offset)
+        momentum, coupling = covariance[:, :3, :3], covariance[:, :3, 3]
         root = np.linalg.cholesky(momentum)
         slope = np.linalg.solve(momentum, coupling[..., None])[..., 0]
-        points, weights = _mixture()
-        away = np.einsum("nij,gj->ngi", root, points)
-        where = self.bins.place(coordinates, at)[:, None] + away
-        energies, intensities, steep = self.source.modes_and_slopes(where.reshape(-1, 3))
-        shape = (*where.shape[:2], -1)
-        steep = steep.reshape(*shape, 3)
-        along = np.einsum("nij,ngmi->ngmj", root, steep - slope[:, None, None])
-        across = (steep @ self.bins.directions.T) * sizes / np.sqrt(12)
-        variance = (energy - np.einsum("ni,ni->n", coupling, slope))[:, None, None]
-        variance = variance + _WITHIN * (along**2).sum(-1) + (across**2).sum(-1)
-        centre = energies.reshape(shape) - np.einsum("ni,ngi->ng", slope, away)[..., None]
-        return centre, np.sqrt(variance), intensities.reshape(shape) * weights[:, None]
+        root = root @ _turned(self._steepest(place, slope, root))
+        unit, box, fit = _mixture(self.points, len(sizes))
+        away = unit @ np.swapaxes(root, 1, 2)
+        where = place[:, None] + away + (box * sizes) @ self.bins.directions
+        modes = self.source.modes_and_slopes(where.reshape(-1, 3))
+        energies, intensities, steep = (a.reshape(*where.shape[:2], *a.shape[1:]) for a in modes)
+        steep = ((steep - slope[:, None, None]).reshape(len(columns), -1, 3) @ root).reshape(*energies.shape, 3)
+        # Within each point's Gaussian the dispersion bends: to second order.
+        bend = np.einsum("abg,ngm->nabm", fit, energies) * np.sqrt(np.outer(_WITHIN, _WITHIN))[:, :, None]
+        own = (covariance[:, 3, 3] - (coupling * slope).sum(-1))[:, None] + 0.5 * (bend**2).sum((1, 2))
+        centre = energies - away @ slope[..., None] + 0.5 * np.einsum("naam->nm", bend)[:, None]
+        variance = own[:, None] + steep**2 @ _WITHIN
+        return centre, np.sqrt(variance), intensities * (part / len(unit))
+
+    def _steepest(self, place, slope, root) -> np.ndarray:
+        """Where the recorded energy changes most, on the mean of the modes: (C, 3) in units of the resolution."""
+        _, intensities, steep = self.source.modes_and_slopes(place)
+        mean = np.einsum("nm,nma->na", intensities, steep) / np.maximum(intensities.sum(axis=1), 1e-300)[:, None]
+        return np.einsum("na,nab->nb", mean - slope, root)
 
 
-def _mixture() -> tuple[np.ndarray, np.ndarray]:
-    """Centres (G, 3) and weights (G,) of Gaussians of variance `_WITHIN` that make up one of variance 1."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(3)
-    nodes, weights = nodes * np.sqrt(1 - _WITHIN), weights / weights.sum()
-    centres = np.array(list(itertools.product(nodes, repeat=3)))
-    return centres, np.prod(list(itertools.product(weights, repeat=3)), axis=1)
+def _turned(direction: np.ndarray) -> np.ndarray:
+    """Orthogonal matrices whose first column is along `direction` (N, 3): Householder's, shape (N, 3, 3)."""
+    length = np.linalg.norm(direction, axis=1, keepdims=True)
+    first = np.where(length > 1e-12, direction / np.maximum(length, 1e-12), [1.0, 0.0, 0.0])
+    mirror = first + np.where(first[:, :1] < 0, -1.0, 1.0) * [1.0, 0.0, 0.0]
+    mirror /= np.linalg.norm(mirror, axis=1, keepdims=True)
+    return np.eye(3) - 2 * mirror[:, :, None] * mirror[:, None, :]
 
 
-def _deposit(total, row, node, centre, sigma, weight, nodes: Nodes) -> None:
-    """Add Gaussians in energy, integrated over each bin, to the rows of `total`; the share of their node goes in."""
-    shape = centre.shape
-    row, node = (np.broadcast_to(a.reshape(-1, 1, 1), shape).ravel() for a in (row, node))
-    centre, sigma, weight = centre.ravel(), np.broadcast_to(sigma, shape).ravel(), weight.ravel()
+@lru_cache
+def _mixture(points: int, dimensions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Evenly spread points for a Gaussian of three dimensions and a box of some.
+
+    Returns
+    -------
+    unit : ndarray, shape (G, 3)
+        Of variances 1 - `_WITHIN`, exactly, and without mean or correlation.
+    box : ndarray, shape (G, D)
+        Between -1/2 and 1/2.
+    fit : ndarray, shape (3, 3, G)
+        From values at the points to their second derivatives with `unit`, by a least-squares parabola.
+    """
+    from scipy.special import ndtri
+
+    half = _spread_evenly(max(8, points // 2), 3 + dimensions)
+    unit, box = ndtri(half[:, :3]), half[:, 3:] - 0.5
+    unit, box = np.vstack([unit, -unit]), np.vstack([box, -box])
+    root = np.linalg.cholesky(np.cov(unit.T, bias=True))
+    unit = np.sqrt(1 - _WITHIN) * np.linalg.solve(root, unit.T).T
+    pairs = list(itertools.combinations_with_replacement(range(3), 2))
+    products = np.stack([unit[:, a] * unit[:, b] for a, b in pairs], axis=1)
+    solved = np.linalg.pinv(np.column_stack([products, unit, box, box**2, np.ones(len(unit))]))
+    fit = np.empty((3, 3, len(unit)))
+    for (a, b), row in zip(pairs, solved, strict=False):
+        fit[a, b] = fit[b, a] = row * (2 if a == b else 1)
+    return unit, box, fit
+
+
+def _spread_evenly(count: int, dimensions: int) -> np.ndarray:
+    """Points of the unit cube: equal steps in the first dimension, Kronecker's sequence in the others."""
+    golden = 2.0
+    for _ in range(64):
+        golden = (1 + golden) ** (1 / dimensions)
+    steps = np.arange(count)[:, None]
+    others = (0.5 + steps * golden ** -np.arange(1.0, dimensions)) % 1
+    return np.hstack([(steps + 0.5) / count, others])
+
+
+def _deposit(total, node: int, centre, sigma, weight, nodes: Nodes) -> None:
+    """Add Gaussians in energy (columns, points, modes), with the share of one node, to the rows of `total`."""
     bins = total.shape[1]
     step = (nodes.edges[-1] - nodes.edges[0]) / bins
-    first = np.floor((centre - _REACH * sigma - nodes.edges[0]) / step)
-    last = np.floor((centre + _REACH * sigma - nodes.edges[0]) / step)
-    seen = (last >= 0) & (first < bins) & (weight > 0)
+    seen = np.flatnonzero(nodes.shares[node])
+    low, high = nodes.edges[seen[0]], nodes.edges[seen[-1] + 1]
+    inside = (centre + _REACH * sigma > low) & (centre - _REACH * sigma < high) & (weight > 0)
+    row = np.broadcast_to(np.arange(len(centre))[:, None, None], centre.shape)[inside]
+    centre, sigma, weight = centre[inside], sigma[inside], weight[inside]
+    first = np.floor((centre - _REACH * sigma - nodes.edges[0]) / step).astype(int)
+    length = np.floor((centre + _REACH * sigma - nodes.edges[0]) / step).astype(int) - first + 1
     # Gaussians of about the same width in bins are worked out together, in one window.
-    length = np.where(seen, last - first + 1, 0)
     classes = np.ceil(np.log2(np.maximum(length, 1)) * 2).astype(int)
-    for number in np.unique(classes[seen]):
-        chosen = np.flatnonzero(seen & (classes == number))
+    for number in np.unique(classes):
+        chosen = np.flatnonzero(classes == number)
         window = np.arange(int(length[chosen].max()) + 1)
         for block in np.array_split(chosen, 1 + chosen.size * window.size // _EVENTS):
-            _add(
-                total, row[block], node[block], first[block], centre[block], sigma[block], weight[block], window, nodes
-            )
+            _spread(total, row[block], first[block], centre[block], sigma[block], weight[block], window, nodes, node)
 
 
-def _add(total, row, node, first, centre, sigma, weight, window, nodes: Nodes) -> None:
+def _spread(total, row, first, centre, sigma, weight, window, nodes: Nodes, node: int) -> None:
     from scipy.special import ndtr
 
     bins = total.shape[1]
     step = (nodes.edges[-1] - nodes.edges[0]) / bins
     edge = ((first * step + nodes.edges[0] - centre) / sigma)[:, None] + window * (step / sigma)[:, None]
     part = np.diff(ndtr(edge), axis=1)
-    place = first[:, None].astype(int) + window[:-1]
+    place = first[:, None] + window[:-1]
     inside = (place >= 0) & (place < bins)
     place = np.where(inside, place, 0)
-    part *= (weight / step)[:, None] * inside * nodes.shares[node[:, None], place]
+    part *= (weight / step)[:, None] * inside * nodes.shares[node, place]
     total += np.bincount((row[:, None] * bins + place).ravel(), part.ravel(), total.size).reshape(total.shape)
 
 

@@ -14,13 +14,14 @@ import numpy as np
 
 from ..resolution.covariance import DEVIATIONS
 from ..resolution.montecarlo import unit_draws
+from ..spinw.model import quasi_random
 from .bins import Bins, Nodes
 from .lineshape import drawn
 
 #: Points worked on at once: bounds the memory.
 POINTS_AT_ONCE = 32768
-#: Groups of points whose scatter gives the standard error.
-_GROUPS = 16
+#: Groups of points whose scatter gives the standard error: of random points, and of evenly spread ones.
+_GROUPS, _EVEN_GROUPS = 16, 4
 
 
 class Modes(Protocol):
@@ -47,7 +48,7 @@ class MonteCarlo:
     gaussian : bool
         Gaussian deviations of the same variances.
     sharp : bool
-        No deviations at all: the mean over the bins alone.
+        No deviations at all: the mean over the bins alone, of points spread evenly and shifted at random.
     """
 
     bins: Bins
@@ -86,10 +87,12 @@ class MonteCarlo:
         start = number * self._cells_at_once
         cells = np.arange(start, min(start + self._cells_at_once, self._cells))
         columns, nodes = np.divmod(cells, len(self.nodes.energies))
-        groups = min(_GROUPS, self.points)
-        recorded, weights = self._recorded(columns, nodes, np.random.default_rng([self.seed, number]))
+        groups = min(_EVEN_GROUPS if self.sharp else _GROUPS, self.points)
         # One row for each group of points of a cell; the groups differ by one point at most.
         group = np.arange(self.points) * groups // self.points
+        rng = np.random.default_rng([self.seed, number])
+        offsets = self._offsets(len(cells), group, rng)
+        recorded, weights = self._recorded(columns, nodes, offsets, rng)
         rows = (np.arange(len(cells))[:, None] * groups + group).reshape(-1, 1)
         sums = self._binned(recorded, weights, np.repeat(nodes, self.points)[:, None], rows, len(cells) * groups)
         sums = sums.reshape(len(cells), groups, -1)
@@ -99,10 +102,19 @@ class MonteCarlo:
         found, first = np.unique(columns, return_index=True)
         return found, np.add.reduceat(mean, first), np.add.reduceat(scatter, first)
 
-    def _recorded(self, columns, nodes, rng) -> tuple[np.ndarray, np.ndarray]:
+    def _offsets(self, cells: int, group: np.ndarray, rng) -> np.ndarray:
+        """Where in their bins the points lie, in bin widths from the centre, shape (cells * points, D)."""
+        axes = len(self.bins.widths)
+        if not self.sharp:
+            return rng.random((cells * self.points, axes)) - 0.5
+        sizes = np.bincount(group)
+        even = np.vstack([quasi_random(n, axes) for n in sizes])
+        shifts = np.repeat(rng.random((cells, sizes.size, axes)), sizes, axis=1)
+        return ((even + shifts) % 1.0 - 0.5).reshape(-1, axes)
+
+    def _recorded(self, columns, nodes, offsets, rng) -> tuple[np.ndarray, np.ndarray]:
         """Energies at which the modes of every point are recorded, and their intensities: (cells * points, M)."""
         columns = np.repeat(self.bins.columns[columns], self.points)
-        offsets = rng.random((len(columns), len(self.bins.widths))) - 0.5
         coordinates = self.bins.coordinates(columns, offsets)
         at = self.bins.points(coordinates, np.repeat(self.nodes.energies[nodes], self.points))
         where = self.bins.place(coordinates, at)

@@ -21,7 +21,7 @@ from .modes import Direct, DirectPowder, ModeGrid, PowderTable
 from .montecarlo import MonteCarlo
 
 #: The methods, from exact to quick, and the points that each takes for a bin if not told.
-METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": None, "energy": 32}
+METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": 512, "energy": 32}
 #: Momenta at which a grid of modes may ask the model.
 GRID_LIMIT = {"interpolated": 200_000, "covariance": 60_000}
 #: How far a grid of modes reaches beyond the bins, in standard deviations of the resolution.
@@ -67,8 +67,8 @@ def convolve(
         and does Monte Carlo between them; 'covariance' applies a Gaussian of full covariance in (Q, E) that changes
         from place to place; 'energy' blurs along energy alone.
     points : int, optional
-        Monte Carlo points for a bin (200 and 1000 if not given); for 'energy', momenta across a bin (32). 'covariance'
-        divides a bin as its resolution asks and takes none.
+        Monte Carlo points for a bin (200 and 1000 if not given); for 'covariance', points in momentum to which the
+        Gaussian and the bin's volume are spread (512); for 'energy', momenta across a bin (32).
     seed : int
         Of all random numbers; the result does not depend on `workers`.
     workers : int
@@ -116,7 +116,7 @@ def convolve(
         signal = _energy_only(model, bins, points, seed, fwhm, shape, orientations, progress)
         return _finished(spectrum, bins, signal, np.zeros_like(signal), method)
     if method == "covariance":
-        run, finish = _covariance(model, bins, seed, fwhm, shape, tolerance, orientations, progress)
+        run, finish = _covariance(model, bins, points, seed, fwhm, shape, tolerance, orientations, progress)
     else:
         nodes, source = _sampled(method, model, bins, seed, tolerance, orientations, progress)
         run = MonteCarlo(bins, nodes, source, points, seed, fwhm, shape, gaussian)
@@ -145,7 +145,7 @@ def ideal(
 
     The resolution says where the bins lie (at one crystal angle the energy decides where on an integrated axis) and
     which of them a neutron can reach, so that the result is what `convolve` blurs. Parameters, result and errors as
-    there; `points` are random momenta in each bin, and the variance is the squared standard error of their mean.
+    there; `points` are momenta spread evenly over each bin, and the variance is the squared standard error of their mean.
     """
     points = _checked("ideal", points, workers)
     check_line(fwhm, shape)
@@ -157,14 +157,14 @@ def ideal(
     return _finished(spectrum, bins, *_collected(run, bins, workers, processes, progress), "ideal")
 
 
-def _checked(method: str, points, workers: int) -> int:
-    if points is not None and int(points) < 2:
+def _checked(method: str, points: int, workers: int) -> int:
+    if int(points) < 2:
         raise InputError(
             f"{points} points for method {method!r}", "ask for 2 or more: one has no scatter to tell its error"
         )
     if int(workers) < 1:
         raise InputError(f"{workers} workers", "ask for 1 or more")
-    return None if points is None else int(points)
+    return int(points)
 
 
 def _as_spectrum(model, grid, resolution: Resolution) -> Spectrum:
@@ -206,7 +206,7 @@ def _one_node(bins: Bins) -> Nodes:
     return Nodes(energy.centers[:1], energy.edges, np.ones((1, len(energy))))
 
 
-def _covariance(model, bins: Bins, seed, fwhm, shape, tolerance, orientations, progress):
+def _covariance(model, bins: Bins, points, seed, fwhm, shape, tolerance, orientations, progress):
     """The run of method 'covariance', and the matrix that puts the intrinsic line in afterwards (or None)."""
     nodes = nodes_between(bins)
     source = _prepared("covariance", model, bins, nodes, seed, tolerance, orientations, progress)
@@ -215,7 +215,7 @@ def _covariance(model, bins: Bins, seed, fwhm, shape, tolerance, orientations, p
         nodes, finish = _with_line(bins, nodes, fwhm, shape)
     if bins.powder:
         return PowderCovariance(bins, nodes, source, _spreads(bins, nodes)[0][-1]), finish
-    return Covariance(bins, nodes, source), finish
+    return Covariance(bins, nodes, source, points), finish
 
 
 def _prepared(method: str, model, bins: Bins, nodes: Nodes, seed, tolerance, orientations, progress):
@@ -295,7 +295,7 @@ def _with_line(bins: Bins, nodes: Nodes, fwhm: float, shape: str) -> tuple[Nodes
     energy recorded: right while it is wider than the resolution or far from E = 0.
     """
     edges, step = bins.energy.edges, bins.energy.width
-    parts = max(1, math.ceil(2 * step / fwhm))
+    parts = math.ceil(8 * step / fwhm)
     margin = math.ceil(6 * fwhm / step)
     fine = np.linspace(edges[0] - margin * step, edges[-1] + margin * step, (len(bins.energy) + 2 * margin) * parts + 1)
     middles = 0.5 * (fine[1:] + fine[:-1])

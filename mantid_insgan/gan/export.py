@@ -43,7 +43,7 @@ def export(generator: Generator, path: Path) -> None:
         If ONNX Runtime's answers differ from torch's on random inputs of several sizes; nothing is written then.
     """
     model = _Exported(generator.eval())
-    example = _random_inputs((2, 32, 48)[: 1 + generator.dimensions], generator.dimensions, seed=0)
+    example = _random_inputs((2, 32, 48, 16)[: 1 + generator.dimensions], generator.dimensions, seed=0)
     batch = torch.export.Dim("batch", min=1, max=4096)
     names = ("first", "second", "third")[: generator.dimensions]
     grid = {2 + i: GRID_MULTIPLE * torch.export.Dim(name, min=4, max=4096) for i, name in enumerate(names)}

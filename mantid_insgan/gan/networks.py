@@ -187,7 +187,8 @@ class Generator(nn.Module):
     -----
     *add*: the candidate is the exact convolution H s, divided by what of each bin's kernel falls on valid bins.
     *remove*: the data as they are, their smoothed version, and Richardson-Lucy iterates; the network chooses between
-    them bin by bin, which is a learned stopping rule.
+    them bin by bin, which is a learned stopping rule. In use (not in training) physics has the last word: what the
+    answer, convolved again, leaves unexplained of the data is given back smoothly, see `reconciled`.
     The correction is in units of the local mean of |signal|, so that a weak magnon beside a strong elastic line is
     treated as one beside none, and doubling the input doubles the output.
     """
@@ -242,6 +243,18 @@ class Generator(nn.Module):
         iterates = richardson_lucy(self.operator, signal, valid, shares, self.ITERATES)
         return torch.cat([signal, smooth, *iterates], dim=1)
 
+    def reconciled(self, result, signal, valid, width) -> torch.Tensor:
+        """One step x + H^T (d - H x) / H^T v towards the data d, (N, 1, *grid).
+
+        It keeps the intensity of the data, also where the network moves some of it out of the slice, and adds nothing
+        sharper than the resolution.
+        """
+        shares = self.operator.shares(width)
+        unexplained = (signal - self.convolved(result, valid, shares)) * valid
+        return result + self.operator.adjoint(unexplained, shares) / self.operator.adjoint(valid, shares).clamp(
+            min=0.05
+        )
+
     def forward(self, signal, valid, error, width):
         signal, error = signal * valid, error * valid
         with torch.no_grad():
@@ -256,6 +269,8 @@ class Generator(nn.Module):
         # Bounded, so that no input makes the correction run away from the physics.
         factor = torch.exp(_bounded(answer[:, k : k + 1]))
         result = chosen * factor + scale * _bounded(answer[:, k + 1 : k + 2])
+        if self.direction == "remove-resolution" and not self.training:
+            result = self.reconciled(result, signal, valid, width)
         log_variance = 2.0 * torch.log(scale) + answer[:, k + 2 : k + 3].clamp(-14.0, 8.0)
         axes = tuple(range(2, 2 + self.dimensions))
         features = torch.cat([coarse.mean(axes), (coarse**2).mean(axes).sqrt()], dim=1)  # (N, 6c)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from .instrument import Resolution
 
 #: Points of a grid that a table shows, about.
 TABLE_POINTS = 30
+#: Places across an integrated axis at which is seen whether a neutron can reach a bin.
+_ACROSS = 9
 _HKL = ("[H,0,0]", "[0,K,0]", "[0,0,L]")
 _HKL_UNIT, _Q_UNIT = "r.l.u.", "1/Angstrom"
 
@@ -126,7 +129,8 @@ def resolution_over(resolution: Resolution, spectrum: Spectrum, *, most: int = T
     resolution : Resolution
     spectrum : Spectrum
     most : int
-        About how many points, spread evenly over the open axes; those that no neutron can reach are left out.
+        About how many points, spread evenly over the open axes; those that no neutron can reach and that were not
+        measured are left out.
 
     Raises
     ------
@@ -137,8 +141,7 @@ def resolution_over(resolution: Resolution, spectrum: Spectrum, *, most: int = T
     each = max(2, round(most ** (1 / len(frame.open_axes))))
     chosen = [_spread(a, each if i in frame.open_axes else 1) for i, a in enumerate(spectrum.axes)]
     coordinates = np.stack(np.meshgrid(*chosen, indexing="ij"), axis=-1).reshape(-1, spectrum.ndim)
-    points = frame.at(coordinates)
-    keep = reached(frame, coordinates, points) & (points.energy <= resolution.ei)
+    keep = _reached_inside(frame, coordinates) & (coordinates[:, spectrum.energy_axis] <= resolution.ei)
     if not keep.any():
         energy = spectrum.axes[spectrum.energy_axis]
         low, high = reach_of_modulus(resolution, float(energy.centers.mean()))
@@ -149,7 +152,10 @@ def resolution_over(resolution: Resolution, spectrum: Spectrum, *, most: int = T
             "energies",
             "check the incident energy (--ei) and the limits of the axes",
         )
-    coordinates = coordinates[keep]
+    # A measured bin has a width too where, for the lattice and orientation given, no neutron should be.
+    index = [((coordinates[:, i] - a.edges[0]) / a.width).astype(int) for i, a in enumerate(spectrum.axes)]
+    measured = spectrum.valid[tuple(index)] & (coordinates[:, spectrum.energy_axis] <= resolution.ei)
+    coordinates = coordinates[keep | measured]
     covariance = resolution.covariance(frame.at(coordinates))
     axes = [spectrum.axes[i] for i in frame.open_axes]
     return ResolutionTable(
@@ -183,6 +189,9 @@ def reached(frame: Frame, coordinates: np.ndarray, points: Points) -> np.ndarray
         return np.isclose(points.sample[:, 0], asked, rtol=1e-6, atol=1e-9)
     axes = [frame.axes[i] for i in frame.momentum]
     asked = coordinates[:, list(frame.momentum)]
+    if len(axes) < 3:
+        # What an axis that the spectrum has lost adds to Q is not known: only too long a Q is out of reach.
+        return np.linalg.norm(asked @ frame.basis, axis=1) <= frame.beam.ki + frame.beam.kf(points.energy)
     found = points.sample[:, :3] @ frame.units.T @ np.linalg.pinv(frame.basis)
     slack = np.full(len(axes), 1e-6) * np.maximum(1, np.abs(asked).max(axis=0, initial=0))
     if frame.still:
@@ -191,6 +200,19 @@ def reached(frame: Frame, coordinates: np.ndarray, points: Points) -> np.ndarray
     final = np.linalg.norm(np.array([0.0, 0.0, frame.beam.ki]) - points.q, axis=1)
     scattered = np.isclose(final, frame.beam.kf(points.energy), rtol=1e-6)
     return scattered & (np.abs(found - asked) <= slack).all(axis=1)
+
+
+def _reached_inside(frame: Frame, coordinates: np.ndarray) -> np.ndarray:
+    """Which points a neutron can reach somewhere across the integrated momentum axes, shape (N,), bool."""
+    across = [
+        a.width * np.linspace(-0.5, 0.5, _ACROSS) if a.integrated and i in frame.momentum else [0.0]
+        for i, a in enumerate(frame.axes)
+    ]
+    found = np.zeros(len(coordinates), bool)
+    for offset in itertools.product(*across):
+        moved = coordinates + np.array(offset)
+        found |= reached(frame, moved, frame.at(moved))
+    return found
 
 
 def _frame_of(resolution: Resolution, momenta: list[Axis]) -> Frame:

@@ -1,0 +1,126 @@
+"""What a set of pairs is made of: the recipe, and the splits by Hamiltonian family and instrument setting."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from ..errors import InputError
+from ..pairs import HELD_OUT_SETTINGS, TRAINING_SETTINGS
+from ..spinw.zoo import Family, families, split
+
+#: Truths that can be chosen, and the one that is taken for cuts of 1, 2 and 3 dimensions if none is.
+METHODS = ("interpolated", "covariance", "montecarlo")
+DEFAULT_METHOD = {1: "interpolated", 2: "covariance", 3: "covariance"}
+#: Bins along each open axis.
+DEFAULT_BINS = {1: 64, 2: 64, 3: 32}
+#: Items in one file.
+PER_SHARD = {1: 256, 2: 32, 3: 4}
+#: Kinds of cut and how often each is drawn.
+KINDS = {
+    1: {"energy-cut": 0.5, "momentum-cut": 0.3, "powder-cut": 0.2},
+    2: {"path": 0.7, "plane": 0.15, "powder": 0.15},
+    3: {"volume": 1.0},
+}
+#: How often an item is drawn for each split. In 'validation' family and setting are both new; in 'test-family' and
+#: 'test-setting' one of them is, and the other is one of those trained on.
+SPLITS = {"train": 0.7, "validation": 0.1, "test-family": 0.1, "test-setting": 0.1}
+#: Families and settings (instrument, chopper) of the validation split, taken out of those for training.
+VALIDATION_FAMILIES = ("triangular_120", "cubic_fm", "bilayer_afm")
+VALIDATION_SETTINGS = (("MARI", "S"), ("LET", "Intermediate"))
+
+Setting = tuple[str, str, float, float, float]
+
+
+def families_of(split_name: str) -> tuple[Family, ...]:
+    """Families that items of a split are drawn from."""
+    train, held_out = split()
+    if split_name == "test-family":
+        return held_out
+    wanted = split_name == "validation"
+    return tuple(f for f in train if (f.name in VALIDATION_FAMILIES) == wanted)
+
+
+def settings_of(split_name: str) -> tuple[Setting, ...]:
+    """Settings (instrument, chopper, frequency in Hz, lowest and highest Ei in meV) that items are drawn from."""
+    if split_name == "test-setting":
+        return HELD_OUT_SETTINGS
+    wanted = split_name == "validation"
+    return tuple(s for s in TRAINING_SETTINGS if (s[:2] in VALIDATION_SETTINGS) == wanted)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what the pairs are; two sets of the same recipe are identical where both reach.
+
+    Parameters
+    ----------
+    dimensions : int
+        Open axes of the cuts: 1, 2 or 3.
+    seed : int
+        Item number i is drawn from the stream [seed, i].
+    method : str, optional
+        How the truth is convolved, one of `METHODS`; `DEFAULT_METHOD` if not given.
+    bins : int, optional
+        Along each open axis; `DEFAULT_BINS` if not given.
+    per_shard : int, optional
+        Items in one file; `PER_SHARD` if not given.
+    only : tuple of str
+        Names of the families that may be drawn; all if empty.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
+    """
+
+    dimensions: int
+    seed: int
+    method: str = ""
+    bins: int = 0
+    per_shard: int = 0
+    only: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.dimensions not in KINDS:
+            raise InputError(f"cuts of {self.dimensions} dimensions", "ask for --dimensions 1, 2 or 3")
+        for name, default in (("method", DEFAULT_METHOD), ("bins", DEFAULT_BINS), ("per_shard", PER_SHARD)):
+            object.__setattr__(self, name, getattr(self, name) or default[self.dimensions])
+        object.__setattr__(self, "only", tuple(self.only))
+        if self.method not in METHODS:
+            raise InputError(f"the truth method {self.method!r} is not known", f"use --method {' or '.join(METHODS)}")
+        if not 8 <= self.bins <= 512:
+            raise InputError(f"{self.bins} bins along an axis", "ask for 8 to 512 (--bins)")
+        if self.seed < 0:
+            raise InputError(f"the seed is {self.seed}", "give a number that is not negative (--seed)")
+        if self.per_shard < 1:
+            raise InputError(f"{self.per_shard} pairs in a file", "ask for 1 or more (--per-shard)")
+        known = {f.name for f in families()}
+        for name in self.only:
+            if name not in known:
+                raise InputError(
+                    f"there is no family {name!r}; the families are {', '.join(sorted(known))}",
+                    "use one of those names (--family)",
+                )
+        for name in self.splits:
+            if not self.families(name):
+                raise InputError(f"no family is left for the split {name!r}", "name more families (--family)")
+
+    @property
+    def splits(self) -> dict[str, float]:
+        """Splits and their shares; with `only`, those that have a family left."""
+        if not self.only:
+            return SPLITS
+        return {name: share for name, share in SPLITS.items() if self.families(name)}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Bins of one item."""
+        return (self.bins,) * self.dimensions
+
+    def families(self, split_name: str) -> tuple[Family, ...]:
+        """Families of a split that may be drawn."""
+        return tuple(f for f in families_of(split_name) if not self.only or f.name in self.only)
+
+    def as_dict(self) -> dict:
+        """For JSON."""
+        return asdict(self) | {"only": list(self.only)}

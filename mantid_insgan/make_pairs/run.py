@@ -1,0 +1,284 @@
+"""`make_pairs`: items drawn by processes or a Dask cluster, written in shards, resumed where they stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+from .. import __version__
+from ..errors import DeviceError, InputError, OutputError
+from .card import write_card
+from .draw import Item, draw_item
+from .recipe import Recipe
+from .shards import FORMAT, INDEX, read_index, sha256, shard_name, write_index, write_shard
+
+#: Libraries whose version may change a number.
+_LIBRARIES = ("numpy", "scipy", "h5py", "pyspinw", "resins", "periodictable")
+#: One thread for each process: the workers fill the cores, and sums come out the same on any machine's number of cores.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+#: Items in the making for each worker.
+_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Made:
+    """What `make_pairs` did: the folder, pairs in all, and how many of them were kept from an earlier run."""
+
+    folder: Path
+    pairs: int
+    kept: int
+    shards: int
+
+
+def make_pairs(
+    dimensions: int,
+    count: int,
+    seed: int,
+    workers: int,
+    output: str | Path,
+    *,
+    method: str | None = None,
+    bins: int | None = None,
+    per_shard: int | None = None,
+    families: tuple[str, ...] = (),
+    dask: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Made:
+    """Make training pairs in a folder.
+
+    The pairs depend on everything but `workers`, `dask` and `count` (which says how far to go). Where the folder holds
+    shards of the same recipe they are checked and kept, so that a run that was killed, or that shall go further, is
+    taken up by the same call.
+
+    Parameters
+    ----------
+    dimensions : int
+        Open axes of the cuts: 1, 2 or 3.
+    count : int
+        Pairs.
+    seed : int
+    workers : int
+        Processes on this machine, also those of ``dask='local'``.
+    output : str or Path
+        Folder; made if it is not there.
+    method, bins, per_shard, families
+        See `Recipe` (`only`).
+    dask : str, optional
+        Address of a Dask scheduler whose workers draw the pairs ('tcp://host:8786'), or 'local' for a cluster on this
+        machine. Files are written by this process alone.
+    progress : callable, optional
+        Called with (pairs done, pairs in all).
+
+    Returns
+    -------
+    Made
+
+    Raises
+    ------
+    InputError
+        If an option is out of range.
+    OutputError
+        If the folder holds other things, pairs of another recipe or of other versions, or cannot be written.
+    DeviceError
+        If Dask is not installed or the scheduler cannot be reached.
+    """
+    recipe = Recipe(dimensions, seed, method or "", bins or 0, per_shard or 0, tuple(families))
+    for name, value in (("count", count), ("workers", workers)):
+        if value < 1:
+            raise InputError(f"the {name} is {value}", f"ask for 1 or more (--{name})")
+    folder = Path(output)
+    index = _opened(folder, recipe, count)
+    plan = [(first, min(recipe.per_shard, count - first)) for first in range(0, count, recipe.per_shard)]
+    kept = {entry["name"]: entry for entry in index["shards"] if _complete(folder, entry)}
+    missing = [(first, size) for first, size in plan if shard_name(first, size) not in kept]
+    done = kept_items = sum(size for first, size in plan if shard_name(first, size) in kept)
+    entries = {e["first"]: e for e in kept.values() if (e["first"], e["count"]) in plan}
+    indices = [i for first, size in missing for i in range(first, first + size)]
+    with _workers(workers, dask, needed=bool(indices)) as (submit, width):
+        items = _in_order(submit, recipe, indices, _AHEAD * width)
+        for first, size in missing:
+            shard = []
+            for item in items:
+                shard.append(item)
+                done += 1
+                if progress is not None:
+                    progress(done, count)
+                if len(shard) == size:
+                    break
+            entries[first] = write_shard(folder, first, shard)
+            index["shards"] = [entries[f] for f in sorted(entries)]
+            write_index(folder, index)
+    index["shards"] = [entries[f] for f in sorted(entries)]
+    write_index(folder, index)
+    write_card(folder, index)
+    _remove_leftovers(folder, {shard_name(*p) for p in plan})
+    return Made(folder, count, kept_items, len(plan))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers come from."""
+    return {"mantid-insgan": __version__, "python": platform.python_version()} | {
+        name: metadata.version(name) for name in _LIBRARIES
+    }
+
+
+def _opened(folder: Path, recipe: Recipe, count: int) -> dict:
+    """The index of the folder, a new one if it holds nothing."""
+    fresh = {"format": FORMAT, "recipe": recipe.as_dict(), "versions": versions(), "shards": []}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = os.listdir(folder)
+    except OSError as problem:
+        raise OutputError(
+            f"the output folder {folder} cannot be made or read: {problem.strerror}", "name another folder (--output)"
+        ) from problem
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"the output folder {folder} is read-only", "choose a folder in which you may write")
+    if INDEX not in names:
+        # Killed before the first shard was in the index: temporary and complete shards may be there, nothing else.
+        strange = sorted(n for n in names if not _is_ours(n))
+        if strange:
+            raise OutputError(
+                f"the output folder {folder} holds {strange[0]!r} and no pairs",
+                "name an empty or new folder (--output)",
+            )
+        write_index(folder, fresh)
+        return fresh
+    try:
+        index = read_index(folder)
+    except InputError as problem:
+        raise OutputError(problem.reason, "name an empty or new folder (--output)") from problem
+    for what in ("recipe", "versions"):
+        if index[what] != fresh[what]:
+            differs = [k for k in fresh[what] if index[what].get(k) != fresh[what][k]]
+            found = ", ".join(f"{k} {json.dumps(index[what].get(k))}" for k in differs)
+            wanted = ", ".join(f"{k} {json.dumps(fresh[what][k])}" for k in differs)
+            raise OutputError(
+                f"the output folder {folder} holds pairs made with {found}; asked for were {wanted}",
+                "name another folder (--output), or go on with what the folder was made with",
+            )
+    held = sum(entry["count"] for entry in index["shards"])
+    last = max((entry["first"] + entry["count"] for entry in index["shards"]), default=0)
+    if last > count:
+        raise OutputError(
+            f"the output folder {folder} holds {held} pairs, more than the {count} asked for",
+            "ask for at least as many (--count), or name another folder (--output)",
+        )
+    return index
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(("pairs-", ".pairs-", f".{INDEX}", ".data_card"))
+
+
+def _complete(folder: Path, entry: dict) -> bool:
+    path = folder / entry["name"]
+    return path.is_file() and sha256(path) == entry["sha256"]
+
+
+def _remove_leftovers(folder: Path, wanted: set[str]) -> None:
+    """Temporary files of runs that were killed, and a shorter last shard that a longer run has replaced."""
+    for path in folder.iterdir():
+        ours = path.name.endswith(".part") if path.name.startswith(".") else path.name.startswith("pairs-")
+        if ours and _is_ours(path.name) and path.name not in wanted:
+            path.unlink(missing_ok=True)
+
+
+def _in_order(submit, recipe: Recipe, indices: list[int], ahead: int) -> Iterator[Item]:
+    """Items of these numbers in their order, at most `ahead` of them in the making."""
+    waiting: deque = deque()
+    try:
+        for index in indices:
+            waiting.append(submit(draw_item, recipe, index))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@contextmanager
+def _workers(workers: int, dask: str | None, *, needed: bool):
+    """A function that submits a task and gives its future, and how many tasks run at once."""
+    if not needed:
+        yield None, 1
+    elif dask is None:
+        with _processes(workers) as pool:
+            yield pool.submit, workers
+    else:
+        with _dask_client(dask, workers) as client:
+            threads = max(1, sum(client.nthreads().values()))
+            # pure=False: every task is its own, whatever its arguments; one retry by another worker is Dask's default.
+            yield lambda f, *a: client.submit(f, *a, pure=False), threads
+
+
+@contextmanager
+def _processes(workers: int):
+    """Fresh processes with one thread each, also where only one is asked for; they end with this process."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(_ONE_THREAD)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
+    try:
+        yield pool
+    except BrokenProcessPool as problem:
+        raise DeviceError(
+            "a worker process ended unexpectedly (it may have been killed for want of memory)",
+            "run the same command again with fewer --workers: it goes on from the files that are complete",
+        ) from problem
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()  # items take seconds: on Ctrl-C nobody wants to wait for them
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _begin() -> None:
+    """In a worker: leave Ctrl-C to the parent, and end when it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch():
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _dask_client(address: str, workers: int):
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as missing:
+        raise DeviceError("Dask is not installed", "pip install 'mantid-insgan[dask]'") from missing
+    if address == "local":
+        with (
+            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+        return
+    try:
+        client = Client(address, timeout="10s")
+    except (OSError, ValueError) as problem:
+        raise DeviceError(
+            f"the Dask scheduler {address!r} cannot be reached: {problem}",
+            "give the address that `dask scheduler` prints (--dask tcp://host:8786), or --dask local",
+        ) from problem
+    with client:
+        yield client

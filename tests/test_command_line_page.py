@@ -1,0 +1,81 @@
+"""docs/command-line.md says what the command does."""
+
+import re
+import shlex
+import signal
+import sys
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+from mantid_insgan import cli, report
+from mantid_insgan.options import ApplyOptions
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "command-line.md"
+
+
+@pytest.fixture(scope="module")
+def maker():
+    """The script that makes the tables."""
+    spec = util.spec_from_file_location("make_command_line", ROOT / "docs" / "make_command_line.py")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_what_its_script_makes(maker):
+    text = PAGE.read_text(encoding="utf-8")
+    assert maker.renewed(text) == text, "run python docs/make_command_line.py"
+
+
+def test_every_command_and_option_is_on_the_page(maker):
+    sections = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    by_name = {s.split("\n", 1)[0]: s for s in sections}
+    assert set(maker.commands()) == set(by_name) - {"Exit status"}
+    for name, command in maker.commands().items():
+        for parameter in command.params:
+            flag = parameter.metavar if parameter.param_type_name == "argument" else parameter.opts[0]
+            assert f"| `{flag}` | {parameter.help.replace('|', chr(92) + '|')} |" in by_name[name]
+    for field in ApplyOptions.__dataclass_fields__.values():
+        assert f"| `{field.metadata['flag']}` | {field.metadata['help']} |" in by_name["apply"]
+
+
+def test_the_exit_table_has_the_status_of_every_class():
+    page = PAGE.read_text(encoding="utf-8").split("## Exit status")[1]
+    table = {int(s): text for s, text in re.findall(r"^\| (\d+) \| (.*) \|$", page, flags=re.MULTILINE)}
+    assert list(table) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 130]
+    written = {}
+    for source in (ROOT / "mantid_insgan").rglob("*.py"):
+        for name, body in re.findall(r"^class (\w+)\(.*?\):\n(.*?)(?=^\S|\Z)", source.read_text(), re.M | re.S):
+            if status := re.search(r"^    exit_code = (\d+)$", body, re.MULTILINE):
+                written[int(status[1])] = name
+    assert set(written) == set(table) - {0, 2, cli.INTERRUPTED}
+    for status, name in written.items():
+        assert table[status].startswith(f"`{name}`: ")
+
+
+def test_the_formats_of_figures():
+    named = re.search(r"chooses the format: (.*?)\.\s", PAGE.read_text(encoding="utf-8").replace("\n", " "))[1]
+    assert re.findall(r"\.(\w+)", named + ".") == list(report.FORMATS)
+
+
+def test_the_examples_run(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    blocks = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert len(lines) >= 10 and all(line.startswith("insgan ") for line in lines)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        monkeypatch.setattr(sys, "argv", shlex.split(line))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert (ended.value.code or 0, err) == (0, ""), line
+        assert out
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    written = {p.name for p in tmp_path.iterdir()}
+    assert written == {"demo", "corrected.nxs", "corrected.png", "broadened.nxs", "sharp.nxs", "measured.pdf"}
