@@ -70,6 +70,7 @@ def test_an_item_depends_on_its_number_alone(made):
     np.testing.assert_allclose(item.convolved, stored.convolved, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_going_further_keeps_what_is_there(made, tmp_path):
     first = make_pairs(1, 5, 7, 1, tmp_path / "more", **SMALL)
     assert first.pairs == 5
@@ -189,6 +190,7 @@ def stopped_run(folder: Path, tmp_path: Path, how: str) -> int:
     ).returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
 def test_stopped_half_way_and_resumed(made, tmp_path, how):
     folder = tmp_path / "stopped"
@@ -203,6 +205,7 @@ def test_stopped_half_way_and_resumed(made, tmp_path, how):
     assert contents(folder) == contents(made)
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_killed_parent(tmp_path):
     import psutil
 
