@@ -36,7 +36,7 @@ setup(
         "Topic :: Scientific/Engineering :: Physics",
     ],
     python_requires=">=3.11",
-    install_requires=["numpy>=2.0", "h5py>=3.11", "pydantic>=2", "resins>=0.1", "typer>=0.12", "rich>=13.8"],
+    install_requires=["numpy>=2.0", "h5py>=3.11", "pydantic>=2", "resins>=0.1,<0.2", "typer>=0.12", "rich>=13.8"],
     extras_require={
         # cpu and gpu install the same module, onnxruntime, and overwrite each other: choose one of them.
         "cpu": ["onnxruntime>=1.20"],
@@ -50,7 +50,7 @@ setup(
             "scikit-image>=0.25",
         ],
         # A pre-release: another version may have another interface.
-        "spinw": ["pyspinw==1.1.0b2", "periodictable>=2"],
+        "spinw": ["pyspinw==1.1.0b2", "periodictable>=2", "scipy>=1.15"],
         "fit": ["lmfit>=1.3", "scipy>=1.13"],
         "report": ["matplotlib>=3.9"],
         # make-pairs on several machines; dask-jobqueue starts workers under Slurm.

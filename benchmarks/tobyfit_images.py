@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python benchmarks/tobyfit_images.py [--points 20] [--plot docs/images/tobyfit_images.png]
 
-Each image is a mosaic of 6 incident energies (rows) by 10 energy transfers (columns) of 40 x 40 maps in (h, k), computed
-with the couplings fitted to one measurement, 5 Tobyfit points a pixel. Ours: the zoo's models with those couplings, MAPS
-before its guide, chopper S, c* along the beam, a cuboid of 10 x 50 x 10 mm, Monte Carlo on interpolated modes, integrated
-over every pixel and energy bin. One factor scales a whole image. Printed are Pearson's correlations of every tile's
-pixels that both have, and of the other model's image for comparison.
+Each image is a mosaic of 6 incident energies (rows) by 10 energy transfers (columns) of 40 x 40 maps in (h, k) with the
+couplings fitted to one measurement, computed with 5 Tobyfit points a pixel. Ours: the zoo's models of those couplings,
+MAPS before its guide, chopper S, c* along the beam, a cuboid of 10 x 50 x 10 mm, Monte Carlo on interpolated modes,
+integrated over every pixel and energy bin. One factor scales a whole image. Printed are Pearson's correlations of the
+pixels of every tile that both images have, and of ours with the other model's image for comparison.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def spins(name: str, ei: float, *, like_images: bool) -> SpinWModel:
     return SpinWModel(
         model.hamiltonian,
         LATTICE,
-        ion="Mn3+/Mn4+",
+        ion=model.ion,
         cell=model.cell,
         temperature=5.0,
         domains=domains,
@@ -95,9 +95,7 @@ def row(name: str, ei: float, frequency: float, options: Options) -> np.ndarray:
     model = spins(name, ei, like_images=options.like_images)
     common = {"points": options.points, "fwhm": options.fwhm}
     if options.resolution:
-        made = convolve(
-            model, axes(ei), resolution, method="interpolated", tolerance=options.tolerance, **common
-        )
+        made = convolve(model, axes(ei), resolution, method="interpolated", tolerance=options.tolerance, **common)
     else:
         made = ideal(model, axes(ei), resolution, **common)
     tiles = made.signal[::-1, :, 0]  # h descends
@@ -167,17 +165,17 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="write the figure here")
     arguments = parser.parse_args()
     warnings.simplefilter("always", GridAccuracyWarning)
-    options = Options(
-        arguments.points, arguments.fwhm, not arguments.plain_twins, resolution=not arguments.ideal
-    )
+    options = Options(arguments.points, arguments.fwhm, not arguments.plain_twins, resolution=not arguments.ideal)
     theirs = {name: np.load(arguments.images / f"simulated_fitpars_{name}.npy")[0] for name in COUPLINGS}
     ours = {name: image(name, options) for name in COUPLINGS}
     for name, mosaic in ours.items():
         found = correlations(mosaic, theirs[name])
         other = correlations(mosaic, theirs[next(n for n in COUPLINGS if n != name)])
-        print(f"\n{name}: one scale {scale(mosaic, theirs[name]):.4g}; mean correlation {np.nanmean(found):.3f} "
-              f"(median {np.nanmedian(found):.3f}, {np.mean(found > 0.9):.0%} of tiles above 0.9); "
-              f"with the other model's image {np.nanmean(other):.3f}")
+        print(
+            f"\n{name}: one scale {scale(mosaic, theirs[name]):.4g}; mean correlation {np.nanmean(found):.3f} "
+            f"(median {np.nanmedian(found):.3f}, {np.mean(found > 0.9):.0%} of tiles above 0.9); "
+            f"with the other model's image {np.nanmean(other):.3f}"
+        )
         print("| Ei (meV) | " + " | ".join(f"{0.13 + 0.06 * i:.2f} Ei" for i in range(SLICES)) + " | mean |")
         print("|---|" + "---|" * (SLICES + 1))
         for (ei, _), line in zip(SETTINGS, found, strict=True):

@@ -17,6 +17,8 @@ from .resolution.instrument import Resolution
 from .spectrum import Run, Spectrum, energy_axis, open_axes
 from .translate import Quality, Translator, network_axes, require_valid
 
+#: A chi-squared per bin of the re-convolution above this is told to the user.
+MISFIT = 3.0
 #: Bins held in memory at a time; larger files go through in slabs.
 SLAB_BINS = 4_000_000
 
@@ -146,6 +148,12 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
         notes.append(
             f"in {share:.1%} of the valid bins the resolution is wider than {translator.card.largest_fwhm_bins:g} bins "
             "and was taken as that"
+        )
+    if quality.compared and quality.chi_squared > MISFIT * quality.compared:
+        notes.append(
+            "convolved again, the result misses the data by chi-squared "
+            f"{quality.chi_squared / quality.compared:.3g} per bin (about 1 is expected): the calculated widths or the "
+            "strongest peaks do not fit; see --width-factor, and do not trust the shapes of those peaks"
         )
     if quality.outside > 0.05:
         notes.append(

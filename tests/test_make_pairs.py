@@ -184,7 +184,7 @@ if __name__ == "__main__":
 def stopped_run(folder: Path, tmp_path: Path, how: str) -> int:
     script = tmp_path / "stopped.py"
     script.write_text(KILLED)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "INSGAN_TEST": str(tmp_path)}  # workers inherit it
     return subprocess.run(
         [sys.executable, str(script), str(folder), how], env=environment, capture_output=True, timeout=120
     ).returncode
@@ -207,28 +207,29 @@ def test_stopped_half_way_and_resumed(made, tmp_path, how):
 
 @pytest.mark.slow
 def test_workers_end_with_a_killed_parent(tmp_path):
-    import psutil
-
+    psutil = pytest.importorskip("psutil")
     before = {p.pid for p in psutil.process_iter()}
     stopped_run(tmp_path / "x", tmp_path, "SIGKILL")
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         new = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
-        left = [p for p in new if "spawn_main" in " ".join(p.info["cmdline"] or []) and str(tmp_path) in _cwd_text(p)]
+        left = [
+            p for p in new if "spawn_main" in " ".join(p.info["cmdline"] or []) and str(tmp_path) in _environment(p)
+        ]
         if not left:
             break
         time.sleep(0.2)
     assert not left
 
 
-def _cwd_text(process) -> str:
-    """What a process' environment says of its work; empty when it has gone."""
+def _environment(process) -> list[str]:
+    """Values of a process' environment; none when it has gone."""
     import psutil
 
     try:
-        return " ".join(process.environ().values()) + " ".join(process.cmdline())
+        return list(process.environ().values())
     except psutil.Error:
-        return ""
+        return []
 
 
 @pytest.mark.slow

@@ -233,3 +233,18 @@ def test_slabs_cover_a_file_once_and_keep_slices_whole():
         assert all(region[a] == slice(0, shape[a]) for a in axes)
         assert np.prod([r.stop - r.start for r in region]) <= 3000
     assert (seen == 1).all()
+
+
+def test_a_result_that_does_not_explain_the_data_is_told():
+    from mantid_insgan.apply import apply
+    from mantid_insgan.demo import DATA
+    from mantid_insgan.io import read_spectrum
+    from mantid_insgan.options import ApplyOptions
+
+    measured = read_spectrum(DATA / "measured.nxs")
+    options = ApplyOptions(direction="remove-resolution", device="cpu")
+    _, report = apply(measured, options)
+    assert not any("misses the data" in note for note in report.notes)
+    tiny = measured.replace(variance=measured.variance * 1e-4)
+    _, report = apply(tiny, options)
+    assert any("misses the data by chi-squared" in note for note in report.notes)

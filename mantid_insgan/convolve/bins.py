@@ -97,10 +97,11 @@ class Bins:
         full[:, self.spectrum.energy_axis] = energies
         return self.frame.at(full)
 
-    def place(self, coordinates: np.ndarray, points: Points) -> np.ndarray:
+    def place(self, coordinates: np.ndarray, points: Points | None) -> np.ndarray:
         """Where the model is asked: (h, k, l), shape (N, 3), or |Q|, shape (N, 1).
 
-        Beyond the kinematic range `points` are clamped, which is right for widths and wrong for the place.
+        Beyond the kinematic range `points` are clamped, which is right for widths and wrong for the place; they are
+        needed only where the energy decides the place (`scattered`).
         """
         if self.powder:
             return np.abs(coordinates)

@@ -2,15 +2,13 @@
 
 A mode of energy E_m at Q + dQ is recorded about E_m - s.dQ, with s = S_QQ^-1 S_QE and the variance S_EE - S_EQ S_QQ^-1
 S_QE: the Gaussian in energy under the condition dQ. The Gaussian in dQ, and the volume of the bin, are a mixture of
-narrower ones about evenly spread points (a Sobol sequence, the same for every bin), within each of which the dispersion
-is straight, so that its slope adds to the width. That is exact for straight dispersions and follows curved ones over the
-resolution. Nothing is random, and there is no noise.
+narrower ones about evenly spread points, the same for every bin. Within each of these the slope of the dispersion adds
+to the width, and its bend, to second order. Nothing is random, and there is no noise.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,12 +19,12 @@ from .modes import ModeGrid, PowderTable
 
 #: Share of the Gaussian's variance that is left to each point of the mixture: along the direction in which the recorded
 #: energy changes most, and across it.
-_WITHIN = np.array([0.03, 0.4, 0.4])
+_WITHIN = np.array([0.07, 0.3, 0.3])
 #: A bin is divided into parts as wide as this many standard deviations of the resolution, each with a mixture of its
 #: own; into wider ones where there would be more than this many along one axis, or in all.
 _PART, _MOST_ALONG, _MOST_PARTS = 4.0, 64, 256
 #: How far a Gaussian reaches, in standard deviations.
-_REACH = 4.5
+_REACH = 4.0
 #: Gaussians in energy worked on at once.
 _EVENTS = 1 << 18
 #: Columns in one task.
@@ -70,12 +68,19 @@ class Covariance:
         """Centres of the parts of a bin in bin widths, shape (P, D), and their size along each axis, shape (D,)."""
         _, covariance = self._seen(columns, len(self.nodes.energies) // 2, 0.0)
         spread = np.sqrt(np.einsum("nii->ni", covariance[:, :3, :3]).min(axis=0))
-        reach = (np.abs(self.bins.directions) / spread).max(axis=1)
+        reach = (np.abs(self.bins.directions) / spread).max(axis=1) * self._matters(columns)
         counts = np.ceil(self.bins.widths * reach / _PART).clip(1, _MOST_ALONG).astype(int)
         while counts.prod() > _MOST_PARTS:
             counts[counts.argmax()] = (counts.max() + 1) // 2
         middles = [(np.arange(n) + 0.5) / n - 0.5 for n in counts]
         return np.array(list(itertools.product(*middles))), self.bins.widths / counts
+
+    def _matters(self, columns) -> np.ndarray:
+        """False for the axis along which the energy decides where the sample is met, shape (D,)."""
+        if not self.bins.scattered:
+            return np.ones(len(self.bins.widths), bool)
+        aside = [self._seen(columns[:1], 0, 0.3 * unit)[0] for unit in np.eye(len(self.bins.widths))]
+        return np.array([not np.allclose(place, self._seen(columns[:1], 0, 0.0)[0]) for place in aside])
 
     def _seen(self, columns, node: int, offset) -> tuple[np.ndarray, np.ndarray]:
         """Places (C, 3) and covariances (C, 4, 4) at an offset from the bins' centres."""
@@ -92,7 +97,7 @@ class Covariance:
         root = root @ _turned(self._steepest(place, slope, root))
         unit, box, fit = _mixture(self.points, len(sizes))
         away = unit @ np.swapaxes(root, 1, 2)
-        where = place[:, None] + away + (box * sizes) @ self.bins.directions
+        where = self._places(columns, node, offset + box * sizes / self.bins.widths) + away
         modes = self.source.modes_and_slopes(where.reshape(-1, 3))
         energies, intensities, steep = (a.reshape(*where.shape[:2], *a.shape[1:]) for a in modes)
         steep = ((steep - slope[:, None, None]).reshape(len(columns), -1, 3) @ root).reshape(*energies.shape, 3)
@@ -102,6 +107,16 @@ class Covariance:
         centre = energies - away @ slope[..., None] + 0.5 * np.einsum("naam->nm", bend)[:, None]
         variance = own[:, None] + steep**2 @ _WITHIN
         return centre, np.sqrt(variance), intensities * (part / len(unit))
+
+    def _places(self, columns, node: int, offsets) -> np.ndarray:
+        """Places at each of some offsets (G, D) from the centres of the bins, shape (C, G, 3)."""
+        coordinates = self.bins.coordinates(
+            np.repeat(self.bins.columns[columns], len(offsets)), np.tile(offsets, (len(columns), 1))
+        )
+        at = None
+        if self.bins.scattered:
+            at = self.bins.points(coordinates, np.full(len(coordinates), self.nodes.energies[node]))
+        return self.bins.place(coordinates, at).reshape(len(columns), len(offsets), 3)
 
     def _steepest(self, place, slope, root) -> np.ndarray:
         """Where the recorded energy changes most, on the mean of the modes: (C, 3) in units of the resolution."""

@@ -13,7 +13,7 @@ from ..spinw.simulate import fibonacci_sphere, random_rotation
 #: Energies below this fraction of the largest are raised to it where intensities are divided by them.
 _FLOOR = 1e-4
 #: Momenta at which the error of a grid is measured along each axis, and nodes to begin with.
-_TRIALS, _FIRST_NODES = 96, (5, 13)
+_TRIALS, _FIRST_NODES = 64, (5, 13)
 #: Momenta in one call of the model.
 _CALL = 16384
 
@@ -137,8 +137,8 @@ class ModeGrid:
         steps = np.ceil((self.high - self.low) / (2 * np.asarray(spacing)))
         self.counts = np.clip(steps, *_FIRST_NODES).astype(int)
         self._values = self._sorted(_mesh(self._nodes()))
+        errors = np.array([self._error_along(axis, rng) for axis in range(3)])
         while True:
-            errors = np.array([self._error_along(axis, rng) for axis in range(3)])
             self.error = float(np.sqrt((errors**2).sum()))
             axis = int(errors.argmax())
             grown = self._values.shape[0] // self.counts[axis] * (2 * self.counts[axis] - 1)
@@ -147,6 +147,7 @@ class ModeGrid:
             if self.error <= tolerance or grown > most:
                 return
             self._halve(axis)
+            errors[axis] = self._error_along(axis, rng)
 
     @property
     def size(self) -> int:
@@ -195,7 +196,7 @@ class ModeGrid:
         middle[:, axis] += 0.5 * step[axis]
         energies, intensities = self.model.modes(middle @ self.directions)
         true = self._spectra(energies, intensities)
-        found = self._spectra(*self._interpolated(middle)[:2])
+        found = self._spectra(*self._interpolated(middle))
         return float(np.sqrt(((found - true) ** 2).sum() / max((true**2).sum(), 1e-300)))
 
     def _spectra(self, energies: np.ndarray, intensities: np.ndarray) -> np.ndarray:
@@ -208,7 +209,7 @@ class ModeGrid:
 
     def modes(self, where: np.ndarray, rng=None) -> tuple[np.ndarray, np.ndarray]:
         """Energies and intensities, each (N, M), at (h, k, l) of shape (N, 3)."""
-        return self._interpolated(where @ self._inverse)[:2]
+        return self._interpolated(where @ self._inverse)
 
     def modes_and_slopes(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As `modes`, and the slopes of the energies with (h, k, l), shape (N, M, 3)."""
@@ -223,21 +224,21 @@ class ModeGrid:
         strides = np.array([self.counts[1] * self.counts[2], self.counts[2], 1])
         first = cell @ strides
         half = self._values.shape[1] // 2
-        total = np.zeros((len(first), 2 * half))
-        change = np.zeros((len(first), half, 3)) if slopes else None
-        for corner in itertools.product((0, 1), repeat=3):
-            factors = np.where(corner, part, 1 - part)
-            values = self._values[first + int(np.dot(corner, strides))]
-            total += factors.prod(axis=1)[:, None] * values
+        shares = [part[:, axis, None] for axis in range(3)]
+        corners = np.array([self._values[first + int(np.dot(c, strides))] for c in itertools.product((0, 1), repeat=3)])
+        values, changes = corners.reshape(2, 2, 2, *corners.shape[1:]), []
+        for share in shares:
+            steps = values[1] - values[0]
+            # Slopes along the axes done before are interpolated along this one as the values are.
+            changes = [c[0] + share * (c[1] - c[0]) for c in changes]
             if slopes:
-                for axis in range(3):
-                    others = factors[:, [a for a in range(3) if a != axis]].prod(axis=1)
-                    change[:, :, axis] += ((1 if corner[axis] else -1) * others)[:, None] * values[:, :half]
-        energies = total[:, :half]
-        intensities = total[:, half:] / np.maximum(energies, self._floor)
-        if slopes:
-            change *= (self.counts - 1) / (self.high - self.low)
-        return energies, intensities, change
+                changes.append(steps[..., :half])
+            values = values[0] + share * steps
+        energies = values[:, :half]
+        intensities = values[:, half:] / np.maximum(energies, self._floor)
+        if not slopes:
+            return energies, intensities
+        return energies, intensities, np.stack(changes, axis=-1) * ((self.counts - 1) / (self.high - self.low))
 
 
 def _mesh(nodes: list[np.ndarray]) -> np.ndarray:

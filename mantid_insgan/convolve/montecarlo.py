@@ -1,8 +1,8 @@
 """Resolution by Monte Carlo: the model asked at random deviations from every bin.
 
-A neutron recorded at (Q, E) was scattered at (Q + dQ, E + dE) with the deviations of the spectrometer (T. G. Perring, PhD
-thesis, Cambridge 1991; Tobyfit). Modes are sharp, so that no point in energy is drawn: a mode of energy E_m at Q + dQ is
-recorded at E_m - dE, and counts in the bin where that lies.
+A neutron recorded at (Q, E) was scattered at (Q + dQ, E + dE) with the deviations of the spectrometer (T. G. Perring,
+PhD thesis, Cambridge 1991; Tobyfit). Modes are sharp, so that no point in energy is drawn: a mode of energy E_m at
+Q + dQ is recorded at E_m - dE, and counts in the bin where that lies.
 """
 
 from __future__ import annotations

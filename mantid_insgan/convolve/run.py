@@ -21,7 +21,9 @@ from .modes import Direct, DirectPowder, ModeGrid, PowderTable
 from .montecarlo import MonteCarlo
 
 #: The methods, from exact to quick, and the points that each takes for a bin if not told.
-METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": 512, "energy": 32}
+METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": 256, "energy": 32}
+#: Error allowed between the nodes of a grid of modes: 'covariance' is to be quick.
+TOLERANCE = {"interpolated": 0.02, "covariance": 0.05}
 #: Momenta at which a grid of modes may ask the model.
 GRID_LIMIT = {"interpolated": 200_000, "covariance": 60_000}
 #: How far a grid of modes reaches beyond the bins, in standard deviations of the resolution.
@@ -48,7 +50,7 @@ def convolve(
     fwhm: float | None = None,
     shape: str = "dho",
     gaussian: bool = False,
-    tolerance: float = 0.02,
+    tolerance: float | None = None,
     orientations: int = 400,
 ) -> Spectrum:
     """A model of S(Q,E) as a spectrometer would record it, averaged over the volume of each bin.
@@ -68,7 +70,7 @@ def convolve(
         from place to place; 'energy' blurs along energy alone.
     points : int, optional
         Monte Carlo points for a bin (200 and 1000 if not given); for 'covariance', points in momentum to which the
-        Gaussian and the bin's volume are spread (512); for 'energy', momenta across a bin (32).
+        Gaussian and the bin's volume are spread (256); for 'energy', momenta across a bin (32).
     seed : int
         Of all random numbers; the result does not depend on `workers`.
     workers : int
@@ -82,7 +84,8 @@ def convolve(
     gaussian : bool
         For Monte Carlo: Gaussian deviations instead of the pulses, apertures and pixels as they are.
     tolerance : float
-        Error allowed between the nodes of a grid of modes, see `ModeGrid`.
+        Error allowed between the nodes of a grid of modes, see `ModeGrid`: 0.02 for 'interpolated' and 0.05 for
+        'covariance' if not given.
     orientations : int
         Directions at each |Q| of a powder, for all methods but 'montecarlo'.
 
@@ -145,13 +148,13 @@ def ideal(
 
     The resolution says where the bins lie (at one crystal angle the energy decides where on an integrated axis) and
     which of them a neutron can reach, so that the result is what `convolve` blurs. Parameters, result and errors as
-    there; `points` are momenta spread evenly over each bin, and the variance is the squared standard error of their mean.
+    there; `points` are momenta spread evenly over each bin; the variance is the squared standard error of their mean.
     """
     points = _checked("ideal", points, workers)
     check_line(fwhm, shape)
     spectrum = _as_spectrum(model, grid, resolution)
     bins = Bins(spectrum, resolution)
-    nodes = nodes_in_bins(bins) if bins.scattered else _one_node(bins)
+    nodes = _nodes(bins) if bins.scattered else _one_node(bins)
     source = DirectPowder(model) if bins.powder else Direct(model)
     run = MonteCarlo(bins, nodes, source, points, seed, fwhm, shape, sharp=True)
     return _finished(spectrum, bins, *_collected(run, bins, workers, processes, progress), "ideal")
@@ -194,10 +197,15 @@ def _finished(spectrum: Spectrum, bins: Bins, signal, variance, method: str) -> 
 
 def _sampled(method: str, model, bins: Bins, seed, tolerance, orientations, progress):
     """Nodes in energy and source of modes of a Monte Carlo."""
+    nodes = _nodes(bins, exact=method == "montecarlo")
     if method == "montecarlo":
-        return nodes_in_bins(bins), DirectPowder(model) if bins.powder else Direct(model)
-    nodes = nodes_between(bins)
+        return nodes, DirectPowder(model) if bins.powder else Direct(model)
     return nodes, _prepared(method, model, bins, nodes, seed, tolerance, orientations, progress)
+
+
+def _nodes(bins: Bins, *, exact: bool = False) -> Nodes:
+    """Energies for the resolution: where they decide the place of the sample, results cannot be interpolated."""
+    return nodes_in_bins(bins) if exact or bins.scattered else nodes_between(bins)
 
 
 def _one_node(bins: Bins) -> Nodes:
@@ -208,13 +216,14 @@ def _one_node(bins: Bins) -> Nodes:
 
 def _covariance(model, bins: Bins, points, seed, fwhm, shape, tolerance, orientations, progress):
     """The run of method 'covariance', and the matrix that puts the intrinsic line in afterwards (or None)."""
-    nodes = nodes_between(bins)
+    nodes = _nodes(bins)
     source = _prepared("covariance", model, bins, nodes, seed, tolerance, orientations, progress)
-    finish = None
+    parts = (len(nodes.edges) - 1) // len(bins.energy)
+    finish = None if parts == 1 else np.repeat(np.eye(len(bins.energy)), parts, axis=0) / parts
     if fwhm is not None:
         nodes, finish = _with_line(bins, nodes, fwhm, shape)
     if bins.powder:
-        return PowderCovariance(bins, nodes, source, _spreads(bins, nodes)[0][-1]), finish
+        return PowderCovariance(bins, nodes, source, _extent(bins, nodes)[0][-1]), finish
     return Covariance(bins, nodes, source, points), finish
 
 
@@ -227,6 +236,7 @@ def _prepared(method: str, model, bins: Bins, nodes: Nodes, seed, tolerance, ori
         step = max(narrow[0], bins.widths[0] / 2) / 1.5
         return PowderTable(model, max(low[0], 0.0), high[0], step, orientations, rng, progress)
     directions = _completed(bins.directions)
+    tolerance = TOLERANCE[method] if tolerance is None else tolerance
     grid = ModeGrid(
         model,
         (low, high),
@@ -246,12 +256,6 @@ def _prepared(method: str, model, bins: Bins, nodes: Nodes, seed, tolerance, ori
             stacklevel=4,
         )
     return grid
-
-
-def _spreads(bins: Bins, nodes: Nodes) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest standard deviation of each coordinate of the model's place, and of E."""
-    narrow, wide, _, _ = _extent(bins, nodes)
-    return narrow, wide
 
 
 def _extent(bins: Bins, nodes: Nodes):

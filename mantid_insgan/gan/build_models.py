@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -82,11 +83,14 @@ def build(direction: str, options, libraries) -> None:
         generator = trainer.run(bar)
     minutes = trainer.seconds / 60
     name = f"{direction}-2d"
-    folder = options.output / name
-    folder.mkdir(parents=True, exist_ok=True)
-    export(generator, folder / "model.onnx")
+    folder, made = options.output / name, options.scratch / name
+    for place in (folder, made):
+        place.mkdir(parents=True, exist_ok=True)
+    export(generator, made / "model.onnx")
     card = describe(name, generator, recipe, libraries, options, minutes)
-    write_card(card, folder / "model.onnx")
+    write_card(card, made / "model.onnx")
+    for part in ("model.onnx", "card.json"):  # only now: a model beside another's card is refused
+        shutil.move(made / part, folder / part)
     for table in card.metrics:
         print(f"{name}: {table.title}; {table.conditions}\n  columns: {table.columns}")
         for row, values in table.rows.items():
