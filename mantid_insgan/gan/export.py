@@ -60,12 +60,26 @@ def export(generator: Generator, path: Path) -> None:
             dynamic_shapes={name: {0: batch, **grid} for name in INPUTS},
         )
     temporary = path.with_suffix(".part.onnx")
-    program.save(temporary)
     try:
+        program.save(temporary)
+        _forget_where(temporary)
         _check(model, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _forget_where(path: Path) -> None:
+    """Take out the exporter's notes on each node: they are half the file and hold paths of the machine it ran on."""
+    import onnx
+
+    model = onnx.load(path)
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
+        del part.metadata_props[:]
+    for function in model.functions:
+        for node in function.node:
+            del node.metadata_props[:]
+    onnx.save(model, path)
 
 
 def _check(model: _Exported, path: Path) -> None:

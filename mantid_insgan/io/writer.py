@@ -231,7 +231,7 @@ class SpectrumWriter:
         if self._template is not None:
             _copy_template(Path(self._template), file, entry, len(source.shape))
         file.attrs["NX_class"] = fixed("NXroot")
-        file.attrs["file_name"] = fixed(str(self.path))
+        file.attrs["file_name"] = fixed(self.path.name)
         file.attrs["file_time"] = fixed(time.strftime("%Y-%m-%dT%H:%M:%S%z"))
         if not experiment_groups(entry) and any(vars(source.run).values()):
             _write_experiment(entry.create_group("experiment0"), source.run, source.title)
