@@ -19,6 +19,8 @@ from .spectrum import Axis, Spectrum, energy_axis, open_axes
 #: Slices up to this many bins along each axis go through whole; larger ones as tiles with this overlap.
 TILE = 512
 OVERLAP = 96
+#: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
+INTENSITY_SLACK = 0.03
 #: Rows that a one-dimensional cut is repeated to, to be a slice of a 2D model (as in its training).
 ROWS_OF_A_CUT = 64
 
@@ -174,6 +176,8 @@ class Translator:
         scale = intensity_scale(signal, valid)
         answer = self._run_tiles(signal / scale, valid, error / scale, width, quality)
         translated = np.where(valid, answer[0] * scale, np.nan)
+        if self.card.direction == "add-resolution":
+            translated *= kept_intensity(answer[0][valid], answer[2][valid])
         self._judge(quality, signal, error, valid, translated, answer[2] * scale, width)
         # float32 could round the smallest errors to nothing; an error is never zero
         sigma = scale * np.maximum(self.card.error_factor * np.exp(0.5 * answer[1]), 1e-9)
@@ -227,6 +231,18 @@ class Translator:
         domain = self.card.domain
         away = np.array(domain.components) @ (features - np.array(domain.mean)) / np.array(domain.scale)
         return float(np.sqrt(np.mean(away**2))) / domain.threshold
+
+
+def kept_intensity(translated: np.ndarray, convolved: np.ndarray) -> float:
+    """Factor that brings the total of the network's answer within `INTENSITY_SLACK` of the exact convolution's.
+
+    The network may move some intensity over the edges of a slice, but not make or lose more. 1 where a total near zero
+    (background-subtracted noise) tells nothing.
+    """
+    total, expected = float(translated.sum()), float(convolved.sum())
+    telling = min(total, expected) > 0.1 * float(np.abs(convolved).sum())
+    ratio = total / expected if telling else 1.0
+    return float(np.clip(ratio, 1 - INTENSITY_SLACK, 1 + INTENSITY_SLACK)) / ratio
 
 
 def _to_network(values: np.ndarray, axes) -> np.ndarray:

@@ -30,8 +30,8 @@ FILES = {
     "data/bi2fe4o9-merlin/MER40874_Ei120.00meV_Rings.nxspe": ("NXSPE_info/fixed_energy", 121.3),
 }
 
-#: Row and column of tiles in the mosaic of PCSMO: Ei 70 meV, slices from 0.16 to 0.22 and from 0.34 to 0.40 Ei.
-TILES = [(3, 1), (3, 4)]
+#: Row and column of tiles in the mosaic of PCSMO: Ei 70 meV, slices from 0.16, 0.34 and 0.64 Ei, 0.06 Ei wide.
+TILES = [(3, 1), (3, 4), (3, 9)]
 
 #: source -> facts that its file does not tell
 APPLIED = {

@@ -248,3 +248,12 @@ def test_a_result_that_does_not_explain_the_data_is_told():
     tiny = measured.replace(variance=measured.variance * 1e-4)
     _, report = apply(tiny, options)
     assert any("misses the data by chi-squared" in note for note in report.notes)
+
+
+def test_the_network_neither_makes_nor_loses_intensity():
+    assert translate.kept_intensity(np.array([1.0, 2.0]), np.array([2.0, 2.0])) == pytest.approx(0.97 * 4 / 3)
+    assert translate.kept_intensity(np.array([2.0, 2.02]), np.array([2.0, 2.0])) == 1.0
+    assert translate.kept_intensity(np.array([1.0, -1.0]), np.array([2.0, -2.1])) == 1.0
+    noisy = magnon(gaps=False, counts=5.0)
+    _, quality = Translator(choose_model("add-resolution"), "cpu", 1).apply(noisy, Widths())
+    assert quality.summary()["flux_ratio"] == pytest.approx(1.0, abs=0.05)
