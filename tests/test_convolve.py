@@ -65,6 +65,11 @@ def resolution():
     return Resolution("MAPS-2000", 100.0, "S", 300.0, lattice=LATTICE)
 
 
+@pytest.fixture(scope="module")
+def merlin():
+    return Resolution("MERLIN", 80.0, "G", 300.0)
+
+
 CURVED = Bands(wave(30, 0.02), wave(24, 0.1, phase=np.pi / 2))
 AXES = (axis("[H,0,0]", 1.6, 2.4, 12), axis("[0,K,0]", 0.45, 0.55, 1), energies(4, 44, 14))
 
@@ -116,11 +121,12 @@ class TestAnalytic:
     def test_monte_carlo(self, resolution, method):
         slopes = (-80, 0, 80)
         model = Bands(straight(40.0, (2.02, 0, 0), slopes))
-        found = convolve(model, self.CUT, resolution, method=method, points=3000, gaussian=True)
+        found = convolve(model, self.CUT, resolution, method=method, points=2500, gaussian=True)
         expected = self.expected(resolution, slopes)
+        # Bins of one spectrum share points, so that their errors go together.
         off = (found.signal[1, 0] - expected) ** 2
-        assert off.mean() < 1.5 * found.variance[1, 0].mean()
-        assert found.signal[1, 0].sum() == pytest.approx(expected.sum(), rel=0.03)
+        assert off.mean() < 4 * found.variance[1, 0].mean()
+        assert found.signal[1, 0].sum() == pytest.approx(expected.sum(), rel=0.05)
 
     def test_energy_only(self, resolution):
         model = Bands(straight(40.0, (2.02, 0, 0), (120, 0, 0)))
@@ -131,7 +137,7 @@ class TestAnalytic:
     def test_pulse_is_asymmetric(self, resolution):
         def skewness(gaussian):
             blurred = convolve(
-                Bands(flat(40.0)), self.CUT, resolution, method="montecarlo", points=1500, gaussian=gaussian
+                Bands(flat(40.0)), self.CUT, resolution, method="interpolated", points=6000, gaussian=gaussian
             )
             _, mean, variance = moments(blurred, (1, 0))
             third = (blurred.signal[1, 0] * (self.CUT[-1].centers - mean) ** 3).sum() / blurred.signal[1, 0].sum()
@@ -256,10 +262,6 @@ class TestBins:
 
 class TestPowder:
     AXES = (Axis("|Q|", np.linspace(2.3, 3.5, 7), "Angstrom^-1"), energies(4, 44, 10))
-
-    @pytest.fixture(scope="class")
-    def merlin(self):
-        return Resolution("MERLIN", 80.0, "G", 300.0)
 
     @pytest.mark.parametrize("method", ["interpolated", "covariance"])
     def test_methods_agree(self, merlin, method):

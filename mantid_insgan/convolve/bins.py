@@ -18,7 +18,7 @@ _CHUNK = 32768
 _PROBES = (24, 49)
 #: Change between two energies at which the resolution is worked out: of the place of the sample, in standard
 #: deviations of the resolution; of the covariance, relative to itself in the direction where it changes most.
-_PLACE_STEP, _COVARIANCE_STEP = 0.5, 0.5
+_PLACE_STEP, _COVARIANCE_STEP = 1.0, 0.5
 #: Most energies at which the resolution is worked out for one column.
 _MOST_NODES = 200
 
