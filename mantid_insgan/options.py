@@ -15,7 +15,7 @@ def _option(default, text: str, flag: str):
 
 @dataclass(frozen=True)
 class ApplyOptions:
-    """Options of applying a model; the help of each is in ``ApplyOptions.help_of(name)``.
+    """Options of applying a model; the metadata of each field hold its help text and its flag on the command line.
 
     Run facts that are None are taken from the file; one that is given wins over the file.
     """
@@ -33,11 +33,6 @@ class ApplyOptions:
         1.0, "Factor on the calculated widths, e.g. from a vanadium run; 1 takes them as they are.", "--width-factor"
     )
     device: str = _option("auto", "auto, cpu or cuda; cuda never falls back to the CPU.", "--device")
-
-    @classmethod
-    def help_of(cls, name: str) -> str:
-        """The help text of an option."""
-        return cls.__dataclass_fields__[name].metadata["help"]
 
     def run(self, run: Run) -> Run:
         """`run` with the facts that were given as options.

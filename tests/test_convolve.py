@@ -440,3 +440,33 @@ def test_accurate_grids_do_not_warn(resolution):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         convolve(CURVED, AXES, resolution, method="covariance")
+
+
+def test_a_powder_with_an_intrinsic_width():
+    """The line widens the spectrum and keeps its integral, as for a crystal."""
+    lattice = Lattice(4.0, 4.0, 4.0)
+
+    class Cosine:
+        def __init__(self):
+            self.lattice = lattice
+
+        def modes(self, q):
+            energies = 15 + 3 * np.cos(2 * np.pi * np.asarray(q)[:, :1])
+            return energies, np.ones_like(energies)
+
+    resolution = Resolution("MERLIN", 60.0, "G", 300.0, lattice=lattice)
+    axes = (Axis("|Q|", np.linspace(1.5, 2.5, 6), "Angstrom^-1"), Axis("DeltaE", np.linspace(0, 30, 121), "DeltaE"))
+    sharp, wide = (
+        convolve(Cosine(), axes, resolution, method="covariance", orientations=400, fwhm=fwhm, shape="gaussian")
+        for fwhm in (None, 2.0)
+    )
+    energy = axes[1].centers
+
+    def moments(spectrum):
+        total = spectrum.signal.sum(axis=1)
+        mean = (spectrum.signal * energy).sum(axis=1) / total
+        return total, (spectrum.signal * (energy - mean[:, None]) ** 2).sum(axis=1) / total
+
+    (flux, spread), (flux_wide, spread_wide) = moments(sharp), moments(wide)
+    np.testing.assert_allclose(flux_wide, flux, rtol=5e-3)
+    np.testing.assert_allclose(spread_wide - spread, (2.0 / 2.3548) ** 2, rtol=0.1)  # a difference of two

@@ -126,14 +126,14 @@ class TestGenerator:
         generator = randomised(direction)
         signal, valid, error, width = random_inputs(2)
         one = generator(signal, valid, error, width)[0]
-        two = generator(signal + 1e6 * (1 - valid), valid, error + 1 - valid, width)[0]
-        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4 * float(one.detach().abs().max()))
+        two = generator(signal + 1e6 * (1 - valid), valid, error + (1 - valid), width)[0]
+        torch.testing.assert_close(one, two)
 
     def test_keeps_the_intensity_that_physics_keeps(self, direction):
         generator = randomised(direction, size=0.1)
         signal, valid, error, width = random_inputs(2, size=64)
         found = generator(signal, valid, error, width)[0]
-        ratio = float((found * valid).sum() / (signal * valid).sum())
+        ratio = float((found.detach() * valid).sum() / (signal * valid).sum())
         if direction == "remove-resolution":
             learned = generator.train()(signal, valid, error, width)[0]
             assert abs(ratio - 1) < 0.5 * abs(float((learned * valid).sum() / (signal * valid).sum()) - 1)

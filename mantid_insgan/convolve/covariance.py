@@ -178,6 +178,8 @@ def _deposit(total, node: int, centre, sigma, weight, nodes: Nodes) -> None:
     bins = total.shape[1]
     step = (nodes.edges[-1] - nodes.edges[0]) / bins
     seen = np.flatnonzero(nodes.shares[node])
+    if not seen.size:  # another node has this one's bins
+        return
     low, high = nodes.edges[seen[0]], nodes.edges[seen[-1] + 1]
     inside = (centre + _REACH * sigma > low) & (centre - _REACH * sigma < high) & (weight > 0)
     row = np.broadcast_to(np.arange(len(centre))[:, None, None], centre.shape)[inside]
@@ -257,7 +259,7 @@ class PowderCovariance:
         """Do one task: see `MonteCarlo.task`; the variance is 0."""
         which = np.array([number])
         covariance = self.bins.covariance(self._points(which))
-        total = np.zeros((1, len(self.bins.energy)))
+        total = np.zeros((1, len(self.nodes.edges) - 1))
         for node, matrix in enumerate(covariance):
             total[0] += self.nodes.shares[node] * self._row(self.bins.columns[number], matrix)
         return which, total, np.zeros_like(total)
@@ -289,4 +291,4 @@ class PowderCovariance:
         centres = 0.5 * (self._edges[1:] + self._edges[:-1])
         within = np.sqrt(covariance[1, 1] - slope * covariance[0, 1])
         kernel = np.diff(ndtr((self.nodes.edges - centres[:, None]) / within), axis=1)
-        return sums[1:-1] @ kernel / self.bins.energy.width
+        return sums[1:-1] @ kernel / (self.nodes.edges[1] - self.nodes.edges[0])

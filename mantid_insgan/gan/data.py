@@ -12,6 +12,7 @@ import torch
 
 from ..pairs import GRID, draw_slices
 from ..spinw.zoo import get_family
+from ..translate import intensity_scale
 
 SLICES_PER_MODEL = 4
 
@@ -139,10 +140,8 @@ def _one(library, i, direction, rng, exact_share, peak_counts):
     flips = [axis for axis in ((-2, -1) if kind == "plane" else (-2,)) if rng.random() < 0.5]
     arrays = [np.flip(x, flips) if flips else x for x in arrays]
     signal, valid, error, width, target = arrays
-    # The translator scales by the same rule (translate.intensity_scale); the jitter keeps the network from relying
-    # on it.
-    scale = np.sqrt((signal[valid] ** 2).mean()) * 10 ** rng.uniform(-0.3, 0.3)
-    scale = scale if scale > 0 else 1.0
+    # The jitter keeps the network from relying on the translator's scale.
+    scale = intensity_scale(signal, valid) * 10 ** rng.uniform(-0.3, 0.3)
     return signal[None] / scale, valid[None], error[None] / scale, width, target[None] / scale
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..cards import Table
+from ..translate import kept_intensity
 from . import losses
 from .data import Batch, Library, make_batch
 from .networks import FWHM_PER_SIGMA, Generator, ResolutionOperator, richardson_lucy
@@ -63,7 +64,7 @@ class Scorer:
                 iterations = self._best(tuning, ITERATIONS, method)
                 found[name] = _scores(testing, lambda b, m=method, i=iterations: m(b, i))
                 self.tuned.setdefault(name, []).append(iterations)
-        found["this model"] = _scores(testing, lambda b: self.generator(*b.inputs())[0])
+        found["this model"] = _scores(testing, self._this_model)
         return found
 
     def _batches(self, library, counts, seed):
@@ -72,6 +73,16 @@ class Scorer:
         for start in range(0, len(library), CHUNK):
             index = range(start, min(start + CHUNK, len(library)))
             yield make_batch(library, index, self.direction, rng, exact_share=exact, peak_counts=counts)
+
+    def _this_model(self, batch: Batch) -> torch.Tensor:
+        """What a user gets: for adding, with the total kept as the translator keeps it."""
+        signal = self.generator(*batch.inputs())[0]
+        if self.direction == "remove-resolution":
+            return signal
+        valid = batch.valid.numpy() > 0
+        pairs = zip(signal.numpy(), self._kernel_of_each_bin(batch).numpy(), valid, strict=True)
+        factors = [kept_intensity(found[v], exact[v]) for found, exact, v in pairs]
+        return signal * torch.tensor(factors, dtype=signal.dtype).view(-1, *[1] * (signal.ndim - 1))
 
     @staticmethod
     def _best(batches, choices, method):

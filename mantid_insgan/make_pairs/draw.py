@@ -14,7 +14,7 @@ from ..experiment import ExperimentSettings, make_experiment
 from ..pairs import shows_enough
 from ..resolution import Resolution, Sample
 from ..resolution.facts import limits
-from ..resolution.table import covariance_of_modulus, reach_of_modulus
+from ..resolution.table import covariance_of_modulus, reach_of_modulus, setting_facts
 from ..spectrum import Axis, Spectrum
 from ..spinw.model import UnstableModelError
 from .recipe import KINDS, Recipe, settings_of
@@ -90,9 +90,7 @@ def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Item:
     model = family.draw(rng)
     resolution = _draw_resolution(rng, settings_of(split), model)
     grid = _draw_grid(rng, recipe, kind, model, resolution)
-    # The covariance of a powder's modes takes them as sharp.
-    sharp_only = kind.startswith("powder") and recipe.method == "covariance"
-    line = {} if sharp_only else _draw_line(rng, grid, resolution)
+    line = _draw_line(rng, grid, resolution)
     seed = int(rng.integers(2**31))
     columns = int(np.prod([len(a) for a in grid.axes if not a.is_energy]))
     modes = model.modes(np.zeros((1, 3)))[0].size
@@ -292,11 +290,7 @@ def _lattice(lattice) -> list[float]:
 
 def _resolution_facts(resolution: Resolution) -> dict:
     return {
-        "instrument": resolution.instrument,
-        "ei": resolution.ei,
-        "chopper": resolution.chopper,
-        "frequencies": list(resolution.frequencies),
-        "width_factor": resolution.width_factor,
+        **setting_facts(resolution),
         "time_model": resolution.time_model,
         "mosaic": resolution.mosaic,
         "sample": asdict(resolution.sample),

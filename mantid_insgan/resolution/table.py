@@ -118,7 +118,7 @@ def resolution_at(resolution: Resolution, momenta, energies) -> ResolutionTable:
     covariance = resolution.covariance(points, of_sample=True)
     names = ("|Q|", "E") if powder else ("H", "K", "L", "E")
     units = (_Q_UNIT, "meV") if powder else (*[_HKL_UNIT] * 3, "meV")
-    return ResolutionTable(names, units, coordinates, _widths(covariance), covariance, _setting(resolution))
+    return ResolutionTable(names, units, coordinates, _widths(covariance), covariance, setting_facts(resolution))
 
 
 def resolution_over(resolution: Resolution, spectrum: Spectrum, *, most: int = TABLE_POINTS) -> ResolutionTable:
@@ -164,7 +164,7 @@ def resolution_over(resolution: Resolution, spectrum: Spectrum, *, most: int = T
         coordinates[:, list(frame.open_axes)],
         _widths(covariance),
         covariance,
-        _setting(resolution),
+        setting_facts(resolution),
     )
 
 
@@ -231,7 +231,8 @@ def _widths(covariance: np.ndarray) -> np.ndarray:
     return FWHM * np.sqrt(np.einsum("nii->ni", covariance))
 
 
-def _setting(resolution: Resolution) -> dict:
+def setting_facts(resolution: Resolution) -> dict:
+    """The setting as plain values: energies in meV, frequencies in Hz."""
     return {
         "instrument": resolution.instrument,
         "ei": resolution.ei,
