@@ -10,15 +10,20 @@ import numpy as np
 
 from . import __version__
 from .cards import choose_model
+from .errors import ModelError, RunFactError
 from .io import check_output, open_spectrum
 from .io.writer import SpectrumWriter
-from .options import ApplyOptions
+from .options import OUT_OF_DOMAIN, ApplyOptions
 from .resolution.instrument import Resolution
 from .spectrum import Run, Spectrum, energy_axis, open_axes
 from .translate import Quality, Translator, network_axes, require_valid
 
 #: A chi-squared per bin of the re-convolution above this is told to the user.
 MISFIT = 3.0
+#: A share of slices unlike the training data above this is told to the user, or is an error where that is asked for.
+OUTSIDE = 0.05
+#: Mantid's MDNormalization under which a bin's signal is a sum over its events.
+NUM_EVENTS_NORMALIZATION = 2
 #: Bins held in memory at a time; larger files go through in slabs.
 SLAB_BINS = 4_000_000
 
@@ -55,8 +60,9 @@ def apply(spectrum: Spectrum, options: ApplyOptions, progress=None) -> tuple[Spe
         If a run fact is missing or out of range, or the model does not fit; see the errors' texts.
     """
     run, resolution, translator = _prepare(spectrum, options)
-    result, quality = translator.apply(spectrum.replace(run=run), resolution, progress)
-    return result, Report(translator.card.name, run, quality, _notes(spectrum, translator, quality))
+    result, quality = translator.apply(per_event(spectrum.replace(run=run)), resolution, progress)
+    _require_known(options, quality)
+    return summed(result), Report(translator.card.name, run, quality, _notes(spectrum, translator, quality))
 
 
 def apply_to_file(
@@ -84,24 +90,63 @@ def apply_to_file(
         with SpectrumWriter(target, opened, template=source, overwrite=overwrite, history=history) as writer:
             regions = slabs(opened.shape, network_axes(opened.axes, translator.card.dimensions))
             for done, region in enumerate(regions):
-                spectrum = opened.read(region).replace(run=run)
+                spectrum = per_event(opened.read(region).replace(run=run))
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
                 if spectrum.valid.any():
                     spectrum, part = translator.apply(spectrum, resolution, share)
                     quality.add(part)
                 else:
                     spectrum = nothing_measured(spectrum)
-                writer.write(region, spectrum)
+                writer.write(region, summed(spectrum))
             if not quality.bins:
                 require_valid(spectrum)
+            _require_known(options, quality)
     return Report(translator.card.name, run, quality, _notes(opened, translator, quality))
 
 
 def _prepare(spectrum, options: ApplyOptions) -> tuple[Run, Resolution, Translator]:
+    if options.out_of_domain not in OUT_OF_DOMAIN:
+        raise RunFactError(
+            f"--out-of-domain is {options.out_of_domain!r}, expected {' or '.join(OUT_OF_DOMAIN)}", "give one of them"
+        )
     run = options.run(spectrum.run)
     network_axes(spectrum.axes)
     resolution = Resolution.from_run(run, width_factor=options.width_factor)
     return run, resolution, Translator(choose_model(options.direction, model=options.model), options.device)
+
+
+def _require_known(options: ApplyOptions, quality: Quality) -> None:
+    """Raise ModelError for data unlike the training data, where that is asked for."""
+    if options.out_of_domain == "error" and quality.outside > OUTSIDE:
+        raise ModelError(
+            f"{_unlike(quality)}, and --out-of-domain error was given",
+            "compare with a simulation, use another model (--model), or take the result with --out-of-domain warn",
+        )
+
+
+def _unlike(quality: Quality) -> str:
+    return (
+        f"{quality.outside:.0%} of the slices are unlike what the model was trained on (median distance "
+        f"{np.median(quality.distances):.2g} of the threshold)"
+    )
+
+
+def per_event(spectrum: Spectrum) -> Spectrum:
+    """The intensity that Mantid shows: signal over events where the signal is a sum over events, else as it is."""
+    if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
+        return spectrum
+    with np.errstate(divide="ignore", invalid="ignore"):
+        signal = spectrum.signal / spectrum.num_events
+        variance = spectrum.variance / spectrum.num_events**2
+    return spectrum.replace(signal=signal, variance=variance)
+
+
+def summed(spectrum: Spectrum) -> Spectrum:
+    """The way back from `per_event`."""
+    if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
+        return spectrum
+    events = spectrum.num_events
+    return spectrum.replace(signal=spectrum.signal * events, variance=spectrum.variance * events**2)
 
 
 def nothing_measured(spectrum: Spectrum) -> Spectrum:
@@ -155,9 +200,6 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
             f"{quality.chi_squared / quality.compared:.3g} per bin (about 1 is expected): the calculated widths or the "
             "strongest peaks do not fit; see --width-factor, and do not trust the shapes of those peaks"
         )
-    if quality.outside > 0.05:
-        notes.append(
-            f"{quality.outside:.0%} of the slices are unlike what the model was trained on (median distance "
-            f"{np.median(quality.distances):.2g} of the threshold): compare with a simulation before trusting details"
-        )
+    if quality.outside > OUTSIDE:
+        notes.append(f"{_unlike(quality)}: compare with a simulation before trusting details")
     return tuple(notes)

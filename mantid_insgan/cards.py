@@ -13,12 +13,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .bundled import model_names, models_folder
 from .errors import DeviceError, ModelError
+from .options import DEVICES, DIRECTIONS
 
-DIRECTIONS = ("add-resolution", "remove-resolution")
+#: Those that every model takes, and those that it may take.
 INPUTS = ("signal", "valid", "error", "width")
+MORE_INPUTS = ("correlation", "position")
 OUTPUTS = ("translated", "log_variance", "convolved", "features")
-DEVICES = ("auto", "cpu", "cuda")
 
 
 class _Part(BaseModel):
@@ -87,15 +89,9 @@ class ModelFile:
     path: Path
 
 
-def models_folder() -> Path:
-    """The folder of the bundled models: inside the installed package, or at the top of a checkout."""
-    inside = Path(__file__).parent / "models"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "models"
-
-
 def bundled_names() -> list[str]:
     """Names of the bundled models, which are those of their folders; nothing is opened."""
-    return sorted(p.parent.name for p in models_folder().glob("*/card.json"))
+    return model_names(models_folder())
 
 
 def bundled_models() -> list[ModelFile]:
@@ -268,10 +264,12 @@ def _check_graph(model: ModelFile, session) -> None:
     rank = model.card.dimensions + 2
     found = {i.name: len(i.shape) for i in session.get_inputs()}
     expected = dict.fromkeys(INPUTS, rank)
+    allowed = expected | dict.fromkeys(MORE_INPUTS, rank)
     outputs = {o.name for o in session.get_outputs()}
-    if found != expected or not set(OUTPUTS) <= outputs:
+    if not expected.items() <= found.items() <= allowed.items() or not set(OUTPUTS) <= outputs:
         raise ModelError(
             f"{model.path} takes {found} and gives {sorted(outputs)}; a model of {model.card.dimensions} dimensions "
-            f"takes {expected} (name: number of axes) and gives {sorted(OUTPUTS)}",
+            f"takes {expected} (name: number of axes), perhaps also {' and '.join(MORE_INPUTS)}, and gives "
+            f"{sorted(OUTPUTS)}",
             "export the model with this version of mantid-insgan",
         )

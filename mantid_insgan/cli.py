@@ -15,8 +15,8 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .errors import InsganError
-from .options import ApplyOptions
+from .errors import DeviceError, InsganError
+from .options import ApplyOptions, TrainOptions
 
 app = typer.Typer(
     help="Put the resolution of a neutron spectrometer into a simulated S(Q,E), or take it out of a measured one.",
@@ -32,12 +32,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
 
-def _flag(name: str):
-    metadata = ApplyOptions.__dataclass_fields__[name].metadata
+def _flag(name: str, options: type = ApplyOptions):
+    metadata = options.__dataclass_fields__[name].metadata
     return typer.Option(metadata["flag"], help=metadata["help"])
 
 
+def _train_flag(name: str):
+    return _flag(name, TrainOptions)
+
+
 _DEFAULT = ApplyOptions()
+_TRAIN = TrainOptions()
 
 
 @app.command()
@@ -53,6 +58,7 @@ def apply(
     lattice: Annotated[str | None, _flag("lattice")] = _DEFAULT.lattice,
     width_factor: Annotated[float, _flag("width_factor")] = _DEFAULT.width_factor,
     device: Annotated[str, _flag("device")] = _DEFAULT.device,
+    out_of_domain: Annotated[str, _flag("out_of_domain")] = _DEFAULT.out_of_domain,
     overwrite: Overwrite = False,
     json: Json = False,
 ):
@@ -180,6 +186,80 @@ def resolution(
     options = ResolutionOptions(instrument, ei, chopper, frequency, lattice, width_factor)
     table = resolution_table(file, q or [], energy or [], options, plot=plot, overwrite=overwrite)
     typer.echo(json_text.dumps(table.as_dict()) if json else table.as_text())
+
+
+@app.command()
+def train(
+    output: Annotated[Path, typer.Option("--output", help="Model to write (.onnx); its card and pictures beside it.")],
+    simulation: Annotated[list[Path] | None, _train_flag("simulation")] = None,
+    experiment: Annotated[list[Path] | None, _train_flag("experiment")] = None,
+    pairs: Annotated[str | None, _train_flag("pairs")] = _TRAIN.pairs,
+    paired: Annotated[bool, _train_flag("paired")] = _TRAIN.paired,
+    direction: Annotated[str, _train_flag("direction")] = _TRAIN.direction,
+    minutes: Annotated[float | None, _train_flag("minutes")] = _TRAIN.minutes,
+    epochs: Annotated[int | None, _train_flag("epochs")] = _TRAIN.epochs,
+    steps: Annotated[int | None, _train_flag("steps")] = _TRAIN.steps,
+    batch: Annotated[int | None, _train_flag("batch")] = _TRAIN.batch,
+    learning_rate: Annotated[float, _train_flag("learning_rate")] = _TRAIN.learning_rate,
+    seed: Annotated[int, _train_flag("seed")] = _TRAIN.seed,
+    warm_start: Annotated[str, _train_flag("warm_start")] = _TRAIN.warm_start,
+    resume: Annotated[str | None, _train_flag("resume")] = _TRAIN.resume,
+    device: Annotated[str, _train_flag("device")] = _TRAIN.device,
+    instrument: Annotated[str | None, _train_flag("instrument")] = _TRAIN.instrument,
+    ei: Annotated[float | None, _train_flag("ei")] = _TRAIN.ei,
+    chopper: Annotated[str | None, _train_flag("chopper")] = _TRAIN.chopper,
+    frequency: Annotated[float | None, _train_flag("frequency")] = _TRAIN.frequency,
+    lattice: Annotated[str | None, _train_flag("lattice")] = _TRAIN.lattice,
+    width_factor: Annotated[float, _train_flag("width_factor")] = _TRAIN.width_factor,
+    overwrite: Overwrite = False,
+    json: Json = False,
+):
+    """Train a model on simulated and measured spectra, or on pairs; Ctrl-C ends it with the model that there is."""
+    given = locals()
+    options = {name: given[name] for name in TrainOptions.__dataclass_fields__}
+    options |= {side: tuple(map(str, given[side] or ())) for side in ("simulation", "experiment")}
+    train_model = _training()
+    with _progress(f"training {direction}", quiet=json) as bar:
+        progress = None if bar is None else lambda share, step, terms: bar(share)
+        trained = train_model(TrainOptions(**options), output, overwrite=overwrite, progress=progress)
+    summary = {name: value if isinstance(value, int | float) else str(value) for name, value in vars(trained).items()}
+    text = "wrote {model} after {steps} steps in {minutes} minutes; also {losses}, {curves}, {picture}, {checkpoint}"
+    typer.echo(json_text.dumps(summary) if json else text.format(**summary))
+    if not trained.finished:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _training():
+    try:
+        from .gan.job import train_model
+    except ModuleNotFoundError as error:
+        raise DeviceError(
+            f"training needs {error.name}, which is not installed", "pip install 'mantid-insgan[train]'"
+        ) from error
+    return train_model
+
+
+@app.command("install-plugins")
+def install_plugins(
+    user: Annotated[
+        bool, typer.Option("--user", help="Change the user's own properties file, as without --prefix.")
+    ] = False,
+    prefix: Annotated[
+        Path | None, typer.Option("--prefix", help="Change this Mantid installation, for all its users.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the plug-ins out again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+):
+    """Put the algorithms into Mantid: its properties file gets the folder of the plug-ins."""
+    from .install_plugins import carry_out, plan, user_properties
+
+    if user and prefix is not None:
+        raise typer.BadParameter("--user and --prefix name two files; give one of them")
+    change = plan(user_properties(prefix), remove=remove)
+    if not dry_run:
+        carry_out(change)
+    done = "is as it should be" if not change.needed else "would change" if dry_run else "changed"
+    typer.echo("\n".join([f"{change.path} {done}", *(f"  {line}" for line in change.lines())]))
 
 
 def _say_report(summary: dict) -> str:

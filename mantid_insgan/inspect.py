@@ -135,7 +135,7 @@ def inspect_file(path: Path) -> FileSheet:
             valid=valid,
             without_error=without_error,
             missing=missing,
-            unknown=_unknown(source.run, source.axes),
+            unknown=missing_facts(source.run, source.axes),
         )
 
 
@@ -153,8 +153,8 @@ def _problem(axes: tuple[Axis, ...], part: Spectrum) -> str | None:
     return None
 
 
-def _unknown(run: Run, axes: tuple[Axis, ...]) -> tuple[str, ...]:
-    """Names of the run facts that ``apply`` needs and that the file does not tell."""
+def missing_facts(run: Run, axes: tuple[Axis, ...]) -> tuple[str, ...]:
+    """Names of the run facts that ``apply`` needs and that the data do not tell."""
     from .resolution.facts import known_choppers, known_instruments
 
     needed = ["instrument", "ei", "chopper", "frequency"]

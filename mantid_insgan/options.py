@@ -3,36 +3,84 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, fields
 
 from .errors import RunFactError
 from .spectrum import Lattice, Run
 
+#: What an option may be -> how Mantid's dialog spells it.
+DIRECTIONS = {"add-resolution": "AddResolution", "remove-resolution": "RemoveResolution"}
+DEVICES = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}
+OUT_OF_DOMAIN = {"warn": "Warn", "error": "Error"}
 
-def _option(default, text: str, flag: str):
-    return field(default=default, metadata={"help": text, "flag": flag})
+#: Mantid has two properties for a model, the other faces one option.
+BUNDLED_HELP = "Bundled model by name; the one for the direction if not given."
+MODEL_FILE_HELP = "ONNX file of another model, with its card beside it."
+
+
+def _option(default, text: str, flag: str, name: str, choices: dict | None = None):
+    return field(default=default, metadata={"help": text, "flag": flag, "property": name, "choices": choices})
 
 
 @dataclass(frozen=True)
 class ApplyOptions:
-    """Options of applying a model; the metadata of each field hold its help text and its flag on the command line.
+    """Options of applying a model.
 
-    Run facts that are None are taken from the file; one that is given wins over the file.
+    The metadata of each field hold its help text, its flag on the command line, its property in Mantid and, where it
+    is one of a few, what it may be. Mantid shows the help up to the first full stop. Run facts that are None are taken
+    from the data; one that is given wins over the data.
     """
 
     direction: str = _option(
-        "remove-resolution", "add-resolution (to a simulation) or remove-resolution (from data).", "--direction"
+        "remove-resolution",
+        "add-resolution (to a simulation) or remove-resolution (from data).",
+        "--direction",
+        "Direction",
+        DIRECTIONS,
     )
-    model: str | None = _option(None, "Bundled model by name, or a .onnx file with its card beside it.", "--model")
-    instrument: str | None = _option(None, "Spectrometer, e.g. MAPS, MERLIN, LET.", "--instrument")
-    ei: float | None = _option(None, "Incident energy in meV.", "--ei")
-    chopper: str | None = _option(None, "Chopper package of the instrument, e.g. S, A, G.", "--chopper")
-    frequency: float | None = _option(None, "Chopper frequency in Hz.", "--frequency")
-    lattice: str | None = _option(None, "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees.", "--lattice")
+    model: str | None = _option(
+        None, "Bundled model by name, or an ONNX file with its card beside it.", "--model", "Model"
+    )
+    instrument: str | None = _option(
+        None, "Spectrometer, such as MAPS, MERLIN or LET; from the data if not given.", "--instrument", "Instrument"
+    )
+    ei: float | None = _option(None, "Incident energy in meV; from the logs if not given.", "--ei", "IncidentEnergy")
+    chopper: str | None = _option(
+        None,
+        "Chopper package of the instrument, such as S, A or G; from the logs if not given.",
+        "--chopper",
+        "ChopperPackage",
+    )
+    frequency: float | None = _option(
+        None, "Chopper frequency in Hz; from the logs if not given.", "--frequency", "ChopperFrequency"
+    )
+    lattice: str | None = _option(
+        None,
+        "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees; from the data if not given.",
+        "--lattice",
+        "Lattice",
+    )
     width_factor: float = _option(
-        1.0, "Factor on the calculated widths, e.g. from a vanadium run; 1 takes them as they are.", "--width-factor"
+        1.0,
+        "Factor on the calculated widths, such as one from a vanadium run; 1 takes them as they are.",
+        "--width-factor",
+        "WidthFactor",
     )
-    device: str = _option("auto", "auto, cpu or cuda; cuda never falls back to the CPU.", "--device")
+    device: str = _option(
+        "auto",
+        "Compute device: auto, cpu or cuda; cuda never falls back to the CPU.",
+        "--device",
+        "Device",
+        DEVICES,
+    )
+    out_of_domain: str = _option(
+        "warn",
+        "Whether data unlike what the model was trained on give a warning (warn) or no result (error).",
+        "--out-of-domain",
+        "OutOfDomain",
+        OUT_OF_DOMAIN,
+    )
 
     def run(self, run: Run) -> Run:
         """`run` with the facts that were given as options.
@@ -51,6 +99,40 @@ class ApplyOptions:
     def given(self) -> dict[str, object]:
         """The options that differ from their defaults, for the history of the output."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+
+def option(name: str, options: type = ApplyOptions) -> dict:
+    """Help text, flag, property and choices of an option."""
+    return dict(options.__dataclass_fields__[name].metadata)
+
+
+def in_mantid(text: str) -> str:
+    """A help text or message with the flags and choices of the command line as Mantid's dialog has them.
+
+    Examples
+    --------
+    >>> in_mantid("give it (--ei), or use --direction add-resolution")
+    'give it (IncidentEnergy), or use Direction AddResolution'
+    """
+    for entry in _every_field():
+        name = entry.metadata["property"]
+        text = re.sub(rf"option {entry.metadata['flag']}(?![\w-])", f"property {name}", text)
+        text = re.sub(rf"{entry.metadata['flag']}(?![\w-])", name, text)
+        for value, shown in (entry.metadata["choices"] or {}).items():
+            text = re.sub(rf"(?<={name} ){value}(?![\w-])", shown, text)
+    for value, shown in DIRECTIONS.items():  # not inside the name of a model
+        text = re.sub(rf"(?<![\w-]){value}(?![\w-])", shown, text)
+    return text
+
+
+def properties_named(text: str) -> list[str]:
+    """Mantid's properties whose flags occur in a text, in the order in which they do."""
+    flags = {f.metadata["flag"]: f.metadata["property"] for f in _every_field()}
+    return [flags[flag] for flag in re.findall(r"--[a-z-]+", text) if flag in flags]
+
+
+def _every_field() -> tuple:
+    return (*fields(ApplyOptions), *fields(TrainOptions))
 
 
 def parse_lattice(text: str | None) -> Lattice | None:
@@ -73,3 +155,72 @@ def parse_lattice(text: str | None) -> Lattice | None:
             "give --lattice a,b,c,alpha,beta,gamma in Angstrom and degrees, e.g. --lattice 4.2,4.2,13.8,90,90,90",
         )
     return Lattice(*numbers)
+
+
+#: What a training warms up from when it is not told.
+BUNDLED = "bundled"
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of training a model; metadata as those of `ApplyOptions`.
+
+    Data are either pairs that ``insgan make-pairs`` wrote, or simulations and experiments as files or folders of files.
+    Without `minutes`, `epochs` or `steps` training takes 20 minutes.
+    """
+
+    simulation: tuple = _option((), "Simulated spectra: files, or folders of them.", "--simulation", "Simulation")
+    experiment: tuple = _option((), "Measured spectra: files, or folders of them.", "--experiment", "Experiment")
+    pairs: str | None = _option(None, "Folder of pairs that make-pairs wrote.", "--pairs", "Pairs")
+    paired: bool = _option(
+        False,
+        "Simulation and experiment belong together one by one, in the order given and by name within folders.",
+        "--paired",
+        "Paired",
+    )
+    direction: str = _option(
+        "add-resolution",
+        "add-resolution (simulation to experiment) or remove-resolution (experiment to simulation).",
+        "--direction",
+        "Direction",
+        DIRECTIONS,
+    )
+    minutes: float | None = _option(None, "Stop training after so many minutes.", "--minutes", "MaxMinutes")
+    epochs: int | None = _option(None, "Stop after every spectrum was seen so often.", "--epochs", "Epochs")
+    steps: int | None = _option(None, "Stop after so many steps.", "--steps", "Steps")
+    batch: int | None = _option(
+        None, "Spectra in a step; by the number of dimensions if not given.", "--batch", "Batch"
+    )
+    learning_rate: float = _option(8e-4, "Highest learning rate.", "--learning-rate", "LearningRate")
+    seed: int = _option(1, "Seed of all that is random.", "--seed", "Seed")
+    warm_start: str = _option(
+        BUNDLED,
+        "Model to begin with: bundled (the one for the direction), a name, an ONNX file, or none.",
+        "--warm-start",
+        "WarmStart",
+    )
+    resume: str | None = _option(
+        None, "Folder of the checkpoint to go on from; beside the output if not given.", "--resume", "Resume"
+    )
+    device: str = _option("auto", "Compute device: auto, cpu or cuda.", "--device", "Device", DEVICES)
+    instrument: str | None = _option(None, "Spectrometer, where files do not tell.", "--instrument", "Instrument")
+    ei: float | None = _option(None, "Incident energy in meV, where files do not tell.", "--ei", "IncidentEnergy")
+    chopper: str | None = _option(None, "Chopper package, where files do not tell.", "--chopper", "ChopperPackage")
+    frequency: float | None = _option(
+        None, "Chopper frequency in Hz, where files do not tell.", "--frequency", "ChopperFrequency"
+    )
+    lattice: str | None = _option(
+        None, "Unit cell a,b,c,alpha,beta,gamma where files do not tell.", "--lattice", "Lattice"
+    )
+    width_factor: float = _option(1.0, "Factor on the calculated widths.", "--width-factor", "WidthFactor")
+
+    def run(self, run: Run) -> Run:
+        """`run` with the facts that it lacks and that were given as options (errors as `parse_lattice`)."""
+        names = ("instrument", "ei", "chopper", "frequency")
+        for name in names:
+            if getattr(run, name) is None:
+                flag = self.__dataclass_fields__[name].metadata["flag"]
+                run = run.updated(f"option {flag}", **{name: getattr(self, name)})
+        if run.lattice is None:
+            run = run.updated("option --lattice", lattice=parse_lattice(self.lattice))
+        return run

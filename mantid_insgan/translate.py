@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from .cards import ModelFile, open_session
 from .errors import InputError, ModelError
 from .spectrum import Axis, Spectrum, energy_axis, open_axes
 
-#: Slices up to this many bins along each axis go through whole; larger ones as tiles with this overlap.
-TILE = 512
-OVERLAP = 96
+#: Slices up to this many bins along each axis go through whole, larger ones as tiles with this overlap: by the number
+#: of dimensions of the model.
+TILE = {1: 4096, 2: 256, 3: 64}
+OVERLAP = {1: 96, 2: 64, 3: 32}
 #: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
 INTENSITY_SLACK = 0.03
 #: Rows that a one-dimensional cut is repeated to, to be a slice of a 2D model (as in its training).
@@ -103,6 +104,7 @@ class Translator:
     def __init__(self, model: ModelFile, device: str = "auto", threads: int | None = None):
         self.card = model.card
         self.session = open_session(model, device, threads)
+        self.inputs = [i.name for i in self.session.get_inputs()]
         self.device = "cuda" if self.session.get_providers()[0].startswith("CUDA") else "cpu"
 
     def apply(self, spectrum: Spectrum, resolution, progress=None) -> tuple[Spectrum, Quality]:
@@ -113,7 +115,7 @@ class Translator:
         spectrum : Spectrum
             Any number of dimensions; see `network_axes` for those the network sees.
         resolution : Resolution
-            Gives ``fwhm_in_bins(spectrum)``.
+            Gives ``fwhm_in_bins``, ``correlation`` and ``position`` of a spectrum.
         progress : callable, optional
             Called with the share done, 0 to 1.
 
@@ -132,18 +134,14 @@ class Translator:
         """
         axes = network_axes(spectrum.axes, self.card.dimensions)
         require_valid(spectrum)
-        width = np.asarray(resolution.fwhm_in_bins(spectrum), dtype=np.float32)
-        width = width[[spectrum.open_axes.index(a) for a in axes if a is not None]]
-        width = width.reshape(-1, *spectrum.shape)
-        self._check_width(width, spectrum.valid)
         quality = Quality()
         signal, variance = np.full(spectrum.shape, np.nan), np.full(spectrum.shape, np.nan)
-        walked = [range(1) if i in axes else range(n) for i, n in enumerate(spectrum.shape)]
-        total = math.prod(len(w) for w in walked)
-        for done, place in enumerate(product(*walked)):
-            place = tuple(slice(None) if i in axes else p for i, p in enumerate(place))
-            answer = self._translate(*self._slice(spectrum, width, place, axes), quality)
-            signal[place], variance[place] = (_from_network(x, axes) for x in answer)
+        conditions = conditions_of(spectrum, resolution, axes)
+        self._check_width(conditions["width"], spectrum.valid)
+        total = math.prod(n for i, n in enumerate(spectrum.shape) if i not in axes)
+        for done, (place, data, part) in enumerate(network_slices(spectrum, conditions, axes)):
+            answer = self._translate(*data, part, quality)
+            signal[place], variance[place] = (from_network(x, axes) for x in answer)
             if progress:
                 progress((done + 1) / total)
         return spectrum.replace(signal=signal, variance=variance, valid=spectrum.valid), quality
@@ -159,26 +157,16 @@ class Translator:
                     f"rebin that axis to bins at least {middle / limit:.2g} times as wide",
                 )
 
-    def _slice(self, spectrum, width, place, axes):
-        """One slice in the network's axis order: signal, valid, error (n0, n1) and width (2, n0, n1)."""
-        valid = spectrum.valid[place]
-        signal = np.where(valid, spectrum.signal[place], 0.0)
-        error = np.sqrt(np.where(valid, spectrum.variance[place], 0.0))
-        widths = [_to_network(w[place], axes) for w in width]
-        if None in axes:  # a cut does not vary along the missing axis, so there is no width along it
-            widths.insert(axes.index(None), np.zeros_like(widths[0]))
-        return *(_to_network(x, axes) for x in (signal, valid, error)), np.stack(widths)
-
-    def _translate(self, signal, valid, error, width, quality):
+    def _translate(self, signal, valid, error, conditions, quality):
         """Signal and variance of one slice; the quality is added up."""
         if not valid.any():
             return np.full(signal.shape, np.nan), np.full(signal.shape, np.nan)
         scale = intensity_scale(signal, valid)
-        answer = self._run_tiles(signal / scale, valid, error / scale, width, quality)
+        answer = self._run_tiles(signal / scale, valid, error / scale, conditions, quality)
         translated = np.where(valid, answer[0] * scale, np.nan)
         if self.card.direction == "add-resolution":
             translated *= kept_intensity(answer[0][valid], answer[2][valid])
-        self._judge(quality, signal, error, valid, translated, answer[2] * scale, width)
+        self._judge(quality, signal, error, valid, translated, answer[2] * scale, conditions["width"])
         # float32 could round the smallest errors to nothing; an error is never zero
         sigma = scale * np.maximum(self.card.error_factor * np.exp(0.5 * answer[1]), 1e-9)
         return translated, np.where(valid, sigma**2, np.nan)
@@ -193,38 +181,41 @@ class Translator:
             quality.chi_squared += float((((signal - convolved)[known] / error[known]) ** 2).sum())
             quality.compared += int(known.sum())
 
-    def _run_tiles(self, signal, valid, error, width, quality) -> np.ndarray:
-        """(3, n0, n1): translated, log variance and convolved, blended over overlapping tiles."""
+    def _run_tiles(self, signal, valid, error, conditions, quality) -> np.ndarray:
+        """(3, *grid): translated, log variance and convolved, blended over overlapping tiles."""
         shape = signal.shape
-        repeated = [ROWS_OF_A_CUT if n == 1 else n for n in shape]
-        arrays = [np.broadcast_to(x, repeated) for x in (signal, valid, error)]
-        width = np.broadcast_to(width, (len(shape), *repeated))
-        total, weight = np.zeros((3, *repeated)), np.zeros(repeated)
-        for place in product(*(tile_starts(n) for n in repeated)):
-            part = tuple(slice(s, min(s + TILE, n)) for s, n in zip(place, repeated, strict=True))
-            if not arrays[1][part].any():
+        grid = [ROWS_OF_A_CUT if n == 1 else n for n in shape]
+        inputs = {"signal": signal[None], "valid": valid[None], "error": error[None], **conditions}
+        inputs = {name: np.broadcast_to(x, (len(x), *grid)) for name, x in inputs.items()}
+        size, overlap = TILE[len(shape)], OVERLAP[len(shape)]
+        total, weight = np.zeros((3, *grid)), np.zeros(grid)
+        for place in product(*(tile_starts(n, size, overlap) for n in grid)):
+            part = tuple(slice(s, min(s + size, n)) for s, n in zip(place, grid, strict=True))
+            tile = {name: x[(slice(None), *part)] for name, x in inputs.items()}
+            if not tile["valid"].any():
                 continue
-            answer = self._run(*(x[part] for x in arrays), width[(slice(None), *part)], quality)
+            answer = self._run(tile, quality)
             blend = np.ones(())
-            for p, n in zip(part, repeated, strict=True):
-                blend = np.multiply.outer(blend, ramp(p.start, p.stop, n))
+            for p, n in zip(part, grid, strict=True):
+                blend = np.multiply.outer(blend, ramp(p.start, p.stop, n, overlap))
             total[(slice(None), *part)] += blend * answer
             weight[part] += blend
         middle = tuple(slice(ROWS_OF_A_CUT // 2, ROWS_OF_A_CUT // 2 + 1) if n == 1 else slice(None) for n in shape)
         return (total / np.maximum(weight, 1e-30))[(slice(None), *middle)]
 
-    def _run(self, signal, valid, error, width, quality) -> np.ndarray:
+    def _run(self, tile: dict[str, np.ndarray], quality) -> np.ndarray:
         """The network on one tile, padded with bins that are not valid to a size it takes."""
         multiple, least = self.card.grid_multiple, self.card.smallest_grid
-        padding = [(0, max(least, math.ceil(n / multiple) * multiple) - n) for n in signal.shape]
-        inputs = [np.pad(x.astype(np.float32), padding)[None, None] for x in (signal, valid, error)]
-        width = np.pad(width.astype(np.float32), [(0, 0), *padding], mode="edge")[None]
-        names = ("signal", "valid", "error", "width")
-        answer = self.session.run(
-            ["translated", "log_variance", "convolved", "features"], dict(zip(names, [*inputs, width], strict=True))
-        )
+        grid = tile["signal"].shape[1:]
+        padding = [(0, 0), *((0, max(least, math.ceil(n / multiple) * multiple) - n) for n in grid)]
+        measured = ("signal", "valid", "error")
+        inputs = {
+            name: np.pad(tile[name].astype(np.float32), padding, mode="constant" if name in measured else "edge")[None]
+            for name in self.inputs
+        }
+        answer = self.session.run(["translated", "log_variance", "convolved", "features"], inputs)
         quality.distances.append(self._distance(answer[3][0]))
-        crop = (0, 0, *(slice(0, n) for n in signal.shape))
+        crop = (0, 0, *(slice(0, n) for n in grid))
         return np.stack([x[crop] for x in answer[:3]])
 
     def _distance(self, features: np.ndarray) -> float:
@@ -245,14 +236,58 @@ def kept_intensity(translated: np.ndarray, convolved: np.ndarray) -> float:
     return float(np.clip(ratio, 1 - INTENSITY_SLACK, 1 + INTENSITY_SLACK)) / ratio
 
 
-def _to_network(values: np.ndarray, axes) -> np.ndarray:
+def conditions_of(spectrum: Spectrum, resolution, axes) -> dict[str, np.ndarray]:
+    """What a model is told beside the data: width, correlation and position, see the contract of models.
+
+    Returns
+    -------
+    dict of ndarray, float32, each of shape (C, *spectrum.shape)
+        C is D, D (D - 1) / 2 and 3, for the axes and pairs of axes in the network's order.
+    """
+    opened = spectrum.open_axes
+    width = dict(zip(opened, resolution.fwhm_in_bins(spectrum), strict=True))
+    correlation = dict(zip(combinations(opened, 2), resolution.correlation(spectrum), strict=True))
+    nothing = np.zeros_like(width[opened[0]])  # a cut does not vary along an axis that it lacks
+    found = {
+        "width": [nothing if a is None else width[a] for a in axes],
+        "correlation": [
+            nothing if None in pair else correlation[tuple(sorted(pair))] for pair in combinations(axes, 2)
+        ],
+        "position": resolution.position(spectrum),
+    }
+    return {name: np.asarray(x, np.float32).reshape(len(x), *spectrum.shape) for name, x in found.items()}
+
+
+def network_slices(spectrum: Spectrum, conditions: dict[str, np.ndarray], axes):
+    """The slices of a spectrum that a network sees, one after the other.
+
+    Yields
+    ------
+    place : tuple
+        Index of the slice in the spectrum.
+    data : tuple of ndarray, each (*grid) in the network's axis order
+        Signal, valid, error; signal and error are 0 where not valid.
+    conditions : dict of ndarray, each (C, *grid)
+        Those of `conditions_of` that have channels.
+    """
+    signal = np.where(spectrum.valid, spectrum.signal, 0.0)
+    error = np.sqrt(np.where(spectrum.valid, spectrum.variance, 0.0))
+    walked = [range(1) if i in axes else range(n) for i, n in enumerate(spectrum.shape)]
+    for place in product(*walked):
+        place = tuple(slice(None) if i in axes else p for i, p in enumerate(place))
+        data = tuple(to_network(x[place], axes) for x in (signal, spectrum.valid, error))
+        channels = {k: [to_network(c[place], axes) for c in x] for k, x in conditions.items()}
+        yield place, data, {k: np.stack(x) for k, x in channels.items() if x}
+
+
+def to_network(values: np.ndarray, axes) -> np.ndarray:
     """From ascending spectrum axes to the network's order, with one bin where the network has an axis more."""
     ranks = np.argsort(np.argsort([a for a in axes if a is not None]))
     values = np.transpose(values, ranks)
     return np.expand_dims(values, axes.index(None)) if None in axes else values
 
 
-def _from_network(values: np.ndarray, axes) -> np.ndarray:
+def from_network(values: np.ndarray, axes) -> np.ndarray:
     """The way back."""
     values = values.squeeze(axes.index(None)) if None in axes else values
     return np.transpose(values, np.argsort([a for a in axes if a is not None]))
@@ -294,18 +329,18 @@ def require_valid(spectrum: Spectrum) -> None:
         )
 
 
-def tile_starts(size: int) -> list[int]:
+def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
     """Where the tiles of an axis of `size` bins begin."""
-    if size <= TILE:
+    if size <= tile:
         return [0]
-    count = math.ceil((size - OVERLAP) / (TILE - OVERLAP))
-    return [round(i * (size - TILE) / (count - 1)) for i in range(count)]
+    count = math.ceil((size - overlap) / (tile - overlap))
+    return [round(i * (size - tile) / (count - 1)) for i in range(count)]
 
 
-def ramp(start: int, stop: int, size: int) -> np.ndarray:
+def ramp(start: int, stop: int, size: int, overlap: int) -> np.ndarray:
     """Weight of a tile along one axis: 1 inside, falling to nearly 0 over the middle half of the overlap with its
     neighbours. The outer quarter hardly counts: there the tile does not see what lies around."""
     from_start = np.arange(stop - start) + 0.5
-    rise, fall = (np.clip((x - OVERLAP / 4) / (OVERLAP / 2), 1e-6, 1.0) for x in (from_start, from_start[::-1]))
+    rise, fall = (np.clip((x - overlap / 4) / (overlap / 2), 1e-6, 1.0) for x in (from_start, from_start[::-1]))
     ones = np.ones(stop - start)
     return (ones if start == 0 else rise) * (ones if stop == size else fall)

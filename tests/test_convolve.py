@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mantid_insgan import Axis, Lattice, Spectrum
-from mantid_insgan.convolve import METHODS, GridAccuracyWarning, convolve, ideal
+from mantid_insgan.convolve import METHODS, GridAccuracyWarning, convolve, ideal, sample_modes
 from mantid_insgan.convolve import run as run_module
 from mantid_insgan.convolve.bins import Bins, nodes_between
 from mantid_insgan.convolve.lineshape import SHAPES, drawn
@@ -317,6 +317,53 @@ class TestModeGrid:
         monkeypatch.setitem(run_module.GRID_LIMIT, "covariance", 150)
         with pytest.warns(GridAccuracyWarning, match="150 momenta"):
             convolve(CURVED, AXES, resolution, method="covariance")
+
+
+class TestSharedModes:
+    """One grid of modes for `ideal` and `convolve`."""
+
+    def test_convolved_as_if_asked_again(self, resolution):
+        for method in ("covariance", "interpolated"):
+            source = sample_modes(CURVED, AXES, resolution, method=method)
+            alone = convolve(CURVED, AXES, resolution, method=method)
+            shared = convolve(None, AXES, resolution, method=method, source=source)
+            np.testing.assert_array_equal(shared.signal, alone.signal)
+
+    @pytest.mark.parametrize("line", [{}, {"fwhm": 2.0, "shape": "dho"}, {"fwhm": 3.0, "shape": "gaussian"}])
+    def test_ideal_as_by_many_points(self, resolution, line):
+        source = sample_modes(CURVED, AXES, resolution, tolerance=0.005)
+        exact = ideal(CURVED, AXES, resolution, points=8000, **line)
+        found = ideal(CURVED, AXES, resolution, source=source, **line)
+        assert (found.variance == 0).all()
+        assert apart(found, exact) < 0.015
+        assert found.signal.sum() == pytest.approx(exact.signal.sum(), rel=5e-3)
+
+    def test_ideal_of_a_plane_of_modes(self, resolution):
+        # 40 meV / r.l.u. along h and 200 along k fill a trapezoid in each bin.
+        model = Bands(straight(24.0, (2.0, 0.5, 0), (40.0, 200.0, 0)))
+        axes = (axis("[H,0,0]", 1.9, 2.1, 1), axis("[0,K,0]", 0.45, 0.55, 1), energies(0, 48, 48))
+        found = ideal(model, axes, resolution, source=sample_modes(model, axes, resolution)).signal[0, 0]
+        centres = axes[-1].centers
+        expected = np.clip((14 - np.abs(centres - 24)) / 8, 0, 1) / 20
+        np.testing.assert_allclose(found, expected, atol=2e-3)
+
+    def test_powder(self, merlin):
+        source = sample_modes(CURVED, TestPowder.AXES, merlin, momenta=60_000)
+        assert 30_000 < source.size < 90_000
+        exact = ideal(CURVED, TestPowder.AXES, merlin, points=10_000)
+        found = ideal(CURVED, TestPowder.AXES, merlin, source=source)
+        assert misfit(found.signal, exact.signal) < 0.03
+        assert 0 < np.sqrt(found.variance.mean() / (found.signal**2).mean()) < 0.05
+        blurred = convolve(CURVED, TestPowder.AXES, merlin, source=source)
+        assert apart(blurred, convolve(CURVED, TestPowder.AXES, merlin, orientations=2000)) < 0.02
+
+    def test_only_energies_in_view_decide_the_grid(self, resolution):
+        above = (*AXES[:2], energies(60, 90, 10))
+        assert sample_modes(CURVED, above, resolution).size < sample_modes(CURVED, AXES, resolution).size
+
+    def test_method_without_grid(self, resolution):
+        with pytest.raises(InputError, match="'montecarlo' has no grid of modes.*'interpolated', 'covariance'"):
+            sample_modes(CURVED, AXES, resolution, method="montecarlo")
 
 
 class TestLines:

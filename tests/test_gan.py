@@ -7,20 +7,35 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 
-from mantid_insgan import pairs  # noqa: E402
-from mantid_insgan.errors import ModelError  # noqa: E402
+from scipy.special import ndtr  # noqa: E402
+
+from mantid_insgan.errors import InputError, ModelError  # noqa: E402
 from mantid_insgan.gan import losses  # noqa: E402
-from mantid_insgan.gan.data import Library, build_library, make_batch  # noqa: E402
-from mantid_insgan.gan.evaluate import Scorer, calibrate, coverage, domain_of_application  # noqa: E402
+from mantid_insgan.gan.data import PairLibrary, stack, with_noise  # noqa: E402
+from mantid_insgan.gan.evaluate import (  # noqa: E402
+    Baselines,
+    calibrate,
+    covariance_kernel,
+    coverage,
+    domain_of_application,
+    table,
+    widths_kernel,
+)
 from mantid_insgan.gan.export import export  # noqa: E402
 from mantid_insgan.gan.networks import (  # noqa: E402
     LARGEST_FWHM_BINS,
+    FeatureSampler,
     Generator,
+    PatchDiscriminator,
     ResolutionOperator,
-    gaussian_bank,
+    convolved,
+    pairs_of_axes,
     richardson_lucy,
 )
-from mantid_insgan.gan.train import Recipe, Trainer  # noqa: E402
+from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule  # noqa: E402
+from mantid_insgan.gan.unpaired import UnpairedRecipe, UnpairedTrainer, as_measured  # noqa: E402
+from mantid_insgan.make_pairs.draw import Item  # noqa: E402
+from mantid_insgan.make_pairs.shards import FORMAT, write_index, write_shard  # noqa: E402
 
 DIRECTIONS = ("add-resolution", "remove-resolution")
 
@@ -31,26 +46,54 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def library():
-    """Twelve slices of a cosine band, without pySpinW."""
-    return Library(**{k: np.array([s[k] for s in map(cosine_slice, range(12))]) for k in Library.__dataclass_fields__})
+def folder(tmp_path_factory):
+    """Twelve pairs of a cosine band, without pySpinW."""
+    folder = tmp_path_factory.mktemp("pairs")
+    entry = write_shard(folder, 0, [cosine_item(i) for i in range(12)])
+    write_index(folder, {"format": FORMAT, "recipe": {}, "versions": {}, "shards": [entry]})
+    return folder
 
 
-def cosine_slice(seed: int) -> dict:
+@pytest.fixture(scope="module")
+def library(folder):
+    return PairLibrary(folder)
+
+
+def cosine_item(seed: int, size: int = 32) -> Item:
+    """A band that the resolution of known widths and correlation has blurred, worked out on a fine grid."""
     rng = np.random.default_rng(seed)
-    q, e = np.linspace(-1, 1, 3 * 64)[:, None], np.linspace(0, 1, 3 * 64)[None, :]
-    fine = np.exp(-0.5 * ((e - rng.uniform(0.2, 0.8) * np.abs(np.sin(rng.uniform(1, 4) * q))) / 0.01) ** 2)
-    width = np.stack([np.full(64, rng.uniform(0.5, 3)), np.linspace(6, 2, 64)])
-    bins = lambda x: x.reshape(64, 3, 64, 3).mean((1, 3)).astype(np.float32)  # noqa: E731
-    return {
-        "ideal": bins(fine),
-        "convolved": bins(pairs.convolve(fine, width)),
-        "width": width.astype(np.float32),
-        "reachable": np.arange(64) < 60,
-        "kind": ("path", "plane", "energy-cut", "q-cut")[seed % 4],
-        "family": "cosine",
-        "setting": "none",
-    }
+    q, e = np.linspace(-1, 1, 3 * size)[:, None], np.linspace(0, 1, 3 * size)[None, :]
+    band = rng.uniform(0.2, 0.8) * np.abs(np.sin(rng.uniform(1, 4) * q))
+    sigma_q, sigma_e, rho = rng.uniform(0.5, 1.2), rng.uniform(0.8, 2.0), 0.6
+    fine = np.exp(-0.5 * ((e - band) / 0.01) ** 2)
+    offsets = np.arange(-12, 13) / 3
+    x = np.stack(np.meshgrid(offsets / sigma_q, offsets / sigma_e, indexing="ij"))
+    kernel = np.exp(-0.5 * (x[0] ** 2 - 2 * rho * x[0] * x[1] + x[1] ** 2) / (1 - rho**2))
+    blurred = sum(k * np.roll(fine, (i - 12, j - 12), (0, 1)) for (i, j), k in np.ndenumerate(kernel / kernel.sum()))
+    bins = lambda x: x.reshape(size, 3, size, 3).mean((1, 3)).astype(np.float32)  # noqa: E731
+    grid = (size, size)
+    valid = np.broadcast_to(np.arange(size) < 0.95 * size, grid)
+    ideal, convolved_ = (np.where(valid, bins(v), np.nan).astype(np.float32) for v in (fine, blurred))
+    width = 2.3548 * np.stack([np.full(grid, sigma_q), np.full(grid, sigma_e)])
+    split = ("train", "train", "validation", "test-family")[seed % 4]
+    axes = [
+        {"name": "[H,0,0]", "bins": size, "low": -1, "high": 1},
+        {"name": "DeltaE", "bins": size, "low": -5, "high": 20},
+    ]
+    facts = {"split": split, "family": "cosine", "kind": "path", "setting": "none", "axes": axes, "index": seed}
+    facts |= {"unstable_draws": 0, "rejected_draws": {}, "errors": {"coarse_grid_of_modes": False}}
+    return Item(
+        ideal=ideal,
+        convolved=convolved_,
+        experiment=convolved_,
+        variance=np.zeros(grid, np.float32),
+        counts=np.zeros(grid, np.float32),
+        valid=valid,
+        width=width.astype(np.float32),
+        correlation=np.full((1, *grid), rho, np.float32),
+        position=np.stack([np.broadcast_to(np.linspace(0, 1, size), grid)] * 3).astype(np.float32),
+        facts=facts,
+    )
 
 
 def random_inputs(dimensions: int, size: int = 24, seed: int = 0):
@@ -59,46 +102,59 @@ def random_inputs(dimensions: int, size: int = 24, seed: int = 0):
     signal = torch.rand(2, 1, *grid, generator=random)
     valid = (torch.rand(2, 1, *grid, generator=random) > 0.2).float()
     width = 6 * torch.rand(2, dimensions, *grid, generator=random)
-    return signal, valid, 0.1 * signal, width
+    correlation = torch.full((2, len(pairs_of_axes(dimensions)), *grid), 0.5)
+    return signal, valid, 0.1 * signal, width, correlation, torch.ones(2, 3, *grid)
 
 
 class TestResolutionOperator:
-    def test_kernels_are_gaussians_of_their_width(self):
-        bank = gaussian_bank()
-        bins = torch.arange(bank.shape[1]) - bank.shape[1] // 2
-        torch.testing.assert_close(bank.sum(1), torch.ones(len(bank)))
-        assert bank[0, bank.shape[1] // 2] == 1.0
-        sigma = (bank[-1] * bins**2).sum().sqrt()
-        # integration over a bin adds 1/12; the kernel ends at three sigma
-        assert float(sigma) == pytest.approx(np.sqrt((LARGEST_FWHM_BINS / 2.3548) ** 2 + 1 / 12), rel=0.02)
-
-    @pytest.mark.parametrize("fwhm", [0.0, 0.8, 2.5, 7.3, 13.0])
-    def test_widths_between_levels(self, fwhm):
-        operator = ResolutionOperator(1)
+    @pytest.mark.parametrize("fwhm", [0.0, 0.8, 2.5, 7.3, 11.0])
+    def test_kernels_are_what_a_gaussian_puts_into_bins(self, fwhm):
         point = torch.zeros(1, 1, 101)
         point[..., 50] = 1.0
-        spread = operator(point, operator.shares(torch.full((1, 1, 101), fwhm)))[0, 0].double()
-        bins = torch.arange(101.0, dtype=torch.float64) - 50
-        assert float(spread.sum()) == pytest.approx(1.0, abs=1e-5)
-        sigma = max(fwhm / 2.354820045, 1e-6)
-        exact = torch.special.ndtr((bins + 0.5) / sigma) - torch.special.ndtr((bins - 0.5) / sigma)
-        assert float((spread - exact).abs().max() / exact.max()) < 0.03
+        spread = ResolutionOperator(torch.full((1, 1, 101), fwhm)).convolve(point)[0, 0].double().numpy()
+        bins, sigma = np.arange(101.0) - 50, max(fwhm / 2.354820045, 1e-6)
+        exact = ndtr((bins + 0.5) / sigma) - ndtr((bins - 0.5) / sigma)
+        assert np.abs(spread - exact).max() < 0.01 * exact.max()
+
+    def test_second_moments_are_the_covariance(self):
+        widths, rho = (4.0, 7.0), 0.7
+        width = torch.tensor(widths).view(1, 2, 1, 1).expand(1, 2, 65, 65)
+        point = torch.zeros(1, 1, 65, 65)
+        point[..., 32, 32] = 1.0
+        spread = ResolutionOperator(width, torch.full((1, 1, 65, 65), rho)).convolve(point)[0, 0].double()
+        x = torch.arange(65.0, dtype=torch.float64) - 32
+        sigma = [w / 2.354820045 for w in widths]
+        # integration over the bin adds 1/12 along each axis and nothing across
+        assert float((spread.sum(1) * x**2).sum()) == pytest.approx(sigma[0] ** 2 + 1 / 12, rel=0.01)
+        assert float((spread.sum(0) * x**2).sum()) == pytest.approx(sigma[1] ** 2 + 1 / 12, rel=0.01)
+        assert float((spread * x[:, None] * x[None, :]).sum()) == pytest.approx(rho * sigma[0] * sigma[1], rel=0.02)
 
     @pytest.mark.parametrize("dimensions", [1, 2, 3])
     def test_adjoint_is_the_transpose(self, dimensions):
-        operator = ResolutionOperator(dimensions).double()
-        x, _, y, width = (t.double() for t in random_inputs(dimensions, 12))
-        shares = operator.shares(width)
-        one, two = (operator(x, shares) * y).sum(), (x * operator.adjoint(y, shares)).sum()
+        x, _, y, width, _, _ = (t.double() for t in random_inputs(dimensions, 12))
+        # The steps that go along with a step are rounded; with widths that jump from bin to bin they'd differ there.
+        width = width[(..., *[slice(0, 1)] * dimensions)].expand_as(width)
+        correlation = torch.full((2, len(pairs_of_axes(dimensions)), *x.shape[2:]), -0.4, dtype=torch.float64)
+        operator = ResolutionOperator(width, correlation)
+        one, two = (operator.convolve(x) * y).sum(), (x * operator.adjoint(y)).sum()
         assert float(one) == pytest.approx(float(two), rel=1e-9)
 
+    def test_without_width_nothing_changes(self):
+        x = random_inputs(2)[0]
+        operator = ResolutionOperator(torch.zeros(2, 2, 24, 24), torch.full((2, 1, 24, 24), 0.9))
+        torch.testing.assert_close(operator.convolve(x), x)
+
+    def test_wider_than_the_widest_counts_as_that(self):
+        x = random_inputs(1, 64)[0]
+        widest, more = (ResolutionOperator(torch.full((2, 1, 64), w)) for w in (LARGEST_FWHM_BINS, 40.0))
+        torch.testing.assert_close(widest.convolve(x), more.convolve(x))
+
     def test_richardson_lucy_sharpens_and_keeps_the_flux(self):
-        operator = ResolutionOperator(1)
         truth = torch.zeros(1, 1, 80)
         truth[..., 30], truth[..., 45] = 1.0, 2.0
-        shares = operator.shares(torch.full((1, 1, 80), 6.0))
-        data = operator(truth, shares)
-        found = richardson_lucy(operator, data, torch.ones_like(data), shares, (50,))[0]
+        operator = ResolutionOperator(torch.full((1, 1, 80), 6.0))
+        data = operator.convolve(truth)
+        found = richardson_lucy(operator, data, torch.ones_like(data), (50,))[0]
         assert float(found.sum()) == pytest.approx(3.0, rel=1e-3)
         assert float((found - truth).norm()) < 0.8 * float((data - truth).norm())
 
@@ -113,29 +169,37 @@ class TestGenerator:
         assert features.shape == (2, 24)
 
     def test_starts_from_physics(self, direction):
-        generator = Generator(direction, 2, channels=4)
-        signal, valid, error, width = random_inputs(2)
-        found = generator(signal, valid, error, width)[0]
-        physics = generator.physics(signal * valid, valid, width)
+        inputs = random_inputs(2)
+        found = Generator(direction, 2, channels=4).train()(*inputs)[0]
+        signal, valid, _, width, correlation, _ = inputs
+        operator = ResolutionOperator(width, correlation)
         if direction == "add-resolution":
-            torch.testing.assert_close(found, physics)
+            torch.testing.assert_close(found, convolved(operator, signal, valid))
         else:
-            assert ((found >= physics.amin(1, keepdim=True)) & (found <= physics.amax(1, keepdim=True))).all()
+            lucy = richardson_lucy(operator, signal * valid, valid, (1, 3, 10))
+            offered = torch.cat([signal * valid, convolved(operator, signal, valid), *lucy], 1)
+            low, high = offered.amin(1, keepdim=True), offered.amax(1, keepdim=True)
+            assert ((found >= low - 1e-6) & (found <= high + 1e-6)).all()
+
+    def test_without_physics_it_starts_from_the_signal(self, direction):
+        signal, valid, *more = random_inputs(2)
+        found = Generator(direction, 2, channels=4, physics=False)(signal, valid, *more)[0]
+        torch.testing.assert_close(found, signal * valid)
 
     def test_gaps_do_not_leak(self, direction):
         generator = randomised(direction)
-        signal, valid, error, width = random_inputs(2)
-        one = generator(signal, valid, error, width)[0]
-        two = generator(signal + 1e6 * (1 - valid), valid, error + (1 - valid), width)[0]
+        signal, valid, error, *conditions = random_inputs(2)
+        one = generator(signal, valid, error, *conditions)[0]
+        two = generator(signal + 1e6 * (1 - valid), valid, error + (1 - valid), *conditions)[0]
         torch.testing.assert_close(one, two)
 
     def test_keeps_the_intensity_that_physics_keeps(self, direction):
         generator = randomised(direction, size=0.1)
-        signal, valid, error, width = random_inputs(2, size=64)
-        found = generator(signal, valid, error, width)[0]
+        signal, valid, *more = random_inputs(2, size=64)
+        found = generator(signal, valid, *more)[0]
         ratio = float((found.detach() * valid).sum() / (signal * valid).sum())
         if direction == "remove-resolution":
-            learned = generator.train()(signal, valid, error, width)[0]
+            learned = generator.train()(signal, valid, *more)[0]
             assert abs(ratio - 1) < 0.5 * abs(float((learned * valid).sum() / (signal * valid).sum()) - 1)
         assert np.isfinite(ratio)
 
@@ -159,8 +223,31 @@ def test_unknown_direction():
         Generator("sideways")
 
 
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_the_discriminator_scores_patches_and_knows_the_conditions(dimensions):
+    torch.manual_seed(0)
+    signal, valid, _, width, correlation, position = random_inputs(dimensions)
+    judge = PatchDiscriminator(dimensions, channels=4)
+    score = judge(signal, valid, width, correlation, position)
+    assert score.shape == (2, 1, *(6,) * dimensions)
+    assert not torch.equal(score, judge(signal, valid, width + 1, correlation, position))
+    plain = PatchDiscriminator(dimensions, channels=4, conditional=False)
+    assert torch.equal(plain(signal, valid, width, correlation, position), plain(signal, valid, width + 1, 0, 0))
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_features_are_unit_vectors_at_the_same_places(dimensions):
+    signal, valid = random_inputs(dimensions)[:2]
+    places = FeatureSampler.draw_places(signal.shape[2:], 16, torch.Generator().manual_seed(0))
+    vectors = FeatureSampler(dimensions, channels=4, length=8)(signal, valid, places)
+    assert len(vectors) == 3
+    for at, v in zip(places, vectors, strict=True):
+        assert v.shape == (2, len(at), 8) and len(at) <= 16
+        torch.testing.assert_close(v.norm(dim=-1), torch.ones(2, len(at)))
+
+
 def test_losses_are_zero_at_the_truth_and_count_valid_bins_alone():
-    signal, valid, _, _ = random_inputs(2)
+    signal, valid = random_inputs(2)[:2]
     wrong = signal + (1 - valid) * 100
     assert losses.nrmse(wrong, signal, valid).max() < 1e-3
     assert losses.relative_l1(wrong, signal, valid).max() == 0
@@ -176,76 +263,166 @@ def test_the_likelihood_is_best_at_the_true_scale():
     assert at(0.1) < min(at(0.05), at(0.2))
 
 
+def test_adversarial_terms_have_their_best_at_the_labels():
+    real, made = torch.ones(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+    assert losses.adversarial_discriminator(real, made) == 0 and losses.adversarial_discriminator(made, real) == 1
+    assert losses.adversarial_generator(real) == 0 and losses.adversarial_generator(made) == 1
+
+
+def test_patch_nce_is_least_where_each_patch_knows_its_own():
+    torch.manual_seed(0)
+    v = torch.nn.functional.normalize(torch.randn(2, 32, 16), dim=-1)
+    same, mixed = losses.patch_nce([v], [v]), losses.patch_nce([v], [v.flip(1)])
+    assert float(same) < 0.05 < 3 < float(mixed)
+    blank = torch.nn.functional.normalize(torch.ones(2, 32, 16), dim=-1)
+    assert float(losses.patch_nce([blank], [blank])) == pytest.approx(np.log(32), rel=1e-5)
+    v.requires_grad_()
+    losses.patch_nce([v], [v.detach()]).backward()
+    assert v.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_batches(library, direction):
-    batch = make_batch(library, range(12), direction, np.random.default_rng(0))
-    assert batch.signal.shape == batch.target.shape == (12, 1, 64, 64) and batch.width.shape == (12, 2, 64, 64)
+    batch = stack(library.examples(range(12), direction, np.random.default_rng(0)))
+    assert batch.signal.shape == batch.target.shape == (12, 1, 32, 32) and batch.width.shape == (12, 2, 32, 32)
     assert (batch.signal[batch.valid == 0] == 0).all() and set(batch.valid.unique().tolist()) <= {0.0, 1.0}
-    again = make_batch(library, range(12), direction, np.random.default_rng(0))
+    again = stack(library.examples(range(12), direction, np.random.default_rng(0)))
     assert all(torch.equal(getattr(batch, k), getattr(again, k)) for k in vars(batch))
-    exact = make_batch(library, range(12), direction, np.random.default_rng(0), exact_share=1.0)
+    exact = stack(library.examples(range(12), direction, np.random.default_rng(0), exact_share=1.0))
     assert (exact.error == 0).all()
+
+
+def test_turning_round_keeps_the_physics(library):
+    """A turned example is blurred by the turned covariance: the kernel on the cut fits as well as before."""
+    off = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        batch = stack([with_noise(library.pair(0), "add-resolution", rng, exact_share=1.0)])
+        off.append(float(losses.nrmse(covariance_kernel(batch), batch.target, batch.valid)))
+        assert off[-1] < float(losses.nrmse(widths_kernel(batch), batch.target, batch.valid))
+    assert max(off) < 0.2
 
 
 def test_counts_follow_poisson(library):
     rng = np.random.default_rng(0)
-    batch = make_batch(library, [0] * 40, "remove-resolution", rng, exact_share=0.0, peak_counts=1000.0)
-    clean = torch.from_numpy(library.convolved[0])
+    noise = {"exact_share": 0.0, "peak_counts": 1000.0, "varied": False}
+    batch = stack(library.examples([0] * 40, "remove-resolution", rng, **noise))
+    valid = batch.valid[0, 0] > 0
+    clean = torch.from_numpy(np.nan_to_num(library.pair(0).convolved))
     # the mean over many draws of noise, each scaled to the same size, is the noise-free slice
-    mean = sum(s[0] / s.sum() for s in (batch.signal * batch.valid)) / 40
-    bright = clean > 0.5 * clean.max()
-    assert float(mean[bright].mean() / mean.mean()) == pytest.approx(
-        float(clean[bright].mean() / clean.mean()), rel=0.35
-    )
+    mean = sum(s[0] / s.sum() for s in batch.signal) / 40
+    bright = (clean > 0.5 * clean.max()) & valid
+    ratio = mean[bright].mean() / mean[valid].mean()
+    assert float(ratio) == pytest.approx(float(clean[bright].mean() / clean[valid].mean()), rel=0.35)
     assert (batch.error[batch.signal > 0] > 0).all()
 
 
+def test_splits_do_not_share_pairs(folder):
+    lengths = [len(PairLibrary(folder, split)) for split in ("train", "validation", "test-family")]
+    assert lengths == [6, 3, 3]
+    with pytest.raises(InputError, match="holds no pairs of the split test-setting"):
+        PairLibrary(folder, "test-setting")
+
+
+SCHEDULE = Schedule(steps=6, batch=2, warm_up=2, seed=3)
+
+
+def weights(trainer, name="generator"):
+    return trainer.averaged(name).state_dict()
+
+
 def test_a_resumed_training_gives_the_same_weights(library, tmp_path):
-    recipe = Recipe("remove-resolution", channels=4, steps=6, batch=2, warm_up=2, seed=3)
-    whole = Trainer(recipe, library, tmp_path / "whole").run()
+    recipe = Recipe("remove-resolution", channels=4)
+    whole = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "whole")
+    assert whole.run()
+    first = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "cut")
+    assert not first.run(lambda share, step, terms: step == 3)
+    again = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "cut")
+    assert again.run() and len(again.history) == 6
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(again)[name]), name
 
-    class Killed(Exception):
-        pass
 
-    def kill(step, *_):
-        if step == 5:
-            raise Killed
+def test_an_unpaired_training_resumes_with_the_same_weights(library, tmp_path):
+    recipe = UnpairedRecipe(channels=4, patches=16)
 
-    with pytest.raises(Killed):
-        Trainer(recipe, library, tmp_path / "cut").run(kill, checkpoint_every=2)
-    again = Trainer(recipe, library, tmp_path / "cut")
-    resumed = again.run()
-    assert len(again.history) == 6
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
+    def trainer(name):
+        return UnpairedTrainer(recipe, replace(SCHEDULE, steps=4), library, library, tmp_path / name)
+
+    whole = trainer("whole")
+    whole.run()
+    trainer("cut").run(lambda share, step, terms: step == 2)
+    again = trainer("cut")
+    again.run()
+    for direction in DIRECTIONS:
+        assert all(torch.equal(v, weights(again, direction)[k]) for k, v in weights(whole, direction).items())
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(library, tmp_path):
-    recipe = Recipe("add-resolution", channels=4, steps=1, batch=1, warm_up=1)
-    Trainer(recipe, library, tmp_path).run()
+    recipe = Recipe("add-resolution", channels=4)
+    PairedTrainer(recipe, replace(SCHEDULE, steps=1), library, tmp_path).run()
     with pytest.raises(ModelError, match="was made with another recipe.*train in another folder"):
-        Trainer(replace(recipe, steps=2), library, tmp_path).run()
+        PairedTrainer(recipe, SCHEDULE, library, tmp_path).run()
+
+
+def test_a_checkpoint_of_another_version_is_refused(library, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, tmp_path / "checkpoint.safetensors", metadata={"format": "older"})
+    trainer = PairedTrainer(Recipe("add-resolution", channels=4), SCHEDULE, library, tmp_path)
+    with pytest.raises(ModelError, match="has the format 'older', expected 'mantid-insgan checkpoint"):
+        trainer.run()
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="is no checkpoint"):
+        trainer.run()
 
 
 def test_training_learns(library, tmp_path):
-    recipe = Recipe("remove-resolution", channels=8, steps=60, batch=4, warm_up=5, learning_rate=3e-3)
-    trainer = Trainer(recipe, library, tmp_path)
+    schedule = Schedule(steps=60, batch=4, warm_up=5, learning_rate=3e-3)
+    trainer = PairedTrainer(Recipe("remove-resolution", channels=8), schedule, library, tmp_path)
     trainer.run()
-    assert np.mean(trainer.history[-15:]) < 0.9 * np.mean(trainer.history[:15])
+    found = [row["nrmse"] for row in trainer.history]
+    assert np.mean(found[-15:]) < 0.9 * np.mean(found[:15])
+
+
+def test_losses_that_are_not_finite_stop_the_training(library, tmp_path):
+    trainer = PairedTrainer(Recipe("add-resolution", channels=4), SCHEDULE, library, tmp_path)
+    with torch.no_grad():
+        next(trainer.networks["generator"].parameters()).fill_(float("nan"))
+    with pytest.raises(ModelError, match="losses at step 0 are not finite any more"):
+        trainer.run()
+
+
+def test_what_is_shown_as_measured_has_the_counting_noise_of_the_experiment(library):
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    batch = stack(library.examples([0, 1], "remove-resolution", rng, exact_share=0.0, peak_counts=50.0))
+    flat = torch.ones_like(batch.signal, requires_grad=True)
+    shown, valid = as_measured(flat, torch.ones_like(flat), batch)
+    counts = (batch.signal * batch.valid).sum((1, 2, 3)) / (batch.error**2 * batch.valid).sum((1, 2, 3))
+    for n in range(2):
+        assert float(shown[n].mean()) == pytest.approx(1.0, abs=4 / np.sqrt(float(counts[n]) * 1024))
+        assert float(shown[n].detach().var()) == pytest.approx(float(1 / counts[n]), rel=0.25)
+    assert torch.equal(valid, batch.valid)
+    shown.sum().backward()
+    assert torch.equal(flat.grad, torch.ones_like(flat))
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_tables_have_a_row_for_each_method(library, direction):
-    scorer = Scorer(Generator(direction, channels=4).eval(), library)
-    table = scorer.table("tiny", library, (None, 300.0), seed=1)
-    baselines = {"identity", "one Gaussian", "this model"}
-    more = {"add-resolution": {"FWHM kernel of each bin"}}.get(
-        direction, {"Richardson-Lucy, mean PSF", "Richardson-Lucy, exact operator"}
-    )
-    assert set(table.rows) == baselines | more
-    assert all(len(row) == 2 and min(row) > 0 for row in table.rows.values())
-    if direction == "add-resolution":  # the physics alone is near the truth, the ideal spectrum is not
-        assert table.rows["FWHM kernel of each bin"][0] < 0.3 * table.rows["identity"][0]
+    baselines = Baselines(direction, library, seed=1)
+    generators = {"this model": Generator(direction, channels=4).eval()}
+    found = table("tiny", library, baselines, generators, (None, 300.0), seed=1)
+    more = {
+        "add-resolution": {"FWHM along each axis", "FWHM(E) kernel", "covariance kernel on the cut"},
+        "remove-resolution": {"Richardson-Lucy, mean PSF", "Richardson-Lucy, exact operator"},
+    }
+    assert set(found.rows) == {"identity", "one Gaussian", "this model"} | more[direction]
+    assert all(len(row) == 2 and min(row) > 0 for row in found.rows.values())
+    if direction == "add-resolution":  # the more physics, the nearer to the truth
+        order = ["covariance kernel on the cut", "FWHM along each axis", "FWHM(E) kernel", "identity"]
+        scores = [found.rows[name][0] for name in order]
+        assert scores == sorted(scores) and scores[0] < 0.3 * scores[-1]
 
 
 def test_calibrated_errors_cover(library):
@@ -256,51 +433,25 @@ def test_calibrated_errors_cover(library):
 
 
 def test_the_domain_is_scaled_to_training_features(library):
-    domain = domain_of_application(Generator("add-resolution", channels=4).eval(), library, library, seed=1)
+    generator = Generator("add-resolution", channels=4).eval()
+    domain = domain_of_application(generator, library, library, seed=1, most=40)
     assert len(domain["components"]) == len(domain["scale"]) == 12 and domain["threshold"] > 0
 
 
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
+@pytest.mark.parametrize("dimensions", [1, 2])
 def test_export_agrees_with_torch(tmp_path, dimensions):
     export(Generator("remove-resolution", dimensions, channels=4), tmp_path / "model.onnx")  # checks on random sizes
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.slow
+def test_export_of_volumes_agrees_with_torch(tmp_path):
+    export(Generator("remove-resolution", 3, channels=4), tmp_path / "model.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr("mantid_insgan.gan.export.TOLERANCE", 0.0)
     with pytest.raises(ModelError, match="the exported model's .* differs from torch's by"):
-        export(Generator("add-resolution", 2, channels=4), tmp_path / "model.onnx")
+        export(Generator("add-resolution", 1, channels=4), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
-
-
-def test_pairs_do_not_depend_on_the_workers():
-    pytest.importorskip("pyspinw", reason="pairs need the extra 'spinw'")
-    settings = pairs.TRAINING_SETTINGS[:2]
-    one, two = (build_library(3, 7, ["fm_chain", "square_afm"], settings, workers) for workers in (1, 2))
-    assert len(one) > 4
-    for name in Library.__dataclass_fields__:
-        assert np.array_equal(getattr(one, name), getattr(two, name)), name
-    assert np.isfinite(one.convolved).all() and one.width.max() < LARGEST_FWHM_BINS + 1
-
-
-def test_blurring_keeps_the_flux_and_moves_no_centre():
-    fine = np.zeros((90, 90))
-    fine[45, 45] = 1.0
-    width = np.stack([np.full(30, 3.0), np.full(30, 4.0)])
-    spread = pairs.convolve(fine, width)
-    position = np.arange(90)
-    assert spread.sum() == pytest.approx(1.0, rel=1e-3)
-    for axis, fwhm in ((0, 3.0), (1, 4.0)):
-        profile = spread.sum(1 - axis)
-        centre = (profile * position).sum()
-        assert centre == pytest.approx(45, abs=0.01)
-        sigma = np.sqrt((profile * (position - centre) ** 2).sum())
-        assert sigma == pytest.approx(3 * fwhm / 2.3548, rel=0.02)
-
-
-def test_modes_keep_their_intensity_and_stay_connected():
-    q = np.linspace(0, 1, 41)[:, None]
-    energies, intensities = 40 * q, np.ones_like(q)
-    density = pairs.histogram_modes(energies, intensities, np.linspace(-1, 41, 85))
-    assert density.sum() * 0.5 == pytest.approx(40, rel=1e-6)
-    assert (density.sum(0)[3:-3] > 0).all()

@@ -160,6 +160,8 @@ def test_every_dimension(dimensions, method):
         item = draw_item(recipe, index)
         kinds.add(item.facts["kind"])
         assert item.ideal.shape == (10,) * dimensions and item.width.shape == (dimensions, *item.ideal.shape)
+        assert item.correlation.shape == (dimensions * (dimensions - 1) // 2, *item.ideal.shape)
+        assert (np.abs(item.correlation) <= 1).all()
         inside = item.valid & np.isfinite(item.ideal)
         assert np.isfinite(item.convolved[item.valid]).all() and inside.any()
         # The resolution moves intensity and makes little of its own.

@@ -462,6 +462,23 @@ def test_covariance_is_positive_and_q_and_e_are_coupled():
     assert (np.abs(along) > 0).all()
 
 
+def test_correlation_is_that_of_the_covariance():
+    lattice = Lattice(4, 4, 6)
+    three = spectrum(
+        hkl("[H,0,0]", 1.5, 2, 3), hkl("[0,K,0]", 0, 0.5, 2), hkl("[0,0,L]", -1, 1, 1), energy_axis(5, 40, 4)
+    )
+    resolution = Resolution("MAPS", 100.0, "S", 300.0, lattice=lattice)
+    found = resolution.correlation(three)
+    assert found.shape == (3, 3, 2, 4) and found.dtype == np.float32
+    covariance = resolution.covariance(resolution.frame(three).points()).reshape(3, 2, 4, 3, 3)
+    for n, (i, j) in enumerate(((0, 1), (0, 2), (1, 2))):
+        expected = covariance[..., i, j] / np.sqrt(covariance[..., i, i] * covariance[..., j, j])
+        np.testing.assert_allclose(found[n], expected, atol=1e-6)
+    powder = spectrum(Axis("|Q|", np.linspace(1, 2, 4), "Angstrom^-1"), energy_axis(5, 40, 4))
+    assert np.isfinite(resolution.correlation(powder)).all() and resolution.correlation(powder).shape == (1, 3, 4)
+    assert resolution.correlation(spectrum(energy_axis(5, 40, 4))).shape == (0, 4)
+
+
 def test_mosaic_spreads_q_across_itself_only():
     r, m = (Resolution("MERLIN", 50, "G", 300, mosaic=mosaic) for mosaic in (0.0, 2.0))
     kf = r.beam.kf(np.array([20.0]))

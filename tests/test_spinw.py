@@ -17,7 +17,8 @@ from mantid_insgan.spinw import (
     powder_average,
     simulate_cut,
 )
-from mantid_insgan.spinw.model import BOLTZMANN, CROSS_SECTION
+from mantid_insgan.spinw.colpa import NotDefiniteError
+from mantid_insgan.spinw.model import BOLTZMANN, CROSS_SECTION, _pyspinw_modes
 from mantid_insgan.spinw.zoo import HELD_OUT, ION_SPINS, families, get_family, split
 
 TETRAGONAL = Lattice(4.2, 4.2, 9.0)
@@ -410,6 +411,38 @@ class TestRefusals:
             get_family("spin_ice")
         with pytest.raises(InputError, match="'square_afm' was given the couplings \\['J1'\\], expected \\['D', 'J1'"):
             get_family("square_afm").model({"J1": 1.0}, lattice=TETRAGONAL, ion="Mn2+")
+
+
+class TestColpa:
+    """Our diagonalisation against pySpinW's own."""
+
+    @pytest.mark.parametrize("family", [f.name for f in families() if f.name != "helical"])
+    def test_same_as_pyspinw(self, family):
+        drawn = get_family(family).draw(np.random.default_rng(3))
+        q = np.random.default_rng(4).uniform(-2, 2, (60, 3))
+        found, expected = drawn._raw_modes(q), _pyspinw_modes(drawn.hamiltonian, q)
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-8 * expected[0].max())
+        # Modes may be degenerate: blurred spectra know only their sum.
+        edges = np.linspace(-1, 1.1 * expected[0].max(), 200)
+        spectra = [bin_modes(*modes, edges, fwhm=0.05 * edges[-1], shape="gaussian") for modes in (found, expected)]
+        np.testing.assert_allclose(*spectra, atol=1e-7 * spectra[1].max())
+
+    def test_a_manganite_is_halved_and_a_ferromagnet_has_no_creators(self):
+        def sizes(name):
+            return [block.sign.sum() for block in get_family(name).draw(np.random.default_rng(3))._spin_waves._blocks]
+
+        assert sizes("pyrochlore_fm") == [4]
+        assert sizes("square_afm") == [0, 0]
+        blocks = get_family("pcsmo_dimer").draw(np.random.default_rng(3))._spin_waves._blocks
+        assert [len(b.matrices) for b in blocks] == [2]
+
+    def test_a_goldstone_point_is_left_to_pyspinw(self):
+        gapless = model("square_afm", J1=1.0)
+        q = np.vstack([np.random.default_rng(1).random((200, 3)), np.zeros((1, 3))])
+        with pytest.raises(NotDefiniteError):
+            gapless._spin_waves.modes(q)
+        found, expected = gapless._raw_modes(q)[0], _pyspinw_modes(gapless.hamiltonian, q)[0]
+        np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
 class TestZoo:

@@ -1,5 +1,5 @@
 """Models of S(Q,E) through the resolution of a spectrometer: Monte Carlo, interpolated, covariance, energy only."""
 
-from .run import METHODS, GridAccuracyWarning, convolve, ideal
+from .run import METHODS, GridAccuracyWarning, convolve, ideal, sample_modes
 
-__all__ = ["METHODS", "GridAccuracyWarning", "convolve", "ideal"]
+__all__ = ["METHODS", "GridAccuracyWarning", "convolve", "ideal", "sample_modes"]

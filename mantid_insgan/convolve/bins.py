@@ -134,7 +134,10 @@ class Bins:
             slack = np.where([a.integrated for a in self.momenta], 0.5 * self.widths, slack)
             if all(not a.integrated for a in self.momenta) and len(self.momenta) == 3:
                 slack = self.widths
-        return (np.abs(found - coordinates) <= slack).all(axis=1)
+        beam = self.resolution.beam
+        final = np.linalg.norm(np.array([0.0, 0.0, beam.ki]) - points.q, axis=1)
+        scattered = np.isclose(final, beam.kf(points.energy), rtol=1e-6)
+        return scattered & (np.abs(found - coordinates) <= slack).all(axis=1)
 
     def _out_of_reach(self) -> str:
         limits = "; ".join(f"{a.name} {a.edges[0]:g} to {a.edges[-1]:g} {a.unit}" for a in self.spectrum.axes)

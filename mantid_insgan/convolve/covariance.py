@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from .bins import Bins, Nodes
+from .deposit import spread_out
 from .modes import ModeGrid, PowderTable
 
 #: Share of the Gaussian's variance that is left to each point of the mixture: along the direction in which the recorded
@@ -23,10 +24,15 @@ _WITHIN = np.array([0.07, 0.3, 0.3])
 #: A bin is divided into parts as wide as this many standard deviations of the resolution, each with a mixture of its
 #: own; into wider ones where there would be more than this many along one axis, or in all.
 _PART, _MOST_ALONG, _MOST_PARTS = 4.0, 64, 256
+#: Where a bin has more parts than these, each has fewer points, but not fewer than these; mixtures that are different.
+_FEW_PARTS, _LEAST_POINTS, _MIXTURES = 4, 32, 64
 #: How far a Gaussian reaches, in standard deviations.
 _REACH = 4.0
-#: Gaussians in energy worked on at once.
-_EVENTS = 1 << 18
+#: Of a powder: fine energies for a standard deviation of the resolution, how far it reaches beyond the bins, and how
+#: small a Fourier component may become before it is left out.
+_FINE, _BEYOND, _NOTHING = 4, 12.0, 1e-9
+#: Widest part of a powder's bin in |Q|, in standard deviations of the resolution, and most parts of a bin.
+_POWDER_PART, _POWDER_PARTS = 1.0, 16
 #: Columns in one task.
 _COLUMNS = 32
 
@@ -41,13 +47,21 @@ class Covariance:
     nodes : Nodes
     source : ModeGrid
     points : int
-        Of the mixture; rounded up to a power of two.
+        Of the mixture; made even.
+    line : float
+        Standard deviation of a Gaussian intrinsic line, meV.
     """
 
     bins: Bins
     nodes: Nodes
     source: ModeGrid
     points: int
+    line: float = 0.0
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Edges of the result's energy bins, meV."""
+        return self.nodes.edges
 
     @property
     def tasks(self) -> int:
@@ -60,8 +74,8 @@ class Covariance:
         total = np.zeros((len(found), len(self.nodes.edges) - 1))
         offsets, sizes = self._parts(found)
         for node in range(len(self.nodes.energies)):
-            for offset in offsets:
-                _deposit(total, node, *self._gaussians(found, node, offset, sizes, 1 / len(offsets)), self.nodes)
+            for part in range(len(offsets)):
+                _deposit(total, node, *self._gaussians(found, node, offsets, part, sizes), self.nodes)
         return found, total, np.zeros_like(total)
 
     def _parts(self, columns) -> tuple[np.ndarray, np.ndarray]:
@@ -88,14 +102,17 @@ class Covariance:
         at = self.bins.points(coordinates, np.full(len(columns), self.nodes.energies[node]))
         return self.bins.place(coordinates, at), self.bins.covariance(at)
 
-    def _gaussians(self, columns, node: int, offset, sizes, part: float):
+    def _gaussians(self, columns, node: int, offsets, part: int, sizes):
         """Centres, standard deviations and intensities of Gaussians in energy, each (columns, points, modes)."""
+        offset, parts = offsets[part], len(offsets)
         place, covariance = self._seen(columns, node, offset)
         momentum, coupling = covariance[:, :3, :3], covariance[:, :3, 3]
         root = np.linalg.cholesky(momentum)
         slope = np.linalg.solve(momentum, coupling[..., None])[..., 0]
         root = root @ _turned(self._steepest(place, slope, root))
-        unit, box, fit = _mixture(self.points, len(sizes))
+        # The mean over the parts of a wide bin needs fewer points in each, if they are not the same.
+        points = max(min(self.points, _LEAST_POINTS), int(self.points / np.sqrt(max(parts / _FEW_PARTS, 1))))
+        unit, box, fit = _mixture(points, len(sizes), part % _MIXTURES)
         away = unit @ np.swapaxes(root, 1, 2)
         where = self._places(columns, node, offset + box * sizes / self.bins.widths) + away
         modes = self.source.modes_and_slopes(where.reshape(-1, 3))
@@ -105,8 +122,8 @@ class Covariance:
         bend = np.einsum("abg,ngm->nabm", fit, energies) * np.sqrt(np.outer(_WITHIN, _WITHIN))[:, :, None]
         own = (covariance[:, 3, 3] - (coupling * slope).sum(-1))[:, None] + 0.5 * (bend**2).sum((1, 2))
         centre = energies - away @ slope[..., None] + 0.5 * np.einsum("naam->nm", bend)[:, None]
-        variance = own[:, None] + steep**2 @ _WITHIN
-        return centre, np.sqrt(variance), intensities * (part / len(unit))
+        variance = own[:, None] + steep**2 @ _WITHIN + self.line**2
+        return centre, np.sqrt(variance), intensities / (parts * len(unit))
 
     def _places(self, columns, node: int, offsets) -> np.ndarray:
         """Places at each of some offsets (G, D) from the centres of the bins, shape (C, G, 3)."""
@@ -134,9 +151,9 @@ def _turned(direction: np.ndarray) -> np.ndarray:
     return np.eye(3) - 2 * mirror[:, :, None] * mirror[:, None, :]
 
 
-@lru_cache
-def _mixture(points: int, dimensions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Evenly spread points for a Gaussian of three dimensions and a box of some.
+@lru_cache(2 * _MIXTURES)
+def _mixture(points: int, dimensions: int, number: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Evenly spread points for a Gaussian of three dimensions and a box of some; others for each `number`.
 
     Returns
     -------
@@ -149,7 +166,7 @@ def _mixture(points: int, dimensions: int) -> tuple[np.ndarray, np.ndarray, np.n
     """
     from scipy.special import ndtri
 
-    half = _spread_evenly(max(8, points // 2), 3 + dimensions)
+    half = _spread_evenly(max(8, points // 2), 3 + dimensions, number)
     unit, box = ndtri(half[:, :3]), half[:, 3:] - 0.5
     unit, box = np.vstack([unit, -unit]), np.vstack([box, -box])
     root = np.linalg.cholesky(np.cov(unit.T, bias=True))
@@ -163,20 +180,20 @@ def _mixture(points: int, dimensions: int) -> tuple[np.ndarray, np.ndarray, np.n
     return unit, box, fit
 
 
-def _spread_evenly(count: int, dimensions: int) -> np.ndarray:
-    """Points of the unit cube: equal steps in the first dimension, Kronecker's sequence in the others."""
+def _spread_evenly(count: int, dimensions: int, number: int) -> np.ndarray:
+    """Points of the unit cube: equal steps in the first dimension, a part of Kronecker's sequence in the others."""
     golden = 2.0
     for _ in range(64):
         golden = (1 + golden) ** (1 / dimensions)
     steps = np.arange(count)[:, None]
-    others = (0.5 + steps * golden ** -np.arange(1.0, dimensions)) % 1
+    others = (0.5 + (steps + number * count) * golden ** -np.arange(1.0, dimensions)) % 1
     return np.hstack([(steps + 0.5) / count, others])
 
 
 def _deposit(total, node: int, centre, sigma, weight, nodes: Nodes) -> None:
     """Add Gaussians in energy (columns, points, modes), with the share of one node, to the rows of `total`."""
-    bins = total.shape[1]
-    step = (nodes.edges[-1] - nodes.edges[0]) / bins
+    from scipy.special import ndtr
+
     seen = np.flatnonzero(nodes.shares[node])
     if not seen.size:  # another node has this one's bins
         return
@@ -184,34 +201,25 @@ def _deposit(total, node: int, centre, sigma, weight, nodes: Nodes) -> None:
     inside = (centre + _REACH * sigma > low) & (centre - _REACH * sigma < high) & (weight > 0)
     row = np.broadcast_to(np.arange(len(centre))[:, None, None], centre.shape)[inside]
     centre, sigma, weight = centre[inside], sigma[inside], weight[inside]
-    first = np.floor((centre - _REACH * sigma - nodes.edges[0]) / step).astype(int)
-    length = np.floor((centre + _REACH * sigma - nodes.edges[0]) / step).astype(int) - first + 1
-    # Gaussians of about the same width in bins are worked out together, in one window.
-    classes = np.ceil(np.log2(np.maximum(length, 1)) * 2).astype(int)
-    for number in np.unique(classes):
-        chosen = np.flatnonzero(classes == number)
-        window = np.arange(int(length[chosen].max()) + 1)
-        for block in np.array_split(chosen, 1 + chosen.size * window.size // _EVENTS):
-            _spread(total, row[block], first[block], centre[block], sigma[block], weight[block], window, nodes, node)
-
-
-def _spread(total, row, first, centre, sigma, weight, window, nodes: Nodes, node: int) -> None:
-    from scipy.special import ndtr
-
-    bins = total.shape[1]
-    step = (nodes.edges[-1] - nodes.edges[0]) / bins
-    edge = ((first * step + nodes.edges[0] - centre) / sigma)[:, None] + window * (step / sigma)[:, None]
-    part = np.diff(ndtr(edge), axis=1)
-    place = first[:, None] + window[:-1]
-    inside = (place >= 0) & (place < bins)
-    place = np.where(inside, place, 0)
-    part *= (weight / step)[:, None] * inside * nodes.shares[node, place]
-    total += np.bincount((row[:, None] * bins + place).ravel(), part.ravel(), total.size).reshape(total.shape)
+    spread_out(
+        total,
+        row,
+        centre,
+        _REACH * sigma,
+        weight,
+        nodes.edges,
+        lambda away, which: ndtr(away / sigma[which, None]),
+        nodes.shares[node],
+    )
 
 
 @dataclass(frozen=True)
 class PowderCovariance:
     """One convolution of a powder's (|Q|, E), cut into tasks: one for each |Q|.
+
+    Rows of the table count with the Gaussian's share of their |Q|. Under the condition of its distance, each is
+    recorded earlier by the energy that goes with it and blurred by what is left of the width: a phase and a damping of
+    its Fourier transform along energy.
 
     Parameters
     ----------
@@ -220,20 +228,41 @@ class PowderCovariance:
     source : PowderTable
     sigma : float
         Smallest standard deviation of the resolution in energy, meV: sets how finely modes are binned.
+    line : float
+        Standard deviation of a Gaussian intrinsic line, meV.
     """
 
     bins: Bins
     nodes: Nodes
     source: PowderTable
     sigma: float
+    line: float = 0.0
 
     def __post_init__(self):
-        low, high = self.nodes.edges[[0, -1]]
-        reach = 12 * np.sqrt(self.bins.covariance(self._points(np.arange(1)))[:, 1, 1].max())
-        count = int(np.clip((high - low + 2 * reach) / self.sigma * 4, 64, 4096))
-        edges = np.linspace(low - reach, high + reach, count + 1)
-        object.__setattr__(self, "_edges", edges)
-        object.__setattr__(self, "_table", self._histogram(edges))
+        from scipy.fft import next_fast_len, rfft
+
+        widest = np.sqrt(self.bins.covariance(self._points(np.arange(1)))[:, 1, 1].max() + self.line**2)
+        step = self.nodes.edges[1] - self.nodes.edges[0]
+        parts = int(np.ceil(step / self.sigma * _FINE))
+        margin = int(np.ceil(_BEYOND * widest / step * parts))
+        count = parts * (len(self.nodes.edges) - 1) + 2 * margin
+        fine = step / parts
+        table = np.zeros((len(self.source.modulus), next_fast_len(count, real=True)))
+        table[:, :count] = self.source.histogram(self.nodes.edges[0] - margin * fine, fine, count)
+        frequency = 2 * np.pi * np.arange(table.shape[1] // 2 + 1) / (table.shape[1] * fine)
+        for name, value in {
+            "_table": rfft(table, axis=1),
+            "_frequency": frequency,
+            "_length": table.shape[1],
+            "_inside": slice(margin, margin + parts * (len(self.nodes.edges) - 1)),
+            "_parts": parts,
+        }.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Edges of the result's energy bins, meV."""
+        return self.nodes.edges
 
     @property
     def tasks(self) -> int:
@@ -244,51 +273,41 @@ class PowderCovariance:
         columns = np.repeat(self.bins.columns[which], len(self.nodes.energies))
         return self.bins.points(self.bins.coordinates(columns), np.tile(self.nodes.energies, len(which)))
 
-    def _histogram(self, edges) -> np.ndarray:
-        """Mean over directions in fine bins, mbarn/sr, shape (rows, fine bins)."""
-        energies, intensities = self.source.energies, self.source.intensities
-        rows = np.broadcast_to(np.arange(len(energies))[:, None, None], energies.shape)
-        count = edges.size - 1
-        place = np.floor((energies - edges[0]) / (edges[1] - edges[0]))
-        inside = (place >= 0) & (place < count)
-        flat = rows[inside] * count + place[inside].astype(int)
-        total = np.bincount(flat, intensities[inside], len(energies) * count)
-        return total.reshape(len(energies), count) / energies.shape[1]
-
     def task(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Do one task: see `MonteCarlo.task`; the variance is 0."""
+        from scipy.fft import irfft
+
         which = np.array([number])
         covariance = self.bins.covariance(self._points(which))
-        total = np.zeros((1, len(self.nodes.edges) - 1))
-        for node, matrix in enumerate(covariance):
-            total[0] += self.nodes.shares[node] * self._row(self.bins.columns[number], matrix)
-        return which, total, np.zeros_like(total)
+        slope = covariance[:, 0, 1] / covariance[:, 0, 0]
+        within = covariance[:, 1, 1] - slope * covariance[:, 0, 1] + self.line**2
+        kept = np.searchsorted(self._frequency, np.sqrt(-2 * np.log(_NOTHING) / within.min())) + 1
+        frequency = self._frequency[:kept]
+        sums = self._summed(self.bins.columns[number], np.sqrt(covariance[:, 0, 0]), slope, frequency)
+        sums *= np.exp(-0.5 * within[:, None] * frequency**2)
+        blurred = irfft(sums, self._length, axis=1)[:, self._inside]
+        blurred = blurred.reshape(len(blurred), -1, self._parts).sum(axis=2)
+        total = (blurred * self.nodes.shares).sum(axis=0) / (self.nodes.edges[1] - self.nodes.edges[0])
+        return which, total[None], np.zeros((1, total.size))
 
-    def _row(self, column: int, covariance: np.ndarray) -> np.ndarray:
-        """The spectrum at one |Q| with one covariance of (|Q|, E), shape (energies,)."""
+    def _summed(self, column: int, spread: np.ndarray, slope: np.ndarray, frequency: np.ndarray) -> np.ndarray:
+        """Fourier transforms of all rows, with the share and the shift of each: (nodes, frequencies)."""
         from scipy.special import ndtr
 
-        width, spread = self.bins.widths[0], np.sqrt(covariance[0, 0])
-        slope = covariance[0, 1] / covariance[0, 0]
-        parts = int(np.clip(np.ceil(width / spread), 1, 16))
-        offsets = ((np.arange(parts) + 0.5) / parts - 0.5)[:, None]
-        middles = self.bins.coordinates(np.full(parts, column), offsets)[:, 0]
+        width, modulus, step = self.bins.widths[0], self.source.modulus, self.source.step
+        parts = int(np.clip(np.ceil(width / spread.min() / _POWDER_PART), 1, _POWDER_PARTS))
         sigma = np.hypot(spread, width / parts / np.sqrt(12))
-        modulus, step = self.source.modulus, self.source.step
-        share = np.diff(ndtr((np.append(modulus, modulus[-1] + step) - 0.5 * step - middles[:, None]) / sigma), axis=1)
-        part, row = np.nonzero(share > 1e-6)
-        fine = self._edges[1] - self._edges[0]
-        # Each row is recorded earlier by the energy that goes with its distance in |Q|, to a fraction of a fine bin.
-        moved = -slope * (modulus[row] - middles[part]) / fine
-        whole = np.floor(moved).astype(int)
-        count = self._edges.size - 1
-        sums = np.zeros(count + 2)
-        place = np.arange(count) + whole[:, None]
-        values = self._table[row] * (share[part, row] / parts)[:, None]
-        for extra, fraction in ((0, 1 - (moved - whole)), (1, moved - whole)):
-            at = np.clip(place + extra, -1, count) + 1
-            sums += np.bincount(at.ravel(), (values * fraction[:, None]).ravel(), count + 2)
-        centres = 0.5 * (self._edges[1:] + self._edges[:-1])
-        within = np.sqrt(covariance[1, 1] - slope * covariance[0, 1])
-        kernel = np.diff(ndtr((self.nodes.edges - centres[:, None]) / within), axis=1)
-        return sums[1:-1] @ kernel / (self.nodes.edges[1] - self.nodes.edges[0])
+        edges = np.append(modulus, modulus[-1] + step) - 0.5 * step
+        turn = np.exp(1j * slope[:, None] * step * frequency)
+        total = np.zeros(turn.shape, complex)
+        for offset in (np.arange(parts) + 0.5) / parts - 0.5:
+            middle = self.bins.coordinates(np.array([column]), offset)[0, 0]
+            shares = np.diff(ndtr((edges - middle) / sigma[:, None]), axis=1) / parts
+            seen = np.flatnonzero(shares.max(axis=0) > 1e-6)
+            # Horner's scheme: rows are evenly spaced, so that each is shifted once more than the row before.
+            sums = np.zeros_like(total)
+            for row in seen[::-1]:
+                sums *= turn
+                sums += shares[:, row, None] * self._table[row, : frequency.size]
+            total += sums * np.exp(1j * slope[:, None] * (modulus[seen[0]] - middle) * frequency) if seen.size else 0.0
+        return total

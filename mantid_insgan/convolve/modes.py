@@ -90,6 +90,21 @@ class PowderTable:
                 progress(n + 1, rows)
         self.energies, self.intensities = np.stack(energies), np.stack(intensities)
 
+    @property
+    def size(self) -> int:
+        """Momenta at which the model was asked."""
+        return self.energies.shape[0] * self.energies.shape[1]
+
+    def histogram(self, low: float, step: float, count: int, directions: slice = slice(None)) -> np.ndarray:
+        """Mean over directions in `count` energy bins of width `step` from `low`, mbarn/sr, shape (rows, count)."""
+        energies = self.energies[:, directions]
+        rows = np.broadcast_to(np.arange(len(energies))[:, None, None], energies.shape)
+        place = np.floor((energies - low) / step)
+        inside = (place >= 0) & (place < count)
+        flat = rows[inside] * count + place[inside].astype(int)
+        total = np.bincount(flat, self.intensities[:, directions][inside], len(energies) * count)
+        return total.reshape(-1, count) / energies.shape[1]
+
     def modes(self, where: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Modes of a random direction in one of the two rows beside |Q| (N, 1), chosen by their distance."""
         place = np.clip((np.abs(where[:, 0]) - self.modulus[0]) / self.step, 0, len(self.modulus) - 1)
@@ -123,6 +138,8 @@ class ModeGrid:
     most : int
         Momenta at which the model may be asked.
     rng : numpy.random.Generator
+    window : tuple of float, optional
+        Energies that are looked at, meV; all if not given.
 
     Attributes
     ----------
@@ -130,8 +147,22 @@ class ModeGrid:
         The error reached, as `tolerance` defines it.
     """
 
-    def __init__(self, model, corners, directions, spacing, *, sigma, tolerance, most, rng, progress: Callable = None):
+    def __init__(
+        self,
+        model,
+        corners,
+        directions,
+        spacing,
+        *,
+        sigma: float,
+        tolerance: float,
+        most: int,
+        rng,
+        window: tuple[float, float] = (-np.inf, np.inf),
+        progress: Callable | None = None,
+    ):
         self.model, self.directions, self.sigma = model, np.asarray(directions, dtype=float), sigma
+        self._window = window
         self._inverse = np.linalg.inv(self.directions)
         self.low, self.high = np.asarray(corners, dtype=float)
         steps = np.ceil((self.high - self.low) / (2 * np.asarray(spacing)))
@@ -153,6 +184,11 @@ class ModeGrid:
     def size(self) -> int:
         """Momenta at which the model was asked."""
         return len(self._values)
+
+    def cells(self, directions: np.ndarray) -> np.ndarray:
+        """How far one may go along directions in (h, k, l), (D, 3), within a cell, in their units, shape (D,)."""
+        along = np.abs(directions @ self._inverse)
+        return 1 / np.maximum((along * (self.counts - 1) / (self.high - self.low)).max(axis=1), 1e-300)
 
     def _nodes(self) -> list[np.ndarray]:
         return [np.linspace(a, b, n) for a, b, n in zip(self.low, self.high, self.counts, strict=True)]
@@ -200,8 +236,10 @@ class ModeGrid:
         return float(np.sqrt(((found - true) ** 2).sum() / max((true**2).sum(), 1e-300)))
 
     def _spectra(self, energies: np.ndarray, intensities: np.ndarray) -> np.ndarray:
-        top = self._values[:, : self._values.shape[1] // 2].max() + 4 * self.sigma
-        grid = np.linspace(-4 * self.sigma, top, int(np.clip((top / self.sigma + 4) * 2, 32, 400)))
+        """Blurred spectra in the window, (N, energies)."""
+        top = self._values[:, : self._values.shape[1] // 2].max()
+        low, high = np.clip(self._window, 0.0, top) + np.array([-4, 4]) * self.sigma
+        grid = np.linspace(low, high, int(np.clip((high - low) / self.sigma * 2, 32, 400)))
         out = np.zeros((len(energies), grid.size))
         for e, i in zip(energies.T, intensities.T, strict=True):
             out += i[:, None] * np.exp(-0.5 * ((grid - e[:, None]) / self.sigma) ** 2)

@@ -19,6 +19,7 @@ from .covariance import Covariance, PowderCovariance
 from .lineshape import check_line
 from .modes import Direct, DirectPowder, ModeGrid, PowderTable
 from .montecarlo import MonteCarlo
+from .sharp import Sharp, SharpPowder
 
 #: The methods, from exact to quick, and the points that each takes for a bin if not told.
 METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": 256, "energy": 32}
@@ -28,6 +29,8 @@ TOLERANCE = {"interpolated": 0.02, "covariance": 0.05}
 GRID_LIMIT = {"interpolated": 200_000, "covariance": 60_000}
 #: How far a grid of modes reaches beyond the bins, in standard deviations of the resolution.
 _REACH = {"interpolated": 5.0, "covariance": 4.0}
+#: Rows of |Q| in each bin of a powder whose modes are shared by `ideal` and `convolve`, and fewest directions in each.
+_ROWS, _FEWEST_DIRECTIONS = 4, 64
 
 Progress = Callable[[int, int], None]
 
@@ -52,6 +55,7 @@ def convolve(
     gaussian: bool = False,
     tolerance: float | None = None,
     orientations: int = 400,
+    source: ModeGrid | PowderTable | None = None,
 ) -> Spectrum:
     """A model of S(Q,E) as a spectrometer would record it, averaged over the volume of each bin.
 
@@ -88,6 +92,8 @@ def convolve(
         'covariance' if not given.
     orientations : int
         Directions at each |Q| of a powder, for all methods but 'montecarlo'.
+    source : ModeGrid or PowderTable, optional
+        From `sample_modes` for the same grid: the model is not asked again by 'interpolated' and 'covariance'.
 
     Returns
     -------
@@ -119,9 +125,11 @@ def convolve(
         signal = _energy_only(model, bins, points, seed, fwhm, shape, orientations, progress)
         return _finished(spectrum, bins, signal, np.zeros_like(signal), method)
     if method == "covariance":
-        run, finish = _covariance(model, bins, points, seed, fwhm, shape, tolerance, orientations, progress)
+        nodes = _nodes(bins)
+        source = source or _prepared("covariance", model, bins, nodes, seed, tolerance, orientations, progress)
+        run, finish = _covariance(bins, nodes, source, points, fwhm, shape)
     else:
-        nodes, source = _sampled(method, model, bins, seed, tolerance, orientations, progress)
+        nodes, source = _sampled(method, model, bins, source, seed, tolerance, orientations, progress)
         run = MonteCarlo(bins, nodes, source, points, seed, fwhm, shape, gaussian)
         finish = None
     signal, variance = _collected(run, bins, workers, processes, progress)
@@ -143,21 +151,72 @@ def ideal(
     progress: Progress | None = None,
     fwhm: float | None = None,
     shape: str = "dho",
+    source: ModeGrid | PowderTable | None = None,
 ) -> Spectrum:
     """The same grid without resolution: the mean of the model over the volume of each bin.
 
     The resolution says where the bins lie (at one crystal angle the energy decides where on an integrated axis) and
     which of them a neutron can reach, so that the result is what `convolve` blurs. Parameters, result and errors as
     there; `points` are momenta spread evenly over each bin; the variance is the squared standard error of their mean.
+
+    With a `source` the mean is that of its modes, linear between their nodes, and for a crystal free of noise: the
+    same modes that `convolve` blurs. At one crystal angle the model itself is asked all the same.
     """
     points = _checked("ideal", points, workers)
     check_line(fwhm, shape)
     spectrum = _as_spectrum(model, grid, resolution)
     bins = Bins(spectrum, resolution)
+    if source is not None and not bins.scattered:
+        edges, finish = _fine_line(bins, _line_step(bins, fwhm), fwhm, shape)
+        run = (SharpPowder if bins.powder else Sharp)(bins, source, edges)
+        signal, variance = _collected(run, bins, workers, processes, progress)
+        return _finished(spectrum, bins, signal @ finish, variance @ finish**2, "ideal")
     nodes = _nodes(bins) if bins.scattered else _one_node(bins)
-    source = DirectPowder(model) if bins.powder else Direct(model)
-    run = MonteCarlo(bins, nodes, source, points, seed, fwhm, shape, sharp=True)
+    direct = DirectPowder(model) if bins.powder else Direct(model)
+    run = MonteCarlo(bins, nodes, direct, points, seed, fwhm, shape, sharp=True)
     return _finished(spectrum, bins, *_collected(run, bins, workers, processes, progress), "ideal")
+
+
+def sample_modes(
+    model,
+    grid: Spectrum | Sequence[Axis],
+    resolution: Resolution,
+    *,
+    method: str = "covariance",
+    seed: int = 0,
+    tolerance: float | None = None,
+    momenta: int | None = None,
+    progress: Progress | None = None,
+) -> ModeGrid | PowderTable:
+    """Modes at the momenta that a grid and its resolution see, to be shared by `ideal` and `convolve`.
+
+    Parameters
+    ----------
+    model, grid, resolution, seed, tolerance, progress
+        As in `convolve`.
+    method : {'covariance', 'interpolated'}
+        Whose tolerance and reach are taken.
+    momenta : int, optional
+        At how many the model may be asked, about; `GRID_LIMIT` if not given. For a powder they are shared between four
+        rows of |Q| in each bin (more where the resolution needs them) and the directions in each row.
+
+    Raises
+    ------
+    InputError, RunFactError
+        As `convolve`.
+
+    Warns
+    -----
+    GridAccuracyWarning
+        As `convolve`.
+    """
+    if method not in GRID_LIMIT:
+        raise InputError(
+            f"method {method!r} has no grid of modes", f"use one of {', '.join(map(repr, GRID_LIMIT))} for it"
+        )
+    bins = Bins(_as_spectrum(model, grid, resolution), resolution)
+    nodes = _nodes(bins)
+    return _prepared(method, model, bins, nodes, seed, tolerance, None, progress, momenta=momenta or GRID_LIMIT[method])
 
 
 def _checked(method: str, points: int, workers: int) -> int:
@@ -195,12 +254,12 @@ def _finished(spectrum: Spectrum, bins: Bins, signal, variance, method: str) -> 
     return spectrum.replace(signal=signal, variance=variance, num_events=None, masked=None, title=title)
 
 
-def _sampled(method: str, model, bins: Bins, seed, tolerance, orientations, progress):
+def _sampled(method: str, model, bins: Bins, source, seed, tolerance, orientations, progress):
     """Nodes in energy and source of modes of a Monte Carlo."""
     nodes = _nodes(bins, exact=method == "montecarlo")
     if method == "montecarlo":
         return nodes, DirectPowder(model) if bins.powder else Direct(model)
-    return nodes, _prepared(method, model, bins, nodes, seed, tolerance, orientations, progress)
+    return nodes, source or _prepared(method, model, bins, nodes, seed, tolerance, orientations, progress)
 
 
 def _nodes(bins: Bins, *, exact: bool = False) -> Nodes:
@@ -214,29 +273,50 @@ def _one_node(bins: Bins) -> Nodes:
     return Nodes(energy.centers[:1], energy.edges, np.ones((1, len(energy))))
 
 
-def _covariance(model, bins: Bins, points, seed, fwhm, shape, tolerance, orientations, progress):
-    """The run of method 'covariance', and the matrix that puts the intrinsic line in afterwards (or None)."""
-    nodes = _nodes(bins)
-    source = _prepared("covariance", model, bins, nodes, seed, tolerance, orientations, progress)
-    parts = (len(nodes.edges) - 1) // len(bins.energy)
-    finish = None if parts == 1 else np.repeat(np.eye(len(bins.energy)), parts, axis=0) / parts
-    if fwhm is not None:
-        nodes, finish = _with_line(bins, nodes, fwhm, shape)
+def _covariance(bins: Bins, nodes: Nodes, source, points: int, fwhm, shape: str):
+    """The run of method 'covariance', and the matrix that takes its energies to those of the bins."""
+    narrowest = _extent(bins, nodes)[0][-1]
+    if fwhm is not None and shape == "gaussian":  # one more Gaussian, to be added as it is
+        line, finish = fwhm / math.sqrt(8 * math.log(2)), _to_bins(nodes.edges, bins)
+    elif fwhm is not None:
+        line = 0.0
+        edges, finish = _fine_line(bins, max(fwhm / 8, narrowest / 4), fwhm, shape)
+        middles = 0.5 * (edges[1:] + edges[:-1])
+        shares = np.stack([np.interp(middles, nodes.energies, row) for row in np.eye(len(nodes.energies))])
+        nodes = Nodes(nodes.energies, edges, shares)
+    else:
+        line, finish = 0.0, _to_bins(nodes.edges, bins)
     if bins.powder:
-        return PowderCovariance(bins, nodes, source, _extent(bins, nodes)[0][-1]), finish
-    return Covariance(bins, nodes, source, points), finish
+        return PowderCovariance(bins, nodes, source, narrowest, line), finish
+    return Covariance(bins, nodes, source, points, line), finish
 
 
-def _prepared(method: str, model, bins: Bins, nodes: Nodes, seed, tolerance, orientations, progress):
+def _to_bins(edges: np.ndarray, bins: Bins) -> np.ndarray:
+    """From parts of the energy bins to their mean over each."""
+    parts = (len(edges) - 1) // len(bins.energy)
+    return np.repeat(np.eye(len(bins.energy)), parts, axis=0) / parts
+
+
+def _line_step(bins: Bins, fwhm: float | None) -> float:
+    """How finely a line must be divided to be put into bins afterwards."""
+    width = bins.energy.width
+    return width if fwhm is None else max(fwhm / 8, width / 16)
+
+
+def _prepared(method: str, model, bins: Bins, nodes: Nodes, seed, tolerance, orientations, progress, momenta=None):
     """Modes over all that the bins and their resolution see."""
     rng = np.random.default_rng([seed, 0x6D6F6465])  # beside the streams of the tasks
     narrow, wide, low, high = _extent(bins, nodes)
     low, high = low - _REACH[method] * wide[:-1], high + _REACH[method] * wide[:-1]
     if bins.powder:
         step = max(narrow[0], bins.widths[0] / 2) / 1.5
+        if orientations is None:
+            step = min(step, bins.widths[0] / _ROWS)
+            orientations = max(int(momenta / max((high[0] - low[0]) / step, 1)), _FEWEST_DIRECTIONS)
         return PowderTable(model, max(low[0], 0.0), high[0], step, orientations, rng, progress)
     directions = _completed(bins.directions)
     tolerance = TOLERANCE[method] if tolerance is None else tolerance
+    most = momenta or GRID_LIMIT[method]
     grid = ModeGrid(
         model,
         (low, high),
@@ -244,14 +324,15 @@ def _prepared(method: str, model, bins: Bins, nodes: Nodes, seed, tolerance, ori
         narrow[:-1],
         sigma=narrow[-1],
         tolerance=tolerance,
-        most=GRID_LIMIT[method],
+        most=most,
         rng=rng,
+        window=tuple(bins.energy.edges[[0, -1]]),
         progress=progress,
     )
     if grid.error > tolerance:
         warnings.warn(
             f"spectra between the {grid.size} momenta at which the model was asked are off by {grid.error:.1%} (root "
-            f"mean square), tolerance {tolerance:.1%}; a finer grid would need more than {GRID_LIMIT[method]} momenta",
+            f"mean square), tolerance {tolerance:.1%}; a finer grid would need more than {most} momenta",
             GridAccuracyWarning,
             stacklevel=4,
         )
@@ -292,20 +373,23 @@ def _completed(directions: np.ndarray) -> np.ndarray:
     return np.array(rows)
 
 
-def _with_line(bins: Bins, nodes: Nodes, fwhm: float, shape: str) -> tuple[Nodes, np.ndarray]:
-    """Finer energies that reach further, and the matrix from them to the bins with an intrinsic line.
+def _fine_line(bins: Bins, step: float, fwhm: float | None, shape: str) -> tuple[np.ndarray, np.ndarray]:
+    """Energies no farther apart than `step` that reach beyond the bins, and the matrix from them to bins with a line.
 
-    The line is put in after the Gaussian, so a line that changes with the energy of its mode (dho) is taken at the
-    energy recorded: right while it is wider than the resolution or far from E = 0.
+    The line is put in after what has blurred the modes, so one that changes with the energy of its mode (dho) is taken
+    at the energy recorded: right while it is wider than the resolution or far from E = 0.
     """
-    edges, step = bins.energy.edges, bins.energy.width
-    parts = math.ceil(8 * step / fwhm)
-    margin = math.ceil(6 * fwhm / step)
-    fine = np.linspace(edges[0] - margin * step, edges[-1] + margin * step, (len(bins.energy) + 2 * margin) * parts + 1)
-    middles = 0.5 * (fine[1:] + fine[:-1])
-    shares = np.stack([np.interp(middles, nodes.energies, row) for row in np.eye(len(nodes.energies))])
-    lines = bin_modes(np.maximum(middles, 1e-6)[:, None], np.ones((middles.size, 1)), edges, fwhm=fwhm, shape=shape)
-    return Nodes(nodes.energies, fine, shares), lines * (step / parts)
+    edges, width = bins.energy.edges, bins.energy.width
+    if fwhm is None:
+        return edges, np.eye(len(bins.energy))
+    parts = math.ceil(width / step * (1 - 1e-9))
+    margin = math.ceil(6 * fwhm / width)
+    fine = np.linspace(
+        edges[0] - margin * width, edges[-1] + margin * width, (len(bins.energy) + 2 * margin) * parts + 1
+    )
+    middles = np.maximum(0.5 * (fine[1:] + fine[:-1]), 1e-6)[:, None]
+    lines = bin_modes(middles, np.ones((middles.size, 1)), edges, fwhm=fwhm, shape=shape)
+    return fine, lines * (width / parts)
 
 
 def _energy_only(model, bins: Bins, points: int, seed, fwhm, shape, orientations, progress) -> np.ndarray:
@@ -338,8 +422,8 @@ def _energy_only(model, bins: Bins, points: int, seed, fwhm, shape, orientations
 
 def _collected(run, bins: Bins, workers: int, processes: bool, progress) -> tuple[np.ndarray, np.ndarray]:
     """Sum of all tasks, shape (columns, energies) each, in the tasks' order whatever the workers."""
-    energies = len(run.nodes.edges) - 1 if isinstance(run, (Covariance, PowderCovariance)) else len(bins.energy)
-    signal, variance = np.zeros((2, len(bins.columns), energies))
+    edges = bins.energy.edges if isinstance(run, MonteCarlo) else run.edges
+    signal, variance = np.zeros((2, len(bins.columns), len(edges) - 1))
     for done, (columns, mean, scatter) in enumerate(_results(run, workers, processes), start=1):
         signal[columns] += mean
         variance[columns] += scatter

@@ -1,109 +1,140 @@
-"""From pairs of slices to batches: a library of pairs on disk, then noise, gaps and flips drawn anew for each step."""
+"""What the networks are trained on: pairs that `make-pairs` wrote, or users' own spectra; noise, gaps and flips are
+drawn anew for each step."""
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..pairs import GRID, draw_slices
-from ..spinw.zoo import get_family
-from ..translate import intensity_scale
+from ..errors import InputError
+from ..translate import conditions_of, intensity_scale, network_axes, network_slices, to_network
+from .networks import FWHM_PER_SIGMA, GRID_MULTIPLE, SMALLEST_GRID, pairs_of_axes
 
-SLICES_PER_MODEL = 4
+#: Pairs held in memory: about 250 MB of slices, or 600 MB of volumes.
+REMEMBERED = {1: 20000, 2: 2500, 3: 300}
 
 
 @dataclass(frozen=True)
-class Library:
-    """Pairs of slices as arrays; see `mantid_insgan.pairs.Slice` for the members.
+class Example:
+    """One spectrum for a network, D open axes with the energy last where it is one.
 
-    ideal, convolved : float32 (n, 64, 64); width : float32 (n, 2, 64); reachable : bool (n, 64);
-    kind, family, setting : str (n,)
+    signal, error, target : float32 (*grid), 0 where not valid; valid : bool (*grid);
+    width (D, *grid), correlation (P, *grid), position (3, *grid) : float32; energy_last : bool.
     """
 
-    ideal: np.ndarray
-    convolved: np.ndarray
+    signal: np.ndarray
+    valid: np.ndarray
+    error: np.ndarray
+    target: np.ndarray
     width: np.ndarray
-    reachable: np.ndarray
-    kind: np.ndarray
-    family: np.ndarray
-    setting: np.ndarray
+    correlation: np.ndarray
+    position: np.ndarray
+    energy_last: bool = True
 
-    def __len__(self) -> int:
-        return len(self.ideal)
-
-    def subset(self, index) -> Library:
-        """The pairs at `index`."""
-        return Library(**{k: v[index] for k, v in vars(self).items()})
-
-    def save(self, path: Path) -> None:
-        """Write to an .npz beside `path` and rename it into place."""
-        temporary = path.with_suffix(".part.npz")
-        np.savez(temporary, **vars(self))
-        temporary.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> Library:
-        """Read a library that `save` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
-            return cls(**stored)
-
-
-def _slices_of_model(task) -> list:
-    family, seed, index, settings = task
-    rng = np.random.default_rng([seed, index])
-    return draw_slices(rng, family, get_family(family).draw(rng), settings, SLICES_PER_MODEL)
-
-
-def build_library(models: int, seed: int, families, settings, workers: int = 2, progress=None) -> Library:
-    """Draw `models` Hamiltonians, going through `families` in turn, and `SLICES_PER_MODEL` slices of each.
-
-    The result depends on the seed alone, not on the number of workers.
-    """
-    tasks = [(families[i % len(families)], seed, i, settings) for i in range(models)]
-    slices = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        for done, made in enumerate(pool.map(_slices_of_model, tasks)):
-            slices.extend(made)
-            if progress:
-                progress(done + 1, models)
-    return Library(**{k: np.array([getattr(s, k) for s in slices]) for k in Library.__dataclass_fields__})
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+    @property
+    def dimensions(self) -> int:
+        """Open axes."""
+        return self.signal.ndim
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one step, all float32: signal, valid, error, target (N, 1, 64, 64); width (N, 2, 64, 64)."""
+    """Tensors of one step, all float32: signal, valid, error, target (N, 1, *grid) and the conditions (N, C, *grid)."""
 
     signal: torch.Tensor
     valid: torch.Tensor
     error: torch.Tensor
     width: torch.Tensor
+    correlation: torch.Tensor
+    position: torch.Tensor
     target: torch.Tensor
 
     def inputs(self) -> tuple[torch.Tensor, ...]:
-        """What the generator takes, in its order."""
-        return self.signal, self.valid, self.error, self.width
+        """What a generator takes, in its order."""
+        return self.signal, self.valid, self.error, *self.conditions()
+
+    def conditions(self) -> tuple[torch.Tensor, ...]:
+        """Width, correlation and position."""
+        return self.width, self.correlation, self.position
 
     def to(self, device) -> Batch:
         """The batch on a device."""
         return Batch(**{k: v.to(device) for k, v in vars(self).items()})
 
 
-def make_batch(
-    library: Library, index, direction: str, rng, *, exact_share: float | None = None, peak_counts=None
-) -> Batch:
-    """Noise, gaps and flips for the pairs at `index`.
+def stack(examples: Sequence[Example]) -> Batch:
+    """A batch of examples of one shape."""
+    channels = {"signal", "valid", "error", "target"}
+    arrays = {}
+    for f in fields(Batch):
+        values = np.stack([getattr(e, f.name) for e in examples]).astype(np.float32)
+        arrays[f.name] = torch.from_numpy(values[:, None] if f.name in channels else values)
+    return Batch(**arrays)
+
+
+class PairLibrary:
+    """Pairs in a folder that `insgan make-pairs` wrote, read as they are asked for.
 
     Parameters
     ----------
+    folder : str or Path
+    split : str, optional
+        'train', 'validation', 'test-family' or 'test-setting'; all if not given.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no pairs of that split, or a file differs from its checksum.
+    """
+
+    def __init__(self, folder: str | Path, split: str | None = None):
+        from ..make_pairs.shards import list_pairs
+
+        self.folder, self.split = Path(folder), split
+        self.index = list_pairs(folder, split)
+        if not self.index:
+            raise InputError(
+                f"{folder} holds no pairs" + (f" of the split {split}" if split else ""),
+                "make more with `insgan make-pairs` (--count)",
+            )
+        self.dimensions = len(self.pair(0).ideal.shape)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def pair(self, i: int):
+        """Pair number i of the split, see `mantid_insgan.make_pairs.Pair`."""
+        return _read_pair(*self.index[i][:2])
+
+    def facts(self, name: str) -> list[str]:
+        """A fact of every pair: 'kind', 'family' or 'setting'."""
+        return [self.index[i][2][name] for i in range(len(self))]
+
+    def examples(self, index, direction: str, rng, **noise) -> list[Example]:
+        """Pairs as examples with noise, gaps and flips; see `with_noise`."""
+        return [with_noise(self.pair(i), direction, rng, **noise) for i in index]
+
+
+@lru_cache(maxsize=max(REMEMBERED.values()))
+def _read_pair(path: Path, row: int):
+    from ..make_pairs.shards import read_pair
+
+    return read_pair(path, row)
+
+
+def with_noise(
+    pair, direction: str, rng, *, exact_share: float | None = None, peak_counts=None, varied: bool = True
+) -> Example:
+    """One pair as an experiment might give it, or a simulation.
+
+    Parameters
+    ----------
+    pair : make_pairs.Pair
     direction : {'add-resolution', 'remove-resolution'}
         Which member is the input and which the target.
     rng : numpy.random.Generator
@@ -111,23 +142,18 @@ def make_batch(
         Share of inputs without noise (error 0); a quarter for removing, six tenths for adding if not given.
     peak_counts : float, optional
         Counts in the brightest bins; log-uniform between 20 and 20000 if not given.
+    varied : bool
+        Add levels and elastic lines, draw gaps and turn axes round; without, the pair is as it was made, with the gaps
+        of its own experiment.
     """
     if exact_share is None:
         exact_share = 0.25 if direction == "remove-resolution" else 0.6
-    members = [_one(library, i, direction, rng, exact_share, peak_counts) for i in index]
-    stacked = [np.stack(m).astype(np.float32) for m in zip(*members, strict=True)]
-    signal, valid, error, width, target = (torch.from_numpy(x) for x in stacked)
-    return Batch(signal, valid, error, width, target)
-
-
-def _one(library, i, direction, rng, exact_share, peak_counts):
-    source, target = library.ideal[i], library.convolved[i]
-    if direction == "remove-resolution":
-        source, target = target, source
-    kind = str(library.kind[i])
-    width = np.broadcast_to(library.width[i][:, None, :], (2, GRID, GRID))
-    reachable = np.broadcast_to(library.reachable[i][None, :], (GRID, GRID))
-    valid = reachable & ~_gaps(rng, kind)
+    energy_last = pair.facts["axes"][-1]["bins"] > 1
+    ideal, convolved, reachable = _clean(pair)
+    if varied:
+        ideal, convolved = _more_intensity(rng, ideal, convolved, pair, energy_last)
+    source, target = (convolved, ideal) if direction == "remove-resolution" else (ideal, convolved)
+    valid = reachable & (pair.valid if not varied or rng.random() < 0.3 else ~_gaps(rng, source.shape))
     # Gaps that hide nearly all there is to see teach nothing.
     if valid.sum() < 0.2 * valid.size or min((x[valid] ** 2).sum() / (x**2).sum() for x in (source, target)) < 0.3:
         valid = reachable
@@ -135,55 +161,190 @@ def _one(library, i, direction, rng, exact_share, peak_counts):
         signal, error = source, np.zeros_like(source)
     else:
         counts = peak_counts or 10 ** rng.uniform(np.log10(20), np.log10(20000))
-        signal, error = _count(rng, kind, source, counts)
-    arrays = [signal * valid, valid, error * valid, width, target]
-    flips = [axis for axis in ((-2, -1) if kind == "plane" else (-2,)) if rng.random() < 0.5]
-    arrays = [np.flip(x, flips) if flips else x for x in arrays]
-    signal, valid, error, width, target = arrays
+        signal, error = _count(rng, source, counts)
     # The jitter keeps the network from relying on the translator's scale.
-    scale = intensity_scale(signal, valid) * 10 ** rng.uniform(-0.3, 0.3)
-    return signal[None] / scale, valid[None], error[None] / scale, width, target[None] / scale
+    scale = intensity_scale(signal, valid) * (10 ** rng.uniform(-0.3, 0.3) if varied else 1.0)
+    example = Example(
+        *(np.where(valid, x, 0.0) / s for x, s in ((signal, scale), (valid, True), (error, scale), (target, scale))),
+        pair.width,
+        pair.correlation,
+        pair.position,
+        energy_last,
+    )
+    return _flipped(rng, example) if varied else example
 
 
-def _count(rng, kind, source, peak_counts):
+def _clean(pair):
+    """Ideal and convolved in units of the latter's size, and where both are known."""
+    reachable = np.isfinite(pair.ideal) & np.isfinite(pair.convolved)
+    ideal, convolved = (np.where(reachable, x, 0.0).astype(np.float64) for x in (pair.ideal, pair.convolved))
+    scale = intensity_scale(convolved, reachable)
+    return ideal / scale, convolved / scale, reachable
+
+
+def _more_intensity(rng, ideal, convolved, pair, energy_last: bool):
+    """What a measurement holds beside the magnet and the resolution leaves (nearly) alone: a level in half of the
+    examples, and in a third of those that see it the elastic line, up to a hundred times as strong as a mode."""
+    if rng.random() < 0.5:
+        level = 10 ** rng.uniform(-2, 0.0)
+        fall = np.exp(-np.abs(pair.position[0]) * rng.uniform(0, 8)) if rng.random() < 0.5 else 1.0
+        ideal, convolved = ideal + level * fall, convolved + level * fall
+    if energy_last and rng.random() < 0.35:
+        line = _elastic_line(rng, pair)
+        if line is not None:
+            ideal, convolved = ideal + line[0], convolved + line[1]
+    return ideal, convolved
+
+
+def _elastic_line(rng, pair):
+    """An elastic line as it is and as it is recorded, each (*grid), or None where E = 0 is not in view."""
+    from scipy.special import ndtr
+
+    energy = pair.facts["axes"][-1]
+    edges = np.linspace(energy["low"], energy["high"], energy["bins"] + 1)
+    at = int(np.searchsorted(edges, 0.0)) - 1
+    if not 0 <= at < energy["bins"]:
+        return None
+    grid = pair.ideal.shape
+    along = np.linspace(0, rng.uniform(1, 12), grid[0])
+    profile = 1 + 0.5 * np.sin(along + rng.uniform(0, 6))
+    height = 10 ** rng.uniform(-0.5, 2.0) * profile.reshape(-1, *[1] * (len(grid) - 1)) if len(grid) > 1 else 1.0
+    step = edges[1] - edges[0]
+    sigma = np.maximum(pair.width[-1][..., at : at + 1] * step / FWHM_PER_SIGMA, 1e-3 * step)
+    recorded = np.diff(ndtr(edges / sigma), axis=-1)
+    ideal = np.zeros(grid)
+    ideal[..., at] = 1.0
+    return height * ideal, height * np.broadcast_to(recorded, grid)
+
+
+def _count(rng, source, peak_counts):
     """Poisson counts of `source` at an exposure that varies over the detectors, and their errors."""
     peak = np.percentile(source, 99.7) + 1e-9
-    position = np.linspace(0, 1, GRID)
-    exposure = 1 + 0.5 * np.sin(2 * np.pi * (rng.uniform(0, 2) * position + rng.random()))[:, None]
+    along = np.linspace(0, 1, source.shape[0]).reshape(-1, *[1] * (source.ndim - 1))
+    exposure = 1 + 0.5 * np.sin(2 * np.pi * (rng.uniform(0, 2) * along + rng.random())) * (source.ndim > 1)
     exposure = np.broadcast_to(exposure * peak_counts / peak, source.shape)
     background = (rng.random() < 0.4) * rng.uniform(0, 0.5) * peak
-    expected = np.clip(source + background, 0, None) * exposure
-    if kind in ("energy-cut", "q-cut"):  # one row of counts, seen in every row
-        axis = 0 if kind == "energy-cut" else 1
-        one = rng.poisson(np.take(expected, [0], axis))
-        expected = np.broadcast_to(np.take(expected, [0], axis), source.shape)
-        exposure = np.broadcast_to(np.take(exposure, [0], axis), source.shape)
-        counts = np.broadcast_to(one, source.shape)
-    else:
-        counts = rng.poisson(expected)
+    counts = rng.poisson(np.clip(source + background, 0, None) * exposure)
     least = 1.0 if rng.random() < 0.5 else 0.0  # some reductions give empty bins no error
     return counts / exposure - background, np.sqrt(np.maximum(counts, least)) / exposure
 
 
-def _gaps(rng, kind) -> np.ndarray:
+def _gaps(rng, grid) -> np.ndarray:
     """Bins that were not measured: detector gaps, a kinematic edge, single bins."""
-    gaps = np.zeros((GRID, GRID), bool)
-    if kind in ("energy-cut", "q-cut"):
-        if rng.random() < 0.3:
-            start, length = rng.integers(0, GRID), rng.integers(1, 8)
-            part = (slice(None), slice(start, start + length))
-            gaps[part if kind == "energy-cut" else part[::-1]] = True
-        return gaps
+    gaps = np.zeros(grid, bool)
     if rng.random() < 0.45:
         return gaps
     for _ in range(rng.integers(0, 4)):
-        row, column = rng.integers(0, GRID, 2)
-        height, breadth = rng.integers(1, 20, 2)
-        gaps[row : row + height, column : column + breadth] = True
-    if rng.random() < 0.5:  # Q below or above what the detectors reach, which depends on energy
-        edge = rng.uniform(0, 0.3) + rng.uniform(-0.3, 0.5) * np.linspace(0, 1, GRID) ** rng.uniform(0.5, 2)
-        rows = np.linspace(0, 1, GRID)[:, None]
+        corner, size = rng.integers(0, grid), rng.integers(1, 2 + np.array(grid) // 3)
+        gaps[tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))] = True
+    if len(grid) > 1 and rng.random() < 0.5:  # Q below or above what the detectors reach, which depends on energy
+        edge = rng.uniform(0, 0.3) + rng.uniform(-0.3, 0.5) * np.linspace(0, 1, grid[-1]) ** rng.uniform(0.5, 2)
+        rows = np.linspace(0, 1, grid[0]).reshape(-1, *[1] * (len(grid) - 1))
         gaps |= (rows < edge) if rng.random() < 0.5 else (rows > 1 - edge)
     if rng.random() < 0.4:
-        gaps |= rng.random((GRID, GRID)) < rng.uniform(0, 0.15)
+        gaps |= rng.random(grid) < rng.uniform(0, 0.15)
     return gaps
+
+
+def _flipped(rng, example: Example) -> Example:
+    """Turned round along some momentum axes; a correlation with one of them changes its sign."""
+    dimensions = example.dimensions
+    axes = [a for a in range(dimensions - example.energy_last) if rng.random() < 0.5]
+    if not axes:
+        return example
+    signs = [(-1.0) ** ((i in axes) + (j in axes)) for i, j in pairs_of_axes(dimensions)]
+    signs = np.array(signs, np.float32).reshape(-1, *[1] * dimensions)
+    arrays = {f.name: getattr(example, f.name) for f in fields(Example) if f.name != "energy_last"}
+    arrays["correlation"] = arrays["correlation"] * signs
+    turned = {k: np.flip(v, [v.ndim - dimensions + a for a in axes]) for k, v in arrays.items()}
+    return Example(**turned, energy_last=example.energy_last)
+
+
+class SpectraLibrary:
+    """Users' own spectra, each with the resolution of its own run facts; windows of one size are cut out of them.
+
+    Parameters
+    ----------
+    spectra : sequence of (Spectrum, Resolution)
+    dimensions : int
+        Open axes that the network sees; further ones are walked.
+    window : int
+        Bins along each axis of what is cut out; spectra that are smaller are filled up with bins that are not valid.
+    targets : sequence of Spectrum, optional
+        For paired data: the other side of each spectrum, on the same grid.
+
+    Raises
+    ------
+    InputError
+        If there is no spectrum with enough valid bins, or a target's grid differs.
+    """
+
+    def __init__(self, spectra, dimensions: int, window: int, targets=None):
+        if window % GRID_MULTIPLE or window < SMALLEST_GRID:
+            raise ValueError(
+                f"the window of {window} bins is no multiple of {GRID_MULTIPLE} of {SMALLEST_GRID} or more"
+            )
+        self.dimensions, self.window = dimensions, window
+        self.members: list[Example] = []
+        for number, (spectrum, resolution) in enumerate(spectra):
+            target = None if targets is None else targets[number]
+            self.members += list(_slices_of(spectrum, resolution, dimensions, target))
+        if not self.members:
+            raise InputError("none of the spectra has a valid bin", "give spectra with data (see `insgan inspect`)")
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def examples(self, index, direction: str, rng, **_) -> list[Example]:
+        """Random windows of the members at `index`, turned round at random; `direction` says which side is the input.
+
+        For paired data the spectrum is the simulation and the target the experiment, or the other way round for
+        'remove-resolution'.
+        """
+        return [_flipped(rng, _window(rng, self.members[i], self.window)) for i in index]
+
+
+def _slices_of(spectrum, resolution, dimensions: int, target):
+    """A spectrum as examples of `dimensions` axes, in units of its own size."""
+    if target is not None and target.shape != spectrum.shape:
+        raise InputError(
+            f"{spectrum.title!r} has {spectrum.shape} bins and its partner {target.title!r} has {target.shape}",
+            "bin paired simulation and experiment on the same grid",
+        )
+    axes = network_axes(spectrum.axes, dimensions)
+    slices = network_slices(spectrum, conditions_of(spectrum, resolution, axes), axes)
+    for place, (signal, valid, error), conditions in slices:
+        if target is not None:
+            valid = valid & to_network(target.valid[place], axes)
+        if valid.sum() < 16:
+            continue
+        scale = intensity_scale(signal, valid)
+        other = np.zeros_like(signal)
+        if target is not None:
+            other = to_network(np.where(target.valid, target.signal, 0.0)[place], axes)
+        arrays = [np.where(valid, x, 0.0) / s for x, s in ((signal, scale), (error, scale), (other, scale))]
+        grid = signal.shape
+        rows = {k: np.broadcast_to(v, (len(v), *grid)).astype(np.float32) for k, v in conditions.items()}
+        rows.setdefault("correlation", np.zeros((0, *grid), np.float32))
+        energy = axes[-1] is not None and spectrum.axes[axes[-1]].is_energy
+        yield Example(arrays[0], valid, arrays[1], arrays[2], **rows, energy_last=energy)
+
+
+def _window(rng, example: Example, size: int) -> Example:
+    """A random window of `size` bins along each axis that holds valid bins, filled up where the example is smaller."""
+    grid = example.signal.shape
+    for _ in range(20):
+        start = [int(rng.integers(0, max(n - size, 0) + 1)) for n in grid]
+        part = tuple(slice(s, s + size) for s in start)
+        if example.valid[part].sum() >= 16:
+            break
+    arrays = {}
+    for f in fields(Example):
+        if f.name == "energy_last":
+            continue
+        values = getattr(example, f.name)
+        lead = values.ndim - len(grid)
+        values = values[(slice(None),) * lead + part]
+        missing = [(0, 0)] * lead + [(0, size - n) for n in values.shape[lead:]]
+        arrays[f.name] = np.pad(values, missing, mode="edge" if lead else "constant")
+    return Example(**arrays, energy_last=example.energy_last)

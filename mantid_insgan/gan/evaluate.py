@@ -1,6 +1,8 @@
-"""Scores a generator beside the honest baselines on slices it has not seen."""
+"""Scores a generator beside the honest baselines on pairs it has not seen."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -8,167 +10,233 @@ import torch
 from ..cards import Table
 from ..translate import kept_intensity
 from . import losses
-from .data import Batch, Library, make_batch
-from .networks import FWHM_PER_SIGMA, Generator, ResolutionOperator, richardson_lucy
+from .data import Batch, PairLibrary, stack
+from .networks import FWHM_PER_SIGMA, Generator, ResolutionOperator, convolved, richardson_lucy
 
-#: Iterations among which the Richardson-Lucy baselines choose, on validation slices.
+#: Iterations among which the Richardson-Lucy baselines choose, on validation pairs.
 ITERATIONS = (3, 10, 30, 100)
 #: Factors on the mean FWHM among which the one Gaussian chooses.
 FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25)
-CHUNK = 32
-#: Validation slices on which the baselines are tuned.
-TUNING = 96
+#: Pairs in one batch, by dimensions.
+CHUNK = {1: 64, 2: 16, 3: 1}
+#: Validation pairs on which the baselines are tuned.
+TUNING = 48
+
+Method = Callable[[Batch], torch.Tensor]
 
 
-class Scorer:
-    """NRMSE of a generator and of the baselines for one direction.
+def batches(library: PairLibrary, direction: str, counts: float | None, seed: int, index=None) -> list[Batch]:
+    """Pairs as they were made, at some peak counts (None: no noise), with the gaps of their experiments."""
+    rng = np.random.default_rng([seed, int(counts or 0)])
+    index = range(len(library)) if index is None else index
+    noise = {"exact_share": 1.0 if counts is None else 0.0, "peak_counts": counts, "varied": False}
+    size = CHUNK[library.dimensions]
+    return [stack(library.examples(index[i : i + size], direction, rng, **noise)) for i in range(0, len(index), size)]
 
-    NRMSE is ||found - truth|| / ||truth|| over the valid bins of a slice; tables give its median over the slices.
-    Baselines that have a setting (width of the Gaussian, number of iterations) have it tuned on `validation` at the
-    same counts.
-    """
 
-    def __init__(self, generator: Generator, validation: Library):
-        self.generator, self.validation = generator, validation
-        self.direction = generator.direction
-        self.operator = ResolutionOperator(generator.dimensions)
-        self.tuned: dict[str, list[int]] = {}  # iterations chosen, a number for each column so far
+def of_generator(generator: Generator) -> Method:
+    """What a user gets of a generator: for adding, with the total kept as the translator keeps it."""
 
-    def table(self, title: str, library: Library, peak_counts, seed: int) -> Table:
-        """One table: a row for each method, a column for each of `peak_counts` (None: no noise)."""
-        self.tuned = {}
-        columns = [self._column(library, counts, seed) for counts in peak_counts]
-        names = ["no noise" if c is None else f"{c:g} peak counts" for c in peak_counts]
-        rows = {name: [round(float(np.median(c[name])), 4) for c in columns] for name in columns[0]}
-        conditions = (
-            f"median NRMSE over {len(library)} slices of 64x64 bins with random gaps, truth without noise; families "
-            f"{', '.join(sorted(set(library.family)))}; seed {seed}"
-        )
-        conditions += "".join(f"; {name}: {' '.join(map(str, tuned))} iterations" for name, tuned in self.tuned.items())
-        return Table(title=title, conditions=conditions, columns=names, rows=rows)
-
-    def _column(self, library, counts, seed) -> dict[str, np.ndarray]:
-        chosen = np.random.default_rng(seed).permutation(len(self.validation))[:TUNING]
-        tuning = list(self._batches(self.validation.subset(chosen), counts, seed + 1))
-        testing = list(self._batches(library, counts, seed))
-        found = {"identity": _scores(testing, lambda b: b.signal)}
-        factor = self._best(tuning, FACTORS, self._one_gaussian)
-        found["one Gaussian"] = _scores(testing, lambda b: self._one_gaussian(b, factor))
-        if self.direction == "add-resolution":
-            found["FWHM kernel of each bin"] = _scores(testing, self._kernel_of_each_bin)
-        else:
-            for name, method in {
-                "Richardson-Lucy, mean PSF": self._lucy_mean,
-                "Richardson-Lucy, exact operator": self._lucy_exact,
-            }.items():
-                iterations = self._best(tuning, ITERATIONS, method)
-                found[name] = _scores(testing, lambda b, m=method, i=iterations: m(b, i))
-                self.tuned.setdefault(name, []).append(iterations)
-        found["this model"] = _scores(testing, self._this_model)
-        return found
-
-    def _batches(self, library, counts, seed):
-        rng = np.random.default_rng(seed)
-        exact = 1.0 if counts is None else 0.0
-        for start in range(0, len(library), CHUNK):
-            index = range(start, min(start + CHUNK, len(library)))
-            yield make_batch(library, index, self.direction, rng, exact_share=exact, peak_counts=counts)
-
-    def _this_model(self, batch: Batch) -> torch.Tensor:
-        """What a user gets: for adding, with the total kept as the translator keeps it."""
-        signal = self.generator(*batch.inputs())[0]
-        if self.direction == "remove-resolution":
+    def apply(batch: Batch) -> torch.Tensor:
+        signal = generator(*batch.inputs())[0]
+        if generator.direction == "remove-resolution":
             return signal
         valid = batch.valid.numpy() > 0
-        pairs = zip(signal.numpy(), self._kernel_of_each_bin(batch).numpy(), valid, strict=True)
-        factors = [kept_intensity(found[v], exact[v]) for found, exact, v in pairs]
+        members = zip(signal.numpy(), covariance_kernel(batch).numpy(), valid, strict=True)
+        factors = [kept_intensity(found[v], exact[v]) for found, exact, v in members]
         return signal * torch.tensor(factors, dtype=signal.dtype).view(-1, *[1] * (signal.ndim - 1))
 
-    @staticmethod
-    def _best(batches, choices, method):
-        return min(choices, key=lambda c: float(np.median(_scores(batches, lambda b: method(b, c)))))
+    return apply
 
-    def _one_gaussian(self, batch: Batch, factor: float) -> torch.Tensor:
-        """The slice's mean FWHM times a factor, the same in every bin."""
-        width = batch.width.mean((2, 3), keepdim=True).expand_as(batch.width) * factor
-        return self.generator.convolved(batch.signal, batch.valid, self.operator.shares(width))
 
-    def _kernel_of_each_bin(self, batch: Batch) -> torch.Tensor:
-        return self.generator.convolved(batch.signal, batch.valid, self.operator.shares(batch.width))
+def identity(batch: Batch) -> torch.Tensor:
+    """The input as it is."""
+    return batch.signal
 
-    def _lucy_exact(self, batch: Batch, iterations: int) -> torch.Tensor:
-        shares = self.operator.shares(batch.width)
-        return richardson_lucy(self.operator, batch.signal, batch.valid, shares, (iterations,))[0]
 
-    @staticmethod
-    def _lucy_mean(batch: Batch, iterations: int) -> torch.Tensor:
-        """scikit-image's Richardson-Lucy with the slice's mean widths."""
-        from skimage.restoration import richardson_lucy as lucy
+def _mean_width(batch: Batch) -> torch.Tensor:
+    axes = tuple(range(2, batch.width.ndim))
+    return batch.width.mean(axes, keepdim=True).expand_as(batch.width)
 
-        answers = []
-        for signal, width in zip(batch.signal[:, 0].numpy(), batch.width.mean((2, 3)).numpy(), strict=True):
-            psf = np.multiply.outer(*(_gaussian(w) for w in width))
-            answers.append(lucy(np.clip(signal, 0, None) + 1e-6, psf, num_iter=iterations, clip=False))
-        return torch.from_numpy(np.stack(answers).astype(np.float32))[:, None]
+
+def one_gaussian(batch: Batch, factor: float) -> torch.Tensor:
+    """The mean FWHM of each pair times a factor, the same in every bin."""
+    return convolved(ResolutionOperator(_mean_width(batch) * factor), batch.signal, batch.valid)
+
+
+def energy_kernel(batch: Batch) -> torch.Tensor:
+    """FWHM(E) along the last axis alone."""
+    width = torch.zeros_like(batch.width)
+    width[:, -1] = batch.width[:, -1]
+    return convolved(ResolutionOperator(width), batch.signal, batch.valid)
+
+
+def widths_kernel(batch: Batch) -> torch.Tensor:
+    """The FWHM along each axis at each bin, without the correlation between axes."""
+    return convolved(ResolutionOperator(batch.width), batch.signal, batch.valid)
+
+
+def covariance_kernel(batch: Batch) -> torch.Tensor:
+    """The full covariance on the cut at each bin."""
+    return convolved(ResolutionOperator(batch.width, batch.correlation), batch.signal, batch.valid)
+
+
+def lucy_exact(batch: Batch, iterations: int) -> torch.Tensor:
+    """Richardson-Lucy with the full covariance on the cut at each bin, and the gaps."""
+    operator = ResolutionOperator(batch.width, batch.correlation)
+    return richardson_lucy(operator, batch.signal, batch.valid, (iterations,))[0]
+
+
+def lucy_mean(batch: Batch, iterations: int) -> torch.Tensor:
+    """scikit-image's Richardson-Lucy with the mean widths of each pair."""
+    from skimage.restoration import richardson_lucy as lucy
+
+    answers = []
+    for signal, width in zip(
+        batch.signal[:, 0].numpy(), _mean_width(batch)[:, :, *[0] * (batch.width.ndim - 2)].numpy(), strict=True
+    ):
+        psf = np.ones(())
+        for fwhm in width:
+            psf = np.multiply.outer(psf, _gaussian(fwhm))
+        answers.append(lucy(np.clip(signal, 0, None) + 1e-6, psf, num_iter=iterations, clip=False))
+    return torch.from_numpy(np.stack(answers).astype(np.float32))[:, None]
 
 
 def _gaussian(fwhm: float) -> np.ndarray:
-    bins = np.arange(-24, 25)
+    bins = np.arange(-16, 17)
     row = np.exp(-0.5 * (bins / max(fwhm / FWHM_PER_SIGMA, 0.2)) ** 2)
     return row / row.sum()
 
 
 @torch.no_grad()
-def _scores(batches, method) -> np.ndarray:
-    return np.concatenate([losses.nrmse(method(b), b.target, b.valid).numpy() for b in batches])
+def scores(chosen: list[Batch], method: Method) -> np.ndarray:
+    """NRMSE, ||found - truth|| / ||truth|| over the valid bins, for each pair."""
+    return np.concatenate([losses.nrmse(method(b), b.target, b.valid).numpy() for b in chosen])
+
+
+class Baselines:
+    """The honest baselines for one direction; a setting is tuned on validation pairs at the same counts.
+
+    Parameters
+    ----------
+    direction : str
+    validation : PairLibrary
+    seed : int
+    """
+
+    def __init__(self, direction: str, validation: PairLibrary, seed: int):
+        self.direction, self.validation, self.seed = direction, validation, seed
+        self.chosen = np.random.default_rng(seed).permutation(len(validation))[:TUNING]
+
+    def methods(self, counts: float | None) -> tuple[dict[str, Method], dict[str, float]]:
+        """Methods by name, and what was chosen for those that have a setting."""
+        tuning = batches(self.validation, self.direction, counts, self.seed + 1, self.chosen)
+        found: dict[str, Method] = {"identity": identity}
+        tuned: dict[str, tuple] = {"one Gaussian": (one_gaussian, FACTORS)}
+        if self.direction == "add-resolution":
+            if self.validation.dimensions > 1:
+                found |= {"FWHM along each axis": widths_kernel}
+            found |= {"FWHM(E) kernel": energy_kernel, "covariance kernel on the cut": covariance_kernel}
+        else:
+            if self.validation.dimensions < 3:  # scikit-image's takes minutes for a volume
+                tuned["Richardson-Lucy, mean PSF"] = (lucy_mean, ITERATIONS)
+            tuned["Richardson-Lucy, exact operator"] = (lucy_exact, ITERATIONS)
+        settings = {}
+        for name, (method, choices) in tuned.items():
+            best = min(choices, key=lambda c, m=method: float(np.median(scores(tuning, lambda b: m(b, c)))))
+            settings[name] = best
+            found[name] = lambda b, m=method, c=best: m(b, c)
+        return found, settings
+
+
+def table(title: str, library: PairLibrary, baselines: Baselines, generators: dict, peak_counts, seed: int) -> Table:
+    """Median NRMSE: a row for each method, a column for each of `peak_counts` (None: no noise)."""
+    rows: dict[str, list[float]] = {}
+    said: dict[str, list] = {}
+    for counts in peak_counts:
+        methods, settings = baselines.methods(counts)
+        methods |= {name: of_generator(g) for name, g in generators.items()}
+        testing = batches(library, baselines.direction, counts, seed)
+        for name, method in methods.items():
+            rows.setdefault(name, []).append(round(float(np.median(scores(testing, method))), 4))
+        for name, setting in settings.items():
+            said.setdefault(name, []).append(setting)
+    grid = "x".join(map(str, library.pair(0).ideal.shape))
+    conditions = (
+        f"median NRMSE over {len(library)} pairs of {grid} bins with the gaps of their experiments, truth without "
+        f"noise; families {', '.join(sorted(set(library.facts('family'))))}; seed {seed}"
+    )
+    conditions += "".join(f"; {name}: {' '.join(f'{c:g}' for c in chosen)}" for name, chosen in said.items())
+    names = ["no noise" if c is None else f"{c:g} peak counts" for c in peak_counts]
+    return Table(title=title, conditions=conditions, columns=names, rows=rows)
+
+
+def held_out_scores(generator: Generator, library, seed: int) -> Table:
+    """Median NRMSE of a generator, the identity and physics alone on spectra that were kept out, as they are given."""
+    rng = np.random.default_rng(seed)
+    size = CHUNK[generator.dimensions]
+    parts = [range(i, min(i + size, len(library))) for i in range(0, len(library), size)]
+    chosen = [stack(library.examples(part, generator.direction, rng)) for part in parts]
+    physics = (
+        {"covariance kernel on the cut": covariance_kernel}
+        if generator.direction == "add-resolution"
+        else {"Richardson-Lucy, exact operator, 10 iterations": lambda b: lucy_exact(b, 10)}
+    )
+    methods = {"identity": identity, **physics, "this model": of_generator(generator)}
+    return Table(
+        title="held-out data",
+        conditions=f"median NRMSE over {len(library)} spectra; seed {seed}",
+        columns=["as given"],
+        rows={name: [round(float(np.median(scores(chosen, method))), 4)] for name, method in methods.items()},
+    )
 
 
 @torch.no_grad()
-def calibrate(generator: Generator, library: Library, seed: int) -> float:
-    """The factor on the standard errors with which 68.3 % of bins lie within one of them, over half noisy slices."""
+def _errors(generator: Generator, library: PairLibrary, seed: int) -> np.ndarray:
+    """(found - truth) / stated standard error, over the valid bins of noisy and exact pairs."""
     rng = np.random.default_rng(seed)
-    ratios = []
-    for start in range(0, len(library), CHUNK):
-        index = range(start, min(start + CHUNK, len(library)))
-        batch = make_batch(library, index, generator.direction, rng, exact_share=0.3)
+    size, ratios = CHUNK[library.dimensions], []
+    for start in range(0, len(library), size):
+        index = range(start, min(start + size, len(library)))
+        batch = stack(library.examples(index, generator.direction, rng, exact_share=0.3))
         signal, log_variance, _ = generator(*batch.inputs())
         ratio = (signal - batch.target).abs() * torch.exp(-0.5 * log_variance)
         ratios.append(ratio[batch.valid > 0].numpy())
-    return float(np.quantile(np.concatenate(ratios), 0.683))
+    return np.concatenate(ratios)
 
 
-@torch.no_grad()
-def coverage(generator: Generator, library: Library, factor: float, seed: int) -> dict[str, list[float]]:
+def calibrate(generator: Generator, library: PairLibrary, seed: int) -> float:
+    """The factor on the standard errors with which 68.3 % of bins lie within one of them."""
+    return float(np.quantile(_errors(generator, library, seed), 0.683))
+
+
+def coverage(generator: Generator, library: PairLibrary, factor: float, seed: int) -> dict[str, list[float]]:
     """Share of valid bins whose truth lies within one and two standard errors."""
-    rng = np.random.default_rng(seed)
-    inside = []
-    for start in range(0, len(library), CHUNK):
-        index = range(start, min(start + CHUNK, len(library)))
-        batch = make_batch(library, index, generator.direction, rng, exact_share=0.3)
-        signal, log_variance, _ = generator(*batch.inputs())
-        away = ((signal - batch.target).abs() * torch.exp(-0.5 * log_variance) / factor)[batch.valid > 0]
-        inside.append(torch.stack([away < 1, away < 2]).float().numpy())
-    one, two = np.concatenate(inside, axis=1).mean(1)
-    return {"this model": [round(float(one), 3), round(float(two), 3)], "expected": [0.683, 0.954]}
+    away = _errors(generator, library, seed) / factor
+    return {
+        "this model": [round(float((away < n).mean()), 3) for n in (1, 2)],
+        "expected": [0.683, 0.954],
+    }
 
 
 @torch.no_grad()
-def domain_of_application(generator: Generator, training: Library, validation: Library, seed: int) -> dict:
-    """Principal directions of the features on training slices and the distance that 1 % of validation slices exceed."""
+def domain_of_application(generator: Generator, training, validation, seed: int, most: int = 800) -> dict:
+    """Principal directions of the features on training pairs, and the distance that 1 % of validation pairs exceed."""
     rng = np.random.default_rng(seed)
+    size = CHUNK[generator.dimensions]
 
     def features(library, count):
-        index = rng.permutation(len(library))[:count]
-        parts = np.array_split(index, max(1, len(index) // CHUNK))
+        index = rng.integers(0, len(library), count)
+        parts = (index[i : i + size] for i in range(0, count, size))
         return np.concatenate(
-            [generator(*make_batch(library, part, generator.direction, rng).inputs())[2].numpy() for part in parts]
+            [generator(*stack(library.examples(p, generator.direction, rng)).inputs())[2].numpy() for p in parts]
         )
 
-    known = features(training, 1500)
+    known = features(training, most)
     mean = known.mean(0)
-    _, size, directions = np.linalg.svd(known - mean, full_matrices=False)
-    components, scale = directions[:12], size[:12] / np.sqrt(len(known))
-    unseen = (features(validation, 1000) - mean) @ components.T / scale
+    _, spread, directions = np.linalg.svd(known - mean, full_matrices=False)
+    components, scale = directions[:12], spread[:12] / np.sqrt(len(known))
+    unseen = (features(validation, most // 2) - mean) @ components.T / scale
     threshold = float(np.quantile(np.sqrt((unseen**2).mean(1)), 0.99))
     rounded = lambda x: np.round(x, 6).tolist()  # noqa: E731
     return {"mean": rounded(mean), "components": rounded(components), "scale": rounded(scale), "threshold": threshold}

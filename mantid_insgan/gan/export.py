@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..cards import INPUTS, OUTPUTS
+from ..cards import INPUTS, MORE_INPUTS, OUTPUTS
 from ..errors import ModelError
-from .networks import GRID_MULTIPLE, Generator
+from .networks import GRID_MULTIPLE, Generator, ResolutionOperator, convolved, pairs_of_axes
 
 OPSET = 20
 #: Largest difference to torch that an exported model may show, relative to the largest value.
@@ -26,12 +26,25 @@ class _Exported(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, signal, valid, error, width):
-        translated, log_variance, features = self.generator(signal, valid, error, width)
+    def forward(self, signal, valid, error, width, correlation, position):
+        translated, log_variance, features = self.generator(signal, valid, error, width, correlation, position)
         adding = self.generator.direction == "add-resolution"
-        shares = self.generator.operator.shares(width)
-        convolved = self.generator.convolved(signal if adding else translated, valid, shares)
-        return translated, log_variance, convolved, features
+        operator = ResolutionOperator(width, correlation)
+        again = convolved(operator, signal if adding else translated, valid)
+        return translated, log_variance, again, features
+
+
+class _ExportedCut(_Exported):
+    """In one dimension there is no pair of axes, and no input of no channels either."""
+
+    def forward(self, signal, valid, error, width, position):
+        return super().forward(signal, valid, error, width, width[:, :0], position)
+
+
+def input_names(dimensions: int) -> tuple[str, ...]:
+    """Inputs of an exported model, in their order."""
+    more = MORE_INPUTS if dimensions > 1 else MORE_INPUTS[1:]
+    return (*INPUTS, *more)
 
 
 def export(generator: Generator, path: Path) -> None:
@@ -42,7 +55,8 @@ def export(generator: Generator, path: Path) -> None:
     ModelError
         If ONNX Runtime's answers differ from torch's on random inputs of several sizes; nothing is written then.
     """
-    model = _Exported(generator.eval())
+    model = (_ExportedCut if generator.dimensions == 1 else _Exported)(generator.eval())
+    inputs = input_names(generator.dimensions)
     example = _random_inputs((2, 32, 48, 16)[: 1 + generator.dimensions], generator.dimensions, seed=0)
     batch = torch.export.Dim("batch", min=1, max=4096)
     names = ("first", "second", "third")[: generator.dimensions]
@@ -55,9 +69,9 @@ def export(generator: Generator, path: Path) -> None:
             dynamo=True,
             opset_version=OPSET,
             verbose=False,
-            input_names=list(INPUTS),
+            input_names=list(inputs),
             output_names=list(OUTPUTS),
-            dynamic_shapes={name: {0: batch, **grid} for name in INPUTS},
+            dynamic_shapes={name: {0: batch, **grid} for name in inputs},
         )
     temporary = path.with_suffix(".part.onnx")
     try:
@@ -86,12 +100,13 @@ def _check(model: _Exported, path: Path) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    sizes = [(1, 16, 64, 20), (3, 20, 16, 16), (1, 60, 36, 32)]
-    for seed, size in enumerate(sizes, 1):
-        inputs = _random_inputs(size[: 1 + model.generator.dimensions], model.generator.dimensions, seed)
+    dimensions = model.generator.dimensions
+    for seed, size in enumerate([(1, 16, 64, 20), (3, 20, 16, 16), (1, 60, 36, 32)], 1):
+        inputs = _random_inputs(size[: 1 + dimensions], dimensions, seed)
         with torch.no_grad():
             expected = model(*inputs)
-        found = session.run(list(OUTPUTS), {k: v.numpy() for k, v in zip(INPUTS, inputs, strict=True)})
+        named = zip(input_names(dimensions), inputs, strict=True)
+        found = session.run(list(OUTPUTS), {name: x.numpy() for name, x in named})
         for name, one, other in zip(OUTPUTS, found, expected, strict=True):
             off = float(np.abs(one - other.numpy()).max() / max(1.0, other.abs().max()))
             if not off < TOLERANCE:
@@ -105,6 +120,11 @@ def _check(model: _Exported, path: Path) -> None:
 def _random_inputs(size, dimensions: int, seed: int) -> tuple[torch.Tensor, ...]:
     random = torch.Generator().manual_seed(seed)
     batch, grid = size[0], size[1:]
-    valid = (torch.rand(batch, 1, *grid, generator=random) > 0.2).float()
-    signal = torch.rand(batch, 1, *grid, generator=random)
-    return signal, valid, 0.1 * signal, 8.0 * torch.rand(batch, dimensions, *grid, generator=random)
+    rand = lambda channels: torch.rand(batch, channels, *grid, generator=random)  # noqa: E731
+    signal, valid = rand(1), (rand(1) > 0.2).float()
+    # Smooth, as real ones are: where a step is rounded to the next bin, one rounding error would be a bin's intensity.
+    ramp = torch.linspace(0.3, 1.0, grid[-1]).expand(batch, 1, *grid)
+    width, position = 8.0 * ramp.repeat(1, dimensions, *[1] * dimensions), ramp.repeat(1, 3, *[1] * dimensions)
+    correlation = 0.6 * ramp.repeat(1, len(pairs_of_axes(dimensions)), *[1] * dimensions)
+    conditions = (width, correlation, position) if dimensions > 1 else (width, position)
+    return signal, valid, 0.1 * signal, *conditions

@@ -42,3 +42,35 @@ def likelihood(signal, log_variance, target, valid) -> torch.Tensor:
     square = (target - signal.detach()) ** 2
     each = 0.5 * log_variance + 2.0 * torch.log1p(square * torch.exp(-log_variance) / 3.0)
     return _sums(each * valid) / _sums(valid).clamp(min=1.0)
+
+
+def adversarial_generator(score_of_translated) -> torch.Tensor:
+    """Least squares: mean (D(G(x)) - 1)^2 (Mao et al., ICCV 2017, eq. 9); its gradient does not vanish where the
+    discriminator is sure, as that of the logarithmic form does."""
+    return ((score_of_translated - 1.0) ** 2).mean()
+
+
+def adversarial_discriminator(score_of_real, score_of_translated) -> torch.Tensor:
+    """Least squares: mean (D(y) - 1)^2 / 2 + mean D(G(x))^2 / 2 (Mao et al., ICCV 2017, eq. 9)."""
+    return 0.5 * ((score_of_real - 1.0) ** 2).mean() + 0.5 * (score_of_translated**2).mean()
+
+
+def patch_nce(queries: list[torch.Tensor], keys: list[torch.Tensor], temperature: float = 0.07) -> torch.Tensor:
+    """PatchNCE: a patch of the translation is to be told from the others by the patch of the input at its place.
+
+    l(v, v+, v-) = -log [exp(v.v+ / tau) / (exp(v.v+ / tau) + sum exp(v.v- / tau))], summed over levels and averaged
+    over places (Park et al., ECCV 2020, eqs. 2 and 3); the other places of the same spectrum are the negatives.
+
+    Parameters
+    ----------
+    queries, keys : list of Tensor, (N, patches, length)
+        Unit vectors of the translation and of the input, one for each level.
+    temperature : float
+        tau.
+    """
+    total = queries[0].new_zeros(())
+    for v, positive in zip(queries, keys, strict=True):
+        similarity = v @ positive.detach().transpose(1, 2) / temperature  # (N, patches, patches)
+        own = torch.arange(v.shape[1], device=v.device).expand(v.shape[0], -1)
+        total = total + torch.nn.functional.cross_entropy(similarity.flatten(0, 1), own.flatten())
+    return total / len(queries)

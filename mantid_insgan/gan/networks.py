@@ -1,4 +1,4 @@
-"""The generator: what is known of the resolution, then a learned correction of it.
+"""The networks: what is known of the resolution, a learned correction of it, and those that judge the result.
 
 Read from top to bottom. Shapes are (N, C, *grid) with D = `dimensions` grid axes, energy last where there is one.
 All intensities are in one unit whose overall size is about 1 (the translator sees to it); widths are FWHM in bins.
@@ -17,91 +17,149 @@ _conv = {1: nn.functional.conv1d, 2: nn.functional.conv2d, 3: nn.functional.conv
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
-#: Levels of the kernel bank. Neighbours differ by 2^(1/3) in width, so that a mixture of two has the exact variance
-#: and a peak height within 2 % of the Gaussian in between.
-LARGEST_FWHM_BINS = 16.0
-_LEVELS = [0.0] + [0.6 * 2.0 ** (i / 3.0) for i in range(14)] + [LARGEST_FWHM_BINS]
+#: Widest resolution along an axis; a wider one counts as that.
+LARGEST_FWHM_BINS = 12.0
+#: How far kernels reach, in bins: 2.7 standard deviations of the widest.
+RADIUS = math.ceil(2.7 * LARGEST_FWHM_BINS / FWHM_PER_SIGMA)
 
 #: The network halves the grid twice, so tiles are multiples of 4 and at least 16 bins.
 GRID_MULTIPLE = 4
 SMALLEST_GRID = 16
 
-
-def gaussian_bank() -> torch.Tensor:
-    """Bin-integrated Gaussian kernels, shape (levels, taps), each of sum 1; level 0 is the identity."""
-    radius = math.ceil(3.0 * _LEVELS[-1] / FWHM_PER_SIGMA)
-    edges = torch.arange(-radius, radius + 2, dtype=torch.float64) - 0.5
-    rows = []
-    for fwhm in _LEVELS:
-        # A point source sits anywhere in its bin, but data are bin sums: the kernel between bin centres is what a
-        # Gaussian puts into each bin.
-        sigma = max(fwhm / FWHM_PER_SIGMA, 1e-6)
-        row = torch.special.ndtr(edges[1:] / sigma) - torch.special.ndtr(edges[:-1] / sigma)
-        rows.append(row / row.sum())
-    return torch.stack(rows).float()
+#: |Q| is given to the networks in units of this many 1/Angstrom.
+MOMENTUM_UNIT = 4.0
 
 
-class ResolutionOperator(nn.Module):
-    """Position-dependent Gaussian convolution along each axis, with the widths it is given; nothing is learned.
+def pairs_of_axes(dimensions: int) -> list[tuple[int, int]]:
+    """The pairs of axes in the order of `correlation`: (0, 1), (0, 2), (1, 2)."""
+    return [(i, j) for i in range(dimensions) for j in range(i + 1, dimensions)]
 
-    ``forward`` is H x: every bin is spread by the Gaussian of its own position, so that intensity is
-    conserved. ``adjoint`` is the transpose of H: the mean over each bin's own kernel. Widths above
-    `LARGEST_FWHM_BINS` count as that.
+
+def number_of_conditions(dimensions: int) -> int:
+    """Channels of width, correlation and position together."""
+    return dimensions + len(pairs_of_axes(dimensions)) + 3
+
+
+def _conditions(width, correlation, position) -> list[torch.Tensor]:
+    """Width, correlation and position as a network sees them: all of size about 1."""
+    energy, momentum, outside = position[:, :1], position[:, 1:2], position[:, 2:]
+    return [torch.log2(1.0 + width), correlation, energy, momentum / MOMENTUM_UNIT, torch.log2(1.0 + outside)]
+
+
+class ResolutionOperator:
+    """Convolution with a Gaussian of full covariance that changes from bin to bin; nothing is learned.
+
+    The Gaussian is taken apart as covariances are, C = L diag(v) L^T: it is spread along the last axis, each step of
+    that taking its share of steps along the other axes with it, then along the last but one, and so on. Steps on the
+    other axes are rounded to whole bins, and what the rounding adds to the variance is taken from that of their own
+    spread, so that second moments are exact. A kernel between bin centres is what a Gaussian puts into each bin.
+
+    ``convolve`` is H x: every bin is spread by the Gaussian of its own position, so that intensity is conserved (where
+    correlations change along the cut, to first order in the change). ``adjoint`` is the transpose of H: the mean over
+    each bin's own kernel. Widths above `LARGEST_FWHM_BINS` count as that.
+
+    Parameters
+    ----------
+    width : Tensor, (N, D, *grid)
+        FWHM along each axis in bins.
+    correlation : Tensor, (N, P, *grid), optional
+        Correlation coefficients of the pairs of axes (`pairs_of_axes`); none if not given.
     """
 
-    def __init__(self, dimensions: int):
-        super().__init__()
-        self.dimensions = dimensions
-        bank = gaussian_bank()
-        self.register_buffer("bank", bank)
-        # Linear interpolation between levels in variance keeps the second moment exact.
-        self.register_buffer("level", torch.tensor(_LEVELS) ** 2)
+    def __init__(self, width: torch.Tensor, correlation: torch.Tensor | None = None):
+        self.dimensions = dimensions = width.shape[1]
+        self.grid = width.shape[2:]
+        sigma = width.clamp(0.0, LARGEST_FWHM_BINS) / FWHM_PER_SIGMA
+        covariance = {(i, i): sigma[:, i : i + 1] ** 2 for i in range(dimensions)}
+        for number, (i, j) in enumerate(pairs_of_axes(dimensions)):
+            rho = 0.0 if correlation is None else correlation[:, number : number + 1]
+            covariance[i, j] = rho * sigma[:, i : i + 1] * sigma[:, j : j + 1]
+        self.passes = [self._pass(axis, covariance) for axis in reversed(range(dimensions))]
 
-    def _mixture(self, width: torch.Tensor) -> torch.Tensor:
-        """Share of each level, (N, levels, *grid), for FWHM (N, 1, *grid)."""
-        square = width.clamp(0.0, LARGEST_FWHM_BINS) ** 2
-        low, high = (x.view(1, -1, *[1] * self.dimensions) for x in (self.level[:-1], self.level[1:]))
-        rising = ((square - low) / (high - low)).clamp(0.0, 1.0)  # (N, levels - 1, *grid)
-        # hat functions: what has risen into a level less what has risen past it
-        first = 1.0 - rising[:, :1]
-        middle = rising[:, :-1] - rising[:, 1:]
-        return torch.cat([first, middle, rising[:, -1:]], dim=1)
+    def _pass(self, axis: int, covariance: dict):
+        """Where the T steps along one axis lead from each bin, and the kernel there: for H and for its transpose."""
+        steps = self._along(torch.arange(-RADIUS, RADIUS + 1, device=covariance[axis, axis].device), 1)
+        variance = covariance[axis, axis].clamp(min=0.0)
+        kernel = _bin_gaussian(variance)  # (N, T, *grid)
+        taken = [torch.round(covariance[i, axis] / variance.clamp(min=1e-4) * steps) for i in range(axis)]
+        for i in range(axis):
+            for j in range(i, axis):
+                covariance[i, j] = covariance[i, j] - _total(kernel * (taken[i] * taken[j]))
+        there, inside = self._places([*taken, steps], 1)
+        back, came = self._places([*taken, steps], -1)
+        # What comes to a bin is weighed with the kernel of the bin that it comes from.
+        of_sources = _at(kernel, back) if axis else self._rows_of_each(kernel, back)
+        return (back, of_sources * came), (there, kernel * inside)
 
-    def shares(self, width: torch.Tensor) -> list[torch.Tensor]:
-        """The mixtures along each axis, to be computed once when H is used many times."""
-        return [self._mixture(width[:, d : d + 1]) for d in range(self.dimensions)]
+    def _places(self, offsets, sign: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Flat indices of the bins at ``sign * offsets`` from each bin, (N, T, *grid), and where these lie on the grid.
 
-    def _kernel(self, axis: int) -> torch.Tensor:
-        levels, taps = self.bank.shape
-        shape = [1] * self.dimensions
-        shape[axis] = taps
-        return self.bank.view(levels, 1, *shape)
+        Steps along axis 0 take no others with them: there whole rows are moved, and the indices are theirs, (T, n).
+        """
+        if len(offsets) == 1:
+            rows = torch.arange(self.grid[0], device=offsets[0].device) + sign * offsets[0].view(-1, 1)
+            inside = (rows >= 0) & (rows < self.grid[0])
+            return rows.clamp(0, self.grid[0] - 1), inside.view(1, *rows.shape, *[1] * (self.dimensions - 1))
+        flat, inside = 0, True
+        for axis, size in enumerate(self.grid):
+            place = self._along(torch.arange(size, device=offsets[-1].device), 2 + axis)
+            if axis < len(offsets):
+                place = place + sign * offsets[axis].long()
+            inside = inside & (place >= 0) & (place < size)
+            flat = flat * size + place.clamp(0, size - 1)
+        return flat, inside
 
-    def _padding(self, axis: int) -> list[int]:
-        padding = [0] * self.dimensions
-        padding[axis] = self.bank.shape[1] // 2
-        return padding
+    def _rows_of_each(self, kernel: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """kernel (N, T, n, ...) with the rows of each of its T channels moved to `rows` (T, n)."""
+        steps = torch.arange(rows.shape[0], device=rows.device).view(-1, 1) * self.grid[0]
+        return kernel.flatten(1, 2).index_select(1, (rows + steps).flatten()).view_as(kernel)
 
-    def forward(self, x: torch.Tensor, shares: list[torch.Tensor]) -> torch.Tensor:
+    def _along(self, values: torch.Tensor, axis: int) -> torch.Tensor:
+        shape = [1] * (2 + self.dimensions)
+        shape[axis] = -1
+        return values.view(shape)
+
+    def _apply(self, x: torch.Tensor, places: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        """Sum over the T steps of kernel (N, T, *grid) times x (N, 1, *grid) at the places of the steps."""
+        if places.ndim == 2:
+            moved = x.squeeze(1).index_select(1, places.flatten()).view(x.shape[0], -1, *x.shape[2:])
+        else:
+            moved = _at(x.expand_as(kernel), places)
+        return _total(kernel * moved)
+
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
         """H x for x (N, 1, *grid)."""
-        for axis, share in enumerate(shares):
-            # Each level for itself, then their sum: one convolution into a single channel is several times slower.
-            levels = share.shape[1]
-            spread = _conv[self.dimensions](
-                share * x, self._kernel(axis), padding=self._padding(axis), groups=levels
-            )  # (N, levels, *grid)
-            x = spread.sum(1, keepdim=True)
+        for (places, kernel), _ in self.passes:
+            x = self._apply(x, places, kernel)
         return x
 
-    def adjoint(self, y: torch.Tensor, shares: list[torch.Tensor]) -> torch.Tensor:
-        """The transpose of H applied to y (N, 1, *grid). The kernels are even, so only the order turns round."""
-        for axis in reversed(range(self.dimensions)):
-            spread = _conv[self.dimensions](y, self._kernel(axis), padding=self._padding(axis))  # (N, levels, *grid)
-            y = (shares[axis] * spread).sum(1, keepdim=True)
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """The transpose of H applied to y (N, 1, *grid)."""
+        for _, (places, kernel) in reversed(self.passes):
+            y = self._apply(y, places, kernel)
         return y
 
 
-def richardson_lucy(operator, data, valid, shares, keep: tuple[int, ...]) -> list[torch.Tensor]:
+def _bin_gaussian(variance: torch.Tensor) -> torch.Tensor:
+    """What a Gaussian at a bin's centre puts into the bins -RADIUS to RADIUS, (N, 1, *grid) -> (N, T, *grid)."""
+    edges = torch.arange(-RADIUS, RADIUS + 2, dtype=variance.dtype, device=variance.device) - 0.5
+    below = torch.erf(edges.view(1, -1, *[1] * (variance.ndim - 2)) * (0.5 / variance.clamp(min=1e-6)).sqrt())
+    kernel = below[:, 1:] - below[:, :-1]
+    return kernel / (below[:, -1:] - below[:, :1])
+
+
+def _at(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """values (N, T, *grid) at flat places that broadcast to the same shape."""
+    return torch.gather(values.flatten(2), 2, places.expand_as(values).flatten(2)).view_as(values)
+
+
+def _total(values: torch.Tensor) -> torch.Tensor:
+    """Sum over the channels, (N, T, *grid) -> (N, 1, *grid): as a product of matrices, which ONNX Runtime does many
+    times as fast as a sum along this axis."""
+    return (values.new_ones(1, values.shape[1]) @ values.flatten(2)).view(values.shape[0], 1, *values.shape[2:])
+
+
+def richardson_lucy(operator: ResolutionOperator, data, valid, keep: tuple[int, ...]) -> list[torch.Tensor]:
     """Richardson-Lucy iterates of the exact operator with gaps (Richardson 1972, Lucy 1974).
 
     x <- x / (H^T v) * H^T (v d / H x), with d >= 0 and v the valid bins.
@@ -114,12 +172,12 @@ def richardson_lucy(operator, data, valid, shares, keep: tuple[int, ...]) -> lis
     """
     tiny = 1e-6
     positive = data.clamp(min=0.0) * valid
-    reach = operator.adjoint(valid, shares).clamp(min=1e-3)
-    x = operator.adjoint(positive, shares) / reach + tiny
+    reach = operator.adjoint(valid).clamp(min=1e-3)
+    x = operator.adjoint(positive) / reach + tiny
     kept = []
     for step in range(1, max(keep) + 1):
-        ratio = positive / operator(x, shares).clamp(min=tiny)
-        x = x * operator.adjoint(ratio, shares) / reach
+        ratio = positive / operator.convolve(x).clamp(min=tiny)
+        x = x * operator.adjoint(ratio) / reach
         if step in keep:
             kept.append(x)
     return kept
@@ -175,10 +233,28 @@ class UNet(nn.Module):
         return self.leave(nn.functional.silu(fine)), coarse
 
 
+def convolved(operator: ResolutionOperator, signal: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """H s from the valid bins alone, (N, 1, *grid).
+
+    Away from gaps and edges the denominator is 1; there, what was not measured counts as its surroundings.
+    """
+    return operator.convolve(signal * valid) / operator.adjoint(valid).clamp(min=0.05)
+
+
+def reconciled(operator: ResolutionOperator, result, signal, valid) -> torch.Tensor:
+    """One step x + H^T (d - H x) / H^T v towards the data d, (N, 1, *grid).
+
+    It keeps the intensity of the data, also where the network moves some of it out of the slice, and adds nothing
+    sharper than the resolution.
+    """
+    unexplained = (signal - convolved(operator, result, valid)) * valid
+    return result + operator.adjoint(unexplained) / operator.adjoint(valid).clamp(min=0.05)
+
+
 class Generator(nn.Module):
     """Adds or removes the resolution: candidates from physics, a learned choice among them, a learned correction.
 
-    ``signal, valid, error, width -> signal, log_variance, features``
+    ``signal, valid, error, width, correlation, position -> translated, log_variance, features``
 
     Parameters
     ----------
@@ -186,10 +262,13 @@ class Generator(nn.Module):
     dimensions : {1, 2, 3}
     channels : int
         Channels of the U-Net at full resolution.
+    physics : bool
+        False leaves out the operator: the only candidate is the signal itself (for comparison).
 
     Notes
     -----
-    *add*: the candidate is the exact convolution H s, divided by what of each bin's kernel falls on valid bins.
+    *add*: the candidate is the convolution H s with the Gaussian of the cut, divided by what of each bin's kernel falls
+    on valid bins. What it can't know (the momenta outside the cut, the shape of pulses) is left to the network.
     *remove*: the data as they are, their smoothed version, and Richardson-Lucy iterates; the network chooses between
     them bin by bin, which is a learned stopping rule. In use (not in training) physics has the last word: what the
     answer, convolved again, leaves unexplained of the data is given back smoothly, see `reconciled`.
@@ -199,15 +278,14 @@ class Generator(nn.Module):
 
     ITERATES = (1, 3, 10)
 
-    def __init__(self, direction: str, dimensions: int = 2, channels: int = 20):
+    def __init__(self, direction: str, dimensions: int = 2, channels: int = 20, physics: bool = True):
         super().__init__()
         if direction not in ("add-resolution", "remove-resolution"):
             raise ValueError(f"direction is {direction!r}, expected 'add-resolution' or 'remove-resolution'")
-        self.direction, self.dimensions, self.channels = direction, dimensions, channels
-        self.operator = ResolutionOperator(dimensions)
-        self.candidates = 1 if direction == "add-resolution" else 2 + len(self.ITERATES)
-        # in: candidates and signal, error, valid, widths; out: choice, factor, addition, log variance
-        inputs = self.candidates + 3 + dimensions
+        self.direction, self.dimensions, self.channels, self.physics = direction, dimensions, channels, physics
+        self.candidates = 1 if direction == "add-resolution" or not physics else 2 + len(self.ITERATES)
+        # in: candidates and signal, error, valid, conditions; out: choice, factor, addition, log variance
+        inputs = self.candidates + 3 + number_of_conditions(dimensions)
         self.network = UNet(dimensions, inputs, self.candidates + 3, channels)
         start = torch.zeros(self.candidates + 3)
         start[-1] = -3.0
@@ -231,41 +309,28 @@ class Generator(nn.Module):
             x = _conv[self.dimensions](x, self.neighbourhood.view(shape), padding=padding)
         return x
 
-    def convolved(self, signal, valid, shares) -> torch.Tensor:
-        """H s from the valid bins alone, (N, 1, *grid).
-
-        Away from gaps and edges the denominator is 1; there, what was not measured counts as its surroundings.
-        """
-        return self.operator(signal * valid, shares) / self.operator.adjoint(valid, shares).clamp(min=0.05)
-
-    def physics(self, signal, valid, width) -> torch.Tensor:
-        """The candidates, (N, candidates, *grid)."""
-        shares = self.operator.shares(width)
-        smooth = self.convolved(signal, valid, shares)
+    def _candidates(self, operator: ResolutionOperator, signal, valid) -> torch.Tensor:
+        """What physics offers, (N, candidates, *grid)."""
+        if not self.physics:
+            return signal
+        smooth = convolved(operator, signal, valid)
         if self.direction == "add-resolution":
             return smooth
-        iterates = richardson_lucy(self.operator, signal, valid, shares, self.ITERATES)
-        return torch.cat([signal, smooth, *iterates], dim=1)
+        return torch.cat([signal, smooth, *richardson_lucy(operator, signal, valid, self.ITERATES)], dim=1)
 
-    def reconciled(self, result, signal, valid, width) -> torch.Tensor:
-        """One step x + H^T (d - H x) / H^T v towards the data d, (N, 1, *grid).
+    def _seen(self, candidates, signal, valid, error, width, correlation, position):
+        """The U-Net's input (N, inputs, *grid), and the local scale (N, 1, *grid)."""
+        scale = self.local_mean(signal.abs()) / self.local_mean(valid).clamp(min=0.02) + 1e-3
+        intensities = [torch.asinh(x / scale) for x in (candidates, signal, error)]
+        conditions = [valid, *_conditions(width, correlation, position)]
+        return torch.cat([*intensities, *conditions], dim=1), scale
 
-        It keeps the intensity of the data, also where the network moves some of it out of the slice, and adds nothing
-        sharper than the resolution.
-        """
-        shares = self.operator.shares(width)
-        unexplained = (signal - self.convolved(result, valid, shares)) * valid
-        return result + self.operator.adjoint(unexplained, shares) / self.operator.adjoint(valid, shares).clamp(
-            min=0.05
-        )
-
-    def forward(self, signal, valid, error, width):
+    def forward(self, signal, valid, error, width, correlation, position):
         signal, error = signal * valid, error * valid
+        operator = ResolutionOperator(width, correlation) if self.physics else None
         with torch.no_grad():
-            candidates = self.physics(signal, valid, width)  # (N, K, *grid)
-            scale = self.local_mean(signal.abs()) / self.local_mean(valid).clamp(min=0.02) + 1e-3
-            seen = [torch.asinh(candidates / scale), torch.asinh(signal / scale), torch.asinh(error / scale)]
-            seen = torch.cat([*seen, valid, torch.log2(1.0 + width)], dim=1)
+            candidates = self._candidates(operator, signal, valid)  # (N, K, *grid)
+            seen, scale = self._seen(candidates, signal, valid, error, width, correlation, position)
         answer, coarse = self.network(seen)
         k = self.candidates
         choice = torch.softmax(answer[:, :k], dim=1)
@@ -273,9 +338,79 @@ class Generator(nn.Module):
         # Bounded, so that no input makes the correction run away from the physics.
         factor = torch.exp(_bounded(answer[:, k : k + 1]))
         result = chosen * factor + scale * _bounded(answer[:, k + 1 : k + 2])
-        if self.direction == "remove-resolution" and not self.training:
-            result = self.reconciled(result, signal, valid, width)
+        if self.physics and self.direction == "remove-resolution" and not self.training:
+            result = reconciled(operator, result, signal, valid)
         log_variance = 2.0 * torch.log(scale) + answer[:, k + 2 : k + 3].clamp(-14.0, 8.0)
         axes = tuple(range(2, 2 + self.dimensions))
         features = torch.cat([coarse.mean(axes), (coarse**2).mean(axes).sqrt()], dim=1)  # (N, 6c)
         return result, log_variance, features
+
+
+class PatchDiscriminator(nn.Module):
+    """(N, 1, *grid) -> a score for each patch, (N, 1, *grid / 4); near 1 for what looks measured (or simulated).
+
+    It sees the intensity in units of its local mean (so that weak modes count beside strong lines), how large it is,
+    where bins are valid, and the conditions: a width that is right at one energy is wrong at another. Patches are 22
+    bins wide (Isola et al., CVPR 2017, section 3.2.2). No normalisation layers: a patch's brightness is a fact.
+    """
+
+    def __init__(self, dimensions: int = 2, channels: int = 24, conditional: bool = True):
+        super().__init__()
+        conv, c = _CONV[dimensions], channels
+        self.dimensions, self.conditional = dimensions, conditional
+        inputs = 3 + conditional * number_of_conditions(dimensions)
+        self.layers = nn.Sequential(
+            conv(inputs, c, 4, stride=2, padding=1),  # (N, c, *grid / 2)
+            nn.LeakyReLU(0.2),
+            conv(c, 2 * c, 4, stride=2, padding=1),  # (N, 2c, *grid / 4)
+            nn.LeakyReLU(0.2),
+            conv(2 * c, 2 * c, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            conv(2 * c, 1, 1),
+        )
+
+    def forward(self, signal, valid, width, correlation, position):
+        signal = signal * valid
+        mean = _POOL[self.dimensions](7, stride=1, padding=3)(signal.abs()) + 1e-3
+        seen = [torch.asinh(signal / mean.detach()), torch.asinh(3.0 * signal), valid]
+        if self.conditional:
+            seen += _conditions(width, correlation, position)
+        return self.layers(torch.cat(seen, dim=1))
+
+
+class FeatureSampler(nn.Module):
+    """Vectors that describe patches of a spectrum, for the contrastive loss: an encoder, and an MLP for each level.
+
+    One for each domain (Han et al., CVPRW 2021, section 3.2); patches of 3, 8 and 18 bins.
+    """
+
+    def __init__(self, dimensions: int = 2, channels: int = 16, length: int = 64):
+        super().__init__()
+        conv, c = _CONV[dimensions], channels
+        self.dimensions, self.length = dimensions, length
+        self.levels = nn.ModuleList(
+            [
+                conv(1, c, 3, padding=1),  # (N, c, *grid)
+                conv(c, 2 * c, 4, stride=2, padding=1),  # (N, 2c, *grid / 2)
+                conv(2 * c, 3 * c, 4, stride=2, padding=1),  # (N, 3c, *grid / 4)
+            ]
+        )
+        widths = (c, 2 * c, 3 * c)
+        self.heads = nn.ModuleList(
+            [nn.Sequential(nn.Linear(w, length), nn.ReLU(), nn.Linear(length, length)) for w in widths]
+        )
+
+    def forward(self, signal, valid, places: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Unit vectors (N, patches, length) at flat `places` of each level."""
+        x = torch.asinh(signal * valid)
+        vectors = []
+        for layer, head, at in zip(self.levels, self.heads, places, strict=True):
+            x = nn.functional.leaky_relu(layer(x), 0.2)
+            vectors.append(nn.functional.normalize(head(x.flatten(2)[:, :, at].transpose(1, 2)), dim=-1))
+        return vectors
+
+    @staticmethod
+    def draw_places(grid, patches: int, random: torch.Generator) -> list[torch.Tensor]:
+        """Flat indices of random bins at each level, the same for both domains."""
+        sizes = [math.prod(n // 2**level for n in grid) for level in range(3)]
+        return [torch.randperm(size, generator=random)[:patches] for size in sizes]

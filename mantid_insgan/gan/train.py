@@ -1,157 +1,397 @@
-"""Trains a generator on pairs of slices; stops, resumes and ends at a fixed last step."""
+"""Training: steps, averages, checkpoints that a stopped run goes on from; on one device or, by torchrun, on several."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import signal
+import threading
 import time
+import warnings
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from ..errors import ModelError, OutputError
 from . import losses
-from .data import Library, make_batch
+from .data import stack
 from .networks import Generator
+
+#: Of the layout of checkpoints.
+FORMAT = "mantid-insgan checkpoint 2"
+
+
+class TrainingWarning(UserWarning):
+    """A training that goes wrong in a way that more steps will hardly mend."""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """All that decides the weights, beside the library."""
+class Schedule:
+    """How long, how fast and from which seed; the same for all kinds of training.
 
-    direction: str
-    dimensions: int = 2
-    channels: int = 20
+    Parameters
+    ----------
+    steps : int
+        The learning rate falls to nothing at the last.
+    batch : int
+        Examples in a step, over all processes together.
+    minutes : float, optional
+        Stop there even if steps are left; the learning rate falls with the time then.
+    """
+
     steps: int = 3500
     batch: int = 8
     learning_rate: float = 8e-4
     warm_up: int = 200
     averaging: float = 0.998  #: share of the old weights kept in the average at each step
-    flux_weight: float = 0.2
-    likelihood_weight: float = 0.05
     seed: int = 1
+    minutes: float | None = None
 
-    def rate(self, step: int) -> float:
-        """Learning rate at a step: linear warm-up, then half a cosine to nothing."""
-        if step < self.warm_up:
-            return self.learning_rate * (step + 1) / self.warm_up
-        return 0.5 * self.learning_rate * (1 + math.cos(math.pi * (step - self.warm_up) / (self.steps - self.warm_up)))
+    def rate(self, done: float, step: int) -> float:
+        """Learning rate: linear warm-up, then half a cosine to nothing, where a share `done` is behind."""
+        return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
 
 
 class Trainer:
-    """One generator, its average, its optimiser and the step it stands at."""
+    """What all kinds of training share; a kind gives its networks and what one step does.
 
-    def __init__(self, recipe: Recipe, library: Library, folder: Path, accelerator: str = "cpu"):
-        self.recipe, self.library, self.folder = recipe, library, Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(recipe.seed)
-        self.fabric = Fabric(accelerator=accelerator, devices=1)
-        generator = Generator(recipe.direction, recipe.dimensions, recipe.channels)
-        optimiser = torch.optim.AdamW(generator.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
-        self.average = {k: v.detach().clone() for k, v in generator.state_dict().items()}
-        self.generator, self.optimiser = self.fabric.setup(generator, optimiser)
-        self.average = {k: v.to(self.fabric.device) for k, v in self.average.items()}
+    Parameters
+    ----------
+    networks : dict of Module
+        By name; those named in `averaged` have an average of their weights kept.
+    optimisers : dict of (list of names of networks, float)
+        Which networks each optimiser moves, and the factor on the learning rate.
+    recipe : dataclass
+        All that decides the weights beside the data: kept in checkpoints and compared on going on.
+    schedule : Schedule
+    folder : Path
+        For checkpoints.
+    accelerator : {'cpu', 'cuda', 'auto'}
+    """
+
+    def __init__(self, networks, optimisers, averaged, recipe, schedule: Schedule, folder: Path, accelerator="cpu"):
+        self.recipe, self.schedule, self.folder = recipe, schedule, Path(folder)
+        _made(self.folder)
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        if processes > 1:
+            # torchrun has started the processes; each finds its place in the environment.
+            strategy = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
+        else:
+            strategy = {"devices": 1}
+        self.fabric = Fabric(accelerator=accelerator, **strategy)
+        self.fabric.launch()
+        if schedule.batch % processes:
+            raise ModelError(
+                f"a batch of {schedule.batch} cannot be shared among {processes} processes",
+                f"use a batch that is a multiple of {processes} (--batch)",
+            )
+        self.share = schedule.batch // processes
+        self.networks = {name: self.fabric.setup_module(net) for name, net in networks.items()}
+        self.optimisers = {}
+        for name, (moved, factor) in optimisers.items():
+            parameters = [p for n in moved for p in self.networks[n].parameters()]
+            optimiser = torch.optim.AdamW(parameters, lr=schedule.learning_rate, betas=_betas(name), weight_decay=1e-4)
+            self.optimisers[name] = (self.fabric.setup_optimizers(optimiser), factor, moved)
+        self.average = {n: {k: v.detach().clone() for k, v in self._weights(n).items()} for n in averaged}
         self.step, self.history, self.seconds = 0, [], 0.0  # seconds spent in steps, over all runs
 
-    def run(self, progress=None, checkpoint_every: int = 250) -> Generator:
-        """Train to the recipe's last step and return the averaged generator, on the CPU."""
+    def _weights(self, name: str) -> dict[str, torch.Tensor]:
+        return self.networks[name].module.state_dict()
+
+    # -- the loop
+
+    def run(self, progress=None, checkpoint_every: int = 250) -> bool:
+        """Train to the end of the schedule, from the checkpoint if there is one.
+
+        Ctrl-C (SIGINT) or SIGTERM stops after the step that is being done, with a checkpoint written.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called with (share done, step, losses) after each step; a true answer stops as Ctrl-C does.
+
+        Returns
+        -------
+        bool
+            Whether the end was reached.
+
+        Raises
+        ------
+        ModelError
+            If a loss is not finite any more.
+        """
         self.resume()
-        while self.step < self.recipe.steps:
-            started = time.monotonic()
-            loss = self._train_step()
-            self.step += 1
-            self.seconds += time.monotonic() - started
-            if progress:
-                progress(self.step, self.recipe.steps, loss)
-            if self.step % checkpoint_every == 0 or self.step == self.recipe.steps:
-                self.save()
-        return self.averaged()
+        with _stop_signals() as stopped:
+            while self.done < 1 and not stopped():
+                started = time.monotonic()
+                terms = self._guarded_step()
+                self.step += 1
+                self.seconds += time.monotonic() - started
+                self.history.append({"step": self.step, **terms})
+                if self.step % 200 == 0:
+                    self._watch()
+                if progress and progress(self.done, self.step, terms):
+                    break
+                if self.step % checkpoint_every == 0:
+                    self.save()
+        self.save()
+        return self.done >= 1
 
-    def _train_step(self) -> float:
-        recipe = self.recipe
+    @property
+    def done(self) -> float:
+        """Share of the schedule behind: of its steps, or of its minutes where these are used up faster."""
+        share = self.step / self.schedule.steps
+        if self.schedule.minutes is not None:
+            share = max(share, self.seconds / 60 / self.schedule.minutes)
+        return share
+
+    def _guarded_step(self) -> dict[str, float]:
         # Seeded by the step, so that a resumed run draws what an uninterrupted one would have drawn.
-        rng = np.random.default_rng([recipe.seed, self.step])
-        index = rng.integers(0, len(self.library), recipe.batch)
-        batch = make_batch(self.library, index, recipe.direction, rng).to(self.fabric.device)
-        for group in self.optimiser.param_groups:
-            group["lr"] = recipe.rate(self.step)
-        signal, log_variance, _ = self.generator(*batch.inputs())
-        loss, distance = self._loss(signal, log_variance, batch)
-        self.optimiser.zero_grad()
-        self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.generator, self.optimiser, max_norm=1.0, error_if_nonfinite=True)
-        self.optimiser.step()
-        self._update_average()
-        self.history.append(distance)
-        return distance
+        rng = np.random.default_rng([self.schedule.seed, self.step, self.fabric.global_rank])
+        torch.manual_seed(int(rng.integers(2**31)))
+        rate = self.schedule.rate(self.done, self.step)
+        for optimiser, factor, _ in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate * factor
+        terms = self._train_step(rng)
+        if not all(map(math.isfinite, terms.values())):
+            raise ModelError(
+                f"the losses at step {self.step} are not finite any more: {terms}",
+                "go on from the last checkpoint with a smaller learning rate (--learning-rate), or look for a spectrum "
+                "with extreme values (`insgan inspect`)",
+            )
+        self._update_averages()
+        return terms
 
-    def _loss(self, signal, log_variance, batch):
-        recipe = self.recipe
-        distance = losses.nrmse(signal, batch.target, batch.valid).mean()
-        loss = distance + 0.5 * losses.relative_l1(signal, batch.target, batch.valid).mean()
-        loss = loss + recipe.flux_weight * losses.flux(signal, batch.target, batch.valid).mean()
-        errors = losses.likelihood(signal, log_variance, batch.target, batch.valid).mean()
-        return loss + recipe.likelihood_weight * errors, float(distance.detach())
+    def _train_step(self, rng) -> dict[str, float]:
+        raise NotImplementedError
+
+    def _move(self, optimiser: str, loss: torch.Tensor) -> None:
+        """One step of an optimiser down the gradient of a loss, the gradient's length cut to 1."""
+        chosen, _, moved = self.optimisers[optimiser]
+        chosen.zero_grad()
+        self.fabric.backward(loss)
+        for name in moved:
+            self.fabric.clip_gradients(self.networks[name], chosen, max_norm=1.0, error_if_nonfinite=False)
+        chosen.step()
 
     @torch.no_grad()
-    def _update_average(self) -> None:
+    def _update_averages(self) -> None:
         # The average forgets its random start: early on it follows closely.
-        keep = min(self.recipe.averaging, (1 + self.step) / (10 + self.step))
-        for name, value in self.generator.module.state_dict().items():
-            self.average[name].lerp_(value, 1 - keep)
+        keep = min(self.schedule.averaging, (1 + self.step) / (10 + self.step))
+        for name, average in self.average.items():
+            for key, value in self._weights(name).items():
+                average[key].lerp_(value, 1 - keep)
 
-    def averaged(self) -> Generator:
-        """The generator with averaged weights, on the CPU, in evaluation mode."""
-        generator = Generator(self.recipe.direction, self.recipe.dimensions, self.recipe.channels)
-        generator.load_state_dict({k: v.cpu() for k, v in self.average.items()})
-        return generator.eval()
+    def _watch(self) -> None:
+        """Warn of a training that has gone wrong."""
+
+    # -- checkpoints
 
     @property
     def checkpoint(self) -> Path:
-        """The file that `run` resumes from."""
-        return self.folder / f"{self.recipe.direction}.safetensors"
+        """The file that `run` goes on from."""
+        return self.folder / "checkpoint.safetensors"
 
     def save(self) -> None:
-        """Write weights, average, optimiser and position; beside, then renamed into place."""
-        tensors = {f"generator.{k}": v for k, v in self.generator.module.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        state = self.optimiser.state_dict()["state"]
-        tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(v) for i, s in state.items() for k, v in s.items()}
+        """Write weights, averages, optimisers and position: beside, then renamed into place.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; the checkpoint before is kept.
+        """
+        if not self.fabric.is_global_zero:
+            return
+        tensors = {f"network.{n}.{k}": v for n in self.networks for k, v in self._weights(n).items()}
+        tensors |= {f"average.{n}.{k}": v for n, a in self.average.items() for k, v in a.items()}
+        for name, (optimiser, _, _) in self.optimisers.items():
+            for i, state in optimiser.state_dict()["state"].items():
+                tensors |= {f"optimiser.{name}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         position = {"step": self.step, "history": self.history, "seconds": self.seconds}
-        facts = {"recipe": json.dumps(asdict(self.recipe)), "position": json.dumps(position)}
+        facts = {"format": FORMAT, "recipe": self._recipe(), "position": json.dumps(position)}
         temporary = self.checkpoint.with_suffix(".part")
-        save_file(tensors, temporary, metadata=facts)
-        os.replace(temporary, self.checkpoint)
+        try:
+            save_file(tensors, temporary, metadata=facts)
+            os.replace(temporary, self.checkpoint)
+        except OSError as problem:
+            temporary.unlink(missing_ok=True)
+            raise OutputError(
+                f"the checkpoint {self.checkpoint} cannot be written: {problem}",
+                "make room on the disk and run the same command again: it goes on from the checkpoint before",
+            ) from problem
+
+    def _recipe(self) -> str:
+        return json.dumps({"training": type(self).__name__, **asdict(self.recipe), **asdict(self.schedule)})
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one of the same recipe."""
+        """Go on from the checkpoint, if there is one.
+
+        Raises
+        ------
+        ModelError
+            If it is of another version or was made with another recipe.
+        """
         if not self.checkpoint.exists():
             return
-        from safetensors import safe_open
-
-        with safe_open(self.checkpoint, "pt") as stored:
-            facts = stored.metadata()
-        if json.loads(facts["recipe"]) != asdict(self.recipe):
-            from ..errors import ModelError
-
+        facts, tensors = read_checkpoint(self.checkpoint)
+        if facts["recipe"] != self._recipe():
             raise ModelError(
-                f"the checkpoint {self.checkpoint} was made with another recipe: {facts['recipe']}",
+                f"the checkpoint {self.checkpoint} was made with another recipe: {facts['recipe']}, expected "
+                f"{self._recipe()}",
                 "train in another folder, or remove the checkpoint to begin anew",
             )
-        tensors = load_file(self.checkpoint)
-        part = lambda name: {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}  # noqa: E731
-        self.generator.module.load_state_dict(part("generator"))
-        self.average = {k: v.to(self.fabric.device) for k, v in part("average").items()}
-        state: dict[int, dict] = {}
-        for key, value in part("optimiser").items():
-            number, name = key.split(".", 1)
-            state.setdefault(int(number), {})[name] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        for name, network in self.networks.items():
+            network.module.load_state_dict(_part(tensors, f"network.{name}."))
+        for name, average in self.average.items():
+            stored = _part(tensors, f"average.{name}.")
+            self.average[name] = {k: stored[k].to(v.device) for k, v in average.items()}
+        for name, (optimiser, _, _) in self.optimisers.items():
+            state: dict[int, dict] = {}
+            for key, value in _part(tensors, f"optimiser.{name}.").items():
+                number, what = key.split(".", 1)
+                state.setdefault(int(number), {})[what] = value
+            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
         position = json.loads(facts["position"])
         self.step, self.history, self.seconds = (position[name] for name in ("step", "history", "seconds"))
+
+    def averaged(self, name: str) -> torch.nn.Module:
+        """A network with its averaged weights, on the CPU, in evaluation mode."""
+        network = _copy(self.networks[name].module)
+        network.load_state_dict({k: v.cpu() for k, v in self.average[name].items()})
+        return network.eval()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A paired training: what is trained and the weights of the loss's terms."""
+
+    direction: str
+    dimensions: int = 2
+    channels: int = 20
+    physics: bool = True
+    flux_weight: float = 0.2
+    likelihood_weight: float = 0.05
+
+
+class PairedTrainer(Trainer):
+    """One generator, from pairs of input and target.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    schedule : Schedule
+    library : PairLibrary or SpectraLibrary
+    start : Generator, optional
+        Whose weights to begin with.
+    """
+
+    def __init__(self, recipe: Recipe, schedule: Schedule, library, folder, accelerator="cpu", start=None):
+        torch.manual_seed(schedule.seed)
+        generator = Generator(recipe.direction, recipe.dimensions, recipe.channels, recipe.physics)
+        if start is not None:
+            generator.load_state_dict(start.state_dict())
+        self.library = library
+        networks = {"generator": generator}
+        super().__init__(
+            networks, {"generator": (["generator"], 1.0)}, ["generator"], recipe, schedule, folder, accelerator
+        )
+
+    def _train_step(self, rng) -> dict[str, float]:
+        index = rng.integers(0, len(self.library), self.share)
+        batch = stack(self.library.examples(index, self.recipe.direction, rng)).to(self.fabric.device)
+        signal, log_variance, _ = self.networks["generator"](*batch.inputs())
+        terms = paired_terms(signal, log_variance, batch)
+        weights = {"flux": self.recipe.flux_weight, "likelihood": self.recipe.likelihood_weight, "l1": 0.5}
+        self._move("generator", sum(weights.get(k, 1.0) * v for k, v in terms.items()))
+        return {k: float(v.detach()) for k, v in terms.items()}
+
+
+def paired_terms(signal, log_variance, batch) -> dict[str, torch.Tensor]:
+    """The terms of a paired loss, each the mean over the batch."""
+    target, valid = batch.target, batch.valid
+    return {
+        "nrmse": losses.nrmse(signal, target, valid).mean(),
+        "l1": losses.relative_l1(signal, target, valid).mean(),
+        "flux": losses.flux(signal, target, valid).mean(),
+        "likelihood": losses.likelihood(signal, log_variance, target, valid).mean(),
+    }
+
+
+def _copy(network: torch.nn.Module) -> torch.nn.Module:
+    import copy
+
+    return copy.deepcopy(network).cpu()
+
+
+def _betas(optimiser: str) -> tuple[float, float]:
+    """Of Adam: against an adversary the past counts for less (Park et al., ECCV 2020, appendix)."""
+    return (0.9, 0.999) if optimiser == "generator" else (0.5, 0.999)
+
+
+def _part(tensors: dict, prefix: str) -> dict:
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _made(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OutputError(f"the folder {folder} cannot be made: {problem}", "choose another folder") from problem
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Facts and tensors of a checkpoint.
+
+    Raises
+    ------
+    ModelError
+        If it is none, or of another version.
+    """
+    try:
+        with safe_open(path, "pt") as stored:
+            facts = stored.metadata() or {}
+    except Exception as problem:  # safetensors raises its own type, told by its text
+        raise ModelError(f"{path} is no checkpoint: {problem}", "remove it to begin anew") from problem
+    if facts.get("format") != FORMAT:
+        raise ModelError(
+            f"the checkpoint {path} has the format {facts.get('format')!r}, expected {FORMAT!r}",
+            "it was made by another version: remove it to begin anew, or use that version",
+        )
+    return facts, load_file(path)
+
+
+@contextmanager
+def _stop_signals():
+    """Within it, the first SIGINT or SIGTERM only sets what the function that it gives tells; a second one acts at
+    once. Python delivers signals to the main thread alone: in any other nothing is changed."""
+    seen = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def note(number, frame):
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def warn(text: str) -> None:
+    """Tell of a training that goes wrong."""
+    warnings.warn(text, TrainingWarning, stacklevel=3)

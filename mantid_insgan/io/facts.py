@@ -116,29 +116,64 @@ def experiment_facts(group: h5py.Group) -> dict[str, Fact]:
 
 def _log_facts(logs: h5py.Group, where: str) -> dict[str, Fact]:
     spelled = {name.lower(): name for name in logs}
+    return facts_of_logs(spelled, lambda name, fact: _log_value(logs[name], fact), where)
+
+
+def facts_of_logs(spelled: dict[str, str], value_of, where: str) -> dict[str, Fact]:
+    """The facts that logs tell.
+
+    Parameters
+    ----------
+    spelled : dict of str to str
+        Names of the logs by their names in small letters.
+    value_of : callable
+        Gives the value of a log as a fact, or None: ``value_of('Ei', 'ei')``. See `as_fact`.
+    where : str
+        Whose logs they are.
+    """
     facts = {}
     for fact, names in LOGS.items():
         for name in (spelled[n.lower()] for n in names if n.lower() in spelled):
-            value = _log_value(logs[name], fact)
+            value = value_of(name, fact)
             if value is not None:
                 facts[fact] = Fact(value, f"log {name} of {where}")
                 break
     return facts
 
 
+def as_fact(fact: str, value: str | float | None, unit: str = ""):
+    """What a log's text or number says for a fact, or None."""
+    if fact in ("instrument", "chopper"):
+        text = value.strip() if isinstance(value, str) else ""
+        return instrument_name(text) if fact == "instrument" else text or None
+    if value is None or isinstance(value, str):
+        return None
+    if fact == "temperature":
+        value += 273.15 if unit.strip().lower() in ("c", "degc", "celsius", "deg c") else 0.0
+    # Zero is what a log says before the device answers, and no Ei, frequency or temperature.
+    return value if value > 0 else None
+
+
+def logs_of_run(run: Run, title: str) -> dict[str, str | float]:
+    """The logs in which the facts of a run are kept, without those that are not known."""
+    values = {
+        "Ei": run.value("ei"),
+        "instrument_name": run.value("instrument"),
+        "chopper_package": run.value("chopper"),
+        "chopper_frequency": run.value("frequency"),
+        "temperature": run.value("temperature"),
+        "run_title": title,
+    }
+    return {n: v if isinstance(v, str) else float(v) for n, v in values.items() if v is not None}
+
+
 def _log_value(log: h5py.Group, fact: str):
     if not isinstance(log, h5py.Group):
         return None
-    if fact == "instrument":
-        return instrument_name(dataset_text(log, "value"))
-    if fact == "chopper":
-        return dataset_text(log, "value").strip() or None
+    if fact in ("instrument", "chopper"):
+        return as_fact(fact, dataset_text(log, "value"))
     value = dataset_number(log, "value")
-    if fact == "temperature" and value is not None:
-        unit = text(log["value"].attrs.get("units")).strip().lower()
-        value += 273.15 if unit in ("c", "degc", "celsius", "deg c") else 0.0
-    # Zero is what a log says before the device answers, and no Ei, frequency or temperature.
-    return value if value is not None and value > 0 else None
+    return None if value is None else as_fact(fact, value, text(log["value"].attrs.get("units")))
 
 
 def _lattice(group: h5py.Group) -> Lattice | None:
@@ -152,12 +187,21 @@ def _lattice(group: h5py.Group) -> Lattice | None:
 
 
 def _with_disagreement(ei: Fact, groups: list[h5py.Group]) -> Fact:
-    log = ei.source.split(" of ")[0].removeprefix("log ")
-    values = [v for g in groups if (v := dataset_number(g, f"logs/{log}/value")) is not None]
+    log = log_name(ei)
+    return disagreeing(ei, [v for g in groups if (v := dataset_number(g, f"logs/{log}/value")) is not None])
+
+
+def log_name(fact: Fact) -> str:
+    """Name of the log that a fact comes from."""
+    return fact.source.split(" of ")[0].removeprefix("log ")
+
+
+def disagreeing(ei: Fact, values: list[float]) -> Fact:
+    """The incident energy, saying so if the experiments' logs differ by more than a thousandth."""
     if np.ptp(values) <= 1e-3 * ei.value:
         return ei
     return Fact(
         ei.value,
-        f"{ei.source} (the {len(values)} experiments with an {log} log disagree: "
+        f"{ei.source} (the {len(values)} experiments with an {log_name(ei)} log disagree: "
         f"{min(values):g} to {max(values):g} meV)",
     )

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import OutputError
 from ..spectrum import Axis, Run, Spectrum
-from .facts import experiment_groups
+from .facts import experiment_groups, logs_of_run
 from .hdf5 import fixed, open_hdf5
 from .region import normal_region
 
@@ -151,7 +151,7 @@ class SpectrumWriter:
             )
         try:
             target = self._data if expected == shape else self._staged()
-            for name, values in _stored_arrays(spectrum).items():
+            for name, values in stored_arrays(spectrum).items():
                 target[name][region[::-1]] = values.T.astype(DATASETS[name][1], copy=False)
         except (OSError, RuntimeError) as problem:
             self._explain(problem)
@@ -240,7 +240,8 @@ class SpectrumWriter:
         _write_data_group(entry, source.axes)
 
 
-def _stored_arrays(spectrum: Spectrum) -> dict[str, np.ndarray]:
+def stored_arrays(spectrum: Spectrum) -> dict[str, np.ndarray]:
+    """The arrays of a file by dataset; bins that are not valid but look like a measurement are NaN."""
     arrays = {name: getattr(spectrum, field) for name, (field, _, _) in DATASETS.items()}
     # The file has no place for `valid`; only what the values themselves show can be read back.
     unmarked = spectrum.replace(valid=None).valid & ~spectrum.valid
@@ -376,17 +377,8 @@ def _write_experiment(group: h5py.Group, run: Run, title: str) -> None:
 
 
 def _write_logs(logs: h5py.Group, run: Run, title: str) -> None:
-    values = {
-        "Ei": run.value("ei"),
-        "instrument_name": run.value("instrument"),
-        "chopper_package": run.value("chopper"),
-        "chopper_frequency": run.value("frequency"),
-        "temperature": run.value("temperature"),
-        "run_title": title,
-    }
-    for name, value in values.items():
-        if value is not None:
-            _put(_group(logs, name, "NXlog"), "value", value if isinstance(value, str) else float(value))
+    for name, value in logs_of_run(run, title).items():
+        _put(_group(logs, name, "NXlog"), "value", value)
     _put(_group(logs, "goniometer", "NXpositioner", version=np.int32(1)), "num_axes", np.int32(0))
 
 

@@ -14,6 +14,8 @@ UNITS = {
     "counts": "detected neutrons",
     "valid": "true where the experiment has a measurement; ideal and convolved are NaN where no neutron can be",
     "width": "FWHM along each open axis in bins of it",
+    "correlation": "correlation coefficients of the resolution between the open axes (0, 1), (0, 2), (1, 2)",
+    "position": "energy transfer as a share of Ei, |Q| in 1/Angstrom, FWHM in momenta outside the cut in bins",
     "energies": "meV",
     "momenta": "r.l.u. or 1/Angstrom, see the axes of each pair",
 }

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..convolve import GridAccuracyWarning, convolve, ideal
+from ..convolve import GridAccuracyWarning, convolve, ideal, sample_modes
 from ..convolve.bins import Bins
 from ..errors import InputError, RunFactError
 from ..experiment import ExperimentSettings, make_experiment
-from ..pairs import shows_enough
 from ..resolution import Resolution, Sample
 from ..resolution.facts import limits
 from ..resolution.table import covariance_of_modulus, reach_of_modulus, setting_facts
@@ -21,10 +20,12 @@ from .recipe import KINDS, Recipe, settings_of
 
 #: Draws of an item before it is given up.
 MAX_DRAWS = 100
-#: Random momenta in each bin of the ideal cut: as many as give the cut about this many modes, between the limits.
-_IDEAL_MODES, _IDEAL_POINTS = 150_000, (16, 2048)
-#: Error allowed between the momenta at which the model is asked, see `convolve`.
+#: Error allowed between the momenta at which the model is asked, see `sample_modes`.
 _TOLERANCE = 0.04
+#: Momenta at which the model is asked: so many modes in all, between the limits.
+_MODES, _MOMENTA, _MOMENTA_OF_POWDER = 800_000, (8_000, 120_000), 50_000
+#: Points of the mixture of 'covariance' in each bin: so many Gaussians in all, between the limits.
+_GAUSSIANS, _POINTS = 2_500_000, (40, 256)
 #: Triads of directions in (h, k, l); for hexagonal cells (gamma = 120 degrees) those that are perpendicular there.
 _TRIADS = (((1, 0, 0), (0, 1, 0), (0, 0, 1)), ((1, 1, 0), (-1, 1, 0), (0, 0, 1)), ((1, 0, 1), (-1, 0, 1), (0, 1, 0)))
 _HEXAGONAL = (((1, 0, 0), (-1, 2, 0), (0, 0, 1)), ((1, 1, 0), (-1, 1, 0), (0, 0, 1)))
@@ -36,7 +37,9 @@ class Item:
     """One pair as arrays on the open axes, the energy last.
 
     ideal, convolved, experiment, variance, counts : float32 (*grid); valid : bool (*grid), of the experiment;
-    width : float32 (D, *grid), FWHM in bins; facts : what it is, for JSON.
+    width : float32 (D, *grid), FWHM in bins; correlation : float32 (D (D - 1) / 2, *grid), of the resolution between
+    the axes (0, 1), (0, 2), (1, 2); position : float32 (3, *grid), see `Resolution.position`; facts : what it is, for
+    JSON.
     """
 
     ideal: np.ndarray
@@ -46,6 +49,8 @@ class Item:
     counts: np.ndarray
     valid: np.ndarray
     width: np.ndarray
+    correlation: np.ndarray
+    position: np.ndarray
     facts: dict
 
 
@@ -92,16 +97,13 @@ def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Item:
     grid = _draw_grid(rng, recipe, kind, model, resolution)
     line = _draw_line(rng, grid, resolution)
     seed = int(rng.integers(2**31))
-    columns = int(np.prod([len(a) for a in grid.axes if not a.is_energy]))
-    modes = model.modes(np.zeros((1, 3)))[0].size
-    points = int(np.clip(_IDEAL_MODES / columns / modes, *_IDEAL_POINTS))
-    sharp = ideal(model, grid, resolution, points=points, seed=seed, **line)
+    source, coarse = _sampled(recipe, model, grid, resolution, seed)
+    sharp = ideal(model, grid, resolution, seed=seed, source=source, **line)
     if not np.count_nonzero(np.nan_to_num(sharp.signal)) >= 0.02 * sharp.signal.size:
         raise _Unfit("the grid sees no modes")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", GridAccuracyWarning)
-        blurred = convolve(model, grid, resolution, method=recipe.method, seed=seed, tolerance=_TOLERANCE, **line)
-    if not shows_enough(sharp.signal[blurred.valid], blurred.signal[blurred.valid]):
+    points = _points(grid, model) if recipe.method == "covariance" else None
+    blurred = convolve(model, grid, resolution, method=recipe.method, points=points, seed=seed, source=source, **line)
+    if not _shows_enough(sharp.signal[blurred.valid], blurred.signal[blurred.valid]):
         raise _Unfit("most intensity lies outside the grid")
     settings = ExperimentSettings.draw(rng, temperature=model.temperature)
     seen = make_experiment(blurred, resolution, settings, seed=seed)
@@ -117,9 +119,47 @@ def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Item:
         "line": line,
         "experiment": _plain(asdict(settings)),
         "axes": [_axis(a) for a in grid.axes],
-        "errors": _plain(_errors(sharp, blurred)) | {"coarse_grid_of_modes": bool(caught)},
+        "errors": _plain(_errors(sharp, blurred) | {"modes": getattr(source, "error", None)})
+        | {"coarse_grid_of_modes": coarse},
+        "momenta": source.size,
     }
     return _item(recipe, sharp, blurred, seen, resolution, facts)
+
+
+def _shows_enough(ideal: np.ndarray, convolved: np.ndarray) -> bool:
+    """False where one of the two is empty or most of what the convolved slice shows has come in from outside."""
+    least = ideal.min()
+    inside, shown = float((ideal - least).sum()), float((convolved - least).sum())
+    return np.isfinite(shown) and shown > 1e-3 * inside and inside > 0.2 * shown
+
+
+def _sampled(recipe: Recipe, model, grid: Spectrum, resolution: Resolution, seed: int):
+    """Modes for both sides of the pair, and whether they stayed coarser than they should be."""
+    momenta = int(np.clip(_MODES / _modes(model), *_MOMENTA))
+    if grid.axes[0].is_modulus_q:
+        momenta = min(momenta, _MOMENTA_OF_POWDER)
+    method = "covariance" if recipe.method == "covariance" else "interpolated"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", GridAccuracyWarning)
+        source = sample_modes(
+            model,
+            grid,
+            resolution,
+            method=method,
+            seed=seed,
+            tolerance=_TOLERANCE,
+            momenta=momenta,
+        )
+    return source, bool(caught)
+
+
+def _modes(model) -> int:
+    return model.modes(np.zeros((1, 3)))[0].size
+
+
+def _points(grid: Spectrum, model) -> int:
+    columns = int(np.prod([len(a) for a in grid.axes if not a.is_energy]))
+    return int(np.clip(_GAUSSIANS / columns / _modes(model), *_POINTS))
 
 
 def _item(recipe: Recipe, sharp: Spectrum, blurred: Spectrum, seen: Spectrum, resolution, facts: dict) -> Item:
@@ -133,6 +173,8 @@ def _item(recipe: Recipe, sharp: Spectrum, blurred: Spectrum, seen: Spectrum, re
         on_grid(seen.num_events),
         seen.valid.reshape(recipe.shape),
         width.astype(np.float32),
+        resolution.correlation(seen).reshape(-1, *recipe.shape),
+        resolution.position(seen).reshape(-1, *recipe.shape),
         facts,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from ..errors import InputError
-from ..pairs import HELD_OUT_SETTINGS, TRAINING_SETTINGS
 from ..spinw.zoo import Family, families, split
 
 #: Truths that can be chosen, and the one that is taken for cuts of 1, 2 and 3 dimensions if none is.
@@ -27,6 +26,26 @@ SPLITS = {"train": 0.7, "validation": 0.1, "test-family": 0.1, "test-setting": 0
 #: Families and settings (instrument, chopper) of the validation split, taken out of those for training.
 VALIDATION_FAMILIES = ("triangular_120", "cubic_fm", "bilayer_afm")
 VALIDATION_SETTINGS = (("MARI", "S"), ("LET", "Intermediate"))
+
+#: Instrument settings: (instrument, chopper package, frequency Hz, lowest and highest Ei meV).
+TRAINING_SETTINGS = (
+    ("MAPS", "A", 400, 60, 500),
+    ("MAPS", "S", 300, 25, 300),
+    ("MARI", "A", 300, 40, 300),
+    ("MARI", "S", 400, 40, 400),
+    ("LET", "High Flux", 240, 2, 20),
+    ("LET", "Intermediate", 240, 3, 20),
+    ("SEQUOIA", "ARCS-100-1.5-AST", 480, 40, 200),
+    ("SEQUOIA", "SEQ-700-3.5-AST", 420, 100, 700),
+    ("ARCS", "ARCS-100-1.5-AST", 600, 40, 300),
+    ("CNCS", "High Flux", 180, 2, 25),
+)
+#: Settings that no training pair has seen.
+HELD_OUT_SETTINGS = (
+    ("MERLIN", "G", 300, 20, 150),
+    ("MERLIN", "S", 400, 30, 180),
+    ("HYSPEC", "OnlyOne", 300, 8, 40),
+)
 
 Setting = tuple[str, str, float, float, float]
 

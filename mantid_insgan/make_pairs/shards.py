@@ -19,7 +19,7 @@ from ..spectrum import Axis, Lattice, Run, Spectrum
 from .draw import Item
 
 #: Of the layout of shards and index.
-FORMAT = "mantid-insgan pairs 1"
+FORMAT = "mantid-insgan pairs 2"
 INDEX = "index.json"
 _ARRAYS = tuple(f.name for f in fields(Item) if f.name != "facts")
 
@@ -87,15 +87,13 @@ def _shard_bytes(first: int, items: Sequence[Item]) -> bytes:
         file.attrs["first"] = np.int64(first)
         for array in _ARRAYS:
             values = np.stack([getattr(item, array) for item in items])
-            file.create_dataset(
-                array,
-                data=values,
-                chunks=(1, *values.shape[1:]),
-                compression="gzip",
-                compression_opts=4,
-                shuffle=True,
-                track_times=False,
-            )
+            packed = {
+                "chunks": (1, *values.shape[1:]),
+                "compression": "gzip",
+                "compression_opts": 4,
+                "shuffle": True,
+            }  # HDF5 has no chunks of nothing: one axis has no correlations
+            file.create_dataset(array, data=values, track_times=False, **(packed if values.size else {}))
         facts = np.array([json.dumps(item.facts, sort_keys=True).encode() for item in items])
         file.create_dataset("facts", data=facts, track_times=False)
         file.flush()
@@ -217,24 +215,61 @@ def read_pairs(folder: str | Path, split: str | None = None, *, verify: bool = T
     InputError
         If the folder holds no pairs, a shard is missing or differs from its checksum, or the split is not known.
     """
-    from .recipe import SPLITS
-
-    if split is not None and split not in SPLITS:
-        raise InputError(f"there is no split {split!r}", f"use one of {', '.join(SPLITS)}")
+    _known_split(split)
     folder = Path(folder)
     for entry in read_index(folder)["shards"]:
         if split is None or split in entry["summary"]["split"]:
             yield from _read_shard(folder / entry["name"], entry["sha256"] if verify else None, split)
 
 
+def list_pairs(folder: str | Path, split: str | None = None) -> list[tuple[Path, int, dict]]:
+    """Where each pair lies: file, row and facts; the files are compared with their checksums, the arrays not read.
+
+    Raises
+    ------
+    InputError
+        As `read_pairs`.
+    """
+    _known_split(split)
+    folder, found = Path(folder), []
+    for entry in read_index(folder)["shards"]:
+        path = folder / entry["name"]
+        with _opened(path, entry["sha256"]) as file:
+            facts = [json.loads(text) for text in file["facts"][()]]
+        found += [(path, row, f) for row, f in enumerate(facts) if split is None or f["split"] == split]
+    return found
+
+
+def read_pair(path: Path, row: int) -> Pair:
+    """One pair of a file."""
+    with open_hdf5(path) as file:
+        return _pair(file, row, json.loads(file["facts"][row]))
+
+
+def _known_split(split: str | None) -> None:
+    from .recipe import SPLITS
+
+    if split is not None and split not in SPLITS:
+        raise InputError(f"there is no split {split!r}", f"use one of {', '.join(SPLITS)}")
+
+
 def _read_shard(path: Path, digest: str | None, split: str | None) -> Iterator[Pair]:
+    with _opened(path, digest) as file:
+        for row, text in enumerate(file["facts"][()]):
+            facts = json.loads(text)
+            if split is None or facts["split"] == split:
+                yield _pair(file, row, facts)
+
+
+def _opened(path: Path, digest: str | None):
+    """The file, once its checksum is known to be `digest`."""
     if digest is not None and path.is_file() and sha256(path) != digest:
         raise InputError(
             f"{path} differs from the checksum in {INDEX}: it was changed or damaged",
             "run the same `insgan make-pairs` again: it makes that file anew",
         )
-    with open_hdf5(path) as file:
-        for i, text in enumerate(file["facts"][()]):
-            facts = json.loads(text)
-            if split is None or facts["split"] == split:
-                yield Pair(**{name: file[name][i] for name in _ARRAYS}, facts=facts)
+    return open_hdf5(path)
+
+
+def _pair(file, row: int, facts: dict) -> Pair:
+    return Pair(**{name: file[name][row] for name in _ARRAYS}, facts=facts)

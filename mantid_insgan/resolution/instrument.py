@@ -15,8 +15,10 @@ from .frames import Frame, Orientation, Points, energies
 
 #: Points whose widths are worked out at once; bounds the memory.
 _CHUNK = 32768
+#: Bin of momentum (1/Angstrom) in which widths outside a cut are told where the cut has no momentum axis.
+_STEP = 0.05
 #: Larger grids are worked out on about this many of their bins and interpolated.
-_DENSE = 150_000
+_DENSE = 16_000
 
 
 class Resolution:
@@ -223,6 +225,10 @@ class Resolution:
         ndarray, shape (D, *open shape)
             In the unit of each axis, in the order of ``spectrum.open_axes``: that of ``spectrum.squeeze()``.
         """
+        return self._at_each_bin(spectrum, len(spectrum.open_axes or (0,)), lambda frame, points: self._widths(points))
+
+    def _at_each_bin(self, spectrum: Spectrum, count: int, values) -> np.ndarray:
+        """``values(frame, points)``, shape (N, count), at each bin: (count, *open shape)."""
         frame = self.frame(spectrum)
         nodes = [np.arange(n) for n in spectrum.shape]
         if spectrum.signal.size > _DENSE:
@@ -230,12 +236,12 @@ class Resolution:
             nodes = [np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)) for n in spectrum.shape]
         coarse = tuple(len(n) for n in nodes)
         size = math.prod(coarse)
-        out = np.empty((len(frame.open_axes), size))
-        for start in range(0, size, _CHUNK):
+        out = np.empty((count, size))
+        for start in range(0, size if count else 0, _CHUNK):
             index = np.unravel_index(np.arange(start, min(start + _CHUNK, size)), coarse)
             centers = [a.centers[n[i]] for a, n, i in zip(spectrum.axes, nodes, index, strict=True)]
-            out[:, start : start + len(index[0])] = self._widths(frame.at(np.stack(centers, axis=1))).T
-        out = out.reshape(-1, *(coarse[i] for i in frame.open_axes))
+            out[:, start : start + len(index[0])] = values(frame, frame.at(np.stack(centers, axis=1))).T
+        out = out.reshape(count, *(coarse[i] for i in frame.open_axes))
         for d, i in enumerate(frame.open_axes):
             if coarse[i] < spectrum.shape[i]:
                 out = _interpolated(out, d + 1, nodes[i], spectrum.shape[i])
@@ -246,6 +252,81 @@ class Resolution:
         axes = [spectrum.axes[i] for i in spectrum.open_axes or (0,)]
         bins = np.array([a.width for a in axes]).reshape(-1, *(1,) * len(axes))
         return (self.fwhm(spectrum) / bins).astype(np.float32)
+
+    def correlation(self, spectrum: Spectrum) -> np.ndarray:
+        """Correlation coefficients of the resolution between pairs of open axes at each bin.
+
+        Pairs are (0, 1), (0, 2), (1, 2) of the D open axes; else as `fwhm`. Where the resolution has no width along an
+        axis the coefficient is 0.
+
+        Parameters
+        ----------
+        spectrum : Spectrum
+
+        Returns
+        -------
+        ndarray, float32, shape (D (D - 1) / 2, *open shape)
+        """
+        first, second = np.triu_indices(len(spectrum.open_axes or (0,)), 1)
+
+        def coefficients(frame, points):
+            covariance = self.covariance(points)
+            widths = np.sqrt(np.einsum("nii->ni", covariance))
+            product = widths[:, first] * widths[:, second]
+            return np.divide(covariance[:, first, second], product, out=np.zeros_like(product), where=product > 0)
+
+        return self._at_each_bin(spectrum, len(first), coefficients).astype(np.float32)
+
+    def position(self, spectrum: Spectrum) -> np.ndarray:
+        """Where each bin lies, in quantities that mean the same for every instrument and binning.
+
+        Energy transfer as a share of Ei; |Q| in 1/Angstrom; and how far the resolution reaches into momenta that are
+        not among the open axes: the root of the sum of squared FWHM along these, in bins of the first open momentum
+        axis (of 0.05 1/Angstrom if none is open). Multiple scattering depends on the first, powder lines on the second,
+        phonons on both; the third says how much of what is seen comes from outside the cut.
+
+        Integrated axes count with their centre; without a momentum axis |Q| is 0; a powder has no momenta outside.
+
+        Parameters
+        ----------
+        spectrum : Spectrum
+
+        Returns
+        -------
+        ndarray, float32, shape (3, *open shape)
+
+        Raises
+        ------
+        InputError, RunFactError
+            As `frame`.
+        """
+        frame = self.frame(spectrum)
+        centers = np.meshgrid(*(a.centers for a in spectrum.axes), indexing="ij", sparse=True)
+        momenta = [centers[i] for i in frame.momentum]
+        if frame.powder:
+            modulus = np.abs(momenta[0]) if momenta else np.zeros(())
+        else:
+            along = (sum(c * b[k] for c, b in zip(momenta, frame.basis, strict=True)) for k in range(3))
+            modulus = np.sqrt(sum(c**2 for c in along))
+        both = [np.broadcast_to(x, spectrum.shape) for x in (centers[frame.energy_axis] / self.ei, modulus)]
+        both = np.stack(both).reshape(2, *(spectrum.shape[i] for i in frame.open_axes))
+        outside = self._at_each_bin(spectrum, 1, self._outside)
+        return np.concatenate([both, outside]).astype(np.float32)
+
+    def _outside(self, frame: Frame, points: Points) -> np.ndarray:
+        """Width in momenta outside the open axes, in bins: see `position`; shape (N, 1)."""
+        if frame.powder:
+            return np.zeros((len(points.energy), 1))
+        shown = [frame.basis[k] * frame.axes[i].width for k, i in enumerate(frame.momentum) if i in frame.open_axes]
+        step = np.linalg.norm(shown[0]) if shown else _STEP
+        outside = np.eye(3)
+        if shown:
+            across, _ = np.linalg.qr(np.array(shown).T)
+            outside = outside - across @ across.T
+        momentum = self.covariance(points, of_sample=True)[:, :3, :3]
+        cartesian = frame.units @ momentum @ frame.units.T
+        variance = np.einsum("ij,njk,ki->n", outside, cartesian, outside)
+        return FWHM * np.sqrt(np.maximum(variance, 0.0))[:, None] / step
 
     def _widths(self, points: Points) -> np.ndarray:
         kf = self.beam.kf(points.energy)

@@ -1,7 +1,8 @@
 """Linear spin-wave models as functions of momentum: energies and neutron cross-sections.
 
-pySpinW gives mode energies and the spin correlation perpendicular to Q. Here stands what it leaves out: the magnetic
-form factor, the population factor, the absolute scale, domains, and the refusal of unstable models.
+pySpinW builds the Hamiltonian; mode energies and the spin correlation perpendicular to Q come from `colpa`, which gives
+what pySpinW does in a fraction of its time. Here stands what both leave out: the magnetic form factor, the population
+factor, the absolute scale, domains, and the refusal of unstable models.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError, InsganError
 from ..spectrum import Lattice
+from .colpa import NotDefiniteError, SpinWaves
 
 #: Boltzmann's constant, meV/K (CODATA 2018).
 BOLTZMANN = 0.08617333262
@@ -22,8 +24,10 @@ CROSS_SECTION = 10.0 * (1.91304273 * 2.8179403 / 2) ** 2
 #: Imaginary parts of an energy above this fraction of the largest energy (or this many meV) mean instability;
 #: rounding at a Goldstone point stays below.
 IMAGINARY_TOLERANCE = 1e-3
-#: Momenta in one call into pySpinW, which holds the interpreter lock until it returns.
+#: Momenta worked on between two reports of progress.
 CHUNK = 4096
+#: As many momenta as this, one of which is not positive definite, are left to pySpinW.
+_FEW = 64
 # Moves every momentum off symmetry points, where an ordered magnet's gapless mode has no finite intensity (r.l.u.).
 _OFFSET = np.array([1.13e-5, 0.87e-5, 1.31e-5])
 
@@ -108,6 +112,7 @@ class SpinWModel:
         self._form_factors = [_form_factor(name) for name in self.ion]
         self._to_q = 2 * np.pi * lattice.b_matrix().T  # hkl (as a row) to Q in 1/Angstrom
         self._bandwidth: float | None = None
+        self._spin_waves = _spin_waves(hamiltonian)
         if check:
             check_stability(hamiltonian)
 
@@ -165,22 +170,51 @@ class SpinWModel:
     def bandwidth(self) -> float:
         """The highest mode energy, in meV, over quasi-random momenta of the zone."""
         if self._bandwidth is None:
-            energies, _ = _pyspinw_modes(self.hamiltonian, quasi_random(256, 3))
+            energies, _ = self._raw_modes(quasi_random(256, 3))
             self._bandwidth = float(energies.max())
         return self._bandwidth
 
     def _domain_modes(self, q: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
-        energies, s_perp = _pyspinw_modes(self.hamiltonian, (q + _OFFSET) @ self.cell.T)
+        energies, s_perp = self._raw_modes((q + _OFFSET) @ self.cell.T)
         factor = CROSS_SECTION * self.g**2 * self.form_factor(self.q_modulus(q)) ** 2
         factor *= self.scale * weight / np.linalg.det(self.cell)  # pySpinW counts per cell of the Hamiltonian
         cut = np.minimum(energies / self.floor, 1) ** 2
         return energies, factor[:, None] * s_perp * self.population(energies) * cut
 
+    def _raw_modes(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies, sorted, and S_perp per magnetic cell, each (N, M), at momenta in r.l.u. of the magnetic cell."""
+        if self._spin_waves is None:
+            return _pyspinw_modes(self.hamiltonian, q)
+        try:
+            energies, s_perp = self._spin_waves.modes(q)
+        except NotDefiniteError:
+            if len(q) <= _FEW:
+                return _pyspinw_modes(self.hamiltonian, q)
+            halves = zip(*map(self._raw_modes, np.array_split(q, 2)), strict=True)
+            return tuple(np.vstack(half) for half in halves)
+        order = np.argsort(energies, axis=1, kind="stable")
+        return np.take_along_axis(energies, order, axis=1), np.take_along_axis(s_perp, order, axis=1)
+
+
+def _spin_waves(hamiltonian) -> SpinWaves | None:
+    """Our own, much quicker diagonalisation; None for a helix, which pySpinW works out in its rotating frame."""
+    if getattr(hamiltonian.structure.supercell, "propagation_vector", None) is not None:
+        return None
+    sites = hamiltonian.structure.sites
+    index = {site.unique_id: i for i, site in enumerate(sites)}
+    return SpinWaves(
+        np.array([site.ijk for site in sites]),
+        np.array([site.base_spin for site in sites]),
+        _couplings(hamiltonian, index),
+        2 * np.pi * np.linalg.inv(hamiltonian.structure.unit_cell._xyz).T,
+    )
+
 
 def _pyspinw_modes(hamiltonian, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The only call into pySpinW's private interface: positive energies (N, M) in meV and S_perp (N, M) per cell.
+    """pySpinW's own modes, by its private interface: positive energies (N, M) in meV and S_perp (N, M) per cell.
 
-    pySpinW returns each mode twice, at +E and -E, in an order that depends on its algorithm.
+    For helices, and wherever the Hamiltonian is not safely positive definite. pySpinW returns each mode twice, at +E
+    and -E, in an order that depends on its algorithm.
     """
     pairs, s_perp = (np.asarray(a) for a in hamiltonian._energies_and_intensities(np.ascontiguousarray(q)))
     worst = np.abs(pairs.imag).max(initial=0.0)

@@ -1,0 +1,39 @@
+"""What lies in the package's folders, told without opening it: models, plug-ins of Mantid, instruments.
+
+Mantid asks for these names at its start-up, so nothing is imported here that takes time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+
+def _folder(name: str) -> Path:
+    inside = _HERE / name
+    return inside if inside.is_dir() else _HERE.parent / name
+
+
+def models_folder() -> Path:
+    """The folder of the bundled models: inside the installed package, or at the top of a checkout."""
+    return _folder("models")
+
+
+def model_names(folder: Path) -> list[str]:
+    """Names of the models in a folder, which are those of their folders."""
+    return sorted(p.parent.name for p in folder.glob("*/card.json"))
+
+
+def plugin_folders() -> list[Path]:
+    """The folders that Mantid is told to load: it executes every Python file below them, so it gets no others."""
+    folders = (_folder("plugins") / kind for kind in ("algorithms", "functions"))
+    return [f.resolve() for f in folders if any(f.glob("*.py"))]
+
+
+def instrument_names() -> tuple[str, ...]:
+    """Names of the instruments whose resolution is known."""
+    import tomllib
+
+    text = (_HERE / "resolution" / "instruments.toml").read_text(encoding="utf-8")
+    return tuple(tomllib.loads(text))

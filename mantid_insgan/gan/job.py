@@ -1,0 +1,366 @@
+"""The job of training: users' data or pairs in; a model, its card, loss curves and a picture out."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..cards import Domain, ModelCard, Table, Training, choose_model, write_card
+from ..errors import InputError, ModelError, OutputError
+from ..io import check_output
+from ..options import BUNDLED, DIRECTIONS, TrainOptions
+from .data import PairLibrary, SpectraLibrary
+from .evaluate import calibrate, coverage, domain_of_application, held_out_scores
+from .export import export
+from .networks import GRID_MULTIPLE, LARGEST_FWHM_BINS, SMALLEST_GRID, Generator
+from .sources import Source, check_sides, read_sources
+from .train import PairedTrainer, Recipe, Schedule, Trainer
+from .unpaired import UnpairedRecipe, UnpairedTrainer
+from .warm_start import generator_of
+
+NORMALISATION = "each slice is divided by the root mean square of its valid signal, and multiplied by it afterwards"
+#: By the number of dimensions: spectra in a step, channels of a new generator, bins of the windows cut out of spectra.
+BATCH = {1: 32, 2: 8, 3: 2}
+CHANNELS = {1: 32, 2: 20, 3: 12}
+WINDOW = {1: 64, 2: 64, 3: 32}
+#: Minutes of a training that is not told how long to take.
+MINUTES = 20.0
+#: Steps that a training by minutes could not reach.
+_ENDLESS = 10_000_000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left.
+
+    Parameters
+    ----------
+    model : Path
+        The ONNX file; its card beside it has the same name with .json.
+    losses, curves, picture : Path
+        CSV, PNG, and a spectrum before and after (PNG).
+    steps : int
+    minutes : float
+    finished : bool
+        False where it was stopped before its end; the model is that of the last step all the same.
+    checkpoint : Path
+        To go on from.
+    """
+
+    model: Path
+    losses: Path
+    curves: Path
+    picture: Path
+    steps: int
+    minutes: float
+    finished: bool
+    checkpoint: Path
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a training is fed with; `held_out` is never trained on."""
+
+    training: object
+    held_out: object
+    other: object = None  #: experiments of unpaired training
+    names: tuple[str, ...] = ()
+
+    @property
+    def dimensions(self) -> int:
+        return self.training.dimensions
+
+
+def train_model(
+    options: TrainOptions,
+    output: str | Path,
+    *,
+    overwrite: bool = False,
+    progress=None,
+    sides: dict[str, list[Source]] | None = None,
+) -> Trained:
+    """Train a model and write it with its card, loss curves and a picture.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    output : str or Path
+        The ONNX file to write.
+    overwrite : bool
+        Replace the output if it exists.
+    progress : callable, optional
+        Called with (share done, step, losses) after each step; a true answer stops the training with what there is.
+    sides : dict of list of Source, optional
+        Spectra in memory as {'--simulation': ..., '--experiment': ...}, instead of files.
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    InsganError
+        Before the first step if options, data or output will not do; later if the losses are not finite any more or
+        the disk is full.
+    """
+    output = Path(output)
+    if output.suffix != ".onnx":
+        raise OutputError(f"the model {output.name!r} does not end in .onnx", "give an output such as model.onnx")
+    check_output(output, overwrite)
+    if options.direction not in DIRECTIONS:
+        raise ModelError(f"the direction {options.direction!r} is not known", f"use {' or '.join(DIRECTIONS)}")
+    data = _data(options, sides)
+    trainer = _trainer(options, data, Path(options.resume) if options.resume else output.with_suffix(".training"))
+    finished = trainer.run(progress)
+    generator = trainer.averaged("generator" if isinstance(trainer, PairedTrainer) else options.direction)
+    return _written(generator, trainer, data, options, output, finished)
+
+
+def _data(options: TrainOptions, sides) -> _Data:
+    if options.pairs is not None:
+        if options.simulation or options.experiment or sides:
+            raise InputError(
+                "--pairs was given beside --simulation or --experiment", "train on pairs, or on spectra, not on both"
+            )
+        training, held_out = PairLibrary(options.pairs, "train"), PairLibrary(options.pairs, "validation")
+        return _Data(training, held_out, names=tuple(sorted(set(training.facts("family")))))
+    if sides is None:
+        if not options.simulation or not options.experiment:
+            raise InputError(
+                "training needs both sides, found "
+                + ("no --simulation" if not options.simulation else "no --experiment"),
+                "give --simulation and --experiment, or --pairs",
+            )
+        sides = {f: read_sources(getattr(options, f[2:]), f, options) for f in ("--simulation", "--experiment")}
+    dimensions = check_sides(sides, options.paired)
+    names = tuple(s.name for sources in sides.values() for s in sources)
+    window = WINDOW[dimensions]
+
+    def library(sources, targets=None):
+        return SpectraLibrary(
+            [(s.spectrum, s.resolution) for s in sources],
+            dimensions,
+            window,
+            None if targets is None else [t.spectrum for t in targets],
+        )
+
+    simulations, experiments = sides["--simulation"], sides["--experiment"]
+    if not options.paired:
+        return _Data(library(simulations), None, library(experiments), names)
+    one, other = simulations, experiments
+    if options.direction == "remove-resolution":
+        one, other = other, one
+    # The last in twenty, and at least one, is kept out to score the model.
+    kept = max(1, len(one) // 20)
+    return _Data(library(one[:-kept], other[:-kept]), library(one[-kept:], other[-kept:]), names=names)
+
+
+def _trainer(options: TrainOptions, data: _Data, folder: Path) -> Trainer:
+    d = data.dimensions
+    batch = options.batch or BATCH[d]
+    minutes = options.minutes
+    steps = options.steps or (math.ceil(options.epochs * len(data.training) / batch) if options.epochs else None)
+    if steps is None:
+        steps, minutes = _ENDLESS, minutes or MINUTES
+    for name, value in (("--batch", batch), ("--steps or --epochs", steps), ("--minutes", minutes)):
+        if value is not None and not value > 0:
+            raise InputError(f"{name} is {value}", "give a number above 0")
+    start = _start(options, d)
+    warm = start is not None
+    schedule = Schedule(
+        steps=steps,
+        minutes=minutes,
+        batch=batch,
+        # From a model that knows the physics already, small steps.
+        learning_rate=options.learning_rate * (0.25 if warm else 1.0),
+        warm_up=min(200, max(1, steps // 10)),
+        seed=options.seed,
+    )
+    accelerator = {"cpu": "cpu", "cuda": "cuda"}.get(options.device, "auto")
+    if data.other is None:
+        recipe = Recipe(options.direction, d, start.channels if warm else CHANNELS[d])
+        return PairedTrainer(recipe, schedule, data.training, folder, accelerator, start)
+    starts = {} if not warm else {options.direction: start}
+    if warm:
+        for direction in DIRECTIONS:
+            starts.setdefault(direction, _bundled(direction, d))
+        if any(s is None or s.channels != start.channels for s in starts.values()):
+            starts = {}
+    recipe = UnpairedRecipe(d, start.channels if starts else CHANNELS[d])
+    return UnpairedTrainer(recipe, schedule, data.training, data.other, folder, accelerator, starts)
+
+
+def _start(options: TrainOptions, dimensions: int) -> Generator | None:
+    if options.warm_start == "none":
+        return None
+    if options.warm_start == BUNDLED:
+        return _bundled(options.direction, dimensions)
+    return generator_of(choose_model(options.direction, dimensions, options.warm_start))
+
+
+def _bundled(direction: str, dimensions: int) -> Generator | None:
+    """The bundled model's generator; None where no model of these dimensions is bundled."""
+    from ..cards import bundled_models
+
+    for model in bundled_models():
+        if (model.card.direction, model.card.dimensions) == (direction, dimensions):
+            return generator_of(model)
+    return None
+
+
+def _written(generator, trainer, data, options, output: Path, finished: bool) -> Trained:
+    made = output.with_suffix(".training") / "made"
+    made.mkdir(parents=True, exist_ok=True)
+    export(generator, made / "model.onnx")
+    write_card(describe(output.stem, generator, trainer, data, options), made / "model.onnx")
+    beside = {what: output.with_name(f"{output.stem}.{what}") for what in ("losses.csv", "losses.png", "example.png")}
+    _write_losses(trainer.history, beside["losses.csv"])
+    draw_losses(trainer.history, beside["losses.png"])
+    draw_example(generator, data.held_out or data.training, beside["example.png"], trainer.schedule.seed)
+    # The card last: a model beside another's card is refused.
+    shutil.move(made / "model.onnx", output)
+    shutil.move(made / "card.json", output.with_suffix(".json"))
+    made.rmdir()
+    return Trained(
+        output,
+        beside["losses.csv"],
+        beside["losses.png"],
+        beside["example.png"],
+        trainer.step,
+        round(trainer.seconds / 60, 2),
+        finished,
+        trainer.checkpoint,
+    )
+
+
+def describe(name: str, generator: Generator, trainer: Trainer, data: _Data, options: TrainOptions) -> ModelCard:
+    """The card: scores on what was held out, coverage of the errors, domain of application, recipe."""
+    seed = trainer.schedule.seed + 5000
+    factor, tables = 1.0, []
+    if data.held_out is not None:
+        factor = calibrate(generator, data.held_out, seed)
+        tables = [
+            held_out_scores(generator, data.held_out, seed),
+            Table(
+                title="coverage of the standard errors, held-out data",
+                conditions=f"share of valid bins with the target within 1 and 2 standard errors; seed {seed}",
+                columns=["1 standard error", "2 standard errors"],
+                rows=coverage(generator, data.held_out, factor, seed),
+            ),
+        ]
+    kind = "paired" if data.other is None else "unpaired"
+    return ModelCard(
+        name=name,
+        version="1",
+        direction=generator.direction,
+        dimensions=generator.dimensions,
+        description=f"Trained on {len(data.names)} {'families of pairs' if options.pairs else 'spectra'}, {kind}.",
+        normalisation=NORMALISATION,
+        grid_multiple=GRID_MULTIPLE,
+        smallest_grid=SMALLEST_GRID,
+        largest_fwhm_bins=LARGEST_FWHM_BINS,
+        error_factor=factor,
+        training=Training(
+            command=command_of(options),
+            seed=trainer.schedule.seed,
+            steps=trainer.step,
+            minutes=round(trainer.seconds / 60, 1),
+            device=f"{trainer.fabric.device.type}, {torch.get_num_threads()} threads, {platform.machine()}",
+            families=list(data.names),
+            held_out_families=[],
+            settings=[],
+            held_out_settings=[],
+            pairs=len(data.training),
+            software={n: version(n) for n in ("torch", "onnx", "onnxruntime", "numpy")},
+        ),
+        metrics=tables,
+        domain=Domain(
+            **domain_of_application(generator, data.training, data.held_out or data.training, seed, most=200)
+        ),
+    )
+
+
+def command_of(options: TrainOptions) -> str:
+    """The command line that asks for the same training; of paths only the names."""
+    words = ["insgan train"]
+    for name, entry in TrainOptions.__dataclass_fields__.items():
+        value, flag = getattr(options, name), entry.metadata["flag"]
+        if value == entry.default:
+            continue
+        if isinstance(value, bool):
+            words.append(flag)
+        elif isinstance(value, tuple):
+            words += [f"{flag} {Path(v).name}" for v in value]
+        else:
+            words.append(f"{flag} {Path(value).name if name in ('pairs', 'resume', 'warm_start') else value}")
+    return " ".join(words)
+
+
+def _write_losses(history: list[dict], path: Path) -> None:
+    names = list(history[-1]) if history else ["step"]
+    temporary = path.with_suffix(".part")
+    with open(temporary, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows({k: round(v, 6) for k, v in row.items()} for row in history)
+    os.replace(temporary, path)
+
+
+def draw_losses(history: list[dict], path: Path) -> None:
+    """Curves of all terms, each a running median over a fiftieth of the steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    steps = np.array([row["step"] for row in history])
+    window = max(1, len(steps) // 50)
+    for name in [n for n in (history[-1] if history else {}) if n != "step"]:
+        values = np.array([row[name] for row in history])
+        middle = [np.median(values[max(0, i - window) : i + 1]) for i in range(len(values))]
+        axes.plot(steps, middle, label=name)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    if history:
+        axes.legend()
+    _save(figure, path)
+
+
+@torch.no_grad()
+def draw_example(generator: Generator, library, path: Path, seed: int) -> None:
+    """One spectrum before and after, and its target where there is one."""
+    from matplotlib.figure import Figure
+
+    from .data import stack
+
+    batch = stack(library.examples([0], generator.direction, np.random.default_rng(seed)))
+    panels = {"before": batch.signal, "after": generator(*batch.inputs())[0]}
+    if batch.target.abs().sum() > 0:
+        panels["target"] = batch.target
+    figure = Figure(figsize=(4 * len(panels), 3.5), layout="constrained")
+    valid = batch.valid[0, 0].numpy() > 0
+    highest = float(np.quantile(panels["after"][0, 0].numpy()[valid], 0.995))
+    for axes, (name, values) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items(), strict=True):
+        shown = np.where(valid, values[0, 0].numpy(), np.nan)
+        while shown.ndim > 2:
+            shown = shown[shown.shape[0] // 2]
+        if shown.ndim == 2:
+            axes.imshow(shown.T, origin="lower", aspect="auto", vmin=0, vmax=max(highest, 1e-6))
+        else:
+            axes.plot(shown)
+        axes.set_title(name)
+    _save(figure, path)
+
+
+def _save(figure, path: Path) -> None:
+    temporary = path.with_suffix(".part.png")
+    figure.savefig(temporary, dpi=110)
+    os.replace(temporary, path)

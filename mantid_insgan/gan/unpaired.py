@@ -1,0 +1,169 @@
+"""Training without pairs: simulations on one side, experiments on the other, translated in both directions at once.
+
+Patchwise contrastive learning in two directions (CUT: Park et al., ECCV 2020; DCLGAN: Han et al., CVPRW 2021), with
+what is known put in: the generators begin as the calculated resolution, the discriminators know the conditions under
+which a patch was measured, and what is shown to them as measured carries the counting noise that a measurement has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from . import losses
+from .data import Batch, stack
+from .networks import FeatureSampler, Generator, PatchDiscriminator
+from .train import Schedule, Trainer, warn
+
+ADD, REMOVE = "add-resolution", "remove-resolution"
+
+
+@dataclass(frozen=True)
+class UnpairedRecipe:
+    """An unpaired training: sizes and the weights of the terms, in the papers' symbols.
+
+    Parameters
+    ----------
+    adversarial : float
+        lambda_GAN.
+    contrastive : float
+        lambda_NCE, of both directions.
+    identity : float
+        lambda_id, on |remove(x) - x| / |x| for a simulation x under no width.
+    cycle : float
+        On |add(remove(y)) - y| / |y|, the re-convolution of a measured spectrum y compared with it.
+    patches : int
+        Places at each level of the features.
+    """
+
+    dimensions: int = 2
+    channels: int = 16
+    physics: bool = True
+    adversarial: float = 1.0
+    contrastive: float = 0.2
+    identity: float = 0.5
+    cycle: float = 0.5
+    patches: int = 128
+    temperature: float = 0.07
+
+
+class UnpairedTrainer(Trainer):
+    """Both generators, two discriminators and two feature samplers.
+
+    Parameters
+    ----------
+    recipe : UnpairedRecipe
+    schedule : Schedule
+    simulations, experiments : SpectraLibrary or PairLibrary-like
+        Give examples for an index; their lengths may differ.
+    start : dict of Generator, optional
+        By direction: whose weights to begin with.
+    """
+
+    def __init__(self, recipe, schedule: Schedule, simulations, experiments, folder, accelerator="cpu", start=None):
+        torch.manual_seed(schedule.seed)
+        d, c = recipe.dimensions, recipe.channels
+        networks = {
+            ADD: Generator(ADD, d, c, recipe.physics),
+            REMOVE: Generator(REMOVE, d, c, recipe.physics),
+            "judge of experiments": PatchDiscriminator(d),
+            "judge of simulations": PatchDiscriminator(d),
+            "features of experiments": FeatureSampler(d),
+            "features of simulations": FeatureSampler(d),
+        }
+        for direction, generator in (start or {}).items():
+            networks[direction].load_state_dict(generator.state_dict())
+        optimisers = {
+            "generators": ([ADD, REMOVE, "features of experiments", "features of simulations"], 0.5),
+            "judges": (["judge of experiments", "judge of simulations"], 0.5),
+        }
+        self.simulations, self.experiments = simulations, experiments
+        super().__init__(networks, optimisers, [ADD, REMOVE], recipe, schedule, folder, accelerator)
+
+    def _train_step(self, rng) -> dict[str, float]:
+        x = self._drawn(self.simulations, rng)
+        y = self._drawn(self.experiments, rng)
+        translated = self.networks[ADD](*x.inputs())[0]  # as the experiment would show x, without its noise
+        cleaned = self.networks[REMOVE](*y.inputs())[0]
+        seen, seen_valid = as_measured(translated, x.valid, y)
+        judged = {
+            "experiments": ((y.signal, y.valid, *y.conditions()), (seen, seen_valid, *x.conditions())),
+            "simulations": ((x.signal, x.valid, *x.conditions()), (cleaned, y.valid, *y.conditions())),
+        }
+        terms = self._judge_terms(judged)
+        self._move("judges", sum(terms.values()))
+        more = self._generator_terms(judged, x, y, translated, cleaned)
+        self._move("generators", sum(self._weight(k) * v for k, v in more.items()))
+        return {k: float(v.detach()) for k, v in (terms | more).items()}
+
+    def _drawn(self, library, rng) -> Batch:
+        index = rng.integers(0, len(library), self.share)
+        return stack(library.examples(index, ADD, rng)).to(self.fabric.device)
+
+    def _judge_terms(self, judged) -> dict[str, torch.Tensor]:
+        """How badly the discriminators tell measured from translated, and simulated from cleaned."""
+        terms = {}
+        for side, (real, made) in judged.items():
+            judge = self.networks[f"judge of {side}"]
+            scores = judge(*real), judge(made[0].detach(), *made[1:])
+            terms[f"judge of {side}"] = losses.adversarial_discriminator(*scores)
+        return terms
+
+    def _generator_terms(self, judged, x: Batch, y: Batch, translated, cleaned) -> dict[str, torch.Tensor]:
+        terms = {}
+        for side, (_, made) in judged.items():
+            score = self.networks[f"judge of {side}"](*made)
+            terms[f"adversarial, {side}"] = losses.adversarial_generator(score)
+        terms["contrastive"] = self._contrastive(x, y, translated, cleaned)
+        # What has no resolution to lose or gain stays as it is: simulations under no width.
+        still = self.networks[REMOVE](x.signal, x.valid, x.error, 0 * x.width, x.correlation, x.position)[0]
+        terms["identity"] = losses.relative_l1(still, x.signal, x.valid).mean()
+        again = self.networks[ADD](cleaned, y.valid, y.error, *y.conditions())[0]
+        terms["cycle"] = losses.relative_l1(again, y.signal, y.valid).mean()
+        return terms
+
+    def _contrastive(self, x: Batch, y: Batch, translated, cleaned) -> torch.Tensor:
+        """PatchNCE of both directions (Han et al., CVPRW 2021, eqs. 3 and 4)."""
+        simulated, measured = self.networks["features of simulations"], self.networks["features of experiments"]
+        places = FeatureSampler.draw_places(x.signal.shape[2:], self.recipe.patches, torch.default_generator)
+        tau = self.recipe.temperature
+        forth = losses.patch_nce(measured(translated, x.valid, places), simulated(x.signal, x.valid, places), tau)
+        back = losses.patch_nce(simulated(cleaned, y.valid, places), measured(y.signal, y.valid, places), tau)
+        return 0.5 * (forth + back)
+
+    def _weight(self, term: str) -> float:
+        return getattr(self.recipe, term.split(",")[0])
+
+    def _watch(self) -> None:
+        recent = self.history[-200:]
+        for side in ("experiments", "simulations"):
+            mean = sum(h[f"judge of {side}"] for h in recent) / len(recent)
+            if mean < 0.02:
+                warn(
+                    f"step {self.step}: the discriminator of {side} is right nearly always (loss {mean:.3f} over 200 "
+                    "steps; 0.25 is a draw), so the generator learns little from it: are the two sets in the same "
+                    "units, frames and range of energies?"
+                )
+
+
+def as_measured(translated: torch.Tensor, valid: torch.Tensor, experiment: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """A translation as the detectors of `experiment` would have counted it: Poisson noise at its counts, its gaps.
+
+    The noise is known physics: a generator that had to imitate it could not be free of it. The gradient passes as if
+    there were none.
+
+    Parameters
+    ----------
+    translated, valid : Tensor, (N, 1, *grid)
+    experiment : Batch
+        Member n lends its counts for a unit of intensity, sum(signal) / sum(error^2), and its gaps to member n.
+    """
+    over = tuple(range(1, translated.ndim))
+    variance = (experiment.error**2 * experiment.valid).sum(over, keepdim=True)
+    total = (experiment.signal * experiment.valid).sum(over, keepdim=True).clamp(min=0.0)
+    counts = total / variance.clamp(min=1e-12)  # detected neutrons in one unit of intensity
+    mean = translated.detach().clamp(min=0.0)
+    noisy = torch.poisson(mean * counts) / counts.clamp(min=1e-12) - mean
+    noise = torch.where(counts > 0, noisy, torch.zeros_like(noisy))
+    return translated + noise, valid * experiment.valid

@@ -1,0 +1,219 @@
+"""The main job in Mantid: the resolution in or out of an MDHistoWorkspace.
+
+Mantid executes this file at its start-up under its bare name, so it imports nothing that takes time; what the job needs
+is imported when it runs.
+"""
+
+from mantid.api import (
+    AlgorithmFactory,
+    FileAction,
+    FileProperty,
+    IMDHistoWorkspaceProperty,
+    Progress,
+    PropertyMode,
+    PythonAlgorithm,
+)
+from mantid.kernel import Direction, EnabledWhenProperty, PropertyCriterion
+
+from mantid_insgan.bundled import instrument_names, model_names, models_folder
+from mantid_insgan.errors import InputError, InsganError, RunFactError
+from mantid_insgan.options import (
+    BUNDLED_HELP,
+    MODEL_FILE_HELP,
+    ApplyOptions,
+    in_mantid,
+    option,
+    parse_lattice,
+    properties_named,
+)
+from mantid_insgan.properties import HELP_URL, declare_option, missing_library, option_value
+
+#: Steps in which progress is told; cancelling is looked for as often.
+STEPS = 100
+
+#: Group of the dialog -> options in it.
+GROUPS = {
+    "Model": ("direction", "model"),
+    "Measurement": ("instrument", "chopper", "frequency", "ei", "lattice"),
+    "Calculation": ("width_factor", "device", "out_of_domain"),
+}
+
+#: Output property -> (name in the report's summary, what it says).
+QUALITY = {
+    "ValidBins": ("valid_bins", "Number of bins that were measured and so were translated."),
+    "FluxRatio": ("flux_ratio", "Sum of the signal over the valid bins, after over before."),
+    "ReducedChiSquared": (
+        "reduced_chi_squared_of_reconvolution",
+        "Chi-squared per bin of the result convolved again against the data (RemoveResolution).",
+    ),
+    "TooWideShare": (
+        "share_of_bins_with_resolution_too_wide",
+        "Share of the bins whose resolution is wider than the model can apply.",
+    ),
+    "TrainingDistance": (
+        "median_distance_from_training",
+        "Median distance from the training data in units of the threshold.",
+    ),
+    "OutsideShare": ("share_of_slices_outside_training", "Share of the slices that are unlike the training data."),
+}
+
+
+class ApplyResolutionGAN(PythonAlgorithm):
+    """Adds the resolution of a spectrometer to a simulation, or removes it from data."""
+
+    def category(self):
+        return "MDAlgorithms\\Transforms;Inelastic\\Corrections"
+
+    def summary(self):
+        return "Adds the resolution of a neutron spectrometer to a simulated S(Q,E), or removes it from a measured one."
+
+    def seeAlso(self):
+        return ["MDNorm", "BinMD", "LoadMD", "SaveMD"]
+
+    def helpURL(self):
+        return HELP_URL
+
+    def version(self):
+        return 1
+
+    def PyInit(self):
+        self.declareProperty(
+            IMDHistoWorkspaceProperty("InputWorkspace", "", Direction.Input),
+            doc="Histogram with an energy axis (MDHistoWorkspace), or a group of them that are done one by one.",
+        )
+        self.declareProperty(
+            IMDHistoWorkspaceProperty("OutputWorkspace", "", Direction.Output),
+            doc="Clone of the input with the corrected signal and errors.",
+        )
+        for group, names in GROUPS.items():
+            for name in names:
+                self._declare(name)
+                self.setPropertyGroup(option(name)["property"], group)
+            if "model" in names:
+                self._declare_model_file()
+                self.setPropertyGroup("ModelFile", group)
+        self._declare_quality()
+
+    def _declare(self, name):
+        choices = {"model": model_names(models_folder()), "instrument": instrument_names()}.get(name)
+        text = BUNDLED_HELP if name == "model" else None
+        declare_option(self, name, choices=None if choices is None else ["", *choices], text=text)
+
+    def _declare_model_file(self):
+        self.declareProperty(FileProperty("ModelFile", "", FileAction.OptionalLoad, [".onnx"]), doc=MODEL_FILE_HELP)
+        for name, other in (("Model", "ModelFile"), ("ModelFile", "Model")):
+            self.setPropertySettings(name, EnabledWhenProperty(other, PropertyCriterion.IsDefault))
+
+    def _declare_quality(self):
+        self.declareProperty(
+            IMDHistoWorkspaceProperty("OutputQuality", "", Direction.Output, PropertyMode.Optional),
+            doc="Workspace for the standard error of each bin of the result.",
+        )
+        self.setPropertyGroup("OutputQuality", "Quality")
+        for name, (_, doc) in QUALITY.items():
+            default = 0 if name == "ValidBins" else float("nan")
+            self.declareProperty(name=name, defaultValue=default, doc=doc, direction=Direction.Output)
+
+    def validateInputs(self):
+        try:
+            return {name: in_mantid(text) for name, text in self._problems().items()}
+        except ImportError as error:
+            return {"Device": missing_library(error)}
+
+    def _problems(self):
+        """Property -> what is wrong with it. Mantid also asks while the dialog is half filled."""
+        problems = self._problems_of_model()
+        try:
+            parse_lattice(option_value(self, "lattice"))
+        except RunFactError as error:
+            problems["Lattice"] = str(error)
+        workspace = self.getProperty("InputWorkspace").value
+        if workspace is not None and "Lattice" not in problems:
+            problems |= self._problems_of_data(workspace)
+        return problems
+
+    def _problems_of_model(self):
+        from mantid_insgan.cards import choose_model
+
+        if self._given("Model") and self._given("ModelFile"):
+            return {"ModelFile": "Model and ModelFile are both given. To mend it: empty one of them."}
+        options = self._options()
+        try:
+            choose_model(options.direction, model=options.model)
+        except InsganError as error:
+            return {"ModelFile" if self._given("ModelFile") else "Model": str(error)}
+        return {}
+
+    def _problems_of_data(self, workspace):
+        from mantid_insgan.inspect import missing_facts
+        from mantid_insgan.io.workspace import read_workspace
+        from mantid_insgan.resolution import Resolution
+        from mantid_insgan.translate import network_axes, require_valid
+
+        options = self._options()
+        problems = {}
+        try:
+            spectrum = read_workspace(workspace)
+            network_axes(spectrum.axes)
+            require_valid(spectrum)
+            run = options.run(spectrum.run)
+            for name in missing_facts(run, spectrum.axes):
+                about = option(name)
+                problems[about["property"]] = f"the data do not tell it. To mend it: give it. {about['help']}"
+            Resolution.from_run(run, width_factor=options.width_factor).frame(spectrum)
+        except InputError as error:
+            problems["InputWorkspace"] = str(error)
+        except RunFactError as error:
+            problems[next(iter(properties_named(error.fix)), "InputWorkspace")] = str(error)
+        return problems
+
+    def PyExec(self):
+        try:
+            self._execute()
+        except InsganError as error:
+            raise RuntimeError(in_mantid(str(error))) from error
+        except ImportError as error:
+            raise RuntimeError(missing_library(error)) from error
+
+    def _execute(self):
+        from mantid_insgan.apply import apply
+        from mantid_insgan.io.workspace import read_workspace, to_workspace
+
+        workspace = self.getProperty("InputWorkspace").value
+        progress = Progress(self, start=0.0, end=1.0, nreports=STEPS)
+        progress.report(0, "Reading the workspace")
+        result, report = apply(
+            read_workspace(workspace),
+            self._options(),
+            lambda share: progress.report(int(share * STEPS), "Translating slices"),
+        )
+        self._tell(report)
+        self.setProperty("OutputWorkspace", to_workspace(result, template=workspace))
+        if self._given("OutputQuality"):
+            errors = result.replace(signal=result.variance**0.5, variance=result.variance * 0.0)
+            self.setProperty("OutputQuality", to_workspace(errors, template=workspace))
+
+    def _tell(self, report):
+        """What was used and how good it is, into the log and the outputs."""
+        summary = report.summary()
+        log = self.log()
+        log.notice(f"Model: {summary['model']}")
+        for name, fact in summary["run"].items():
+            log.notice(f"{option(name)['property']}: {fact['value']} ({in_mantid(fact['source'])})")
+        for note in summary["notes"]:
+            log.warning(in_mantid(note))
+        for name, (key, _) in QUALITY.items():
+            if summary[key] is not None:
+                self.setProperty(name, summary[key])
+
+    def _given(self, name):
+        return bool(self.getPropertyValue(name))
+
+    def _options(self):
+        values = {name: option_value(self, name) for names in GROUPS.values() for name in names}
+        if self._given("ModelFile"):
+            values["model"] = self.getProperty("ModelFile").value
+        return ApplyOptions(**values)
+
+
+AlgorithmFactory.subscribe(ApplyResolutionGAN)

@@ -1,0 +1,522 @@
+"""ApplyResolutionGAN as a user of Mantid meets it: dialog, script, group, errors, cancelling."""
+
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from mantid.api import AlgorithmFactory, AlgorithmManager, AlgorithmObserver, MDNormalization, mtd
+from mantid.kernel import Direction
+from mantid.simpleapi import (
+    CloneMDWorkspace,
+    CreateEmptyTableWorkspace,
+    CreateMDHistoWorkspace,
+    GroupWorkspaces,
+    LoadMD,
+    MaskMD,
+    SaveMD,
+)
+
+import mantid_insgan.mantid  # noqa: F401  (registers)
+from mantid_insgan import bundled, cards
+from mantid_insgan.apply import apply_to_file
+from mantid_insgan.demo import DATA
+from mantid_insgan.io import read_nexus
+from mantid_insgan.mantid import ApplyResolutionGAN
+from mantid_insgan.options import ApplyOptions, in_mantid, option
+from mantid_insgan.resolution import known_instruments
+
+pytestmark = pytest.mark.mantid
+
+#: For data that tell nothing: properties of the algorithm, and the same as options.
+FACTS = {
+    "Instrument": "MAPS",
+    "ChopperPackage": "A",
+    "ChopperFrequency": 300.0,
+    "IncidentEnergy": 100.0,
+    "Lattice": "4.215,4.215,13.03,90,90,90",
+}
+OPTIONS = {name: FACTS[option(name)["property"]] for name in ("instrument", "chopper", "frequency", "ei", "lattice")}
+DIRECTIONS = {"AddResolution": "add-resolution", "RemoveResolution": "remove-resolution"}
+
+
+@pytest.fixture(autouse=True)
+def empty_service():
+    mtd.clear()
+    yield
+    mtd.clear()
+
+
+@pytest.fixture
+def measured():
+    return LoadMD(str(DATA / "measured.nxs"), OutputWorkspace="measured")
+
+
+def volume(name="volume", bins=(6, 8, 10)):
+    """A small simulation in [H,0,0], [0,K,0] and energy."""
+    size = int(np.prod(bins))
+    return CreateMDHistoWorkspace(
+        SignalInput=np.random.default_rng(5).uniform(size=size),
+        ErrorInput=np.full(size, 0.1),
+        Dimensionality=3,
+        Extents=[-0.5, 0.5, -0.5, 0.5, 5.0, 30.0],
+        NumberOfBins=list(bins),
+        Names=["[H,0,0]", "[0,K,0]", "DeltaE"],
+        Units=["r.l.u.", "r.l.u.", "DeltaE"],
+        Frames=["HKL", "HKL", "General Frame"],
+        OutputWorkspace=name,
+    )
+
+
+def same_as_file(workspace, path) -> bool:
+    """Signal and errors of a workspace equal those of a file to the precision of float32."""
+    spectrum = read_nexus(path)
+    return all(
+        np.allclose(live, stored, rtol=1e-6, atol=1e-6 * np.nanmax(np.abs(stored)), equal_nan=True)
+        for live, stored in (
+            (workspace.getSignalArray(), spectrum.signal),
+            (workspace.getErrorSquaredArray(), spectrum.variance),
+        )
+    )
+
+
+def apply(workspace, OutputWorkspace="out", **properties):
+    """The output; without a variable of its own it needs a name."""
+    return ApplyResolutionGAN(workspace, OutputWorkspace=OutputWorkspace, **properties).OutputWorkspace
+
+
+def initialized():
+    return AlgorithmManager.create("ApplyResolutionGAN")
+
+
+# ------------------------------------------------------------------------------------------------ what the dialog shows
+
+
+def test_how_it_presents_itself():
+    algorithm = initialized()
+    assert AlgorithmFactory.exists("ApplyResolutionGAN", 1) and algorithm.version() == 1
+    assert algorithm.category() == "MDAlgorithms\\Transforms;Inelastic\\Corrections"
+    assert algorithm.summary().endswith(".") and algorithm.helpURL().startswith("https://")
+    assert {"LoadMD", "SaveMD"} <= set(algorithm.seeAlso())
+
+
+def test_the_options_are_those_of_the_command_line():
+    algorithm = initialized()
+    for name in ApplyOptions.__dataclass_fields__:
+        about, prop = option(name), algorithm.getProperty(option(name)["property"])
+        default = getattr(ApplyOptions(), name)
+        if name != "model":  # which has two properties in Mantid
+            text = in_mantid(about["help"])
+            for value, shown in (about["choices"] or {}).items():
+                text = text.replace(f"({value})", f"({shown})")
+            assert prop.documentation == text
+        if about["choices"]:
+            assert list(prop.allowedValues) == list(about["choices"].values())
+            assert prop.value == about["choices"][default]
+        elif default is None:
+            assert prop.isDefault and (prop.value == "" or prop.value > 1e300)
+        else:
+            assert prop.value == default
+    assert list(algorithm.getProperty("Instrument").allowedValues) == ["", *known_instruments()]
+    assert list(algorithm.getProperty("Model").allowedValues) == ["", *cards.bundled_names()]
+    assert bundled.instrument_names() == known_instruments()
+
+
+def test_a_tooltip_is_one_sentence():
+    for prop in initialized().getProperties():
+        text = prop.documentation
+        assert text[0].isupper() and text.endswith("."), prop.name
+        assert "." not in text[:-1], f"Mantid shows {prop.name} up to the first full stop"
+
+
+def test_groups_stand_together():
+    properties = [p for p in initialized().getProperties() if p.direction == Direction.Input]
+    groups = [p.getGroup for p in properties]
+    changes = [g for i, g in enumerate(groups) if i == 0 or groups[i - 1] != g]
+    assert changes == ["", "Model", "Measurement", "Calculation"]
+
+
+def test_model_and_model_file_exclude_each_other(tmp_path):
+    algorithm = initialized()
+    enabled = lambda name: settings(algorithm, name).isEnabled(algorithm)  # noqa: E731
+    assert enabled("Model") and enabled("ModelFile")
+    algorithm.setProperty("Model", "add-resolution-2d")
+    assert enabled("Model") and not enabled("ModelFile")
+    algorithm.setProperty("Model", "")
+    algorithm.setProperty("ModelFile", str(tmp_path / "my.onnx"))
+    assert not enabled("Model") and enabled("ModelFile")
+
+
+def settings(algorithm, name):
+    found = algorithm.getProperty(name).settings
+    return found[0] if isinstance(found, list | tuple) else found
+
+
+# ------------------------------------------------------------------------------------------------------------- a script
+
+
+@pytest.mark.parametrize(("direction", "file"), [("RemoveResolution", "measured"), ("AddResolution", "calculated")])
+def test_one_line_gives_what_the_command_gives(direction, file, tmp_path, capfd):
+    ws = LoadMD(str(DATA / f"{file}.nxs"))
+    out = ApplyResolutionGAN(ws, Direction=direction)
+    report = apply_to_file(
+        DATA / f"{file}.nxs", tmp_path / "out.nxs", ApplyOptions(direction=DIRECTIONS[direction])
+    ).summary()
+    assert mtd.doesExist("out") and same_as_file(mtd["out"], tmp_path / "out.nxs")
+    assert out.OutputWorkspace.name() == "out" and out.ValidBins == report["valid_bins"]
+    for value, key in (
+        (out.FluxRatio, "flux_ratio"),
+        (out.TrainingDistance, "median_distance_from_training"),
+        (out.OutsideShare, "share_of_slices_outside_training"),
+        (out.TooWideShare, "share_of_bins_with_resolution_too_wide"),
+        (out.ReducedChiSquared, "reduced_chi_squared_of_reconvolution"),
+    ):
+        assert value == pytest.approx(report[key], rel=1e-5) if report[key] is not None else np.isnan(value)
+    said = "".join(capfd.readouterr())
+    assert f"Model: {report['model']}" in said
+    assert "IncidentEnergy: 200.0 (log Ei of experiment0)" in said
+    assert "ChopperFrequency: 400.0 (log chopper_frequency of experiment0)" in said
+
+
+def test_a_property_wins_over_the_logs_and_the_log_says_so(measured, capfd):
+    default = apply(measured, "default")
+    out = apply(measured, IncidentEnergy=180.0, WidthFactor=1.1)
+    assert "IncidentEnergy: 180.0 (property IncidentEnergy)" in "".join(capfd.readouterr())
+    assert not np.allclose(out.getSignalArray(), default.getSignalArray(), equal_nan=True)
+
+
+def test_all_but_the_arrays_is_the_inputs(measured):
+    measured.setTitle("a title")
+    signal, events = np.array(measured.getSignalArray()), np.array(measured.getNumEventsArray())
+    out = apply(measured)
+    assert np.array_equal(measured.getSignalArray(), signal, equal_nan=True), "the input stays as it is"
+    assert np.array_equal(out.getNumEventsArray(), events)
+    assert np.array_equal(np.isfinite(out.getSignalArray()), np.isfinite(signal))
+    assert out.getTitle() == "a title"
+    assert out.displayNormalization() == measured.displayNormalization()
+    assert out.getNumDims() == measured.getNumDims()
+    for i in range(out.getNumDims()):
+        new, old = out.getDimension(i), measured.getDimension(i)
+        for get in ("getUnits", "getMinimum", "getMaximum", "getNBins", "getDimensionId"):
+            assert getattr(new, get)() == getattr(old, get)()
+        assert (new.name, new.getMDFrame().name()) == (old.name, old.getMDFrame().name())
+    infos = [w.getExperimentInfo(0) for w in (out, measured)]
+    assert set(infos[0].run().keys()) == set(infos[1].run().keys())
+    lattices = [i.sample().getOrientedLattice() for i in infos]
+    assert np.array_equal(lattices[0].getUB(), lattices[1].getUB())
+    names = [[h.name() for h in w.getHistory().getAlgorithmHistories()] for w in (measured, out)]
+    assert names[1][: len(names[0])] == names[0] and names[1][-1] == "ApplyResolutionGAN"
+
+
+def test_the_input_may_be_replaced(measured):
+    before = np.array(measured.getSignalArray())
+    ApplyResolutionGAN(measured, OutputWorkspace="measured")
+    assert mtd.getObjectNames() == ["measured"]
+    assert not np.allclose(mtd["measured"].getSignalArray(), before, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["2d_expinfo", "2d_nan", "3d", "3d_binmd_integrated", "3d_masked", "4d", "slice_maps", "volume_maps_4d"],
+)
+def test_files_of_every_kind_go_through(shared, tmp_path, name):
+    file = shared / "mantid" / f"mdhisto_{name}.nxs"
+    ws = LoadMD(str(file), OutputWorkspace="ws")
+    ApplyResolutionGAN(ws, Direction="AddResolution", OutputWorkspace="out", **FACTS)
+    apply_to_file(file, tmp_path / "out.nxs", ApplyOptions(direction="add-resolution", **OPTIONS))
+    assert same_as_file(mtd["out"], tmp_path / "out.nxs")
+    SaveMD("out", Filename=str(tmp_path / "saved.nxs"))
+    assert read_nexus(tmp_path / "saved.nxs").shape == read_nexus(file).shape
+
+
+def test_masked_and_nan_bins_stay_so():
+    ws = volume()
+    extents = [-0.5, 0.0, -0.5, 0.5, 5.0, 30.0]
+    MaskMD(Workspace="volume", Dimensions=["[H,0,0]", "[0,K,0]", "DeltaE"], Extents=extents)
+    signal = np.array(ws.getSignalArray())
+    signal[4, 3, :2] = np.nan
+    ws.setSignalArray(signal)
+    out = apply(ws, Direction="AddResolution", **FACTS)
+    for array in (out.getSignalArray(), out.getErrorSquaredArray()):
+        assert np.array_equal(np.isnan(array), np.isnan(signal))
+
+
+def test_sums_over_events_are_taken_per_event():
+    ws = volume()
+    events = 1.0 + np.arange(ws.getSignalArray().size) % 7
+    events = events.reshape(ws.getSignalArray().shape, order="F")
+    summed = CreateMDHistoWorkspace(
+        SignalInput=(ws.getSignalArray() * events).ravel("F"),
+        ErrorInput=np.sqrt(ws.getErrorSquaredArray() * events**2).ravel("F"),
+        NumberOfEvents=events.ravel("F"),
+        Dimensionality=3,
+        Extents=[-0.5, 0.5, -0.5, 0.5, 5.0, 30.0],
+        NumberOfBins=[6, 8, 10],
+        Names=["[H,0,0]", "[0,K,0]", "DeltaE"],
+        Units=["r.l.u.", "r.l.u.", "DeltaE"],
+        Frames=["HKL", "HKL", "General Frame"],
+        OutputWorkspace="summed",
+    )
+    summed.setDisplayNormalization(MDNormalization.NumEventsNormalization)
+    expected = apply(ws, "expected", Direction="AddResolution", **FACTS)
+    found = apply(summed, Direction="AddResolution", **FACTS)
+    assert found.displayNormalization() == MDNormalization.NumEventsNormalization
+    assert np.allclose(found.getSignalArray() / events, expected.getSignalArray(), rtol=1e-5)
+    assert np.allclose(found.getErrorSquaredArray() / events**2, expected.getErrorSquaredArray(), rtol=1e-5)
+
+
+def test_quality_of_each_bin(measured):
+    out = ApplyResolutionGAN(measured, OutputWorkspace="out", OutputQuality="quality")
+    assert out.OutputQuality.name() == "quality" and out.OutputWorkspace.name() == "out"
+    assert np.allclose(
+        out.OutputQuality.getSignalArray() ** 2, out.OutputWorkspace.getErrorSquaredArray(), equal_nan=True
+    )
+    assert np.nanmax(out.OutputQuality.getErrorSquaredArray()) == 0.0
+
+
+def test_a_group_is_done_member_by_member(measured):
+    CloneMDWorkspace("measured", OutputWorkspace="other")
+    both = GroupWorkspaces(["measured", "other"])
+    ApplyResolutionGAN(both, OutputWorkspace="out")
+    assert list(mtd["out"].getNames()) == ["measured_out", "other_out"]
+    single = apply("measured", OutputWorkspace="single")
+    for name in mtd["out"].getNames():
+        assert np.allclose(mtd[name].getSignalArray(), single.getSignalArray(), rtol=1e-6, equal_nan=True)
+
+
+def test_a_model_of_ones_own(measured, tmp_path):
+    shutil.copytree(cards.models_folder() / "remove-resolution-2d", tmp_path / "mine")
+    file = tmp_path / "mine" / "model.onnx"
+    own = apply(measured, ModelFile=str(file), OutputWorkspace="own")
+    named = apply(measured, Model="remove-resolution-2d", OutputWorkspace="named")
+    assert np.array_equal(own.getSignalArray(), named.getSignalArray(), equal_nan=True)
+
+
+# ---------------------------------------------------------------------------------------------------- what is not right
+
+
+def problems(**properties) -> dict[str, str]:
+    """What validateInputs says with these properties."""
+    algorithm = initialized()
+    for name, value in properties.items():
+        algorithm.setProperty(name, value)
+    return dict(algorithm.validateInputs())
+
+
+def test_nothing_is_wrong_with_a_good_input_or_an_empty_dialog(measured):
+    assert problems(InputWorkspace="measured") == {}
+    assert problems() == {}
+
+
+@pytest.mark.parametrize(
+    ("properties", "name", "text"),
+    [
+        (
+            {"Instrument": ""},
+            "Instrument",
+            "the instrument is not known. To mend it: give it (Instrument): one of MAPS",
+        ),
+        ({"ChopperPackage": ""}, "ChopperPackage", "give it (ChopperPackage): one of"),
+        (
+            {"IncidentEnergy": ""},
+            "IncidentEnergy",
+            "the incident energy is not known. To mend it: give it (IncidentEnergy): ",
+        ),
+        (
+            {"ChopperFrequency": ""},
+            "ChopperFrequency",
+            "the chopper frequency is not known. To mend it: give it (ChopperFrequency): ",
+        ),
+        ({"Lattice": ""}, "Lattice", "Lattice"),
+        ({"Lattice": "4,4"}, "Lattice", "the lattice '4,4' is not three or six finite numbers"),
+        ({"ChopperPackage": "Z"}, "ChopperPackage", "chopper package 'Z' is not known for MAPS; it has"),
+        ({"IncidentEnergy": 5000.0}, "IncidentEnergy", "Ei = 5000 meV is outside the range of MAPS"),
+        ({"IncidentEnergy": 28.0}, "IncidentEnergy", "lies above the incident energy, 28 meV"),
+        ({"ChopperFrequency": 5.0}, "ChopperFrequency", "a chopper frequency of 5 Hz is outside the range of MAPS"),
+        ({"Model": "add-resolution-2d"}, "Model", "use Direction AddResolution"),
+        ({"ModelFile": "nowhere.onnx"}, "ModelFile", "there is no model 'nowhere.onnx'"),
+        ({"ModelFile": "nowhere.onnx", "Model": "remove-resolution-2d"}, "ModelFile", "are both given"),
+    ],
+)
+def test_each_property_has_its_message(properties, name, text):
+    volume()
+    found = problems(InputWorkspace="volume", **without_empty(FACTS | properties))
+    assert set(found) == {name}, found
+    assert text in found[name] and "--" not in found[name]
+
+
+def without_empty(properties):
+    return {name: value for name, value in properties.items() if value != ""}
+
+
+def test_all_that_is_missing_is_asked_for_at_once():
+    volume()
+    assert set(problems(InputWorkspace="volume")) == set(FACTS)
+
+
+def test_a_workspace_without_energy_and_one_without_data():
+    ws = volume()
+    ws.setSignalArray(np.full((6, 8, 10), np.nan))
+    found = problems(InputWorkspace="volume", **FACTS)
+    assert set(found) == {"InputWorkspace"} and "none of the 480 bins is valid" in found["InputWorkspace"]
+    CreateMDHistoWorkspace(
+        SignalInput=[1.0, 2.0],
+        ErrorInput=[1.0, 1.0],
+        Dimensionality=1,
+        Extents=[0.0, 1.0],
+        NumberOfBins=[2],
+        Names=["[H,0,0]"],
+        Units=["r.l.u."],
+        OutputWorkspace="flat",
+    )
+    assert "there is no energy axis" in problems(InputWorkspace="flat", **FACTS)["InputWorkspace"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Direction", "Sideways"),
+        ("Model", "nobody"),
+        ("Instrument", "IN5"),
+        ("IncidentEnergy", -1.0),
+        ("ChopperFrequency", 0.0),
+        ("WidthFactor", 0.0),
+        ("Device", "tpu"),
+        ("OutOfDomain", "Ignore"),
+        ("InputWorkspace", "table"),
+        ("InputWorkspace", "nope"),
+    ],
+)
+def test_a_validator_refuses_when_the_property_is_set(name, value):
+    CreateEmptyTableWorkspace(OutputWorkspace="table")
+    with pytest.raises(ValueError):
+        initialized().setProperty(name, value)
+
+
+def test_invalid_inputs_run_nothing():
+    ws = volume()
+    with pytest.raises((TypeError, RuntimeError), match="Some invalid Properties found"):
+        ApplyResolutionGAN(ws, OutputWorkspace="out")
+    with pytest.raises((TypeError, RuntimeError), match="InputWorkspace"):
+        ApplyResolutionGAN(OutputWorkspace="out")
+    assert mtd.getObjectNames() == ["volume"]
+
+
+def test_data_unlike_the_training_data(measured, monkeypatch, capfd):
+    monkeypatch.setattr("mantid_insgan.translate.Translator._distance", lambda *_: 2.0)
+    ApplyResolutionGAN(measured, OutputWorkspace="warned")
+    assert "100% of the slices are unlike what the model was trained on" in "".join(capfd.readouterr())
+    with pytest.raises(RuntimeError, match="unlike what the model was trained on.* and OutOfDomain Error was given"):
+        ApplyResolutionGAN(measured, OutOfDomain="Error", OutputWorkspace="refused")
+    assert mtd.getObjectNames() == ["measured", "warned"]
+
+
+def test_without_onnx_runtime_the_run_says_what_to_install(measured, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(RuntimeError, match=r"ONNX Runtime is not installed.*pip install 'mantid-insgan\[cpu\]'"):
+        ApplyResolutionGAN(measured, OutputWorkspace="out")
+    assert mtd.getObjectNames() == ["measured"]
+
+
+def test_without_another_library_too(measured, monkeypatch):
+    monkeypatch.setitem(sys.modules, "resins", None)
+    monkeypatch.setattr("mantid_insgan.resolution.facts._resins", _import_resins)
+    found = problems(InputWorkspace="measured")
+    assert "pip install 'mantid-insgan[cpu]'" in found["Device"]
+
+
+def _import_resins(_):
+    import resins
+
+    return resins
+
+
+class _Canceller(AlgorithmObserver):
+    """Cancels an algorithm at its second report."""
+
+    def __init__(self, algorithm):
+        super().__init__()
+        self.algorithm, self.shares = algorithm, []
+        self.observeProgress(algorithm)
+
+    def progressHandle(self, share, *_):
+        self.shares.append(share)
+        if len(self.shares) == 2:
+            self.algorithm.cancel()
+
+
+def test_cancelling_half_way_leaves_no_workspace():
+    volume()
+    algorithm = initialized()
+    algorithm.setRethrows(True)
+    for name, value in {"InputWorkspace": "volume", "OutputWorkspace": "out", "OutputQuality": "q", **FACTS}.items():
+        algorithm.setProperty(name, value)
+    canceller = _Canceller(algorithm)
+    with pytest.raises(RuntimeError):
+        algorithm.execute()
+    assert len(canceller.shares) < 5 and max(canceller.shares) < 0.8
+    assert mtd.getObjectNames() == ["volume"] and not algorithm.isExecuted()
+
+
+# ------------------------------------------------------------------------------------------------------- how it gets in
+
+
+def test_registering_imports_nothing_that_takes_time(mantid_script):
+    said = mantid_script(
+        "import mantid.simpleapi, sys\n"
+        "before = set(sys.modules)\n"
+        "import mantid_insgan.mantid\n"
+        "new = {m.partition('.')[0] for m in set(sys.modules) - before}\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'scipy', 'resins', 'pydantic', 'h5py', 'yaml', 'matplotlib',\n"
+        "         'pyspinw', 'PyQt5', 'PyQt6', 'lightning', 'typer', 'rich'}\n"
+        "rooms = {m for m in set(sys.modules) - before if m.startswith('mantid_insgan.')}\n"
+        "print('heavy', sorted(new & heavy))\n"
+        "print('rooms', sorted(rooms))"
+    )
+    assert "heavy []" in said
+    assert (
+        "rooms ['mantid_insgan.bundled', 'mantid_insgan.errors', 'mantid_insgan.mantid', 'mantid_insgan.options', "
+        "'mantid_insgan.properties', 'mantid_insgan.spectrum']"
+    ) in said
+
+
+def test_it_is_registered_where_every_library_is_missing(mantid_script):
+    said = mantid_script(
+        "import sys\n"
+        "for name in ('torch', 'onnxruntime', 'resins', 'pydantic'):\n"
+        "    sys.modules[name] = None\n"
+        "import mantid_insgan.mantid\n"
+        "from mantid.simpleapi import ApplyResolutionGAN, LoadMD\n"
+        f"ws = LoadMD({str(DATA / 'measured.nxs')!r})\n"
+        "try:\n"
+        "    ApplyResolutionGAN(ws, OutputWorkspace='out')\n"
+        "except (TypeError, RuntimeError) as error:\n"
+        "    print('failed')\n"
+    )
+    assert "failed" in said and "pip install 'mantid-insgan[cpu]'" in said
+
+
+def test_an_installed_plugin_is_there_at_start_up(mantid_script, tmp_path):
+    home = tmp_path / ".mantid" / "Mantid.user.properties"
+    from mantid_insgan.install_plugins import carry_out, plan
+
+    carry_out(plan(home))
+    said = mantid_script(
+        "from mantid.simpleapi import *\n"
+        f"ws = LoadMD({str(DATA / 'calculated.nxs')!r}); out = ApplyResolutionGAN(ws, Direction='AddResolution', "
+        "Instrument='MAPS', ChopperPackage='S')\n"
+        "print('valid bins', out.ValidBins, mtd.doesExist('out'))"
+    )
+    assert re.search(r"valid bins \d{4} True", said)
+
+
+def test_importing_the_module_twice_registers_once(mantid_script):
+    said = mantid_script(
+        "import mantid_insgan.mantid as m\n"
+        "import mantid.simpleapi as s\n"
+        "first = s.ApplyResolutionGAN\n"
+        "assert m.register() == m.__all__ and s.ApplyResolutionGAN is first\n"
+        "print(m.__all__)"
+    )
+    assert "ApplyResolutionGAN" in said
