@@ -57,22 +57,33 @@ def _direction(prop) -> str:
     return {0: "Input", 1: "Output", 2: "InOut"}[int(prop.direction)]
 
 
-def _type(prop) -> str:
-    from mantid.api import FileProperty, IWorkspaceProperty
+def _is_workspace(prop) -> bool:
+    from mantid.api import IWorkspaceProperty
 
-    if isinstance(prop, IWorkspaceProperty):
-        return "MDHistoWorkspace"
+    return isinstance(prop, IWorkspaceProperty)
+
+
+def _type(prop) -> str:
+    from mantid.api import FileProperty, MultipleFileProperty
+
+    if _is_workspace(prop):
+        return "MDHistoWorkspace" if prop.type == "IMDHistoWorkspace" else prop.type
+    if isinstance(prop, MultipleFileProperty):
+        return "files"
     if isinstance(prop, FileProperty):
         return "file"
     return {bool: "boolean", int: "integer", float: "number", str: "text"}.get(type(prop.value), "list")
 
 
 def _default(prop) -> str:
-    if int(prop.direction) == 1 and _type(prop) != "MDHistoWorkspace":
+    from mantid.kernel import Property
+
+    if int(prop.direction) == 1 and not _is_workspace(prop):
         return ""
     if prop.isValid:
         return "*Mandatory*"
-    unset = prop.getDefault == "" or _type(prop) == "number" and prop.value > 1e300
+    empty = {"number": Property.EMPTY_DBL, "integer": Property.EMPTY_INT}.get(_type(prop), "")
+    unset = prop.getDefault == "" or prop.value == empty
     return "*Optional*" if unset else f"`{prop.value}`"
 
 
@@ -83,7 +94,7 @@ def renewed(text: str, name: str) -> str:
 
 def drawing(name: str) -> str:
     """The dialog as Mantid lays it out, as SVG: a row for each property, a box around each group."""
-    shown = [p for p in properties(name) if int(p.direction) != 1 or _type(p) == "MDHistoWorkspace"]
+    shown = [p for p in properties(name) if int(p.direction) != 1 or _is_workspace(p)]
     parts, y = [], 48
     for i, prop in enumerate(shown):
         group = prop.getGroup
@@ -131,7 +142,10 @@ def _row(prop, y: int) -> list[str]:
     x, width = MARGIN + LABEL, WIDTH - 2 * MARGIN - LABEL
     parts = [f"<g><title>{escape(prop.documentation)}</title>", _text(MARGIN, y + 17, prop.name)]
     kind = _widget(prop)
-    if kind == "file":
+    if kind == "boolean":
+        tick = [f'<path d="M{x + 5:g} {y + 12:g} l4 5 l8 -10" fill="none" stroke="#202020"/>'] * bool(prop.value)
+        return [*parts, _rectangle(x, y + 1, BOX, BOX, "#ffffff"), *tick, "</g>"]
+    if kind in ("file", "files"):
         width -= 88
         parts += _button(x + width + 8, y + 1, 80, "Browse")
     parts.append(_rectangle(x, y + 1, width, BOX, "#ffffff"))
@@ -143,9 +157,9 @@ def _row(prop, y: int) -> list[str]:
 
 def _widget(prop) -> str:
     kind = _type(prop)
-    if kind == "file":
-        return "file"
-    chosen = int(prop.direction) == 0 and (kind == "MDHistoWorkspace" or len(prop.allowedValues) > 0)
+    if kind in ("file", "files", "boolean"):
+        return kind
+    chosen = int(prop.direction) == 0 and (_is_workspace(prop) or len(prop.allowedValues) > 0)
     return "choice" if chosen else "line"
 
 

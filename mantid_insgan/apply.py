@@ -9,21 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
-from .cards import choose_model
+from .cards import model_for
 from .errors import ModelError, RunFactError
 from .io import check_output, open_spectrum
-from .io.writer import SpectrumWriter
+from .io.writer import SpectrumWriter, last_record
 from .options import OUT_OF_DOMAIN, ApplyOptions
 from .resolution.instrument import Resolution
-from .spectrum import Run, Spectrum, energy_axis, open_axes
+from .spectrum import Run, Spectrum, energy_axis, open_axes, per_event, summed
 from .translate import Quality, Translator, network_axes, require_valid
 
 #: A chi-squared per bin of the re-convolution above this is told to the user.
 MISFIT = 3.0
 #: A share of slices unlike the training data above this is told to the user, or is an error where that is asked for.
 OUTSIDE = 0.05
-#: Mantid's MDNormalization under which a bin's signal is a sum over its events.
-NUM_EVENTS_NORMALIZATION = 2
+#: What the history of an output calls this job, and the options in it that leave the result as it is.
+HISTORY_NAME = "insgan apply"
+NEUTRAL = ("device", "out_of_domain")
 #: Bins held in memory at a time; larger files go through in slabs.
 SLAB_BINS = 4_000_000
 
@@ -66,11 +67,27 @@ def apply(spectrum: Spectrum, options: ApplyOptions, progress=None) -> tuple[Spe
 
 
 def apply_to_file(
-    source: Path, target: Path, options: ApplyOptions, *, overwrite: bool = False, progress=None
+    source: Path,
+    target: Path,
+    options: ApplyOptions,
+    *,
+    overwrite: bool = False,
+    progress=None,
+    opened: dict | None = None,
 ) -> Report:
     """Translate a file; the result is written beside `target` and renamed when it is complete.
 
     Files of more than `SLAB_BINS` bins go through in slabs, so that memory does not grow with the file.
+
+    Parameters
+    ----------
+    source, target : Path
+    options : ApplyOptions
+    overwrite : bool
+    progress : callable, optional
+        Called with the share done, 0 to 1.
+    opened : dict, optional
+        Keeps the models that are open, for the next call.
 
     Raises
     ------
@@ -78,19 +95,19 @@ def apply_to_file(
         As `apply`; also if the output exists and `overwrite` is False, or cannot be written.
     """
     check_output(target, overwrite)
-    with open_spectrum(source, ei=options.ei) as opened:
-        run, resolution, translator = _prepare(opened, options)
-        opened.run = run  # facts given as options go into the output's logs
+    with open_spectrum(source, ei=options.ei) as file:
+        run, resolution, translator = _prepare(file, options, opened)
+        file.run = run  # facts given as options go into the output's logs
         quality = Quality()
         history = {
-            "name": "insgan apply",
+            "name": HISTORY_NAME,
             "version": __version__,
-            "parameters": _parameters(source, translator, run, options),
+            "parameters": _parameters(source, translator.card, run, options),
         }
-        with SpectrumWriter(target, opened, template=source, overwrite=overwrite, history=history) as writer:
-            regions = slabs(opened.shape, network_axes(opened.axes, translator.card.dimensions))
+        with SpectrumWriter(target, file, template=source, overwrite=overwrite, history=history) as writer:
+            regions = slabs(file.shape, network_axes(file.axes, translator.card.dimensions))
             for done, region in enumerate(regions):
-                spectrum = per_event(opened.read(region).replace(run=run))
+                spectrum = per_event(file.read(region).replace(run=run))
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
                 if spectrum.valid.any():
                     spectrum, part = translator.apply(spectrum, resolution, share)
@@ -101,10 +118,10 @@ def apply_to_file(
             if not quality.bins:
                 require_valid(spectrum)
             _require_known(options, quality)
-    return Report(translator.card.name, run, quality, _notes(opened, translator, quality))
+    return Report(translator.card.name, run, quality, _notes(file, translator, quality))
 
 
-def _prepare(spectrum, options: ApplyOptions) -> tuple[Run, Resolution, Translator]:
+def _prepare(spectrum, options: ApplyOptions, opened: dict | None = None) -> tuple[Run, Resolution, Translator]:
     if options.out_of_domain not in OUT_OF_DOMAIN:
         raise RunFactError(
             f"--out-of-domain is {options.out_of_domain!r}, expected {' or '.join(OUT_OF_DOMAIN)}", "give one of them"
@@ -112,7 +129,34 @@ def _prepare(spectrum, options: ApplyOptions) -> tuple[Run, Resolution, Translat
     run = options.run(spectrum.run)
     network_axes(spectrum.axes)
     resolution = Resolution.from_run(run, width_factor=options.width_factor)
-    return run, resolution, Translator(choose_model(options.direction, model=options.model), options.device)
+    model = model_for(options.direction, len(open_axes(spectrum.axes)), options.model)
+    if opened is None:
+        return run, resolution, Translator(model, options.device)
+    key = (model.path, model.card.sha256, options.device)
+    if key not in opened:
+        opened[key] = Translator(model, options.device)
+    return run, resolution, opened[key]
+
+
+def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
+    """Whether a file is what `apply_to_file` makes of `source` now: its history tells the input's name, the options,
+    the facts of the run and the model, and it is not older than the input. A file that is there is complete, because
+    it takes its name only then.
+
+    Raises
+    ------
+    InsganError
+        As `apply_to_file`, as far as it comes before the translation.
+    """
+    with open_spectrum(source, ei=options.ei) as file:
+        run = options.run(file.run)
+        model = model_for(options.direction, len(open_axes(file.axes)), options.model)
+    expected = _parameters(source, model.card, run, options)
+    found = last_record(target)
+    if found.get("name") != HISTORY_NAME or found.get("version") != __version__:
+        return False
+    decides = [{k: v for k, v in p.items() if k not in NEUTRAL} for p in (found["parameters"], expected)]
+    return decides[0] == decides[1] and target.stat().st_mtime >= source.stat().st_mtime
 
 
 def _require_known(options: ApplyOptions, quality: Quality) -> None:
@@ -129,24 +173,6 @@ def _unlike(quality: Quality) -> str:
         f"{quality.outside:.0%} of the slices are unlike what the model was trained on (median distance "
         f"{np.median(quality.distances):.2g} of the threshold)"
     )
-
-
-def per_event(spectrum: Spectrum) -> Spectrum:
-    """The intensity that Mantid shows: signal over events where the signal is a sum over events, else as it is."""
-    if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
-        return spectrum
-    with np.errstate(divide="ignore", invalid="ignore"):
-        signal = spectrum.signal / spectrum.num_events
-        variance = spectrum.variance / spectrum.num_events**2
-    return spectrum.replace(signal=signal, variance=variance)
-
-
-def summed(spectrum: Spectrum) -> Spectrum:
-    """The way back from `per_event`."""
-    if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
-        return spectrum
-    events = spectrum.num_events
-    return spectrum.replace(signal=spectrum.signal * events, variance=spectrum.variance * events**2)
 
 
 def nothing_measured(spectrum: Spectrum) -> Spectrum:
@@ -167,9 +193,8 @@ def slabs(shape: tuple[int, ...], axes: tuple[int | None, ...], limit: int | Non
     return regions
 
 
-def _parameters(source, translator, run, options) -> dict:
+def _parameters(source, card, run, options) -> dict:
     facts = {n: getattr(run, n).value for n in ("instrument", "ei", "chopper", "frequency") if getattr(run, n)}
-    card = translator.card
     model = {"model": card.name, "model_version": card.version, "model_sha256": card.sha256}
     return {"input": Path(source).name, **options.given(), "direction": options.direction, **facts, **model}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -132,12 +133,48 @@ def choose_model(direction: str, dimensions: int = 2, model: str | None = None) 
     return chosen
 
 
+def model_for(direction: str, open_axes: int | None = None, model: str | None = None) -> ModelFile:
+    """The model to apply to data with some number of open axes.
+
+    A bundled one sees as many axes as it can; what has more axes is walked slice by slice. A 2D model also takes a cut.
+
+    Parameters
+    ----------
+    direction : str
+    open_axes : int, optional
+        Of the data; not checked if not given.
+    model : str, optional
+        Name or path; bundled ones are looked through if not given.
+
+    Raises
+    ------
+    ModelError
+        As `choose_model`; a model that sees more axes than there are.
+    """
+    if model is None:
+        wanted = min(2 if open_axes is None else open_axes, 3)
+        bundled = direction in DIRECTIONS and (direction, wanted) in _bundled()
+        return choose_model(direction, wanted if bundled else 2)
+    dimensions = find_model(model).card.dimensions
+    if open_axes is not None and dimensions > max(open_axes, 2):
+        raise ModelError(
+            f"the model {model} sees {dimensions} axes, and the data have {open_axes} of more than one bin",
+            "leave --model away, or use a model of fewer dimensions",
+        )
+    return choose_model(direction, dimensions, model)
+
+
+def _bundled() -> dict[tuple[str, int], str]:
+    """Names of the bundled models by direction and dimensions; only cards are read, so that a damaged file harms no
+    other model."""
+    cards = {name: _read_card(models_folder() / name / "card.json") for name in bundled_names()}
+    return {(card.direction, card.dimensions): name for name, card in cards.items()}
+
+
 def _bundled_for(direction: str, dimensions: int) -> str:
-    """Name of the bundled model; only cards are read, so that a damaged file harms no other model."""
-    for name in reversed(bundled_names()):
-        card = _read_card(models_folder() / name / "card.json")
-        if (card.direction, card.dimensions) == (direction, dimensions):
-            return name
+    found = _bundled().get((direction, dimensions))
+    if found is not None:
+        return found
     raise ModelError(
         f"no bundled model for {direction} in {dimensions} dimensions; there are: "
         f"{', '.join(bundled_names()) or 'none'}",
@@ -208,7 +245,7 @@ def open_session(model: ModelFile, device: str = "auto", threads: int | None = N
     device : {'auto', 'cpu', 'cuda'}
         'auto' takes CUDA where ONNX Runtime has it and CPU elsewhere; 'cuda' never falls back.
     threads : int, optional
-        CPU threads; all cores if not given.
+        CPU threads; if not given OMP_NUM_THREADS of them, or all cores.
 
     Raises
     ------
@@ -232,7 +269,8 @@ def open_session(model: ModelFile, device: str = "auto", threads: int | None = N
     providers = (["CUDAExecutionProvider"] if use_cuda else []) + ["CPUExecutionProvider"]
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = threads or 0
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = threads or (int(wished) if wished.isdigit() else 0)
     try:
         session = runtime.InferenceSession(str(model.path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises its own types, all told by their text

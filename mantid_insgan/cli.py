@@ -16,7 +16,7 @@ import typer
 
 from . import __version__
 from .errors import DeviceError, InsganError
-from .options import ApplyOptions, TrainOptions
+from .options import OUTPUT_MODEL_HELP, OVERWRITE_HELP, ApplyOptions, TrainOptions
 
 app = typer.Typer(
     help="Put the resolution of a neutron spectrometer into a simulated S(Q,E), or take it out of a measured one.",
@@ -29,7 +29,7 @@ app = typer.Typer(
 INTERRUPTED = 130
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help=OVERWRITE_HELP)]
 
 
 def _flag(name: str, options: type = ApplyOptions):
@@ -47,8 +47,14 @@ _TRAIN = TrainOptions()
 
 @app.command()
 def apply(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="MDHistoWorkspace .nxs, nxspe or Workspace2D file.")],
-    target: Annotated[Path, typer.Argument(metavar="OUTPUT", help="MDHistoWorkspace file to write (.nxs).")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT OUTPUT|FILES...",
+            help="MDHistoWorkspace .nxs, nxspe or Workspace2D file, and the MDHistoWorkspace file to write (.nxs); "
+            "with --output-dir any number of inputs.",
+        ),
+    ],
     direction: Annotated[str, _flag("direction")] = _DEFAULT.direction,
     model: Annotated[str | None, _flag("model")] = _DEFAULT.model,
     instrument: Annotated[str | None, _flag("instrument")] = _DEFAULT.instrument,
@@ -59,19 +65,55 @@ def apply(
     width_factor: Annotated[float, _flag("width_factor")] = _DEFAULT.width_factor,
     device: Annotated[str, _flag("device")] = _DEFAULT.device,
     out_of_domain: Annotated[str, _flag("out_of_domain")] = _DEFAULT.out_of_domain,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", help="Folder for the results of many files; those that are there are kept."),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", help="Processes for many files, one thread each.")] = 1,
+    dask: Annotated[
+        str | None, typer.Option("--dask", help="Address of a Dask scheduler, or local for a cluster here.")
+    ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ):
-    """Add the resolution to a simulation, or remove it from data."""
+    """Add the resolution to a simulation, or remove it from data; one file, or many into a folder."""
     from .apply import apply_to_file
 
     given = locals()
     options = ApplyOptions(**{name: given[name] for name in ApplyOptions.__dataclass_fields__})
+    if output_dir is not None:
+        _apply_to_many(files, output_dir, options, {"workers": workers, "dask": dask, "overwrite": overwrite}, json)
+        return
+    if len(files) != 2 or workers != 1 or dask is not None:
+        raise typer.BadParameter(
+            f"{len(files)} files were given; give INPUT and OUTPUT, or --output-dir for many files, which alone can "
+            "have --workers and --dask"
+        )
+    source, target = files
     started = time.monotonic()
     with _progress(direction, quiet=json) as progress:
         report = apply_to_file(source, target, options, overwrite=overwrite, progress=progress)
     summary = {"output": str(target), "seconds": round(time.monotonic() - started, 2), **report.summary()}
     typer.echo(json_text.dumps(summary) if json else _say_report(summary))
+
+
+def _apply_to_many(files, folder, options, how: dict, json: bool) -> None:
+    from .many import apply_to_many, exit_code
+
+    started = time.monotonic()
+    with _progress(options.direction, quiet=json) as progress:
+        outcomes = apply_to_many(files, folder, options, **how, progress=progress)
+    count = {s: sum(o.status == s for o in outcomes) for s in ("written", "kept", "failed")}
+    summary = {"output_dir": str(folder), "seconds": round(time.monotonic() - started, 2), **count}
+    if json:
+        typer.echo(json_text.dumps(summary | {"files": [vars(o) for o in outcomes]}))
+    else:
+        lines = [f"{o.status} {o.output if o.status != 'failed' else o.input}" for o in outcomes]
+        lines = [line + "".join(f"\n  {m}" for m in o.messages) for line, o in zip(lines, outcomes, strict=True)]
+        last = "{written} written, {kept} kept, {failed} failed of {n} files in {output_dir} in {seconds:.1f} s"
+        typer.echo("\n".join([*lines, last.format(**summary, n=len(outcomes))]))
+    if count["failed"]:
+        raise typer.Exit(exit_code(outcomes))
 
 
 @app.command()
@@ -190,9 +232,11 @@ def resolution(
 
 @app.command()
 def train(
-    output: Annotated[Path, typer.Option("--output", help="Model to write (.onnx); its card and pictures beside it.")],
+    output: Annotated[Path, typer.Option("--output", help=OUTPUT_MODEL_HELP)],
     simulation: Annotated[list[Path] | None, _train_flag("simulation")] = None,
     experiment: Annotated[list[Path] | None, _train_flag("experiment")] = None,
+    validation_simulation: Annotated[list[Path] | None, _train_flag("validation_simulation")] = None,
+    validation_experiment: Annotated[list[Path] | None, _train_flag("validation_experiment")] = None,
     pairs: Annotated[str | None, _train_flag("pairs")] = _TRAIN.pairs,
     paired: Annotated[bool, _train_flag("paired")] = _TRAIN.paired,
     direction: Annotated[str, _train_flag("direction")] = _TRAIN.direction,
@@ -217,7 +261,8 @@ def train(
     """Train a model on simulated and measured spectra, or on pairs; Ctrl-C ends it with the model that there is."""
     given = locals()
     options = {name: given[name] for name in TrainOptions.__dataclass_fields__}
-    options |= {side: tuple(map(str, given[side] or ())) for side in ("simulation", "experiment")}
+    several = [name for name, entry in TrainOptions.__dataclass_fields__.items() if entry.default == ()]
+    options |= {name: tuple(map(str, given[name] or ())) for name in several}
     train_model = _training()
     with _progress(f"training {direction}", quiet=json) as bar:
         progress = None if bar is None else lambda share, step, terms: bar(share)

@@ -14,8 +14,13 @@ DIRECTIONS = {"add-resolution": "AddResolution", "remove-resolution": "RemoveRes
 DEVICES = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}
 OUT_OF_DOMAIN = {"warn": "Warn", "error": "Error"}
 
+#: Flags that are no option of the job itself -> property.
+_MORE_FLAGS = {"--output": "OutputModel", "--overwrite": "Overwrite"}
+
 #: Mantid has two properties for a model, the other faces one option.
 BUNDLED_HELP = "Bundled model by name; the one for the direction if not given."
+OUTPUT_MODEL_HELP = "Model to write (ONNX); its card, losses and pictures come beside it."
+OVERWRITE_HELP = "Replace the output if it exists."
 MODEL_FILE_HELP = "ONNX file of another model, with its card beside it."
 
 
@@ -106,6 +111,17 @@ def option(name: str, options: type = ApplyOptions) -> dict:
     return dict(options.__dataclass_fields__[name].metadata)
 
 
+def option_of(flag: str) -> str:
+    """Name of the option of training that has a flag.
+
+    Examples
+    --------
+    >>> option_of("--validation-simulation")
+    'validation_simulation'
+    """
+    return next(f.name for f in fields(TrainOptions) if f.metadata["flag"] == flag)
+
+
 def in_mantid(text: str) -> str:
     """A help text or message with the flags and choices of the command line as Mantid's dialog has them.
 
@@ -120,6 +136,8 @@ def in_mantid(text: str) -> str:
         text = re.sub(rf"{entry.metadata['flag']}(?![\w-])", name, text)
         for value, shown in (entry.metadata["choices"] or {}).items():
             text = re.sub(rf"(?<={name} ){value}(?![\w-])", shown, text)
+    for flag, name in _MORE_FLAGS.items():
+        text = re.sub(rf"{flag}(?![\w-])", name, text)
     for value, shown in DIRECTIONS.items():  # not inside the name of a model
         text = re.sub(rf"(?<![\w-]){value}(?![\w-])", shown, text)
     return text
@@ -171,6 +189,18 @@ class TrainOptions:
 
     simulation: tuple = _option((), "Simulated spectra: files, or folders of them.", "--simulation", "Simulation")
     experiment: tuple = _option((), "Measured spectra: files, or folders of them.", "--experiment", "Experiment")
+    validation_simulation: tuple = _option(
+        (),
+        "Simulated spectra that are never trained on: with those of the experiment, one by one, they score the model.",
+        "--validation-simulation",
+        "ValidationSimulation",
+    )
+    validation_experiment: tuple = _option(
+        (),
+        "Measured spectra that are never trained on: with those of the simulation, one by one, they score the model.",
+        "--validation-experiment",
+        "ValidationExperiment",
+    )
     pairs: str | None = _option(None, "Folder of pairs that make-pairs wrote.", "--pairs", "Pairs")
     paired: bool = _option(
         False,

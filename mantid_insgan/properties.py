@@ -40,7 +40,8 @@ def declare_option(algorithm, name: str, options: type = ApplyOptions, choices=N
     elif "float" in kind:
         validator, unset = FloatBoundedValidator(lower=0.0, exclusive=True), Property.EMPTY_DBL
     elif "int" in kind:
-        validator, unset = IntBoundedValidator(lower=0), Property.EMPTY_INT
+        # A count that may be left away is at least 1 where it is given.
+        validator, unset = IntBoundedValidator(lower=1 if default is None else 0), Property.EMPTY_INT
     default = unset if default is None else default
     algorithm.declareProperty(name=about["property"], defaultValue=default, validator=validator, doc=doc)
 
@@ -60,6 +61,11 @@ def option_value(algorithm, name: str, options: type = ApplyOptions):
     return None if value in ("", Property.EMPTY_DBL, Property.EMPTY_INT) else value
 
 
-def missing_library(error: ImportError) -> str:
-    """What to tell a user whose Mantid has no such library."""
-    return f"{error}. To mend it: pip install 'mantid-insgan[cpu]' into the Python of Mantid."
+def file_names(value) -> list[str]:
+    """The files of a MultipleFileProperty, which gives lists within a list where files are summed with '+'."""
+    return [name for entry in value for name in ([entry] if isinstance(entry, str) else entry)]
+
+
+def missing_library(error: ImportError, extra: str = "cpu") -> str:
+    """What to tell a user whose Mantid has no such library; `extra` is that of the package which brings it."""
+    return f"{error}. To mend it: pip install 'mantid-insgan[{extra}]' into the Python of Mantid."

@@ -15,6 +15,8 @@ from .errors import InputError
 #: |signal| at or above this is a flag ("masked"), never a measurement: Horace and nxspe write -1e30 or -1e20,
 #: and an unsigned overflow of such a flag leaves about 1e18.
 FLAG_MAGNITUDE = 1e18
+#: Mantid's MDNormalization under which a bin's signal is a sum over its events.
+NUM_EVENTS_NORMALIZATION = 2
 
 _ENERGY_NAMES = {"deltae", "energy transfer", "energy_transfer", "energy", "e", "en", "omega"}
 _ENERGY_UNITS = {"deltae", "mev"}
@@ -451,3 +453,21 @@ def _shaped(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray
 
 #: Names of the run facts, in the order in which they are asked for.
 RUN_FACTS = tuple(f.name for f in fields(Run))
+
+
+def per_event(spectrum: Spectrum) -> Spectrum:
+    """The intensity that Mantid shows: signal over events where the signal is a sum over events, else as it is."""
+    if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
+        return spectrum
+    with np.errstate(divide="ignore", invalid="ignore"):
+        signal = spectrum.signal / spectrum.num_events
+        variance = spectrum.variance / spectrum.num_events**2
+    return spectrum.replace(signal=signal, variance=variance)
+
+
+def summed(spectrum: Spectrum) -> Spectrum:
+    """The way back from `per_event`."""
+    if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
+        return spectrum
+    events = spectrum.num_events
+    return spectrum.replace(signal=spectrum.signal * events, variance=spectrum.variance * events**2)

@@ -517,3 +517,41 @@ def test_a_powder_with_an_intrinsic_width():
     (flux, spread), (flux_wide, spread_wide) = moments(sharp), moments(wide)
     np.testing.assert_allclose(flux_wide, flux, rtol=5e-3)
     np.testing.assert_allclose(spread_wide - spread, (2.0 / 2.3548) ** 2, rtol=0.1)  # a difference of two
+
+
+class TestOutside:
+    """The resolution in what a cut does not show."""
+
+    def test_a_band_that_does_not_change_outside_stays_as_it_is(self, resolution):
+        along_h = Bands(lambda *q: (20 + 8 * np.cos(2 * np.pi * q[0]), 1 + 0 * q[0]))
+        grid = (axis("[H,0,0]", 1.6, 2.4, 24), axis("[0,K,0]", -0.05, 0.05, 1), energies(6, 34, 28))
+        source = sample_modes(along_h, grid, resolution)
+        sharp = ideal(along_h, grid, resolution, source=source)
+        found = convolve(along_h, grid, resolution, method="outside", source=source)
+        # a Gaussian of an eighth of a bin is left along the open axes
+        assert (
+            misfit(found.signal, sharp.signal)
+            < 0.15
+            < 0.5
+            < misfit(convolve(along_h, grid, resolution).signal, sharp.signal)
+        )
+        assert np.nansum(found.signal) == pytest.approx(np.nansum(sharp.signal), rel=2e-3)
+
+    def test_a_slope_outside_spreads_the_energy_by_the_width_there(self, resolution):
+        slope = 40.0  # meV per r.l.u. along l, which the cut lacks
+        up_l = Bands(straight(40, (0, 0, 0), (0, 0, slope)))
+        grid = (axis("[H,0,0]", 1.99, 2.05, 3), axis("[0,K,0]", -0.001, 0.001, 1), energies(20, 60, 160))
+        found = convolve(up_l, grid, resolution, method="outside")
+        empty = Spectrum(np.zeros((3, 1, 160)), np.zeros((3, 1, 160)), grid)
+        at = resolution.frame(empty).at(np.array([[2.02, 0.0, 40.0]]))
+        variance = slope**2 * resolution.covariance(at, of_sample=True)[0, 2, 2]
+        _, mean, spread = moments(found, (1, 0))
+        assert mean == pytest.approx(40, abs=0.3)
+        assert spread == pytest.approx(variance, rel=0.1)
+
+    def test_a_powder_has_nothing_outside(self):
+        resolution = Resolution("MAPS-2000", 100.0, "S", 300.0)
+        grid = (Axis("|Q|", np.linspace(1, 3, 9), "Angstrom^-1"), energies(5, 45, 12))
+        sharp = ideal(CURVED, grid, resolution, seed=1)
+        found = convolve(CURVED, grid, resolution, method="outside", seed=1)
+        np.testing.assert_array_equal(found.signal, sharp.signal)

@@ -50,7 +50,14 @@ def test_the_drawing_shows_what_the_dialog_shows(maker):
     assert {"Model", "Measurement", "Calculation", "Run", "Cancel", "Browse"} <= set(texts)
 
 
-@pytest.mark.parametrize("page", ["algorithms/ApplyResolutionGAN.md", "mantid.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "algorithms/ApplyResolutionGAN.md",
+        pytest.param("algorithms/TrainResolutionGAN.md", marks=pytest.mark.slow),  # it exports a model
+        "mantid.md",
+    ],
+)
 def test_the_examples_run(page, mantid_script):
     text = (DOCS / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

@@ -28,6 +28,14 @@ class Widths:
             width[d] = self.scale * along.reshape(shape) * (1.0 if axis.is_energy else 0.5)
         return width
 
+    def correlation(self, spectrum):
+        grid = spectrum.squeeze().shape
+        return np.full((len(grid) * (len(grid) - 1) // 2, *grid), 0.3, np.float32)
+
+    def position(self, spectrum):
+        grid = spectrum.squeeze().shape
+        return np.stack([np.broadcast_to(np.linspace(0, 0.8, grid[-1]), grid)] * 3).astype(np.float32)
+
 
 @pytest.fixture(scope="module", params=DIRECTIONS)
 def translator(request):
@@ -121,7 +129,7 @@ def test_a_volume_is_walked_slice_by_slice(translator):
 def test_tiles_meet_without_a_seam(translator, monkeypatch):
     spectrum = magnon(210, 170)
     whole, _ = translator.apply(spectrum, Widths())
-    monkeypatch.setattr(translate, "TILE", 160)
+    monkeypatch.setitem(translate.TILE, 2, 160)
     tiled, quality = translator.apply(spectrum, Widths())
     assert len(quality.distances) > 3
     away = np.abs(tiled.signal - whole.signal)[spectrum.valid]
@@ -218,9 +226,9 @@ def test_which_axes_the_network_sees(bins, expected):
 def test_tiles_cover_an_axis_with_weights_above_zero():
     for size in (1, 511, 512, 513, 700, 2000):
         weight = np.zeros(size)
-        for start in tile_starts(size):
-            stop = min(start + translate.TILE, size)
-            weight[start:stop] += ramp(start, stop, size)
+        for start in tile_starts(size, 256, 64):
+            stop = min(start + 256, size)
+            weight[start:stop] += ramp(start, stop, size, 64)
         assert (weight > 0).all()
 
 

@@ -19,6 +19,8 @@ _PROBES = (24, 49)
 #: Change between two energies at which the resolution is worked out: of the place of the sample, in standard
 #: deviations of the resolution; of the covariance, relative to itself in the direction where it changes most.
 _PLACE_STEP, _COVARIANCE_STEP = 1.0, 0.5
+#: Standard deviation along the open axes that `OutsideBins` leaves, in bins: a bin's own is 0.29.
+_LEFT = 0.125
 #: Most energies at which the resolution is worked out for one column.
 _MOST_NODES = 200
 
@@ -148,6 +150,40 @@ class Bins:
             f"reach |Q| from {ki - high:.3g} to {ki + high:.3g} 1/Angstrom at {self.energy.centers[0]:g} meV and from "
             f"{ki - low:.3g} to {ki + low:.3g} 1/Angstrom at {self.energy.centers[-1]:g} meV"
         )
+
+
+class OutsideBins(Bins):
+    """The same bins seen through a part of the resolution: that in what the cut doesn't show.
+
+    A cut shows its open axes. What the resolution does along these can be put in or taken out of a cut; where it
+    reaches along the others cannot be known from the cut. Its covariance along those others, the open ones being held,
+    is all that this class has; along the open axes is left a small width that keeps things smooth.
+    """
+
+    def __init__(self, spectrum: Spectrum, resolution: Resolution):
+        super().__init__(spectrum, resolution)
+        axes = completed(self.directions)
+        self._axes = np.block([[axes, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
+        shown = [not a.integrated for a in self.momenta] + [False] * (3 - len(self.momenta))
+        self._shown = np.array([*shown, not self.energy.integrated])
+        widths = np.concatenate([self.widths, np.zeros(3 - len(self.widths)), [self.energy.width]])
+        self._left = np.where(self._shown, (_LEFT * widths) ** 2, 0.0)
+
+    def covariance(self, points: Points) -> np.ndarray:
+        """Covariance of (h, k, l, E) at points, in the directions outside the cut."""
+        inverse = np.linalg.inv(self._axes)
+        along = inverse.T @ super().covariance(points) @ inverse
+        outside = np.outer(~self._shown, ~self._shown)
+        return self._axes.T @ (along * outside + np.diag(self._left)) @ self._axes
+
+
+def completed(directions: np.ndarray) -> np.ndarray:
+    """The directions and as many of h, k, l as make three that are independent, shape (3, 3)."""
+    rows = list(directions)
+    for unit in np.eye(3):
+        if len(rows) < 3 and np.linalg.matrix_rank([*rows, unit], tol=1e-6) > len(rows):
+            rows.append(unit)
+    return np.array(rows)
 
 
 def _direction(axis) -> np.ndarray:

@@ -14,7 +14,7 @@ from ..errors import DeviceError, InputError
 from ..resolution import Resolution
 from ..spectrum import Axis, Run, Spectrum
 from ..spinw.simulate import bin_modes
-from .bins import Bins, Nodes, nodes_between, nodes_in_bins
+from .bins import Bins, Nodes, OutsideBins, completed, nodes_between, nodes_in_bins
 from .covariance import Covariance, PowderCovariance
 from .lineshape import check_line
 from .modes import Direct, DirectPowder, ModeGrid, PowderTable
@@ -22,13 +22,13 @@ from .montecarlo import MonteCarlo
 from .sharp import Sharp, SharpPowder
 
 #: The methods, from exact to quick, and the points that each takes for a bin if not told.
-METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": 256, "energy": 32}
+METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": 256, "energy": 32, "outside": 256}
 #: Error allowed between the nodes of a grid of modes: 'covariance' is to be quick.
-TOLERANCE = {"interpolated": 0.02, "covariance": 0.05}
+TOLERANCE = {"interpolated": 0.02, "covariance": 0.05, "outside": 0.05}
 #: Momenta at which a grid of modes may ask the model.
-GRID_LIMIT = {"interpolated": 200_000, "covariance": 60_000}
+GRID_LIMIT = {"interpolated": 200_000, "covariance": 60_000, "outside": 60_000}
 #: How far a grid of modes reaches beyond the bins, in standard deviations of the resolution.
-_REACH = {"interpolated": 5.0, "covariance": 4.0}
+_REACH = {"interpolated": 5.0, "covariance": 4.0, "outside": 4.0}
 #: Rows of |Q| in each bin of a powder whose modes are shared by `ideal` and `convolve`, and fewest directions in each.
 _ROWS, _FEWEST_DIRECTIONS = 4, 64
 
@@ -68,13 +68,15 @@ def convolve(
         Spectrum `valid` and the facts are kept, and columns with nothing valid are left out.
     resolution : Resolution
         With the lattice for axes in r.l.u.; with an orientation for a crystal measured at one angle.
-    method : {'montecarlo', 'interpolated', 'covariance', 'energy'}
+    method : {'montecarlo', 'interpolated', 'covariance', 'energy', 'outside'}
         'montecarlo' asks the model at every random deviation of every bin; 'interpolated' asks it on a grid of momenta
         and does Monte Carlo between them; 'covariance' applies a Gaussian of full covariance in (Q, E) that changes
-        from place to place; 'energy' blurs along energy alone.
+        from place to place; 'energy' blurs along energy alone; 'outside' applies that part of the covariance alone
+        that lies in what the cut doesn't show (see `OutsideBins`) and that no one can take out of the cut. For a powder
+        that is `ideal`.
     points : int, optional
         Monte Carlo points for a bin (200 and 1000 if not given); for 'covariance', points in momentum to which the
-        Gaussian and the bin's volume are spread (256); for 'energy', momenta across a bin (32).
+        Gaussian and the bin's volume are spread (256), also for 'outside'; for 'energy', momenta across a bin (32).
     seed : int
         Of all random numbers; the result does not depend on `workers`.
     workers : int
@@ -99,7 +101,7 @@ def convolve(
     -------
     Spectrum
         In the units of the model per meV (mbarn/sr/meV); the variance is the squared standard error of the Monte Carlo,
-        0 for 'covariance' and 'energy'. Bins that no neutron can reach are not valid and NaN.
+        0 for 'covariance', 'energy' and 'outside'. Bins that no neutron can reach are not valid and NaN.
 
     Raises
     ------
@@ -120,13 +122,16 @@ def convolve(
     points = _checked(method, METHODS[method] if points is None else points, workers)
     check_line(fwhm, shape)
     spectrum = _as_spectrum(model, grid, resolution)
-    bins = Bins(spectrum, resolution)
+    bins = (OutsideBins if method == "outside" else Bins)(spectrum, resolution)
+    if method == "outside" and bins.powder:
+        options = {"workers": workers, "processes": processes, "progress": progress, "fwhm": fwhm, "shape": shape}
+        return ideal(model, spectrum, resolution, seed=seed, source=source, **options)
     if method == "energy":
         signal = _energy_only(model, bins, points, seed, fwhm, shape, orientations, progress)
         return _finished(spectrum, bins, signal, np.zeros_like(signal), method)
-    if method == "covariance":
+    if method in ("covariance", "outside"):
         nodes = _nodes(bins)
-        source = source or _prepared("covariance", model, bins, nodes, seed, tolerance, orientations, progress)
+        source = source or _prepared(method, model, bins, nodes, seed, tolerance, orientations, progress)
         run, finish = _covariance(bins, nodes, source, points, fwhm, shape)
     else:
         nodes, source = _sampled(method, model, bins, source, seed, tolerance, orientations, progress)
@@ -314,7 +319,7 @@ def _prepared(method: str, model, bins: Bins, nodes: Nodes, seed, tolerance, ori
             step = min(step, bins.widths[0] / _ROWS)
             orientations = max(int(momenta / max((high[0] - low[0]) / step, 1)), _FEWEST_DIRECTIONS)
         return PowderTable(model, max(low[0], 0.0), high[0], step, orientations, rng, progress)
-    directions = _completed(bins.directions)
+    directions = completed(bins.directions)
     tolerance = TOLERANCE[method] if tolerance is None else tolerance
     most = momenta or GRID_LIMIT[method]
     grid = ModeGrid(
@@ -341,7 +346,7 @@ def _prepared(method: str, model, bins: Bins, nodes: Nodes, seed, tolerance, ori
 
 def _extent(bins: Bins, nodes: Nodes):
     """Smallest and largest standard deviations along the grid's axes and E, and the limits of the bins' places."""
-    inverse = np.eye(1) if bins.powder else np.linalg.inv(_completed(bins.directions))
+    inverse = np.eye(1) if bins.powder else np.linalg.inv(completed(bins.directions))
     corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * len(bins.widths))).reshape(len(bins.widths), -1).T
     variances, places = [], []
     for energy in nodes.energies:
@@ -362,15 +367,6 @@ def _extent(bins: Bins, nodes: Nodes):
         places[:, 0].min(axis=0),
         places[:, 1].max(axis=0),
     )
-
-
-def _completed(directions: np.ndarray) -> np.ndarray:
-    """The directions and as many of h, k, l as make three that are independent, shape (3, 3)."""
-    rows = list(directions)
-    for unit in np.eye(3):
-        if len(rows) < 3 and np.linalg.matrix_rank([*rows, unit], tol=1e-6) > len(rows):
-            rows.append(unit)
-    return np.array(rows)
 
 
 def _fine_line(bins: Bins, step: float, fwhm: float | None, shape: str) -> tuple[np.ndarray, np.ndarray]:

@@ -149,10 +149,10 @@ def with_noise(
     if exact_share is None:
         exact_share = 0.25 if direction == "remove-resolution" else 0.6
     energy_last = pair.facts["axes"][-1]["bins"] > 1
-    ideal, convolved, reachable = _clean(pair)
+    sharp, convolved, reachable = _clean(pair)
     if varied:
-        ideal, convolved = _more_intensity(rng, ideal, convolved, pair, energy_last)
-    source, target = (convolved, ideal) if direction == "remove-resolution" else (ideal, convolved)
+        sharp, convolved = _more_intensity(rng, sharp, convolved, pair, energy_last)
+    source, target = (convolved, sharp) if direction == "remove-resolution" else (sharp, convolved)
     valid = reachable & (pair.valid if not varied or rng.random() < 0.3 else ~_gaps(rng, source.shape))
     # Gaps that hide nearly all there is to see teach nothing.
     if valid.sum() < 0.2 * valid.size or min((x[valid] ** 2).sum() / (x**2).sum() for x in (source, target)) < 0.3:

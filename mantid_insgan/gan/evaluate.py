@@ -235,7 +235,9 @@ def domain_of_application(generator: Generator, training, validation, seed: int,
     known = features(training, most)
     mean = known.mean(0)
     _, spread, directions = np.linalg.svd(known - mean, full_matrices=False)
-    components, scale = directions[:12], spread[:12] / np.sqrt(len(known))
+    # A direction in which a handful of spectra hardly differ says little of what is unlike them.
+    scale = np.maximum(spread[:12], 0.01 * max(spread[0], 1e-6)) / np.sqrt(len(known))
+    components = directions[:12]
     unseen = (features(validation, most // 2) - mean) @ components.T / scale
     threshold = float(np.quantile(np.sqrt((unseen**2).mean(1)), 0.99))
     rounded = lambda x: np.round(x, 6).tolist()  # noqa: E731

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import os
 import platform
@@ -15,14 +16,13 @@ import numpy as np
 import torch
 
 from ..cards import Domain, ModelCard, Table, Training, choose_model, write_card
-from ..errors import InputError, ModelError, OutputError
-from ..io import check_output
-from ..options import BUNDLED, DIRECTIONS, TrainOptions
+from ..errors import InputError
+from ..options import BUNDLED, DIRECTIONS, TrainOptions, option_of
 from .data import PairLibrary, SpectraLibrary
 from .evaluate import calibrate, coverage, domain_of_application, held_out_scores
 from .export import export
 from .networks import GRID_MULTIPLE, LARGEST_FWHM_BINS, SMALLEST_GRID, Generator
-from .sources import Source, check_sides, read_sources
+from .sources import SIDES, VALIDATION, Source, check_given, check_sides, check_target, read_sources
 from .train import PairedTrainer, Recipe, Schedule, Trainer
 from .unpaired import UnpairedRecipe, UnpairedTrainer
 from .warm_start import generator_of
@@ -74,6 +74,7 @@ class _Data:
     held_out: object
     other: object = None  #: experiments of unpaired training
     names: tuple[str, ...] = ()
+    digest: str = ""  #: of the spectra, so that a checkpoint is not taken up with others
 
     @property
     def dimensions(self) -> int:
@@ -100,7 +101,8 @@ def train_model(
     progress : callable, optional
         Called with (share done, step, losses) after each step; a true answer stops the training with what there is.
     sides : dict of list of Source, optional
-        Spectra in memory as {'--simulation': ..., '--experiment': ...}, instead of files.
+        Spectra in memory as {'--simulation': ..., '--experiment': ...}, instead of files; perhaps also those that
+        score the model (`sources.VALIDATION`).
 
     Returns
     -------
@@ -113,37 +115,29 @@ def train_model(
         the disk is full.
     """
     output = Path(output)
-    if output.suffix != ".onnx":
-        raise OutputError(f"the model {output.name!r} does not end in .onnx", "give an output such as model.onnx")
-    check_output(output, overwrite)
-    if options.direction not in DIRECTIONS:
-        raise ModelError(f"the direction {options.direction!r} is not known", f"use {' or '.join(DIRECTIONS)}")
+    check_target(options, output, overwrite)
     data = _data(options, sides)
     trainer = _trainer(options, data, Path(options.resume) if options.resume else output.with_suffix(".training"))
+    trainer.data = data.digest
     finished = trainer.run(progress)
     generator = trainer.averaged("generator" if isinstance(trainer, PairedTrainer) else options.direction)
     return _written(generator, trainer, data, options, output, finished)
 
 
 def _data(options: TrainOptions, sides) -> _Data:
+    given = (bool(sides or getattr(options, option_of(flag))) for flag in SIDES)
+    check_given(*given, options.pairs is not None)
     if options.pairs is not None:
-        if options.simulation or options.experiment or sides:
-            raise InputError(
-                "--pairs was given beside --simulation or --experiment", "train on pairs, or on spectra, not on both"
-            )
         training, held_out = PairLibrary(options.pairs, "train"), PairLibrary(options.pairs, "validation")
         return _Data(training, held_out, names=tuple(sorted(set(training.facts("family")))))
     if sides is None:
-        if not options.simulation or not options.experiment:
-            raise InputError(
-                "training needs both sides, found "
-                + ("no --simulation" if not options.simulation else "no --experiment"),
-                "give --simulation and --experiment, or --pairs",
-            )
-        sides = {f: read_sources(getattr(options, f[2:]), f, options) for f in ("--simulation", "--experiment")}
+        sides = {f: read_sources(getattr(options, option_of(f)), f, options) for f in (*SIDES, *VALIDATION)}
     dimensions = check_sides(sides, options.paired)
-    names = tuple(s.name for sources in sides.values() for s in sources)
-    window = WINDOW[dimensions]
+    names = tuple(s.name for flag in SIDES for s in sides[flag])
+    digest = _digest(sides)
+    # No wider than the widest spectrum: a model that has seen them within wide margins finds them strange without.
+    widest = max(n for sources in sides.values() for s in sources for n in s.spectrum.shape)
+    window = min(WINDOW[dimensions], max(SMALLEST_GRID, -(-widest // GRID_MULTIPLE) * GRID_MULTIPLE))
 
     def library(sources, targets=None):
         return SpectraLibrary(
@@ -153,15 +147,32 @@ def _data(options: TrainOptions, sides) -> _Data:
             None if targets is None else [t.spectrum for t in targets],
         )
 
-    simulations, experiments = sides["--simulation"], sides["--experiment"]
+    def pairs(flags):
+        one, other = (sides.get(flag, []) for flag in flags)
+        return (other, one) if options.direction == "remove-resolution" else (one, other)
+
+    validation = pairs(VALIDATION)
+    held_out = library(*validation) if validation[0] else None
     if not options.paired:
-        return _Data(library(simulations), None, library(experiments), names)
-    one, other = simulations, experiments
-    if options.direction == "remove-resolution":
-        one, other = other, one
+        return _Data(library(sides["--simulation"]), held_out, library(sides["--experiment"]), names, digest)
+    one, other = pairs(SIDES)
+    if held_out is not None:
+        return _Data(library(one, other), held_out, names=names, digest=digest)
     # The last in twenty, and at least one, is kept out to score the model.
     kept = max(1, len(one) // 20)
-    return _Data(library(one[:-kept], other[:-kept]), library(one[-kept:], other[-kept:]), names=names)
+    held_out = library(one[-kept:], other[-kept:])
+    return _Data(library(one[:-kept], other[:-kept]), held_out, names=names, digest=digest)
+
+
+def _digest(sides: dict[str, list[Source]]) -> str:
+    """Differs where a spectrum of a side differs."""
+    found = hashlib.sha256()
+    for flag in SIDES:
+        found.update(flag.encode())
+        for source in sides[flag]:
+            for values in (source.spectrum.signal, source.spectrum.variance):
+                found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()[:16]
 
 
 def _trainer(options: TrainOptions, data: _Data, folder: Path) -> Trainer:

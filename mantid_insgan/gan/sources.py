@@ -1,20 +1,24 @@
-"""The files that a user trains on: found, read, given a resolution, and checked before the first step."""
+"""What a training is given: spectra that are found, read and given a resolution, and all that can be seen to be wrong
+before the first step. Nothing here needs torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError, RunFactError
-from ..io import read_spectrum
-from ..options import TrainOptions
+from ..errors import InputError, ModelError, OutputError, RunFactError
+from ..io import check_output, read_spectrum
+from ..options import DIRECTIONS, TrainOptions
 from ..resolution.instrument import Resolution
-from ..spectrum import Spectrum, energy_axis, open_axes
+from ..spectrum import Spectrum, energy_axis, open_axes, per_event
 
 #: Names of files that are taken out of a folder.
 SUFFIXES = (".nxs", ".nxspe", ".h5", ".hdf5")
 #: Fewest spectra on a side: with one there is nothing to tell the sides apart by but that spectrum.
 FEWEST = 2
+#: The two sides of a training, and of the spectra that score the model.
+SIDES = ("--simulation", "--experiment")
+VALIDATION = ("--validation-simulation", "--validation-experiment")
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ def read_sources(paths, flag: str, options: TrainOptions) -> list[Source]:
 
 
 def source_of(name: str, spectrum: Spectrum, options: TrainOptions) -> Source:
-    """One spectrum with the resolution of its run facts, those of `options` where it has none.
+    """One spectrum, per event where it is a sum over events, with the resolution of its run facts, those of `options`
+    where it has none.
 
     Raises
     ------
@@ -90,7 +95,7 @@ def source_of(name: str, spectrum: Spectrum, options: TrainOptions) -> Source:
             f"{name} has no energy axis, so its resolution is not known", "give spectra with an axis 'DeltaE'"
         )
     try:
-        spectrum = spectrum.replace(run=options.run(spectrum.run))
+        spectrum = per_event(spectrum.replace(run=options.run(spectrum.run)))
         resolution = Resolution.from_run(spectrum.run, width_factor=options.width_factor)
         resolution.frame(spectrum)
     except (InputError, RunFactError) as problem:
@@ -98,26 +103,65 @@ def source_of(name: str, spectrum: Spectrum, options: TrainOptions) -> Source:
     return Source(name, spectrum, resolution)
 
 
-def check_sides(sides: dict[str, list[Source]], paired: bool) -> int:
-    """The number of dimensions that all spectra of both sides share, at most 3.
+def check_target(options: TrainOptions, output: Path, overwrite: bool) -> None:
+    """See whether the model can be written, and for which direction.
+
+    Raises
+    ------
+    OutputError
+        If the output does not end in .onnx, exists and may not be overwritten, or its folder will not do.
+    ModelError
+        If the direction is not known.
+    """
+    if output.suffix != ".onnx":
+        raise OutputError(f"the model {output.name!r} does not end in .onnx", "give an output such as model.onnx")
+    check_output(output, overwrite)
+    if options.direction not in DIRECTIONS:
+        raise ModelError(f"the direction {options.direction!r} is not known", f"use {' or '.join(DIRECTIONS)}")
+
+
+def check_given(simulation: bool, experiment: bool, pairs: bool) -> None:
+    """See whether there is something to train on: both sides, or pairs.
 
     Raises
     ------
     InputError
-        If a side has too few spectra, paired sides differ in number, or dimensions differ.
+        If a side is missing, or spectra and pairs are both given.
     """
-    for flag, sources in sides.items():
-        if len(sources) < FEWEST:
+    if pairs and (simulation or experiment):
+        raise InputError(
+            "--pairs was given beside --simulation or --experiment", "train on pairs, or on spectra, not on both"
+        )
+    if not pairs and not (simulation and experiment):
+        raise InputError(
+            "training needs both sides, found " + ("no --simulation" if not simulation else "no --experiment"),
+            "give --simulation and --experiment, or --pairs",
+        )
+
+
+def check_sides(sides: dict[str, list[Source]], paired: bool) -> int:
+    """The number of dimensions that all spectra share, at most 3.
+
+    Parameters
+    ----------
+    sides : dict of list of Source
+        By flag: those of `SIDES`, and perhaps those of `VALIDATION`.
+    paired : bool
+
+    Raises
+    ------
+    InputError
+        If a side has too few spectra, paired sides or those of the validation differ in number, or dimensions differ.
+    """
+    for flag in SIDES:
+        if len(sides[flag]) < FEWEST:
             raise InputError(
-                f"{flag} gives {len(sources)}, expected {FEWEST} spectra or more on each side",
+                f"{flag} gives {len(sides[flag])}, expected {FEWEST} spectra or more on each side",
                 "give more, such as several cuts of the same measurement",
             )
-    counts = {flag: len(sources) for flag, sources in sides.items()}
-    if paired and len(set(counts.values())) != 1:
-        raise InputError(
-            "paired data come in equal numbers, found " + " and ".join(f"{n} of {f}" for f, n in counts.items()),
-            "give each simulation its experiment, or train unpaired (without --paired)",
-        )
+    if paired:
+        _check_pairs(SIDES, sides, "give each simulation its experiment, or train unpaired (without --paired)")
+    _check_pairs(VALIDATION, sides, "give each simulation that scores the model its experiment, or none at all")
     found = {s.name: len(open_axes(s.spectrum.axes)) for sources in sides.values() for s in sources}
     if len(set(found.values())) != 1 or 0 in found.values():
         told = ", ".join(f"{name}: {n}" for name, n in list(found.items())[:6])
@@ -126,3 +170,16 @@ def check_sides(sides: dict[str, list[Source]], paired: bool) -> int:
             "train on spectra of one number of dimensions; cut or integrate the others alike",
         )
     return min(3, next(iter(found.values())))
+
+
+def _check_pairs(flags: tuple[str, str], sides: dict[str, list[Source]], fix: str) -> None:
+    one, other = (sides.get(flag, []) for flag in flags)
+    if len(one) != len(other):
+        found = " and ".join(f"{len(sides.get(flag, []))} of {flag}" for flag in flags)
+        raise InputError(f"paired data come in equal numbers, found {found}", fix)
+    for a, b in zip(one, other, strict=True):
+        if a.spectrum.shape != b.spectrum.shape:
+            raise InputError(
+                f"{a.name} has {a.spectrum.shape} bins and its partner {b.name} has {b.spectrum.shape}",
+                "bin paired simulation and experiment on the same grid",
+            )

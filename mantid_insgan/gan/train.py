@@ -102,6 +102,7 @@ class Trainer:
             self.optimisers[name] = (self.fabric.setup_optimizers(optimiser), factor, moved)
         self.average = {n: {k: v.detach().clone() for k, v in self._weights(n).items()} for n in averaged}
         self.step, self.history, self.seconds = 0, [], 0.0  # seconds spent in steps, over all runs
+        self.data = ""  # tells one set of data from another in checkpoints, where it is given
 
     def _weights(self, name: str) -> dict[str, torch.Tensor]:
         return self.networks[name].module.state_dict()
@@ -116,7 +117,8 @@ class Trainer:
         Parameters
         ----------
         progress : callable, optional
-            Called with (share done, step, losses) after each step; a true answer stops as Ctrl-C does.
+            Called with (share done, step, losses) after each step; a true answer stops as Ctrl-C does. A
+            KeyboardInterrupt in it leaves a checkpoint and goes on to the caller.
 
         Returns
         -------
@@ -138,12 +140,20 @@ class Trainer:
                 self.history.append({"step": self.step, **terms})
                 if self.step % 200 == 0:
                     self._watch()
-                if progress and progress(self.done, self.step, terms):
+                if progress and self._told(progress, terms):
                     break
                 if self.step % checkpoint_every == 0:
                     self.save()
         self.save()
         return self.done >= 1
+
+    def _told(self, progress, terms: dict[str, float]) -> bool:
+        """What `progress` answers; where it interrupts instead (Cancel in Mantid), there is a checkpoint."""
+        try:
+            return bool(progress(self.done, self.step, terms))
+        except KeyboardInterrupt:
+            self.save()
+            raise
 
     @property
     def done(self) -> float:
@@ -231,7 +241,8 @@ class Trainer:
             ) from problem
 
     def _recipe(self) -> str:
-        return json.dumps({"training": type(self).__name__, **asdict(self.recipe), **asdict(self.schedule)})
+        data = {"data": self.data} if self.data else {}
+        return json.dumps({"training": type(self).__name__, **asdict(self.recipe), **asdict(self.schedule), **data})
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one.

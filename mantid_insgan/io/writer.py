@@ -325,6 +325,21 @@ def _append_history(entry: h5py.Group, history: dict) -> None:
     _put(note, "json", json.dumps(history, default=str, sort_keys=True))
 
 
+def last_record(path: Path) -> dict:
+    """The record of the last history entry that this package wrote into a file; empty where there is none.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    with open_hdf5(path) as file:
+        process = file.get(f"{ENTRY}/process")
+        numbers = [int(m[1]) for name in process or () if (m := re.fullmatch(r"MantidAlgorithm_(\d+)", name))]
+        note = process[f"MantidAlgorithm_{max(numbers)}"] if numbers else {}
+        return json.loads(note["json"][0]) if "json" in note else {}
+
+
 def _history_text(history: dict) -> str:
     parameters = dict(history.get("parameters", {}))
     version = history.get("version", 1)

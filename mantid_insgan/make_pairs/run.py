@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import metadata
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from .. import __version__
-from ..errors import DeviceError, InputError, OutputError
+from ..errors import InputError, OutputError
+from ..workers import worker_pool
 from .card import write_card
 from .draw import Item, draw_item
 from .recipe import Recipe
@@ -26,8 +22,6 @@ from .shards import FORMAT, INDEX, read_index, sha256, shard_name, write_index, 
 
 #: Libraries whose version may change a number.
 _LIBRARIES = ("numpy", "scipy", "h5py", "pyspinw", "resins", "periodictable")
-#: One thread for each process: the workers fill the cores, and sums come out the same on any machine's number of cores.
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 #: Items in the making for each worker.
 _AHEAD = 3
 
@@ -106,7 +100,7 @@ def make_pairs(
     done = kept_items = sum(size for first, size in plan if shard_name(first, size) in kept)
     entries = {e["first"]: e for e in kept.values() if (e["first"], e["count"]) in plan}
     indices = [i for first, size in missing for i in range(first, first + size)]
-    with _workers(workers, dask, needed=bool(indices)) as (submit, width):
+    with worker_pool(workers, dask) if indices else nullcontext((None, 1)) as (submit, width):
         items = _in_order(submit, recipe, indices, _AHEAD * width)
         for first, size in missing:
             shard = []
@@ -209,76 +203,3 @@ def _in_order(submit, recipe: Recipe, indices: list[int], ahead: int) -> Iterato
     finally:
         for future in waiting:
             future.cancel()
-
-
-@contextmanager
-def _workers(workers: int, dask: str | None, *, needed: bool):
-    """A function that submits a task and gives its future, and how many tasks run at once."""
-    if not needed:
-        yield None, 1
-    elif dask is None:
-        with _processes(workers) as pool:
-            yield pool.submit, workers
-    else:
-        with _dask_client(dask, workers) as client:
-            threads = max(1, sum(client.nthreads().values()))
-            # pure=False: every task is its own, whatever its arguments; one retry by another worker is Dask's default.
-            yield lambda f, *a: client.submit(f, *a, pure=False), threads
-
-
-@contextmanager
-def _processes(workers: int):
-    """Fresh processes with one thread each, also where only one is asked for; they end with this process."""
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(_ONE_THREAD)
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
-    try:
-        yield pool
-    except BrokenProcessPool as problem:
-        raise DeviceError(
-            "a worker process ended unexpectedly (it may have been killed for want of memory)",
-            "run the same command again with fewer --workers: it goes on from the files that are complete",
-        ) from problem
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()  # items take seconds: on Ctrl-C nobody wants to wait for them
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def _begin() -> None:
-    """In a worker: leave Ctrl-C to the parent, and end when it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch():
-        parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _dask_client(address: str, workers: int):
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError as missing:
-        raise DeviceError("Dask is not installed", "pip install 'mantid-insgan[dask]'") from missing
-    if address == "local":
-        with (
-            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
-            Client(cluster) as client,
-        ):
-            yield client
-        return
-    try:
-        client = Client(address, timeout="10s")
-    except (OSError, ValueError) as problem:
-        raise DeviceError(
-            f"the Dask scheduler {address!r} cannot be reached: {problem}",
-            "give the address that `dask scheduler` prints (--dask tcp://host:8786), or --dask local",
-        ) from problem
-    with client:
-        yield client

@@ -133,16 +133,21 @@ class ApplyResolutionGAN(PythonAlgorithm):
         return problems
 
     def _problems_of_model(self):
-        from mantid_insgan.cards import choose_model
+        from mantid_insgan.cards import model_for
 
         if self._given("Model") and self._given("ModelFile"):
             return {"ModelFile": "Model and ModelFile are both given. To mend it: empty one of them."}
         options = self._options()
         try:
-            choose_model(options.direction, model=options.model)
+            model_for(options.direction, self._open_axes(), options.model)
         except InsganError as error:
             return {"ModelFile" if self._given("ModelFile") else "Model": str(error)}
         return {}
+
+    def _open_axes(self):
+        """Number of dimensions of the input with more than one bin; None where there is no input yet."""
+        workspace = self.getProperty("InputWorkspace").value
+        return None if workspace is None else len(workspace.getNonIntegratedDimensions())
 
     def _problems_of_data(self, workspace):
         from mantid_insgan.inspect import missing_facts

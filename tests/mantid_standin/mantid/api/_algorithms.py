@@ -370,9 +370,14 @@ class Progress:
         if not isinstance(nreports, int) or nreports < 1:
             raise ValueError("Progress takes a positive number of reports")
         self._alg, self._start, self._end, self._steps, self._done = alg, start, end, nreports, 0
+        self._percent, self._told = 1.0, -nreports
+
+    def setNotifyStep(self, notifyStep):
+        self._percent = notifyStep
 
     def report(self, *i_msg):
-        """report(), report(msg) or report(i, msg)."""
+        """report(), report(msg) or report(i, msg); less than a notify step (a hundredth) after the last one it is
+        passed over, and whether the algorithm was cancelled is not looked at."""
         if len(i_msg) == 2:
             self._done = i_msg[0]
         else:
@@ -380,6 +385,9 @@ class Progress:
         message = i_msg[-1] if i_msg else ""
         if not isinstance(self._done, int) or not isinstance(message, str):
             raise TypeError("report takes an int and a str")
+        if self._done - self._told < max(1, int(self._steps * self._percent / 100 / (self._end - self._start))):
+            return
+        self._told = self._done
         share = self._start + (self._end - self._start) * min(1.0, self._done / self._steps)
         self._alg._m_tell("progressHandle", share, message)
         if self._alg._m_is_cancelled():
@@ -393,6 +401,7 @@ class Progress:
 
     def resetNumSteps(self, nsteps, start, end):
         self._steps, self._start, self._end, self._done = max(1, nsteps), start, end, 0
+        self._told = -self._steps
 
 
 class AlgorithmFactoryImpl:

@@ -435,7 +435,7 @@ class WorkspaceGroup(Workspace):
 
 
 class ITableWorkspace(Workspace):
-    def addColumn(self, type, name):
+    def addColumn(self, type, name, plottype=0):
         self._body.columns.append((type, name))
         for row in self._body.rows:
             row.append(0)

@@ -1,0 +1,194 @@
+"""`insgan train`: what it leaves, what it refuses before the first step, two processes."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
+
+from mantid_insgan import Axis, Lattice, Run, Spectrum  # noqa: E402
+from mantid_insgan.apply import apply  # noqa: E402
+from mantid_insgan.cards import read_model  # noqa: E402
+from mantid_insgan.errors import InputError, ModelError, OutputError, RunFactError  # noqa: E402
+from mantid_insgan.gan.job import command_of, train_model  # noqa: E402
+from mantid_insgan.gan.warm_start import generator_of  # noqa: E402
+from mantid_insgan.io import write_nexus  # noqa: E402
+from mantid_insgan.options import ApplyOptions, TrainOptions  # noqa: E402
+
+LATTICE = Lattice(4.0, 4.0, 6.0, ub=np.diag([0.25, 0.25, 1 / 6]))
+RUN = Run().updated("test", instrument="MARI", ei=60.0, chopper="S", frequency=300.0, lattice=LATTICE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def spectrum(seed: int, *, blurred: bool = False, size=(20, 24), run=RUN) -> Spectrum:
+    """A band with or without a width and counting noise."""
+    rng = np.random.default_rng(seed)
+    q, e = np.linspace(1.0, 2.0, size[0] + 1), np.linspace(4, 44, size[1] + 1)
+    band = 10 + 20 * np.abs(np.sin(np.pi * (0.5 * (q[1:] + q[:-1]) + rng.uniform(0, 1))))
+    centers = 0.5 * (e[1:] + e[:-1])
+    signal = np.exp(-0.5 * ((centers[None, :] - band[:, None]) / (3.0 if blurred else 1.0)) ** 2)
+    variance = np.zeros_like(signal)
+    if blurred:
+        signal = rng.poisson(200 * signal + 4) / 200
+        variance = np.maximum(signal, 1 / 200) / 200
+    axes = (Axis("[H,0,0]", q, "r.l.u.", "HKL"), Axis("DeltaE", e, "DeltaE"))
+    return Spectrum(signal, variance, axes, run=run, title=f"band {seed}")
+
+
+def write_sides(folder, number=3, **facts):
+    """Folders 'simulated' and 'measured' with spectra."""
+    for side, blurred in (("simulated", False), ("measured", True)):
+        (folder / side).mkdir()
+        for i in range(number):
+            found = spectrum(i, blurred=blurred, **facts)
+            write_nexus(found, folder / side / f"{i}.nxs")
+    return {"simulation": (str(folder / "simulated"),), "experiment": (str(folder / "measured"),)}
+
+
+QUICK = {"steps": 3, "batch": 2, "warm_start": "none"}
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_training_leaves_a_model_that_applies(tmp_path, paired):
+    options = TrainOptions(**write_sides(tmp_path), paired=paired, **QUICK)
+    trained = train_model(options, tmp_path / "mine.onnx")
+    assert trained.finished and trained.steps == 3
+    beside = {p.name for p in tmp_path.iterdir() if p.is_file()}
+    assert beside == {"mine.onnx", "mine.json", "mine.losses.csv", "mine.losses.png", "mine.example.png"}
+    card = read_model(trained.model).card
+    assert card.direction == "add-resolution" and card.dimensions == 2 and card.training.steps == 3
+    assert "--steps 3" in card.training.command and str(tmp_path) not in card.model_dump_json()
+    rows = trained.losses.read_text().splitlines()
+    assert len(rows) == 4 and rows[0].startswith("step,")
+    options = ApplyOptions(direction="add-resolution", model=str(trained.model), device="cpu")
+    result, _ = apply(spectrum(9), options)
+    assert np.isfinite(result.signal).all() and (result.variance > 0).all()
+
+
+def test_the_weights_come_back_from_the_model(tmp_path):
+    options = TrainOptions(**write_sides(tmp_path), paired=True, direction="remove-resolution", **QUICK)
+    trained = train_model(options, tmp_path / "mine.onnx")
+    generator = generator_of(read_model(trained.model))
+    again = TrainOptions(**write_sides_again(tmp_path), paired=True, direction="remove-resolution", steps=1, batch=2)
+    more = train_model(TrainOptions(**vars(again) | {"warm_start": str(trained.model)}), tmp_path / "more.onnx")
+    assert generator.channels == generator_of(read_model(more.model)).channels
+    first, other = (dict(generator_of(read_model(t.model)).named_parameters()) for t in (trained, more))
+    apart = max(float((first[k] - other[k]).abs().max()) for k in first)
+    assert 0 < apart < 1e-3  # one small step away
+
+
+def write_sides_again(folder):
+    return {"simulation": (str(folder / "simulated"),), "experiment": (str(folder / "measured"),)}
+
+
+def test_a_training_that_is_stopped_leaves_a_model_and_goes_on(tmp_path):
+    options = TrainOptions(**write_sides(tmp_path), **QUICK)
+    stopped = train_model(options, tmp_path / "mine.onnx", progress=lambda share, step, terms: step == 2)
+    assert not stopped.finished and stopped.steps == 2 and read_model(stopped.model)
+    finished = train_model(options, tmp_path / "mine.onnx", overwrite=True)
+    assert finished.finished and finished.steps == 3
+
+
+def refused(error, message, tmp_path, **given):
+    with pytest.raises(error, match=message):
+        train_model(TrainOptions(**QUICK | given), tmp_path / "mine.onnx")
+    assert not list(tmp_path.glob("mine*"))
+
+
+def test_bad_data_are_refused_before_the_first_step(tmp_path):
+    good = write_sides(tmp_path)
+    (tmp_path / "empty").mkdir()
+    refused(InputError, "empty .*holds no file", tmp_path, **good | {"simulation": (str(tmp_path / "empty"),)})
+    one = (str(tmp_path / "simulated" / "0.nxs"),)
+    refused(InputError, "--simulation gives 1, expected 2", tmp_path, **good | {"simulation": one})
+    refused(InputError, "no file or folder .*gone", tmp_path, **good | {"experiment": (str(tmp_path / "gone"),)})
+    refused(InputError, "needs both sides, found no --experiment", tmp_path, simulation=good["simulation"])
+    two = tuple(str(tmp_path / "simulated" / f"{i}.nxs") for i in range(2))
+    refused(InputError, "equal numbers, found 2 of --sim", tmp_path, **good | {"simulation": two}, paired=True)
+    refused(InputError, "--pairs was given beside", tmp_path, **good, pairs="somewhere")
+    refused(InputError, r"--steps or --epochs is -3", tmp_path, **good | {"steps": -3})
+    refused(ModelError, "direction 'up' is not known", tmp_path, **good, direction="up")
+
+
+def test_spectra_that_will_not_do_are_named(tmp_path):
+    good = write_sides(tmp_path)
+    flat = spectrum(0)
+    cut = Spectrum(flat.signal[:1], flat.variance[:1], (flat.axes[0].slice(0, 1), flat.axes[1]), run=RUN)
+    write_nexus(cut, tmp_path / "simulated" / "cut.nxs")
+    refused(InputError, "differ in their number of open axes .*cut.nxs: 1", tmp_path, **good)
+    (tmp_path / "simulated" / "cut.nxs").unlink()
+    nothing = spectrum(0).replace(signal=np.full((20, 24), np.nan))
+    write_nexus(nothing, tmp_path / "simulated" / "nothing.nxs")
+    refused(InputError, "none of the 480 bins of nothing.nxs is valid", tmp_path, **good)
+    (tmp_path / "simulated" / "nothing.nxs").unlink()
+    write_nexus(spectrum(0, run=Run()), tmp_path / "simulated" / "bare.nxs")
+    refused(RunFactError, "bare.nxs: .*instrument", tmp_path, **good)
+
+
+def test_the_output_is_not_overwritten_unasked(tmp_path):
+    good = write_sides(tmp_path)
+    (tmp_path / "mine.onnx").write_bytes(b"precious")
+    with pytest.raises(OutputError, match="mine.onnx"):
+        train_model(TrainOptions(**good, **QUICK), tmp_path / "mine.onnx")
+    assert (tmp_path / "mine.onnx").read_bytes() == b"precious"
+    with pytest.raises(OutputError, match="does not end in .onnx"):
+        train_model(TrainOptions(**good, **QUICK), tmp_path / "mine.model")
+
+
+def test_the_command_of_the_card_asks_for_the_same_training():
+    options = TrainOptions(simulation=("/data/a.nxs",), experiment=("/data/b",), paired=True, steps=5)
+    assert command_of(options) == "insgan train --simulation a.nxs --experiment b --paired --steps 5"
+
+
+def test_the_command_line_trains(tmp_path):
+    sides = write_sides(tmp_path)
+    command = [sys.executable, "-m", "mantid_insgan", "train", "--json", "--steps", "2", "--batch", "2"]
+    command += ["--warm-start", "none", "--output", str(tmp_path / "mine.onnx")]
+    command += [word for side in ("simulation", "experiment") for word in (f"--{side}", sides[side][0])]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 2 and read_model(tmp_path / "mine.onnx")
+
+
+TWO_PROCESSES = """
+import sys, torch
+from tests.test_gan import cosine_item
+from mantid_insgan.gan.data import PairLibrary
+from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
+torch.set_num_threads(1)
+trainer = PairedTrainer(Recipe("add-resolution", channels=4), Schedule(steps=4, batch=4, warm_up=2),
+                        PairLibrary(sys.argv[1]), sys.argv[2])
+trainer.run()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_batch(tmp_path, pytestconfig):
+    from mantid_insgan.gan.train import read_checkpoint
+    from mantid_insgan.make_pairs.shards import FORMAT, write_index, write_shard
+    from tests.test_gan import cosine_item
+
+    entry = write_shard(tmp_path, 0, [cosine_item(i) for i in range(12)])
+    write_index(tmp_path, {"format": FORMAT, "recipe": {}, "versions": {}, "shards": [entry]})
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES)
+    for number in (1, 2):
+        words = ["torch.distributed.run", "--standalone", f"--nproc-per-node={number}", str(script)]
+        command = [sys.executable, "-m", *words, str(tmp_path), str(tmp_path / str(number))]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=pytestconfig.rootpath)
+        assert done.returncode == 0, done.stderr
+    histories = [
+        json.loads(read_checkpoint(tmp_path / str(n) / "checkpoint.safetensors")[0]["position"])["history"]
+        for n in (1, 2)
+    ]
+    assert [len(h) for h in histories] == [4, 4]
+    assert np.mean([r["nrmse"] for r in histories[1]]) == pytest.approx(
+        np.mean([r["nrmse"] for r in histories[0]]), rel=0.5
+    )
