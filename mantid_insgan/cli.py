@@ -50,7 +50,7 @@ def apply(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="INPUT OUTPUT|FILES...",
+            metavar="INPUT... [OUTPUT]",
             help="MDHistoWorkspace .nxs, nxspe or Workspace2D file, and the MDHistoWorkspace file to write (.nxs); "
             "with --output-dir any number of inputs.",
         ),

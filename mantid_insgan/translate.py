@@ -253,7 +253,7 @@ def conditions_of(spectrum: Spectrum, resolution, axes) -> dict[str, np.ndarray]
         "correlation": [
             nothing if None in pair else correlation[tuple(sorted(pair))] for pair in combinations(axes, 2)
         ],
-        "position": resolution.position(spectrum),
+        "position": resolution.position(spectrum, tuple(a for a in axes if a is not None)),
     }
     return {name: np.asarray(x, np.float32).reshape(len(x), *spectrum.shape) for name, x in found.items()}
 

@@ -173,6 +173,11 @@ def test_a_cut_of_one_axis_says_how_it_was_handled(insgan, tmp_path):
     source = tmp_path / "cut.nxs"
     write_nexus(magnon(1, 60), source)
     _, out, _ = insgan("apply", source, tmp_path / "out.nxs", "--json")
+    assert json.loads(out)["model"] == "remove-resolution-1d" and not any(
+        "one axis" in n for n in json.loads(out)["notes"]
+    )
+    options = ("--json", "--overwrite", "--model", "remove-resolution-2d")
+    _, out, _ = insgan("apply", source, tmp_path / "out.nxs", *options)
     assert json.loads(out)["notes"][0] == "a cut of one axis was taken as a slice that does not vary along the other"
     after = read_nexus(tmp_path / "out.nxs")
     assert after.valid.all() and (after.variance > 0).all()
@@ -419,7 +424,7 @@ BAD = {
         whole,
         ["--model", "best"],
         5,
-        ["there is no model 'best'", "neither a bundled name (add-resolution-2d"],
+        ["there is no model 'best'", "neither a bundled name (add-resolution-1d"],
     ),
     "other direction": (
         whole,
@@ -546,7 +551,7 @@ BAD_MODELS = {
     "inputs": (wrong_inputs, ["takes {", "'width': 4", "export the model with this version"]),
     "outputs": (wrong_outputs, ["gives ['convolved', 'features', 'translated']", "'log_variance'", "export the model"]),
     "graph of 3D": (graph_of_three_dimensions, ["'signal': 5", "a model of 2 dimensions takes", "'signal': 4"]),
-    "card of 3D": (lambda f: renew_card(f, dimensions=3), ["is for 3 dimensions, but 2 are needed", "use one of add-"]),
+    "card of 3D": (lambda f: renew_card(f, dimensions=3), ["sees 3 axes, and the data have 2", "leave --model away"]),
     "no card": (no_card, ["has no card: looked for model.json and card.json", "keep the card"]),
     "card": (card_of_text, ["does not fit: name: Field required", "use the card that was written with the model"]),
 }

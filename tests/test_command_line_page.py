@@ -78,4 +78,4 @@ def test_the_examples_run(monkeypatch, capsys, tmp_path):
     for number, handler in before.items():
         signal.signal(number, handler)
     written = {p.name for p in tmp_path.iterdir()}
-    assert written == {"demo", "corrected.nxs", "corrected.png", "broadened.nxs", "sharp.nxs", "measured.pdf"}
+    assert written == {"demo", "corrected.nxs", "corrected.png", "broadened.nxs", "sharp.nxs", "measured.pdf", "many"}

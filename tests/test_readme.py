@@ -30,7 +30,8 @@ def cut(tmp_path, monkeypatch):
 
 
 def test_the_commands_of_your_own_data(cut, monkeypatch, capsys):
-    commands = [line.strip() for line in README.splitlines() if line.startswith("    insgan ")]
+    part = README.split("## Your own data")[1].split("\n## ")[0]
+    commands = [line.strip() for line in part.splitlines() if line.startswith("    insgan ")]
     assert [shlex.split(c)[1] for c in commands] == ["inspect", "apply", "plot"]
     for command in commands:
         monkeypatch.setattr(sys, "argv", shlex.split(command))

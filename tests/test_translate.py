@@ -32,9 +32,9 @@ class Widths:
         grid = spectrum.squeeze().shape
         return np.full((len(grid) * (len(grid) - 1) // 2, *grid), 0.3, np.float32)
 
-    def position(self, spectrum):
-        grid = spectrum.squeeze().shape
-        return np.stack([np.broadcast_to(np.linspace(0, 0.8, grid[-1]), grid)] * 3).astype(np.float32)
+    def position(self, spectrum, shown=None):
+        opened = spectrum.squeeze()
+        return np.stack([0.1 * self.fwhm_in_bins(spectrum)[opened.energy_axis or 0]] * 3)
 
 
 @pytest.fixture(scope="module", params=DIRECTIONS)
@@ -186,7 +186,7 @@ def test_errors(translator):
     spectrum = magnon()
     with pytest.raises(InputError, match="none of the 3072 bins is valid"):
         translator.apply(spectrum.replace(valid=np.zeros(spectrum.shape, bool)), Widths())
-    with pytest.raises(ModelError, match=r"bins wide .*knows up to 16.* rebin that axis"):
+    with pytest.raises(ModelError, match=r"bins wide .*knows up to 12.* rebin that axis"):
         translator.apply(spectrum, Widths(20.0))
     with pytest.raises(InputError, match=r"no energy axis among '\[H,0,0\]'"):
         network_axes(spectrum.axes[:1])
@@ -195,7 +195,7 @@ def test_errors(translator):
 
 
 def test_resolution_too_wide_in_some_bins_is_counted(translator):
-    _, quality = translator.apply(magnon(), Widths(4.0))
+    _, quality = translator.apply(magnon(), Widths(3.0))
     assert 0 < quality.summary()["share_of_bins_with_resolution_too_wide"] < 1
 
 

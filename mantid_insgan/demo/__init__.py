@@ -63,7 +63,7 @@ def run_demo(output: Path, *, device: str = "auto", progress=None) -> dict[str, 
     }
     picture = output / "demo.png"
     spectra = {title: read_spectrum(output / name).squeeze() for title, name in panels.items()}
-    plot_comparison(spectra, picture, cut=(0.2, 0.3), notes=notes)  # at the zone boundary, where the band is flat
+    plot_comparison(spectra, picture, cut=(1.7, 1.8), notes=notes)  # at the zone boundary, where the band is flat
     return written | {"picture": picture}
 
 

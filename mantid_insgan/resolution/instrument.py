@@ -277,19 +277,21 @@ class Resolution:
 
         return self._at_each_bin(spectrum, len(first), coefficients).astype(np.float32)
 
-    def position(self, spectrum: Spectrum) -> np.ndarray:
+    def position(self, spectrum: Spectrum, shown: tuple[int, ...] | None = None) -> np.ndarray:
         """Where each bin lies, in quantities that mean the same for every instrument and binning.
 
         Energy transfer as a share of Ei; |Q| in 1/Angstrom; and how far the resolution reaches into momenta that are
-        not among the open axes: the root of the sum of squared FWHM along these, in bins of the first open momentum
-        axis (of 0.05 1/Angstrom if none is open). Multiple scattering depends on the first, powder lines on the second,
-        phonons on both; the third says how much of what is seen comes from outside the cut.
+        not among the axes shown: the root of the sum of squared FWHM along these, in bins of the first momentum
+        axis that is shown (of 0.05 1/Angstrom if none is). Multiple scattering depends on the first, powder lines on
+        the second, phonons on both; the third says how much of what is seen comes from outside the cut.
 
         Integrated axes count with their centre; without a momentum axis |Q| is 0; a powder has no momenta outside.
 
         Parameters
         ----------
         spectrum : Spectrum
+        shown : tuple of int, optional
+            Axes of the cut that is looked at; the open ones if not given.
 
         Returns
         -------
@@ -310,18 +312,19 @@ class Resolution:
             modulus = np.sqrt(sum(c**2 for c in along))
         both = [np.broadcast_to(x, spectrum.shape) for x in (centers[frame.energy_axis] / self.ei, modulus)]
         both = np.stack(both).reshape(2, *(spectrum.shape[i] for i in frame.open_axes))
-        outside = self._at_each_bin(spectrum, 1, self._outside)
+        shown = frame.open_axes if shown is None else shown
+        outside = self._at_each_bin(spectrum, 1, lambda frame, points: self._outside(frame, points, shown))
         return np.concatenate([both, outside]).astype(np.float32)
 
-    def _outside(self, frame: Frame, points: Points) -> np.ndarray:
-        """Width in momenta outside the open axes, in bins: see `position`; shape (N, 1)."""
+    def _outside(self, frame: Frame, points: Points, shown: tuple[int, ...]) -> np.ndarray:
+        """Width in momenta outside the axes shown, in bins: see `position`; shape (N, 1)."""
         if frame.powder:
             return np.zeros((len(points.energy), 1))
-        shown = [frame.basis[k] * frame.axes[i].width for k, i in enumerate(frame.momentum) if i in frame.open_axes]
-        step = np.linalg.norm(shown[0]) if shown else _STEP
+        steps = [frame.basis[k] * frame.axes[i].width for k, i in enumerate(frame.momentum) if i in shown]
+        step = np.linalg.norm(steps[0]) if steps else _STEP
         outside = np.eye(3)
-        if shown:
-            across, _ = np.linalg.qr(np.array(shown).T)
+        if steps:
+            across, _ = np.linalg.qr(np.array(steps).T)
             outside = outside - across @ across.T
         momentum = self.covariance(points, of_sample=True)[:, :3, :3]
         cartesian = frame.units @ momentum @ frame.units.T

@@ -8,6 +8,7 @@ from .api import (
     AnalysisDataService,
     FileAction,
     FileProperty,
+    IMDEventWorkspaceProperty,
     IMDHistoWorkspaceProperty,
     ITableWorkspaceProperty,
     MatrixWorkspaceProperty,
@@ -15,9 +16,16 @@ from .api import (
     WorkspaceGroupProperty,
     WorkspaceProperty,
 )
-from .api._workspaces import GroupBody, HistoBody, MatrixBody, TableBody, handle
+from .api._workspaces import EventBody, GroupBody, HistoBody, MatrixBody, TableBody, handle
 from .geometry import IMDDimension, OrientedLattice
-from .kernel import Direction, FloatArrayProperty, IntArrayProperty, IntBoundedValidator, StringArrayProperty
+from .kernel import (
+    Direction,
+    FloatArrayProperty,
+    IntArrayProperty,
+    IntBoundedValidator,
+    StringArrayProperty,
+    StringListValidator,
+)
 
 IN, OUT, INOUT = Direction.Input, Direction.Output, Direction.InOut
 
@@ -182,6 +190,81 @@ class CreateWorkspace(PythonAlgorithm):
         x = x.reshape(n, -1) if x.size == n * (x.size // n) and x.size > y.shape[1] + 1 else np.tile(x, (n, 1))
         e = e.reshape(n, -1) if e.size else np.zeros_like(y)
         self.setProperty("OutputWorkspace", handle(MatrixBody(x, y, e)))
+
+
+class LoadNXSPE(PythonAlgorithm):
+    """Spectra of energy transfer, with the angles of their detectors."""
+
+    def PyInit(self):
+        self.declareProperty(FileProperty("Filename", "", FileAction.Load, [".nxspe"]))
+        self.declareProperty(MatrixWorkspaceProperty("OutputWorkspace", "", OUT))
+
+    def PyExec(self):
+        self.setProperty("OutputWorkspace", handle(_files.load_nxspe(self.getProperty("Filename").value)))
+
+
+class ConvertToMD(PythonAlgorithm):
+    """Every bin of every spectrum becomes an event at its |Q| and energy; nothing else than that mode."""
+
+    def PyInit(self):
+        self.declareProperty(MatrixWorkspaceProperty("InputWorkspace", "", IN))
+        self.declareProperty("QDimensions", "|Q|", StringListValidator(["|Q|"]), "", IN)
+        self.declareProperty("dEAnalysisMode", "Direct", StringListValidator(["Direct"]), "", IN)
+        self.declareProperty(IMDEventWorkspaceProperty("OutputWorkspace", "", OUT))
+
+    def PyExec(self):
+        body = self.getProperty("InputWorkspace")._body
+        ei = body.info.logs["Ei"].value
+        energy = np.broadcast_to((body.x[:, 1:] + body.x[:, :-1]) / 2, body.y.shape)
+        kept = np.isfinite(body.y) & (body.y > -1e29) & (energy < ei)  # LoadNXSPE masks the others
+        ki, kf = np.sqrt(ei / 2.072125), np.sqrt(np.maximum(ei - energy, 0.0) / 2.072125)
+        q = np.sqrt(ki**2 + kf**2 - 2 * ki * kf * np.cos(np.radians(body.polar))[:, None])
+        places = np.stack([q[kept], energy[kept]])
+        names = (("|Q|", "Angstrom^-1", "|Q|"), ("DeltaE", "meV", "General Frame"))
+        dimensions = [
+            IMDDimension(name, unit, frame, x.min() - 1e-4, x.max() + 1e-4, 10)
+            for (name, unit, frame), x in zip(names, places, strict=True)
+        ]
+        events = EventBody(dimensions, places, body.y[kept], body.e[kept] ** 2)
+        events.infos = [body.info]
+        self.setProperty("OutputWorkspace", handle(events))
+
+
+class BinMD(PythonAlgorithm):
+    """Sums of the events in each bin, along axes alone."""
+
+    def PyInit(self):
+        self.declareProperty(IMDEventWorkspaceProperty("InputWorkspace", "", IN))
+        self.declareProperty("AxisAligned", True)
+        for i in range(6):
+            self.declareProperty(f"AlignedDim{i}", "")
+        self.declareProperty(IMDHistoWorkspaceProperty("OutputWorkspace", "", OUT))
+
+    def PyExec(self):
+        body = self.getProperty("InputWorkspace")._body
+        given = [self.getPropertyValue(f"AlignedDim{i}") for i in range(6)]
+        wanted = [text.rsplit(",", 3) for text in given if text]
+        known = {d.name: (i, d) for i, d in enumerate(body.dimensions)}
+        made, indices = [], []
+        for name, low, high, bins in wanted:
+            if name not in known:
+                raise RuntimeError(f"Dimension {name} was not found in the MDEventWorkspace")
+            i, old = known[name]
+            dimension = IMDDimension(name, old.getUnits(), old.getMDFrame().name(), float(low), float(high), int(bins))
+            made.append(dimension)
+            indices.append(np.floor((body.places[i] - dimension.getMinimum()) / dimension.getBinWidth()).astype(int))
+        histogram = HistoBody(made)
+        inside = np.all([(i >= 0) & (i < d.getNBins()) for i, d in zip(indices, made, strict=True)], axis=0)
+        at = tuple(i[inside] for i in indices)
+        for target, values in (
+            (histogram.signal, body.signal),
+            (histogram.error_squared, body.error_squared),
+            (histogram.num_events, np.ones_like(body.signal)),
+        ):
+            target[...] = 0.0
+            np.add.at(target, at, values[inside])
+        histogram.infos = list(body.infos)
+        self.setProperty("OutputWorkspace", handle(histogram))
 
 
 class CreateEmptyTableWorkspace(PythonAlgorithm):

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from .api._workspaces import AlgorithmHistory, HistoBody, InfoBody, LogProperty
+from .api._workspaces import AlgorithmHistory, HistoBody, InfoBody, LogProperty, MatrixBody
 from .geometry import IMDDimension, OrientedLattice
 from .kernel import config
 
@@ -50,6 +50,20 @@ def load(path):
         numbers = sorted(int(m[1]) for n in entry if (m := re.fullmatch(r"experiment(\d+)", n)))
         body.infos = [_experiment(entry[f"experiment{i}"]) for i in numbers]
         body.history = _history(entry.get("process"))
+        return body
+
+
+def load_nxspe(path):
+    """The workspace in an nxspe file."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        entry = next(g for g in file.values() if "NXSPE_info" in g)
+        data = {name: entry[f"data/{name}"][()].astype(float) for name in ("data", "error", "energy", "polar")}
+        body = MatrixBody(np.tile(data["energy"], (len(data["polar"]), 1)), data["data"], data["error"])
+        body.polar = data["polar"]
+        for log, name in (("Ei", "fixed_energy"), ("psi", "psi")):
+            body.info.logs[log] = LogProperty(log, float(entry[f"NXSPE_info/{name}"][0]), "")
         return body
 
 

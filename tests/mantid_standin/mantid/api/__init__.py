@@ -18,6 +18,7 @@ from ._algorithms import (  # noqa: F401
 from ._properties import (  # noqa: F401
     FileAction,
     FileProperty,
+    IMDEventWorkspaceProperty,
     IMDHistoWorkspaceProperty,
     IMDWorkspaceProperty,
     ITableWorkspaceProperty,
@@ -32,6 +33,7 @@ from ._properties import (  # noqa: F401
 from ._workspaces import (  # noqa: F401
     AlgorithmHistory,
     ExperimentInfo,
+    IMDEventWorkspace,
     IMDHistoWorkspace,
     IMDWorkspace,
     ITableWorkspace,

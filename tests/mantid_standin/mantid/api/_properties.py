@@ -112,6 +112,11 @@ class IMDHistoWorkspaceProperty(WorkspaceProperty):
     type = "IMDHistoWorkspace"
 
 
+class IMDEventWorkspaceProperty(WorkspaceProperty):
+    _kinds = ("MDEventWorkspace<MDEvent,2>",)
+    type = "IMDEventWorkspace"
+
+
 class MatrixWorkspaceProperty(WorkspaceProperty):
     _kinds = ("Workspace2D",)
     type = "MatrixWorkspace"

@@ -68,6 +68,17 @@ class HistoBody(Body):
         return new
 
 
+class EventBody(Body):
+    kind = "MDEventWorkspace<MDEvent,2>"
+
+    def __init__(self, dimensions, places, signal, error_squared):
+        super().__init__()
+        self.dimensions = list(dimensions)
+        self.places, self.signal, self.error_squared = places, signal, error_squared
+        self.infos = []
+        self.coordinate_system = self.normalization = 0
+
+
 class GroupBody(Body):
     kind = "WorkspaceGroup"
 
@@ -403,6 +414,11 @@ class MDHistoWorkspace(IMDHistoWorkspace):
     pass
 
 
+class IMDEventWorkspace(IMDWorkspace, MultipleExperimentInfos):
+    def isMDHistoWorkspace(self):
+        return False
+
+
 class WorkspaceGroup(Workspace):
     def __init__(self, body=None, weak=False):
         super().__init__(GroupBody() if body is None else body, weak)
@@ -504,6 +520,7 @@ class MatrixWorkspace(Workspace, ExperimentInfo):
 
 _HANDLES = {
     "MDHistoWorkspace": MDHistoWorkspace,
+    "MDEventWorkspace<MDEvent,2>": IMDEventWorkspace,
     "WorkspaceGroup": WorkspaceGroup,
     "TableWorkspace": ITableWorkspace,
     "Workspace2D": MatrixWorkspace,

@@ -1,0 +1,196 @@
+"""The scripts of the autoreduction on a real measurement: what they write, print and end with."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mantid
+import numpy as np
+import pytest
+from mantid.api import mtd
+from mantid.simpleapi import LoadMD
+
+from mantid_insgan.autoreduction import find_files, output_of, reduced_of, with_mantid, without_mantid
+from mantid_insgan.bundled import plugin_folders
+from mantid_insgan.demo import DATA
+from mantid_insgan.errors import InputError, InsganError
+from mantid_insgan.io import read_nexus
+from mantid_insgan.options import ApplyOptions
+
+pytestmark = pytest.mark.mantid
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT / "plugins" / "autoreduction"
+RESULT = "MER40874_Ei62.00meV_Rings_sharpened.nxs"
+OPTIONS = ApplyOptions(instrument="MERLIN", chopper="G", frequency=600.0, device="cpu")
+BINNING = ["|Q|,40", "DeltaE,55"]
+
+
+@pytest.fixture
+def measured(shared) -> Path:
+    """A folder with the reduced files of a run of MERLIN."""
+    return shared / "data" / "bi2fe4o9-merlin"
+
+
+@pytest.fixture(autouse=True)
+def empty_service():
+    mtd.clear()
+    yield
+    mtd.clear()
+
+
+def script(name: str, **values) -> str:
+    """A script as the autoreduction runs it: lines rewritten, a line appended that tells of the outputs."""
+    text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
+    for key, value in values.items():
+        text, count = re.subn(rf"^{key} = .*$", lambda _, k=key, v=value: f"{k} = {v!r}", text, flags=re.MULTILINE)
+        assert count == 1, key
+    return text + "\nimport json\nprint(json.dumps({'status': 'Successful', 'output_files': output}))\n"
+
+
+def started(text: str, folder: Path, *arguments) -> subprocess.Popen:
+    """A Python of its own that has this checkout and Mantid and runs a text."""
+    path = os.pathsep.join(map(str, [ROOT, Path(mantid.__file__).resolve().parents[1]]))
+    environment = os.environ | {"PYTHONPATH": path, "HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", text, *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process) -> tuple[int, str, str]:
+    """Exit status, last line of standard output, last line of standard error."""
+    out, err = process.communicate(timeout=300)
+    return process.returncode, (out.splitlines() or [""])[-1], (err.splitlines() or [""])[-1]
+
+
+def good(path: Path) -> bool:
+    """Whether LoadMD takes a file and the file holds a result."""
+    loaded = LoadMD(str(path), OutputWorkspace="loaded")
+    spectrum = read_nexus(path)
+    assert [a.name for a in spectrum.axes] == ["|Q|", "DeltaE"]
+    assert spectrum.valid.mean() > 0.2 and spectrum.run.value("ei") == pytest.approx(62.1, abs=0.1)
+    return np.array_equal(loaded.getSignalArray(), spectrum.signal, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["fia_powder", "fia_without_mantid"])
+def test_two_runs_for_one_output_at_once(name, measured, tmp_path):
+    values = {
+        "ei": 62.0,
+        "input_files": f"{measured}/MER{{runno}}_Ei{{ei:.2f}}meV*.nxspe",
+        "output_folder": str(tmp_path),
+    }
+    processes = [started(script(name, **values), tmp_path) for _ in range(2)]
+    for process in processes:
+        code, last, _ = ended(process)
+        assert code == 0 and json.loads(last) == {"status": "Successful", "output_files": [RESULT]}
+    assert [p.name for p in tmp_path.glob("*.nxs")] == [RESULT] and not list(tmp_path.glob(".*part*"))
+    assert good(tmp_path / RESULT)
+
+
+def test_a_crystal_from_a_file_of_savemd(tmp_path):
+    for name in ("measured", "measured_sharpened"):  # the second lies there from an earlier run
+        shutil.copy(DATA / "measured.nxs", tmp_path / f"MER7_{name}.nxs")
+    values = {"runno": 7, "instrument": None, "chopper": None, "frequency": None}
+    values |= {"input_files": f"{tmp_path}/MER{{runno}}_*.nxs", "output_folder": str(tmp_path)}
+    code, last, err = ended(started(script("fia_crystal", **values), tmp_path))
+    assert code == 0 and json.loads(last)["output_files"] == ["MER7_measured_sharpened.nxs"], err
+    assert read_nexus(tmp_path / "MER7_measured_sharpened.nxs").shape == read_nexus(DATA / "measured.nxs").shape
+
+
+@pytest.mark.parametrize("name", ["fia_powder", "fia_without_mantid"])
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"chopper": "Z"}, "Error: .*chopper package 'Z' is not known for MERLIN; it has .* To mend it: "),
+        ({"runno": 1}, r"Error: there is no file .*MER1_Ei62.00meV\*.nxspe. To mend it: see whether the reduction ran"),
+    ],
+)
+def test_a_failed_run_ends_with_a_clear_line(name, values, text, measured, tmp_path):
+    given = {
+        "ei": 62.0,
+        "input_files": f"{measured}/MER{{runno}}_Ei{{ei:.2f}}meV*.nxspe",
+        "output_folder": str(tmp_path),
+    }
+    code, _, last = ended(started(script(name, **given | values), tmp_path))
+    assert code == 1 and re.search(text, last), last
+    assert not list(tmp_path.glob("*.nxs"))
+
+
+def test_the_older_way(measured, tmp_path):
+    raw = tmp_path / "MER40874.nxs"
+    shutil.copy(measured / "MER40874_Ei62.00meV_Rings.nxspe", tmp_path)
+    raw.write_bytes((DATA / "measured.nxs").read_bytes().replace(b"MDHistoWorkspace", b"raw_data_1______"))
+    call = (
+        f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import reduce\n"
+        "print(reduce.main(input_file=sys.argv[1], output_dir=sys.argv[2]))"
+    )
+    code, last, err = ended(started(call, tmp_path, str(raw), str(tmp_path)))
+    assert (code, last) == (0, "None"), err
+    assert good(tmp_path / RESULT)
+    code, _, last = ended(started(call, tmp_path, str(tmp_path / "gone.nxs"), str(tmp_path)))
+    assert code == 1 and "InputError: " in last and "gone.nxs is not there" in last
+
+
+def test_both_ways_make_the_same_kind_of_file(measured, tmp_path):
+    file = measured / "MER40874_Ei62.00meV_Rings.nxspe"
+    paths = [with_mantid(file, tmp_path, OPTIONS, BINNING)]
+    os.replace(paths[0], tmp_path / "with.nxs")
+    paths = [tmp_path / "with.nxs", without_mantid(file, tmp_path, OPTIONS)]
+    found = [read_nexus(p) for p in paths]
+    # The same elastic line of the same powder: Mantid's algorithm takes detectors as points, this package as areas.
+    for spectrum in found:
+        mean = np.nanmean(
+            spectrum.signal / np.where(spectrum.visual_normalization == 2, spectrum.num_events, 1), axis=0
+        )
+        assert abs(spectrum.axes[1].centers[np.nanargmax(mean)]) < 2.0
+
+
+def test_limits_of_the_cut(measured, tmp_path):
+    file = measured / "MER40874_Ei62.00meV_Rings.nxspe"
+    spectrum = read_nexus(with_mantid(file, tmp_path, OPTIONS, ["|Q|,1,4,30", "DeltaE,-10,50,60"]))
+    assert spectrum.shape == (30, 60)
+    assert spectrum.axes[0].edges[[0, -1]] == pytest.approx([1, 4]) and spectrum.axes[1].edges[0] == pytest.approx(-10)
+    with pytest.raises(InputError, match="the dimension 'Q,3' is none of .Q., DeltaE"):
+        with_mantid(file, tmp_path, OPTIONS, ["Q,3"])
+
+
+def test_what_an_algorithm_says_is_one_line(tmp_path):
+    shutil.copy(DATA / "measured.nxs", tmp_path / "cut.nxs")
+    with pytest.raises(InsganError, match=r"^IncidentEnergy: Ei = 5000 meV is outside .* To mend it: [^\n]*$"):
+        with_mantid(tmp_path / "cut.nxs", tmp_path, ApplyOptions(ei=5000.0, device="cpu"), [])
+    assert [p.name for p in tmp_path.iterdir()] == ["cut.nxs"]
+
+
+def test_which_files_belong_to_a_run(tmp_path):
+    for name in ("MER40874_Ei62.nxspe", "MER40874_Ei25.nxspe", "MER40875_Ei25.nxspe"):
+        (tmp_path / name).touch()
+    shutil.copy(DATA / "measured.nxs", tmp_path / "cut.nxs")
+    assert reduced_of(tmp_path / "cut.nxs", tmp_path) == [tmp_path / "cut.nxs"]
+    assert reduced_of(tmp_path / "MER40874_Ei62.nxspe", tmp_path) == [tmp_path / "MER40874_Ei62.nxspe"]
+    assert [p.name[9:] for p in find_files(f"{tmp_path}/MER{{runno}}_*.nxspe", runno=40874)] == [
+        "Ei25.nxspe",
+        "Ei62.nxspe",
+    ]
+    assert output_of("a/b.nxspe", "c", OPTIONS) == Path("c/b_sharpened.nxs")
+
+
+def test_mantid_is_not_told_of_the_scripts():
+    assert all(f.name != "autoreduction" and not SCRIPTS.is_relative_to(f) for f in plugin_folders())
+
+
+@pytest.mark.parametrize("name", ["fia_powder", "fia_crystal", "fia_without_mantid"])
+def test_a_script_is_flat(name):
+    text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
+    head = text[: text.index("import sys")]
+    assert all(re.match(r"#|\w+ = |$", line) for line in head.splitlines()), "tunables stand on lines of their own"
+    assert "__file__" not in text and re.search(r"^output = \[\]$", text, re.MULTILINE)
+    assert len(text) < 131072 and "def " not in text
