@@ -50,13 +50,18 @@ def cold_start() -> float:
 
 
 def slice_of(shape):
-    """Signal, valid, error (n0, n1) and width (2, n0, n1) of a mode with noise."""
+    """Signal, valid and error (n0, n1) of a mode with noise, and what a model is told beside them."""
     rng = np.random.default_rng(0)
     q, e = np.linspace(-1, 1, shape[0])[:, None], np.linspace(0, 1, shape[1])[None, :]
     signal = rng.poisson(300 * np.exp(-0.5 * ((e - 0.7 * np.abs(np.sin(3 * q))) / 0.03) ** 2) + 5) / 300
     valid = rng.random(shape) > 0.2
-    width = np.stack([np.full(shape, 2.0), np.broadcast_to(6.0 - 4.0 * e, shape)])
-    return signal, valid, np.sqrt(np.maximum(signal, 1 / 300) / 300), width
+    conditions = {
+        "width": np.stack([np.full(shape, 2.0), np.broadcast_to(6.0 - 4.0 * e, shape)]),
+        "correlation": np.full((1, *shape), 0.5),
+        "position": np.stack([np.broadcast_to(x, shape) for x in (0.8 * e, 2.0 + q, 3.0)]),
+    }
+    conditions = {name: x.astype(np.float32) for name, x in conditions.items()}
+    return signal, valid, np.sqrt(np.maximum(signal, 1 / 300) / 300), conditions
 
 
 def warm(direction: str, options) -> None:
@@ -73,8 +78,9 @@ def warm(direction: str, options) -> None:
     for shape in SIZES:
         parts = slice_of(shape)
         onnx = timed(lambda p=parts: translator._translate(*p, Quality()), options.repeats)
-        signal, valid, error, width = (torch.from_numpy(np.asarray(x, np.float32)) for x in parts)
-        inputs = (signal[None, None], valid[None, None], error[None, None], width[None])
+        *measured, conditions = parts
+        inputs = [torch.from_numpy(np.asarray(x, np.float32))[None, None] for x in measured]
+        inputs += [torch.from_numpy(x)[None] for x in conditions.values()]
         with torch.no_grad():
             eager = timed(lambda i=inputs: generator(*i), options.repeats)
         print(

@@ -100,7 +100,6 @@ def with_mantid(file: str | Path, folder: str | Path, options: ApplyOptions, bin
     InsganError
         If a file or property is not right, in the words of the algorithm.
     """
-
     import mantid_insgan.mantid  # noqa: F401  (starts Mantid and registers the algorithm)
 
     check_output(output_of(file, folder, options), overwrite=True)
@@ -155,8 +154,8 @@ def _translated(cut, options: ApplyOptions):
     for name, value in options.given().items():
         algorithm.setProperty(*_as_property(name, value))
     problems = algorithm.validateInputs()
-    for name, problem in problems.items():
-        raise _in_one_line(f"{name}: {problem}")
+    if problems:
+        raise _in_one_line(": ".join(next(iter(problems.items()))))
     algorithm.execute()
     return algorithm.getProperty("OutputWorkspace").value
 

@@ -148,10 +148,10 @@ def test_both_ways_make_the_same_kind_of_file(measured, tmp_path):
     found = [read_nexus(p) for p in paths]
     # The same elastic line of the same powder: Mantid's algorithm takes detectors as points, this package as areas.
     for spectrum in found:
-        mean = np.nanmean(
-            spectrum.signal / np.where(spectrum.visual_normalization == 2, spectrum.num_events, 1), axis=0
-        )
-        assert abs(spectrum.axes[1].centers[np.nanargmax(mean)]) < 2.0
+        events = spectrum.num_events if spectrum.visual_normalization == 2 else 1.0
+        # the median, for single detectors at the end of the energies are far off
+        middle = np.nanmedian(np.where(spectrum.valid, spectrum.signal / events, np.nan), axis=0)
+        assert abs(spectrum.axes[1].centers[np.nanargmax(middle)]) < 2.0
 
 
 def test_limits_of_the_cut(measured, tmp_path):
