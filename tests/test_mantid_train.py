@@ -366,8 +366,11 @@ def test_invalid_inputs_run_nothing(tmp_path):
 def test_without_torch_the_run_says_what_to_install(tmp_path, mantid_script):
     said = mantid_script(
         "import sys\n"
-        "for name in ('torch', 'onnx', 'safetensors', 'lightning_fabric'):\n"
-        "    sys.modules[name] = None\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'onnx', 'safetensors', 'lightning_fabric'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
         "from mantid.simpleapi import GroupWorkspaces, LoadMD\n"
         "from mantid_insgan.mantid import TrainResolutionGAN\n"
         "from mantid_insgan.demo import DATA\n"
