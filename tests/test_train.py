@@ -84,6 +84,14 @@ def test_the_weights_come_back_from_the_model(tmp_path):
     assert 0 < apart < 1e-3  # one small step away
 
 
+def test_an_unpaired_model_for_removing_is_described_by_the_measurements(tmp_path):
+    options = TrainOptions(**write_sides(tmp_path), direction="remove-resolution", **QUICK)
+    trained = train_model(options, tmp_path / "mine.onnx")
+    options = ApplyOptions(direction="remove-resolution", model=str(trained.model), device="cpu")
+    measured, calculated = (apply(spectrum(1, blurred=b), options)[1].quality.distances[0] for b in (True, False))
+    assert measured < 0.5 * calculated
+
+
 def write_sides_again(folder):
     return {"simulation": (str(folder / "simulated"),), "experiment": (str(folder / "measured"),)}
 

@@ -80,6 +80,10 @@ class _Data:
     def dimensions(self) -> int:
         return self.training.dimensions
 
+    def inputs(self, direction: str):
+        """The side that a model of this direction is given."""
+        return self.other if self.other is not None and direction == "remove-resolution" else self.training
+
 
 def train_model(
     options: TrainOptions,
@@ -236,7 +240,9 @@ def _written(generator, trainer, data, options, output: Path, finished: bool) ->
     beside = {what: output.with_name(f"{output.stem}.{what}") for what in ("losses.csv", "losses.png", "example.png")}
     _write_losses(trainer.history, beside["losses.csv"])
     draw_losses(trainer.history, beside["losses.png"])
-    draw_example(generator, data.held_out or data.training, beside["example.png"], trainer.schedule.seed)
+    draw_example(
+        generator, data.held_out or data.inputs(generator.direction), beside["example.png"], trainer.schedule.seed
+    )
     # The card last: a model beside another's card is refused.
     shutil.move(made / "model.onnx", output)
     shutil.move(made / "card.json", output.with_suffix(".json"))
@@ -269,6 +275,7 @@ def describe(name: str, generator: Generator, trainer: Trainer, data: _Data, opt
             ),
         ]
     kind = "paired" if data.other is None else "unpaired"
+    seen = data.inputs(generator.direction)
     return ModelCard(
         name=name,
         version="1",
@@ -294,9 +301,7 @@ def describe(name: str, generator: Generator, trainer: Trainer, data: _Data, opt
             software={n: version(n) for n in ("torch", "onnx", "onnxruntime", "numpy")},
         ),
         metrics=tables,
-        domain=Domain(
-            **domain_of_application(generator, data.training, data.held_out or data.training, seed, most=200)
-        ),
+        domain=Domain(**domain_of_application(generator, seen, data.held_out or seen, seed, most=200)),
     )
 
 
