@@ -105,6 +105,9 @@ class PlainCut(Trainer):
         self._move("generators", terms["adversarial"] + 0.5 * (terms["contrastive"] + terms["identity"]))
         return {k: float(v.detach()) for k, v in terms.items()}
 
+    def _watch(self) -> None:
+        pass  # plain CUT is taken as it comes
+
 
 @torch.no_grad()
 def score(method, test: Side) -> float:

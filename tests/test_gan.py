@@ -1,5 +1,7 @@
 """Networks, losses, training and export on tiny sizes."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +34,7 @@ from mantid_insgan.gan.networks import (  # noqa: E402
     pairs_of_axes,
     richardson_lucy,
 )
-from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule  # noqa: E402
+from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule, TrainingWarning  # noqa: E402
 from mantid_insgan.gan.unpaired import UnpairedRecipe, UnpairedTrainer, as_measured  # noqa: E402
 from mantid_insgan.make_pairs.draw import Item  # noqa: E402
 from mantid_insgan.make_pairs.shards import FORMAT, write_index, write_shard  # noqa: E402
@@ -343,6 +345,29 @@ def test_a_resumed_training_gives_the_same_weights(library, tmp_path):
         assert torch.equal(value, weights(again)[name]), name
 
 
+KILLED = """
+import os, sys, torch
+from mantid_insgan.gan.data import PairLibrary
+from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
+torch.set_num_threads(1)
+trainer = PairedTrainer(Recipe("remove-resolution", channels=4), Schedule(steps=6, batch=2, warm_up=2, seed=3),
+                        PairLibrary(sys.argv[1]), sys.argv[2])
+trainer.run(lambda share, step, terms: step == 5 and os.kill(os.getpid(), 9), checkpoint_every=2)
+"""
+
+
+def test_a_training_that_was_killed_ends_with_the_same_weights(folder, library, tmp_path):
+    recipe = Recipe("remove-resolution", channels=4)
+    whole = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "whole")
+    whole.run()
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(tmp_path / "killed")], capture_output=True)
+    assert done.returncode == -9
+    again = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "killed")
+    again.run()
+    assert [row["step"] for row in again.history] == [1, 2, 3, 4, 5, 6]
+    assert all(torch.equal(value, weights(again)[name]) for name, value in weights(whole).items())
+
+
 def test_an_unpaired_training_resumes_with_the_same_weights(library, tmp_path):
     recipe = UnpairedRecipe(channels=4, patches=16)
 
@@ -391,6 +416,17 @@ def test_losses_that_are_not_finite_stop_the_training(library, tmp_path):
         next(trainer.networks["generator"].parameters()).fill_(float("nan"))
     with pytest.raises(ModelError, match="losses at step 0 are not finite any more"):
         trainer.run()
+
+
+def test_trainings_that_go_wrong_are_told(library, tmp_path):
+    paired = PairedTrainer(Recipe("add-resolution", channels=4), SCHEDULE, library, tmp_path / "one")
+    paired.history = [{"nrmse": 1.0}] * 200
+    with pytest.warns(TrainingWarning, match="as far from its targets as an empty spectrum"):
+        paired._watch()
+    unpaired = UnpairedTrainer(UnpairedRecipe(channels=4), SCHEDULE, library, library, tmp_path / "two")
+    unpaired.history = [{"judge of experiments": 0.25, "judge of simulations": 0.01}] * 200
+    with pytest.warns(TrainingWarning, match="discriminator of simulations is right nearly always"):
+        unpaired._watch()
 
 
 def test_what_is_shown_as_measured_has_the_counting_noise_of_the_experiment(library):

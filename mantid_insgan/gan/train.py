@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 import warnings
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class Schedule:
         return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
 
 
-class Trainer:
+class Trainer(ABC):
     """What all kinds of training share; a kind gives its networks and what one step does.
 
     Parameters
@@ -181,8 +182,9 @@ class Trainer:
         self._update_averages()
         return terms
 
+    @abstractmethod
     def _train_step(self, rng) -> dict[str, float]:
-        raise NotImplementedError
+        """One step: every optimiser moved once; the terms of the loss by name."""
 
     def _move(self, optimiser: str, loss: torch.Tensor) -> None:
         """One step of an optimiser down the gradient of a loss, the gradient's length cut to 1."""
@@ -201,6 +203,7 @@ class Trainer:
             for key, value in self._weights(name).items():
                 average[key].lerp_(value, 1 - keep)
 
+    @abstractmethod
     def _watch(self) -> None:
         """Warn of a training that has gone wrong."""
 
@@ -325,6 +328,14 @@ class PairedTrainer(Trainer):
         weights = {"flux": self.recipe.flux_weight, "likelihood": self.recipe.likelihood_weight, "l1": 0.5}
         self._move("generator", sum(weights.get(k, 1.0) * v for k, v in terms.items()))
         return {k: float(v.detach()) for k, v in terms.items()}
+
+    def _watch(self) -> None:
+        mean = float(np.mean([h["nrmse"] for h in self.history[-200:]]))
+        if mean > 0.95:
+            warn(
+                f"step {self.step}: the generator is as far from its targets as an empty spectrum (NRMSE {mean:.2f} "
+                "over 200 steps): do inputs and targets belong together, in the same units?"
+            )
 
 
 def paired_terms(signal, log_variance, batch) -> dict[str, torch.Tensor]:
