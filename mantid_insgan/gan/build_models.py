@@ -44,6 +44,8 @@ class Size:
 
 
 SIZES = {1: Size(1280, 4000), 2: Size(1280, 3200), 3: Size(160, 1200)}
+#: What is built when no dimensions are asked for.
+BUNDLED = (1, 2)
 
 
 def parse(arguments=None):
@@ -64,7 +66,7 @@ def main(arguments=None) -> None:
     """Build what the options ask for."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    for dimensions in options.dimensions or SIZES:
+    for dimensions in options.dimensions or BUNDLED:
         folder = options.scratch / f"pairs-{dimensions}d-{options.seed}"
         with _bar(f"{dimensions}D pairs") as bar:
             make_pairs(
