@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,22 @@ def mantid_script(tmp_path):
         return ran.stdout + ran.stderr
 
     return run
+
+
+@pytest.fixture
+def insgan(monkeypatch, capsys):
+    """Run the command in this process: exit status, standard output, standard error."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*words) -> tuple[int, str, str]:
+        from mantid_insgan import cli
+
+        monkeypatch.setattr(sys, "argv", ["insgan", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)

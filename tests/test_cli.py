@@ -29,23 +29,6 @@ FACTS = ["--instrument", "MAPS", "--chopper", "S", "--frequency", "400"]
 LIMITS = {"[H,0,0]": (-1, 1), "[0,K,0]": (-1, 1), "[0,0,L]": (-0.5, 0.5), "DeltaE": (0, 60)}
 
 
-@pytest.fixture
-def insgan(monkeypatch, capsys):
-    """Run the command in this process: exit status, standard output, standard error."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*words) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["insgan", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def magnon(*sizes, names=("[H,0,0]", "DeltaE"), run=RUN, seed=0) -> Spectrum:
     """Counts of a mode on a background, with a gap where there is room for one."""
     axes = tuple(

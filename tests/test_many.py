@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mantid_insgan import cli, many
+from mantid_insgan import many
 from mantid_insgan.apply import apply_to_file
 from mantid_insgan.errors import InputError, OutputError
 from mantid_insgan.io import read_nexus, write_nexus
@@ -41,23 +41,6 @@ def files(tmp_path) -> list[Path]:
     for i, name in enumerate(names):
         write_nexus(mode(i), name)
     return names
-
-
-@pytest.fixture
-def insgan(monkeypatch, capsys):
-    """Run the command in this process: exit status, standard output, standard error."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*words) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["insgan", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def statuses(outcomes) -> list[str]:
