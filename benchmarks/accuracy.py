@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from comparisons import trained
 
 from mantid_insgan.cards import DIRECTIONS, bundled_models
 from mantid_insgan.gan.data import PairLibrary
@@ -74,8 +75,8 @@ def scored(library: PairLibrary, direction: str, counts, method, noises) -> np.n
     return np.nanmedian(np.array(each), axis=0)
 
 
-def tables(title: str, library: PairLibrary, baselines: Baselines, generator, monte_carlo: bool) -> list[str]:
-    """Markdown: NRMSE at all counts, and the other metrics at 300."""
+def tables(title: str, library: PairLibrary, baselines: Baselines, networks: dict, monte_carlo: bool) -> list[str]:
+    """Markdown: NRMSE at all counts, and the other metrics at 300; `networks` are methods by name."""
     direction = baselines.direction
     noises = [
         library.index[i][2]["errors"]["convolved"] if monte_carlo and direction == "add-resolution" else 0.0
@@ -85,7 +86,7 @@ def tables(title: str, library: PairLibrary, baselines: Baselines, generator, mo
     more: dict[str, list[str]] = {}
     for counts in COUNTS:
         methods, _ = baselines.methods(counts)
-        for name, method in (methods | {"**this model**": of_generator(generator)}).items():
+        for name, method in (methods | networks).items():
             found = scored(library, direction, counts, method, noises)
             rows.setdefault(name, []).append(f"{found[0]:.3f}")
             if counts == 300.0:
@@ -119,6 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=Path, nargs="+", required=True)
     parser.add_argument("--monte-carlo", type=Path)
+    parser.add_argument("--comparisons", type=Path, help="folder that comparisons.py has trained into")
     parser.add_argument("--output", type=Path, default=Path("docs/accuracy.md"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -127,14 +129,15 @@ def main() -> None:
     page = [HEAD]
     for dimensions, folder in sorted(folders.items()):
         for direction in DIRECTIONS:
-            generator = generator_of(models[direction, dimensions]).eval()
+            networks = trained(direction, folder, options.comparisons) if options.comparisons else {}
+            networks |= {"**this model**": of_generator(generator_of(models[direction, dimensions]).eval())}
             baselines = Baselines(direction, PairLibrary(folder, "validation"), SEED)
             page += [f"## {direction}, {dimensions}D", ""]
             for split, title in SPLITS.items():
-                page += tables(title, PairLibrary(folder, split), baselines, generator, False)
+                page += tables(title, PairLibrary(folder, split), baselines, networks, False)
             if options.monte_carlo is not None and PairLibrary(options.monte_carlo).dimensions == dimensions:
                 title = "held-out families, truth by Monte Carlo of pulses and pixels"
-                page += tables(title, PairLibrary(options.monte_carlo), baselines, generator, True)
+                page += tables(title, PairLibrary(options.monte_carlo), baselines, networks, True)
             print(*page[-20:], sep="\n", flush=True)
     temporary = options.output.with_suffix(".part")
     temporary.write_text("\n".join(page), encoding="utf-8")

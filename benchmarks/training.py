@@ -15,11 +15,12 @@ import time
 from pathlib import Path
 
 import torch
-from unpaired import PlainCut, Side
+from plain_cut import PlainCut
+from unpaired import Side
 
 from mantid_insgan.gan.data import PairLibrary
 from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
-from mantid_insgan.gan.unpaired import UnpairedRecipe, UnpairedTrainer
+from mantid_insgan.gan.unpaired import ADD, UnpairedRecipe, UnpairedTrainer
 
 STEPS, WARM = 24, 4
 KINDS = ("plain CUT", "unpaired", "paired, add-resolution", "paired, remove-resolution")
@@ -32,7 +33,7 @@ def seconds_a_step(kind: str, pairs: Path, batch: int) -> float:
     schedule = Schedule(steps=STEPS, batch=batch, warm_up=2)
     sides = [Side(library, range(len(library)), measured) for measured in (False, True)]
     if kind == "plain CUT":
-        trainer = PlainCut(schedule, *sides, folder)
+        trainer = PlainCut(ADD, schedule, *sides, folder)
     elif kind == "unpaired":
         trainer = UnpairedTrainer(UnpairedRecipe(), schedule, *sides, folder)
     else:

@@ -213,6 +213,10 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
         notes.append("a cut of one axis was taken as a slice that does not vary along the other")
     if spectrum.axes[energy_axis(spectrum.axes)].integrated:
         notes.append("the energy is integrated: its resolution was left as it is, the momentum widths were used")
+    if translator.card.simulation == "convolved":
+        adds = translator.card.direction == "add-resolution"
+        what = "takes simulations that carry" if adds else "leaves in its result"
+        notes.append(f"the model {translator.card.name} {what} the calculated resolution")
     if quality.too_wide:
         share = quality.too_wide / quality.bins
         notes.append(

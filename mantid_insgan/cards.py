@@ -69,6 +69,11 @@ class ModelCard(_Part):
     version: str
     direction: Literal["add-resolution", "remove-resolution"]
     dimensions: int = Field(ge=1, le=3)
+    simulation: Literal["ideal", "convolved"] = Field(
+        "ideal",
+        description="what its simulated side is: as calculated, or with the calculated resolution already in it",
+    )
+    background: bool = Field(False, description="whether its measured side has a background that simulations lack")
     licence: str = "GPL-3.0-or-later"
     description: str
     normalisation: str

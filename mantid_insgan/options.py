@@ -12,6 +12,7 @@ from .spectrum import Lattice, Run
 #: What an option may be -> how Mantid's dialog spells it.
 DIRECTIONS = {"add-resolution": "AddResolution", "remove-resolution": "RemoveResolution"}
 DEVICES = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}
+PRECISIONS = {"32": "32", "bf16": "bf16"}
 OUT_OF_DOMAIN = {"warn": "Warn", "error": "Error"}
 
 #: Flags that are no option of the job itself -> property.
@@ -208,6 +209,12 @@ class TrainOptions:
         "--paired",
         "Paired",
     )
+    simulation_convolved: bool = _option(
+        False,
+        "The simulations carry the calculated resolution already, and only what they lack is learned.",
+        "--simulation-convolved",
+        "SimulationConvolved",
+    )
     direction: str = _option(
         "add-resolution",
         "add-resolution (simulation to experiment) or remove-resolution (experiment to simulation).",
@@ -233,6 +240,19 @@ class TrainOptions:
         None, "Folder of the checkpoint to go on from; beside the output if not given.", "--resume", "Resume"
     )
     device: str = _option("auto", "Compute device: auto, cpu or cuda.", "--device", "Device", DEVICES)
+    precision: str = _option(
+        "32",
+        "Of the networks' arithmetic: 32 bits, or bf16 where the processor or card has it (the physics stays at 32).",
+        "--precision",
+        "Precision",
+        PRECISIONS,
+    )
+    tensorboard: str | None = _option(
+        None,
+        "Folder for the losses as TensorBoard shows them; none are written if not given.",
+        "--tensorboard",
+        "TensorBoard",
+    )
     instrument: str | None = _option(None, "Spectrometer, where files do not tell.", "--instrument", "Instrument")
     ei: float | None = _option(None, "Incident energy in meV, where files do not tell.", "--ei", "IncidentEnergy")
     chopper: str | None = _option(None, "Chopper package, where files do not tell.", "--chopper", "ChopperPackage")

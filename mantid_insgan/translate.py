@@ -164,7 +164,7 @@ class Translator:
         scale = intensity_scale(signal, valid)
         answer = self._run_tiles(signal / scale, valid, error / scale, conditions, quality)
         translated = np.where(valid, answer[0] * scale, np.nan)
-        if self.card.direction == "add-resolution":
+        if self.card.direction == "add-resolution" and not self.card.background:
             translated *= kept_intensity(answer[0][valid], answer[2][valid])
         self._judge(quality, signal, error, valid, translated, answer[2] * scale, conditions["width"])
         # float32 could round the smallest errors to nothing; an error is never zero

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 
 from scipy.special import ndtr  # noqa: E402
 
-from mantid_insgan.errors import InputError, ModelError  # noqa: E402
+from mantid_insgan.errors import DeviceError, InputError, ModelError  # noqa: E402
 from mantid_insgan.gan import losses  # noqa: E402
 from mantid_insgan.gan.data import PairLibrary, stack, with_noise  # noqa: E402
 from mantid_insgan.gan.evaluate import (  # noqa: E402
@@ -34,7 +35,7 @@ from mantid_insgan.gan.networks import (  # noqa: E402
     pairs_of_axes,
     richardson_lucy,
 )
-from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule, TrainingWarning  # noqa: E402
+from mantid_insgan.gan.train import Machine, PairedTrainer, Recipe, Schedule, TrainingWarning  # noqa: E402
 from mantid_insgan.gan.unpaired import UnpairedRecipe, UnpairedTrainer, as_measured  # noqa: E402
 from mantid_insgan.make_pairs.draw import Item  # noqa: E402
 from mantid_insgan.make_pairs.shards import FORMAT, write_index, write_shard  # noqa: E402
@@ -220,6 +221,63 @@ def randomised(direction: str, size: float = 0.5) -> Generator:
     return generator
 
 
+class TestGeneratorOfWhatCalculationsLack:
+    """Generators of simulations that are convolved already, and those with a background."""
+
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_starts_near_the_signal(self, direction):
+        generator = Generator(direction, 2, channels=4, simulation="convolved")
+        signal, valid, error, width, *more = random_inputs(2)
+        found = generator(signal, valid, error, width, *more)[0]
+        still = generator(signal, valid, error, 0 * width, *more)[0]
+        torch.testing.assert_close(still, signal * valid, atol=1e-4, rtol=1e-4)
+        assert 0 < float(((found - signal) * valid).norm() / (signal * valid).norm()) < 0.5
+
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_the_background_knows_no_peaks(self, direction):
+        generator = self.with_background(direction)
+        signal, valid, error, width, correlation, position = random_inputs(2)
+        level = generator.level(signal, valid, position)
+        assert (level > 0).all()
+        turned = generator.level(signal.flip(2) * valid.flip(2), valid.flip(2), position)
+        torch.testing.assert_close(level, turned)  # of the signal only its size counts
+        torch.testing.assert_close(generator.level(2 * signal, valid, position), 2 * level)
+        plain = Generator(direction, 2, channels=4)
+        plain.load_state_dict({k: v for k, v in generator.state_dict().items() if not k.startswith("background")})
+        inputs = (signal, valid, error, width, correlation, position)
+        apart = generator.train()(*inputs)[0] - plain.train()(*inputs)[0]
+        torch.testing.assert_close(apart, level if direction == "add-resolution" else -level, atol=1e-5, rtol=1e-4)
+
+    def test_what_was_measured_is_explained_with_its_background(self):
+        generator = self.with_background("remove-resolution")
+        signal, valid, _, *conditions = random_inputs(2)
+        ideal = torch.rand_like(signal)
+        expected = convolved(ResolutionOperator(*conditions[:2]), ideal, valid)
+        expected = expected + generator.level(signal * valid, valid, conditions[2])
+        torch.testing.assert_close(generator.explained(signal, ideal, valid, *conditions), expected)
+
+    def test_weights_of_a_generator_without_background_are_taken_over(self):
+        one, other = Generator("add-resolution", 2, channels=4), self.with_background("add-resolution")
+        before = other.background.layers[0].weight.clone()
+        other.begin_as(one)
+        assert torch.equal(other.network.enter.weight, one.network.enter.weight)
+        assert torch.equal(other.background.layers[0].weight, before)
+        with pytest.raises(ValueError, match="the other generator lacks .* and has .*background"):
+            one.begin_as(other)
+
+    def test_unknown_simulation(self):
+        with pytest.raises(ValueError, match="simulation is 'smeared', expected 'ideal' or 'convolved'"):
+            Generator("add-resolution", simulation="smeared")
+
+    @staticmethod
+    def with_background(direction):
+        torch.manual_seed(0)
+        generator = Generator(direction, 2, channels=4, background=True).eval()
+        with torch.no_grad():
+            generator.background.layers[-1].weight.normal_()
+        return generator
+
+
 def test_unknown_direction():
     with pytest.raises(ValueError, match="direction is 'sideways', expected 'add-resolution' or"):
         Generator("sideways")
@@ -235,6 +293,12 @@ def test_the_discriminator_scores_patches_and_knows_the_conditions(dimensions):
     assert not torch.equal(score, judge(signal, valid, width + 1, correlation, position))
     plain = PatchDiscriminator(dimensions, channels=4, conditional=False)
     assert torch.equal(plain(signal, valid, width, correlation, position), plain(signal, valid, width + 1, 0, 0))
+
+
+def test_the_scale_of_a_spectrum_does_not_tell_it_from_another():
+    signal, valid, _, *conditions = random_inputs(2)
+    judge = PatchDiscriminator(2, channels=4)
+    torch.testing.assert_close(judge(signal, valid, *conditions), judge(30 * signal, valid, *conditions))
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
@@ -368,8 +432,9 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(folder, library, 
     assert all(torch.equal(value, weights(again)[name]) for name, value in weights(whole).items())
 
 
-def test_an_unpaired_training_resumes_with_the_same_weights(library, tmp_path):
-    recipe = UnpairedRecipe(channels=4, patches=16)
+@pytest.mark.parametrize("simulation", ["ideal", "convolved"])
+def test_an_unpaired_training_resumes_with_the_same_weights(library, tmp_path, simulation):
+    recipe = UnpairedRecipe(channels=4, patches=16, simulation=simulation)
 
     def trainer(name):
         return UnpairedTrainer(recipe, replace(SCHEDULE, steps=4), library, library, tmp_path / name)
@@ -400,6 +465,45 @@ def test_a_checkpoint_of_another_version_is_refused(library, tmp_path):
     (tmp_path / "checkpoint.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="is no checkpoint"):
         trainer.run()
+
+
+def test_with_half_precision_the_physics_stays_exact(library, tmp_path):
+    trainer = PairedTrainer(
+        Recipe("add-resolution", channels=4), SCHEDULE, library, tmp_path, Machine(precision="bf16")
+    )
+    batch = stack(library.examples([0, 1], "add-resolution", np.random.default_rng(0)))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = trainer.networks["generator"](*batch.inputs())[0].detach()
+    # At the start the network's answer is nothing, so all of the result is physics.
+    torch.testing.assert_close(found, covariance_kernel(batch), atol=1e-6, rtol=1e-5)
+    assert trainer.run() and all(np.isfinite(row["nrmse"]) for row in trainer.history)
+
+
+def test_losses_for_tensorboard(library, tmp_path, monkeypatch):
+    machine = Machine(tensorboard=tmp_path / "events")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(DeviceError, match="need tensorboard, which is not installed.*pip install tensorboard"):
+        machine.events()
+    written = []
+
+    class Writer:
+        def __init__(self, folder):
+            written.append(folder)
+
+        def add_scalar(self, name, value, step):
+            written.append((name, value, step))
+
+        def flush(self):
+            written.append("flushed")
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    trainer = PairedTrainer(
+        Recipe("add-resolution", channels=4), replace(SCHEDULE, steps=2), library, tmp_path, machine
+    )
+    trainer.run()
+    assert written[0] == str(tmp_path / "events") and written[-1] == "flushed"
+    steps = [entry[1:] for entry in written[1:-1] if entry[0] == "nrmse"]
+    assert steps == [(row["nrmse"], row["step"]) for row in trainer.history]
 
 
 def test_training_learns(library, tmp_path):

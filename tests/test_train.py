@@ -92,6 +92,25 @@ def test_an_unpaired_model_for_removing_is_described_by_the_measurements(tmp_pat
     assert measured < 0.5 * calculated
 
 
+def test_a_model_of_what_convolved_simulations_lack(tmp_path):
+    given = write_sides(tmp_path)
+    trained = train_model(TrainOptions(**given, simulation_convolved=True, **QUICK), tmp_path / "mine.onnx")
+    card = read_model(trained.model).card
+    assert card.simulation == "convolved" and card.background
+    assert "--simulation-convolved" in card.training.command
+    generator = generator_of(read_model(trained.model))
+    assert generator.simulation == "convolved" and generator.background is not None
+    options = ApplyOptions(direction="add-resolution", model=str(trained.model), device="cpu")
+    simulation = spectrum(9)
+    result, report = apply(simulation, options)
+    assert any("mine takes simulations that carry the calculated resolution" in note for note in report.notes)
+    # The background is kept: its intensity is not scaled to that of the calculation.
+    added = (result.signal - simulation.signal)[simulation.signal < 1e-6]
+    assert (added > 0).all()
+    with pytest.raises(ModelError, match="mine is for simulations that are convolved, and those given are ideal"):
+        train_model(TrainOptions(**given, **QUICK | {"warm_start": str(trained.model)}), tmp_path / "other.onnx")
+
+
 def write_sides_again(folder):
     return {"simulation": (str(folder / "simulated"),), "experiment": (str(folder / "measured"),)}
 

@@ -24,7 +24,7 @@ from .evaluate import Baselines, calibrate, coverage, domain_of_application, tab
 from .export import export
 from .job import BATCH, CHANNELS, NORMALISATION
 from .networks import GRID_MULTIPLE, LARGEST_FWHM_BINS, SMALLEST_GRID
-from .train import PairedTrainer, Recipe, Schedule
+from .train import Machine, PairedTrainer, Recipe, Schedule
 
 VERSION = "2"
 #: Peak counts at which models are scored; None is without noise.
@@ -90,7 +90,7 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
         Schedule(steps=SIZES[dimensions].steps, batch=BATCH[dimensions], seed=options.seed),
         PairLibrary(pairs, "train"),
         options.scratch / f"{name}-{options.seed}",
-        options.accelerator,
+        Machine(options.accelerator),
     )
     with _bar(name) as bar:
         trainer.run(lambda share, step, terms: bar(share, f"NRMSE {terms['nrmse']:.3f}"))

@@ -39,7 +39,7 @@ def of_generator(generator: Generator) -> Method:
 
     def apply(batch: Batch) -> torch.Tensor:
         signal = generator(*batch.inputs())[0]
-        if generator.direction == "remove-resolution":
+        if not generator.adds or generator.background is not None:
             return signal
         valid = batch.valid.numpy() > 0
         members = zip(signal.numpy(), covariance_kernel(batch).numpy(), valid, strict=True)
@@ -177,11 +177,11 @@ def held_out_scores(generator: Generator, library, seed: int) -> Table:
     size = CHUNK[generator.dimensions]
     parts = [range(i, min(i + size, len(library))) for i in range(0, len(library), size)]
     chosen = [stack(library.examples(part, generator.direction, rng)) for part in parts]
-    physics = (
-        {"covariance kernel on the cut": covariance_kernel}
-        if generator.direction == "add-resolution"
-        else {"Richardson-Lucy, exact operator, 10 iterations": lambda b: lucy_exact(b, 10)}
-    )
+    physics: dict[str, Method] = {}  # where the simulation is convolved, the identity is all that is known
+    if generator.simulation == "ideal" and generator.adds:
+        physics = {"covariance kernel on the cut": covariance_kernel}
+    elif generator.simulation == "ideal":
+        physics = {"Richardson-Lucy, exact operator, 10 iterations": lambda b: lucy_exact(b, 10)}
     methods = {"identity": identity, **physics, "this model": of_generator(generator)}
     return Table(
         title="held-out data",

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..cards import INPUTS, MORE_INPUTS, OUTPUTS
 from ..errors import ModelError
-from .networks import GRID_MULTIPLE, Generator, ResolutionOperator, convolved, pairs_of_axes
+from .networks import GRID_MULTIPLE, Generator, pairs_of_axes
 
 OPSET = 20
 #: Largest difference to torch that an exported model may show, relative to the largest value.
@@ -28,9 +28,7 @@ class _Exported(nn.Module):
 
     def forward(self, signal, valid, error, width, correlation, position):
         translated, log_variance, features = self.generator(signal, valid, error, width, correlation, position)
-        adding = self.generator.direction == "add-resolution"
-        operator = ResolutionOperator(width, correlation)
-        again = convolved(operator, signal if adding else translated, valid)
+        again = self.generator.explained(signal, translated, valid, width, correlation, position)
         return translated, log_variance, again, features
 
 

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 
 from ..cards import Domain, ModelCard, Table, Training, choose_model, write_card
-from ..errors import InputError
+from ..errors import InputError, ModelError
 from ..options import BUNDLED, DIRECTIONS, TrainOptions, option_of
 from .data import PairLibrary, SpectraLibrary
 from .evaluate import calibrate, coverage, domain_of_application, held_out_scores
 from .export import export
 from .networks import GRID_MULTIPLE, LARGEST_FWHM_BINS, SMALLEST_GRID, Generator
 from .sources import SIDES, VALIDATION, Source, check_given, check_sides, check_target, read_sources
-from .train import PairedTrainer, Recipe, Schedule, Trainer
+from .train import Machine, PairedTrainer, Recipe, Schedule, Trainer
 from .unpaired import UnpairedRecipe, UnpairedTrainer
 from .warm_start import generator_of
 
@@ -200,26 +200,45 @@ def _trainer(options: TrainOptions, data: _Data, folder: Path) -> Trainer:
         warm_up=min(200, max(1, steps // 10)),
         seed=options.seed,
     )
-    accelerator = {"cpu": "cpu", "cuda": "cuda"}.get(options.device, "auto")
+    tensorboard = Path(options.tensorboard) if options.tensorboard else None
+    machine = Machine("auto" if options.device == "auto" else options.device, options.precision, tensorboard)
+    # Measured spectra have a background, the pairs of make-pairs none.
+    sides = {"simulation": _simulation(options), "background": options.pairs is None}
     if data.other is None:
-        recipe = Recipe(options.direction, d, start.channels if warm else CHANNELS[d])
-        return PairedTrainer(recipe, schedule, data.training, folder, accelerator, start)
-    starts = {} if not warm else {options.direction: start}
-    if warm:
-        for direction in DIRECTIONS:
-            starts.setdefault(direction, _bundled(direction, d))
-        if any(s is None or s.channels != start.channels for s in starts.values()):
-            starts = {}
-    recipe = UnpairedRecipe(d, start.channels if starts else CHANNELS[d])
-    return UnpairedTrainer(recipe, schedule, data.training, data.other, folder, accelerator, starts)
+        recipe = Recipe(options.direction, d, start.channels if warm else CHANNELS[d], **sides)
+        return PairedTrainer(recipe, schedule, data.training, folder, machine, start)
+    starts = _both_directions(options, start, d)
+    recipe = UnpairedRecipe(d, start.channels if starts else CHANNELS[d], **sides)
+    return UnpairedTrainer(recipe, schedule, data.training, data.other, folder, machine, starts)
+
+
+def _simulation(options: TrainOptions) -> str:
+    return "convolved" if options.simulation_convolved else "ideal"
+
+
+def _both_directions(options: TrainOptions, start: Generator | None, dimensions: int) -> dict[str, Generator]:
+    """Generators to begin with, by direction; none where one of the two is missing or of another size."""
+    if start is None or start.simulation != "ideal":
+        return {}
+    starts = {direction: _bundled(direction, dimensions) for direction in DIRECTIONS} | {options.direction: start}
+    fitting = all(s is not None and s.channels == start.channels for s in starts.values())
+    return starts if fitting else {}
 
 
 def _start(options: TrainOptions, dimensions: int) -> Generator | None:
     if options.warm_start == "none":
         return None
     if options.warm_start == BUNDLED:
-        return _bundled(options.direction, dimensions)
-    return generator_of(choose_model(options.direction, dimensions, options.warm_start))
+        # The bundled models begin at ideal simulations.
+        return None if options.simulation_convolved else _bundled(options.direction, dimensions)
+    model = choose_model(options.direction, dimensions, options.warm_start)
+    if model.card.simulation != _simulation(options):
+        raise ModelError(
+            f"the model {model.card.name} is for simulations that are {model.card.simulation}, and those given are "
+            f"{_simulation(options)}",
+            "begin with another model (--warm-start), or see --simulation-convolved",
+        )
+    return generator_of(model)
 
 
 def _bundled(direction: str, dimensions: int) -> Generator | None:
@@ -281,6 +300,8 @@ def describe(name: str, generator: Generator, trainer: Trainer, data: _Data, opt
         version="1",
         direction=generator.direction,
         dimensions=generator.dimensions,
+        simulation=generator.simulation,
+        background=generator.background is not None,
         description=f"Trained on {len(data.names)} {'families of pairs' if options.pairs else 'spectra'}, {kind}.",
         normalisation=NORMALISATION,
         grid_multiple=GRID_MULTIPLE,

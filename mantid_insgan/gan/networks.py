@@ -7,6 +7,7 @@ All intensities are in one unit whose overall size is about 1 (the translator se
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -183,6 +184,19 @@ def richardson_lucy(operator: ResolutionOperator, data, valid, keep: tuple[int, 
     return kept
 
 
+def _full_precision(x: torch.Tensor):
+    """Within it, arithmetic on the device of x is in 32 bits, whatever a training asks for."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+def _root_mean_square(signal: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """Of the valid bins of each member, (N, 1, 1, ...)."""
+    over = tuple(range(1, signal.ndim))
+    square = (signal**2 * valid).sum(over, keepdim=True) / valid.sum(over, keepdim=True).clamp(min=1.0)
+    return square.clamp(min=1e-12).sqrt()
+
+
 def _bounded(x: torch.Tensor) -> torch.Tensor:
     """x near 0, never beyond -3 and 3."""
     return 3.0 * torch.tanh(x / 3.0)
@@ -251,6 +265,27 @@ def reconciled(operator: ResolutionOperator, result, signal, valid) -> torch.Ten
     return result + operator.adjoint(unexplained) / operator.adjoint(valid).clamp(min=0.05)
 
 
+class Background(nn.Module):
+    """What the sample's surroundings add, as a smooth function of energy transfer / Ei and |Q| alone, >= 0.
+
+    It sees no intensity, so it cannot put a peak where a spectrum has one: (N, 3, *grid) -> (N, 1, *grid), in units of
+    the spectrum's root mean square.
+    """
+
+    def __init__(self, dimensions: int, channels: int = 32):
+        super().__init__()
+        conv = _CONV[dimensions]
+        self.layers = nn.Sequential(
+            conv(2, channels, 1), nn.SiLU(), conv(channels, channels, 1), nn.SiLU(), conv(channels, 1, 1)
+        )
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.constant_(self.layers[-1].bias, -3.0)  # next to nothing at the start
+
+    def forward(self, position):
+        energy, momentum = position[:, :1], position[:, 1:2]
+        return nn.functional.softplus(self.layers(torch.cat([energy, momentum / MOMENTUM_UNIT], dim=1)).float())
+
+
 class Generator(nn.Module):
     """Adds or removes the resolution: candidates from physics, a learned choice among them, a learned correction.
 
@@ -264,6 +299,11 @@ class Generator(nn.Module):
         Channels of the U-Net at full resolution.
     physics : bool
         False leaves out the operator: the only candidate is the signal itself (for comparison).
+    simulation : {'ideal', 'convolved'}
+        What the simulated side is: as a model gives it, or already convolved with the calculated resolution (in four
+        dimensions, as `convolve` does). For the latter only what the calculation lacks is added or removed.
+    background : bool
+        Add (or take away) a learned background of energy and |Q|; for data that have one on the measured side.
 
     Notes
     -----
@@ -276,24 +316,58 @@ class Generator(nn.Module):
     treated as one beside none, and doubling the input doubles the output.
     """
 
-    ITERATES = (1, 3, 10)
+    ITERATES = {"ideal": (1, 3, 10), "convolved": (1,)}
 
-    def __init__(self, direction: str, dimensions: int = 2, channels: int = 20, physics: bool = True):
+    def __init__(
+        self,
+        direction: str,
+        dimensions: int = 2,
+        channels: int = 20,
+        physics: bool = True,
+        simulation: str = "ideal",
+        background: bool = False,
+    ):
         super().__init__()
         if direction not in ("add-resolution", "remove-resolution"):
             raise ValueError(f"direction is {direction!r}, expected 'add-resolution' or 'remove-resolution'")
+        if simulation not in ("ideal", "convolved"):
+            raise ValueError(f"simulation is {simulation!r}, expected 'ideal' or 'convolved'")
         self.direction, self.dimensions, self.channels, self.physics = direction, dimensions, channels, physics
-        self.candidates = 1 if direction == "add-resolution" or not physics else 2 + len(self.ITERATES)
+        self.simulation = simulation
+        self.adds = direction == "add-resolution"
+        self.candidates = self._number_of_candidates()
         # in: candidates and signal, error, valid, conditions; out: choice, factor, addition, log variance
         inputs = self.candidates + 3 + number_of_conditions(dimensions)
         self.network = UNet(dimensions, inputs, self.candidates + 3, channels)
         start = torch.zeros(self.candidates + 3)
         start[-1] = -3.0
-        if self.candidates > 1:
+        if simulation == "convolved" and physics:
+            start[0] = 2.0  # begin at the signal
+        elif self.candidates > 1:
             start[3] = 2.0  # begin at the middle iterate
         with torch.no_grad():
             self.network.leave.bias.copy_(start)
+        self.background = Background(dimensions) if background else None
         self.register_buffer("neighbourhood", self._neighbourhood())
+
+    def _number_of_candidates(self) -> int:
+        if not self.physics:
+            return 1
+        if self.adds:
+            return 1 if self.simulation == "ideal" else 2
+        return 2 + len(self.ITERATES[self.simulation])
+
+    def begin_as(self, other: Generator) -> None:
+        """Take over the weights of another generator; a background that it lacks stays as it was made.
+
+        Raises
+        ------
+        ValueError
+            If the two have other differences.
+        """
+        missing, unexpected = self.load_state_dict(other.state_dict(), strict=False)
+        if unexpected or not all(name.startswith("background.") for name in missing):
+            raise ValueError(f"the other generator lacks {missing} and has {unexpected}")
 
     def _neighbourhood(self) -> torch.Tensor:
         """A Gaussian of 7 bins FWHM, as one separable kernel of 17 taps."""
@@ -314,9 +388,11 @@ class Generator(nn.Module):
         if not self.physics:
             return signal
         smooth = convolved(operator, signal, valid)
-        if self.direction == "add-resolution":
-            return smooth
-        return torch.cat([signal, smooth, *richardson_lucy(operator, signal, valid, self.ITERATES)], dim=1)
+        if self.adds:
+            return smooth if self.simulation == "ideal" else torch.cat([signal, smooth], dim=1)
+        return torch.cat(
+            [signal, smooth, *richardson_lucy(operator, signal, valid, self.ITERATES[self.simulation])], dim=1
+        )
 
     def _seen(self, candidates, signal, valid, error, width, correlation, position):
         """The U-Net's input (N, inputs, *grid), and the local scale (N, 1, *grid)."""
@@ -325,21 +401,40 @@ class Generator(nn.Module):
         conditions = [valid, *_conditions(width, correlation, position)]
         return torch.cat([*intensities, *conditions], dim=1), scale
 
+    def level(self, signal, valid, position) -> torch.Tensor | float:
+        """The background in the unit of the signal, (N, 1, *grid); 0 without one."""
+        if self.background is None:
+            return 0.0
+        return _root_mean_square(signal, valid) * self.background(position)
+
+    def explained(self, signal, translated, valid, width, correlation, position) -> torch.Tensor:
+        """What is known of the measured side, (N, 1, *grid): of the given simulation what can be calculated; of a
+        measurement what the answer would have been measured as, background included."""
+        source = signal if self.adds else translated
+        if self.simulation == "ideal":
+            source = convolved(ResolutionOperator(width, correlation), source, valid)
+        return source if self.adds else source + self.level(signal * valid, valid, position)
+
     def forward(self, signal, valid, error, width, correlation, position):
         signal, error = signal * valid, error * valid
-        operator = ResolutionOperator(width, correlation) if self.physics else None
-        with torch.no_grad():
+        with torch.no_grad(), _full_precision(signal):
+            operator = ResolutionOperator(width, correlation) if self.physics else None
             candidates = self._candidates(operator, signal, valid)  # (N, K, *grid)
             seen, scale = self._seen(candidates, signal, valid, error, width, correlation, position)
-        answer, coarse = self.network(seen)
+        if self.simulation == "convolved" and self.physics:
+            # The signal itself costs nothing to go back through: what was removed and is added again is judged by both.
+            candidates = torch.cat([signal, candidates[:, 1:]], dim=1)
+        answer, coarse = (x.float() for x in self.network(seen))
         k = self.candidates
         choice = torch.softmax(answer[:, :k], dim=1)
         chosen = (choice * candidates).sum(1, keepdim=True)
         # Bounded, so that no input makes the correction run away from the physics.
         factor = torch.exp(_bounded(answer[:, k : k + 1]))
         result = chosen * factor + scale * _bounded(answer[:, k + 1 : k + 2])
-        if self.physics and self.direction == "remove-resolution" and not self.training:
-            result = reconciled(operator, result, signal, valid)
+        level = self.level(signal, valid, position)
+        result = result + level if self.adds else result - level
+        if self.physics and not self.adds and self.simulation == "ideal" and not self.training:
+            result = reconciled(operator, result, signal - level, valid)
         log_variance = 2.0 * torch.log(scale) + answer[:, k + 2 : k + 3].clamp(-14.0, 8.0)
         axes = tuple(range(2, 2 + self.dimensions))
         features = torch.cat([coarse.mean(axes), (coarse**2).mean(axes).sqrt()], dim=1)  # (N, 6c)
@@ -349,9 +444,11 @@ class Generator(nn.Module):
 class PatchDiscriminator(nn.Module):
     """(N, 1, *grid) -> a score for each patch, (N, 1, *grid / 4); near 1 for what looks measured (or simulated).
 
-    It sees the intensity in units of its local mean (so that weak modes count beside strong lines), how large it is,
-    where bins are valid, and the conditions: a width that is right at one energy is wrong at another. Patches are 22
-    bins wide (Isola et al., CVPR 2017, section 3.2.2). No normalisation layers: a patch's brightness is a fact.
+    It sees the intensity in units of its local mean (so that weak modes count beside strong lines), in units of the
+    whole spectrum's root mean square, where bins are valid, and the conditions: a width that is right at one energy is
+    wrong at another. The scale of a spectrum is free (calculated units on one side, counts on the other), how bright a
+    patch is in it is a fact, so there are no normalisation layers. Patches are 22 bins wide (Isola et al., CVPR 2017,
+    section 3.2.2).
     """
 
     def __init__(self, dimensions: int = 2, channels: int = 24, conditional: bool = True):
@@ -371,11 +468,13 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, signal, valid, width, correlation, position):
         signal = signal * valid
+        # With its gradient: else the generator would be pulled to another scale without ever arriving.
+        signal = signal / _root_mean_square(signal, valid)
         mean = _POOL[self.dimensions](7, stride=1, padding=3)(signal.abs()) + 1e-3
         seen = [torch.asinh(signal / mean.detach()), torch.asinh(3.0 * signal), valid]
         if self.conditional:
             seen += _conditions(width, correlation, position)
-        return self.layers(torch.cat(seen, dim=1))
+        return self.layers(torch.cat(seen, dim=1)).float()
 
 
 class FeatureSampler(nn.Module):
@@ -406,7 +505,7 @@ class FeatureSampler(nn.Module):
         vectors = []
         for layer, head, at in zip(self.levels, self.heads, places, strict=True):
             x = nn.functional.leaky_relu(layer(x), 0.2)
-            vectors.append(nn.functional.normalize(head(x.flatten(2)[:, :, at].transpose(1, 2)), dim=-1))
+            vectors.append(nn.functional.normalize(head(x.flatten(2)[:, :, at].transpose(1, 2)).float(), dim=-1))
         return vectors
 
     @staticmethod

@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ..errors import ModelError, OutputError
+from ..errors import DeviceError, ModelError, OutputError
 from . import losses
 from .data import stack
 from .networks import Generator
@@ -31,6 +31,42 @@ FORMAT = "mantid-insgan checkpoint 2"
 
 class TrainingWarning(UserWarning):
     """A training that goes wrong in a way that more steps will hardly mend."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a training runs on, and how.
+
+    Parameters
+    ----------
+    accelerator : {'cpu', 'cuda', 'auto'}
+    precision : {'32', 'bf16'}
+        Of the networks' arithmetic; the convolution with the resolution stays at 32 bits.
+    tensorboard : Path, optional
+        Folder for the losses as TensorBoard shows them.
+    """
+
+    accelerator: str = "cpu"
+    precision: str = "32"
+    tensorboard: Path | None = None
+
+    def events(self):
+        """A writer of TensorBoard's events, or None.
+
+        Raises
+        ------
+        DeviceError
+            If they are wanted and the package tensorboard is not installed.
+        """
+        if self.tensorboard is None:
+            return None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as problem:
+            raise DeviceError(
+                "the losses for TensorBoard need tensorboard, which is not installed", "pip install tensorboard"
+            ) from problem
+        return SummaryWriter(str(self.tensorboard))
 
 
 @dataclass(frozen=True)
@@ -74,10 +110,12 @@ class Trainer(ABC):
     schedule : Schedule
     folder : Path
         For checkpoints.
-    accelerator : {'cpu', 'cuda', 'auto'}
+    machine : Machine
+        What the training runs on; decides nothing but the last digits of the weights.
     """
 
-    def __init__(self, networks, optimisers, averaged, recipe, schedule: Schedule, folder: Path, accelerator="cpu"):
+    def __init__(self, networks, optimisers, averaged, recipe, schedule: Schedule, folder: Path, machine=None):
+        machine = machine or Machine()
         self.recipe, self.schedule, self.folder = recipe, schedule, Path(folder)
         _made(self.folder)
         processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -87,7 +125,7 @@ class Trainer(ABC):
             strategy = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
         else:
             strategy = {"devices": 1}
-        self.fabric = Fabric(accelerator=accelerator, **strategy)
+        self.fabric, self.machine = Fabric(accelerator=machine.accelerator, **strategy), machine
         self.fabric.launch()
         if schedule.batch % processes:
             raise ModelError(
@@ -103,6 +141,7 @@ class Trainer(ABC):
             self.optimisers[name] = (self.fabric.setup_optimizers(optimiser), factor, moved)
         self.average = {n: {k: v.detach().clone() for k, v in self._weights(n).items()} for n in averaged}
         self.step, self.history, self.seconds = 0, [], 0.0  # seconds spent in steps, over all runs
+        self.events = machine.events() if self.fabric.is_global_zero else None
         self.data = ""  # tells one set of data from another in checkpoints, where it is given
 
     def _weights(self, name: str) -> dict[str, torch.Tensor]:
@@ -139,6 +178,9 @@ class Trainer(ABC):
                 self.step += 1
                 self.seconds += time.monotonic() - started
                 self.history.append({"step": self.step, **terms})
+                if self.events:
+                    for name, value in terms.items():
+                        self.events.add_scalar(name, value, self.step)
                 if self.step % 200 == 0:
                     self._watch()
                 if progress and self._told(progress, terms):
@@ -146,6 +188,8 @@ class Trainer(ABC):
                 if self.step % checkpoint_every == 0:
                     self.save()
         self.save()
+        if self.events:
+            self.events.flush()
         return self.done >= 1
 
     def _told(self, progress, terms: dict[str, float]) -> bool:
@@ -172,7 +216,10 @@ class Trainer(ABC):
         for optimiser, factor, _ in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
-        terms = self._train_step(rng)
+        # Not Fabric's own precision, which would give the spectra themselves to the networks with 8 bits.
+        kind, half = self.fabric.device.type, self.machine.precision == "bf16"
+        with torch.autocast(kind, torch.bfloat16) if half else nullcontext():
+            terms = self._train_step(rng)
         if not all(map(math.isfinite, terms.values())):
             raise ModelError(
                 f"the losses at step {self.step} are not finite any more: {terms}",
@@ -293,6 +340,8 @@ class Recipe:
     dimensions: int = 2
     channels: int = 20
     physics: bool = True
+    simulation: str = "ideal"
+    background: bool = False
     flux_weight: float = 0.2
     likelihood_weight: float = 0.05
 
@@ -309,15 +358,16 @@ class PairedTrainer(Trainer):
         Whose weights to begin with.
     """
 
-    def __init__(self, recipe: Recipe, schedule: Schedule, library, folder, accelerator="cpu", start=None):
+    def __init__(self, recipe: Recipe, schedule: Schedule, library, folder, machine=None, start=None):
         torch.manual_seed(schedule.seed)
-        generator = Generator(recipe.direction, recipe.dimensions, recipe.channels, recipe.physics)
+        r = recipe
+        generator = Generator(r.direction, r.dimensions, r.channels, r.physics, r.simulation, r.background)
         if start is not None:
-            generator.load_state_dict(start.state_dict())
+            generator.begin_as(start)
         self.library = library
         networks = {"generator": generator}
         super().__init__(
-            networks, {"generator": (["generator"], 1.0)}, ["generator"], recipe, schedule, folder, accelerator
+            networks, {"generator": (["generator"], 1.0)}, ["generator"], recipe, schedule, folder, machine
         )
 
     def _train_step(self, rng) -> dict[str, float]:

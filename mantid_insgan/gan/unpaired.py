@@ -35,6 +35,12 @@ class UnpairedRecipe:
         On |add(remove(y)) - y| / |y|, the re-convolution of a measured spectrum y compared with it.
     patches : int
         Places at each level of the features.
+    simulation : {'ideal', 'convolved'}
+        Whether simulations carry the calculated resolution already.
+    background : bool
+        Give the generators a background that is a function of energy and |Q| alone.
+    noise : bool
+        Show what was translated to its discriminator with counting noise; for comparison without.
     """
 
     dimensions: int = 2
@@ -46,6 +52,9 @@ class UnpairedRecipe:
     cycle: float = 0.5
     patches: int = 128
     temperature: float = 0.07
+    simulation: str = "ideal"
+    background: bool = True
+    noise: bool = True
 
 
 class UnpairedTrainer(Trainer):
@@ -61,32 +70,32 @@ class UnpairedTrainer(Trainer):
         By direction: whose weights to begin with.
     """
 
-    def __init__(self, recipe, schedule: Schedule, simulations, experiments, folder, accelerator="cpu", start=None):
+    def __init__(self, recipe, schedule: Schedule, simulations, experiments, folder, machine=None, start=None):
         torch.manual_seed(schedule.seed)
         d, c = recipe.dimensions, recipe.channels
         networks = {
-            ADD: Generator(ADD, d, c, recipe.physics),
-            REMOVE: Generator(REMOVE, d, c, recipe.physics),
+            ADD: Generator(ADD, d, c, recipe.physics, recipe.simulation, recipe.background),
+            REMOVE: Generator(REMOVE, d, c, recipe.physics, recipe.simulation, recipe.background),
             "judge of experiments": PatchDiscriminator(d),
             "judge of simulations": PatchDiscriminator(d),
             "features of experiments": FeatureSampler(d),
             "features of simulations": FeatureSampler(d),
         }
         for direction, generator in (start or {}).items():
-            networks[direction].load_state_dict(generator.state_dict())
+            networks[direction].begin_as(generator)
         optimisers = {
             "generators": ([ADD, REMOVE, "features of experiments", "features of simulations"], 0.5),
             "judges": (["judge of experiments", "judge of simulations"], 0.5),
         }
         self.simulations, self.experiments = simulations, experiments
-        super().__init__(networks, optimisers, [ADD, REMOVE], recipe, schedule, folder, accelerator)
+        super().__init__(networks, optimisers, [ADD, REMOVE], recipe, schedule, folder, machine)
 
     def _train_step(self, rng) -> dict[str, float]:
         x = self._drawn(self.simulations, rng)
         y = self._drawn(self.experiments, rng)
         translated = self.networks[ADD](*x.inputs())[0]  # as the experiment would show x, without its noise
         cleaned = self.networks[REMOVE](*y.inputs())[0]
-        seen, seen_valid = as_measured(translated, x.valid, y)
+        seen, seen_valid = as_measured(translated, x.valid, y) if self.recipe.noise else (translated, x.valid)
         judged = {
             "experiments": ((y.signal, y.valid, *y.conditions()), (seen, seen_valid, *x.conditions())),
             "simulations": ((x.signal, x.valid, *x.conditions()), (cleaned, y.valid, *y.conditions())),
@@ -116,8 +125,9 @@ class UnpairedTrainer(Trainer):
             score = self.networks[f"judge of {side}"](*made)
             terms[f"adversarial, {side}"] = losses.adversarial_generator(score)
         terms["contrastive"] = self._contrastive(x, y, translated, cleaned)
-        # What has no resolution to lose or gain stays as it is: simulations under no width.
-        still = self.networks[REMOVE](x.signal, x.valid, x.error, 0 * x.width, x.correlation, x.position)[0]
+        # What has no resolution to lose stays as it is: simulations under no width, or without what they lack.
+        width = x.width if self.recipe.simulation == "convolved" else 0 * x.width
+        still = self.networks[REMOVE](x.signal, x.valid, x.error, width, x.correlation, x.position)[0]
         terms["identity"] = losses.relative_l1(still, x.signal, x.valid).mean()
         again = self.networks[ADD](cleaned, y.valid, y.error, *y.conditions())[0]
         terms["cycle"] = losses.relative_l1(again, y.signal, y.valid).mean()

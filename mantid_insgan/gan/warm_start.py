@@ -25,7 +25,13 @@ def generator_of(model: ModelFile) -> Generator:
     first = stored.get("generator.network.enter.weight")
     if first is None:
         raise ModelError(f"{model.path} holds no weights of a generator", "begin without it (--warm-start none)")
-    generator = Generator(model.card.direction, model.card.dimensions, int(first.dims[0]))
+    generator = Generator(
+        model.card.direction,
+        model.card.dimensions,
+        int(first.dims[0]),
+        simulation=model.card.simulation,
+        background="generator.background.layers.0.weight" in stored,
+    )
     weights = dict(generator.state_dict())
     for name in dict(generator.named_parameters()):
         found = stored.get(f"generator.{name}")

@@ -49,9 +49,28 @@ SPECTRA = {
 
 #: Group of the dialog -> options in it.
 GROUPS = {
-    "Data": ("simulation", "experiment", "paired", "pairs", "validation_simulation", "validation_experiment"),
+    "Data": (
+        "simulation",
+        "simulation_convolved",
+        "experiment",
+        "paired",
+        "pairs",
+        "validation_simulation",
+        "validation_experiment",
+    ),
     "Model": ("direction", "warm_start"),
-    "Training": ("minutes", "epochs", "steps", "batch", "learning_rate", "seed", "device", "resume"),
+    "Training": (
+        "minutes",
+        "epochs",
+        "steps",
+        "batch",
+        "learning_rate",
+        "seed",
+        "device",
+        "precision",
+        "tensorboard",
+        "resume",
+    ),
     "Measurement": ("instrument", "chopper", "frequency", "ei", "lattice", "width_factor"),
 }
 
@@ -95,7 +114,7 @@ class TrainResolutionGAN(PythonAlgorithm):
         """Declare the properties of an option and give their names."""
         if name in SPECTRA:
             return self._declare_spectra(name)
-        if name in ("pairs", "resume"):
+        if name in ("pairs", "resume", "tensorboard"):
             folder = FileProperty(named(name), "", FileAction.OptionalDirectory)
             self.declareProperty(folder, doc=option(name, TrainOptions)["help"])
         else:

@@ -1,0 +1,124 @@
+"""Trains what docs/accuracy.md compares the bundled models with; accuracy.py reads what this leaves.
+
+    python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --kind ours --seed 2 --seed 3
+    python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --kind unet --kind cut --kind unpaired
+
+"ours" is the recipe of the bundled models with another seed, "unet" the same without physics. "cut" and "unpaired" are
+given simulations of half the training families on one side and counted spectra of the other half on the other, for as
+long as the paired training of the bundled model took. A training that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from plain_cut import PlainCut
+
+from mantid_insgan.cards import DIRECTIONS
+from mantid_insgan.gan.build_models import SIZES
+from mantid_insgan.gan.data import PairLibrary, with_noise
+from mantid_insgan.gan.evaluate import of_generator
+from mantid_insgan.gan.job import BATCH, CHANNELS
+from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
+from mantid_insgan.gan.unpaired import UnpairedRecipe, UnpairedTrainer
+
+#: What can be trained, as a row of the page names it.
+KINDS = {
+    "ours": "ours, seed {seed}",
+    "unet": "paired U-Net without physics",
+    "cut": "plain CUT, unpaired",
+    "unpaired": "ours, unpaired",
+}
+#: Minutes of the trainings without pairs, by dimensions.
+MINUTES = {1: 4.0, 2: 14.0, 3: 14.0}
+
+
+class Half:
+    """Pairs of every other training family, seen from one side.
+
+    Parameters
+    ----------
+    library : PairLibrary
+    first : int
+        0 or 1: which half.
+    direction : str
+        Whose input the examples are: 'add-resolution' gives simulations, 'remove-resolution' counted spectra.
+    """
+
+    def __init__(self, library: PairLibrary, first: int, direction: str):
+        families = library.facts("family")
+        half = sorted(set(families))[first::2]
+        self.library, self.direction, self.dimensions = library, direction, library.dimensions
+        self.members = [i for i, f in enumerate(families) if f in half]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def examples(self, index, direction, rng, **_):
+        """Members at `index`, with noise and gaps drawn anew on the measured side."""
+        exact = 1.0 if self.direction == "add-resolution" else 0.25
+        pairs = (self.library.pair(self.members[i]) for i in index)
+        return [with_noise(pair, self.direction, rng, exact_share=exact) for pair in pairs]
+
+
+def trainer_of(kind: str, direction: str, pairs: Path, seed: int, output: Path):
+    """The trainer of a kind, not yet trained."""
+    library = PairLibrary(pairs, "train")
+    d = library.dimensions
+    folder = output / f"{kind}-{d}d-{seed}" if kind == "unpaired" else output / f"{kind}-{direction}-{d}d-{seed}"
+    if kind in ("ours", "unet"):
+        recipe = Recipe(direction, d, CHANNELS[d], physics=kind == "ours")
+        schedule = Schedule(steps=SIZES[d].steps, batch=BATCH[d], seed=seed)
+        return PairedTrainer(recipe, schedule, library, folder)
+    schedule = Schedule(steps=10**7, batch=4, seed=seed, minutes=MINUTES[d], averaging=0.995)
+    halves = [Half(library, n, side) for n, side in enumerate(DIRECTIONS)]
+    if kind == "cut":
+        inputs, outputs = halves if direction == "add-resolution" else halves[::-1]
+        return PlainCut(direction, schedule, inputs, outputs, folder)
+    return UnpairedTrainer(UnpairedRecipe(d, background=False), schedule, *halves, folder)
+
+
+def trained(direction: str, pairs: Path, output: Path) -> dict:
+    """Methods by their rows: what `output` holds of trainings on these pairs for a direction, each at its end."""
+    found = {}
+    for kind, row in KINDS.items():
+        for seed in range(1, 10):
+            trainer = trainer_of(kind, direction, pairs, seed, output)
+            if not trainer.checkpoint.exists():
+                trainer.folder.rmdir()
+                continue
+            trainer.resume()
+            if trainer.done < 1:
+                raise SystemExit(f"{trainer.folder} was stopped: train it to its end, or remove it")
+            name = row.format(seed=seed)
+            if kind == "cut":
+                found[name] = trainer.method()
+            else:
+                found[name] = of_generator(trainer.averaged(direction if kind == "unpaired" else "generator"))
+    return found
+
+
+def main() -> None:
+    """Train what is asked for, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--kind", choices=tuple(KINDS), action="append", required=True)
+    parser.add_argument("--direction", choices=tuple(DIRECTIONS), action="append")
+    parser.add_argument("--seed", type=int, action="append")
+    parser.add_argument("--output", type=Path, default=Path("build/comparisons"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for kind in options.kind:
+        # Unpaired training goes both ways at once.
+        directions = ["add-resolution"] if kind == "unpaired" else options.direction or list(DIRECTIONS)
+        for direction in directions:
+            for seed in options.seed or [1]:
+                trainer = trainer_of(kind, direction, options.pairs, seed, options.output)
+                trainer.run()
+                print(f"{trainer.folder.name}: {trainer.step} steps in {trainer.seconds / 60:.1f} minutes", flush=True)
+
+
+if __name__ == "__main__":
+    main()
