@@ -186,7 +186,6 @@ def test_the_command_line_trains(tmp_path):
 
 TWO_PROCESSES = """
 import sys, torch
-from tests.test_gan import cosine_item
 from mantid_insgan.gan.data import PairLibrary
 from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
 torch.set_num_threads(1)
@@ -196,14 +195,48 @@ trainer.run()
 """
 
 
+STOPPED_ALONE = """
+import os, sys, torch
+from mantid_insgan.gan.data import PairLibrary
+from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
+torch.set_num_threads(1)
+trainer = PairedTrainer(Recipe("add-resolution", channels=4), Schedule(steps=1000, batch=4, warm_up=2, minutes=60),
+                        PairLibrary(sys.argv[1]), sys.argv[2])
+second = os.environ["RANK"] == "1"
+finished = trainer.run(lambda share, step, terms: second and step == 3)
+print("stopped at", trainer.step, trainer.seconds)
+"""
+
+
 @pytest.mark.slow
-def test_two_processes_share_a_batch(tmp_path, pytestconfig):
-    from mantid_insgan.gan.train import read_checkpoint
+def test_processes_stop_together(tmp_path, pytestconfig):
+    """One that is told to stop takes the others with it, and all have the same clock."""
+    folder = tmp_path / "pairs"
+    write_pairs(folder)
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED_ALONE)
+    words = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    command = [sys.executable, "-m", *words, str(folder), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=pytestconfig.rootpath, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith("stopped at 3 ")]
+    assert len(said) == 2 and said[0] == said[1], done.stdout
+
+
+def write_pairs(folder):
     from mantid_insgan.make_pairs.shards import FORMAT, write_index, write_shard
     from tests.test_gan import cosine_item
 
-    entry = write_shard(tmp_path, 0, [cosine_item(i) for i in range(12)])
-    write_index(tmp_path, {"format": FORMAT, "recipe": {}, "versions": {}, "shards": [entry]})
+    folder.mkdir(exist_ok=True)
+    entry = write_shard(folder, 0, [cosine_item(i) for i in range(12)])
+    write_index(folder, {"format": FORMAT, "recipe": {}, "versions": {}, "shards": [entry]})
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_batch(tmp_path, pytestconfig):
+    from mantid_insgan.gan.train import read_checkpoint
+
+    write_pairs(tmp_path)
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES)
     for number in (1, 2):

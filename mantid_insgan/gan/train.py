@@ -171,26 +171,39 @@ class Trainer(ABC):
             If a loss is not finite any more.
         """
         self.resume()
+        asked = False
         with _stop_signals() as stopped:
-            while self.done < 1 and not stopped():
+            while self.done < 1 and not asked:
                 started = time.monotonic()
                 terms = self._guarded_step()
                 self.step += 1
                 self.seconds += time.monotonic() - started
-                self.history.append({"step": self.step, **terms})
-                if self.events:
-                    for name, value in terms.items():
-                        self.events.add_scalar(name, value, self.step)
-                if self.step % 200 == 0:
-                    self._watch()
-                if progress and self._told(progress, terms):
-                    break
-                if self.step % checkpoint_every == 0:
+                self._note(terms)
+                told = bool(progress and self._told(progress, terms))
+                asked = self._agreed(told or stopped())
+                if not asked and self.step % checkpoint_every == 0:
                     self.save()
         self.save()
         if self.events:
             self.events.flush()
         return self.done >= 1
+
+    def _note(self, terms: dict[str, float]) -> None:
+        self.history.append({"step": self.step, **terms})
+        if self.events:
+            for name, value in terms.items():
+                self.events.add_scalar(name, value, self.step)
+        if self.step % 200 == 0:
+            self._watch()
+
+    def _agreed(self, stop: bool) -> bool:
+        """Whether any process is to stop; the time that the slowest took is that of all. A process that stopped or
+        changed its learning rate alone would leave the others waiting, or learn otherwise than they do."""
+        if self.fabric.world_size == 1:
+            return stop
+        mine = torch.tensor([self.seconds, float(stop)], dtype=torch.float64, device=self.fabric.device)
+        self.seconds, stop_of_any = self.fabric.all_reduce(mine, reduce_op="max").tolist()
+        return stop_of_any > 0
 
     def _told(self, progress, terms: dict[str, float]) -> bool:
         """What `progress` answers; where it interrupts instead (Cancel in Mantid), there is a checkpoint."""
