@@ -13,9 +13,10 @@ from types import MappingProxyType
 import numpy as np
 
 from ..errors import InputError
+from ..excitations import UnstableModelError
 from ..spectrum import Lattice
 from .build import Bond, build_hamiltonian, dzyaloshinskii_moriya
-from .model import SpinWModel, UnstableModelError
+from .model import SpinWModel
 
 #: High-spin ions with a tabulated form factor, and their S.
 ION_SPINS = MappingProxyType(
