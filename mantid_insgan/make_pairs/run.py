@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import InputError, OutputError
+from ..phonons import require_euphonic
 from ..workers import worker_pool
 from .card import write_card
 from .draw import Item, draw_item
@@ -86,12 +87,14 @@ def make_pairs(
     OutputError
         If the folder holds other things, pairs of another recipe or of other versions, or cannot be written.
     DeviceError
-        If Dask is not installed or the scheduler cannot be reached.
+        If Dask is not installed or the scheduler cannot be reached, or phonons are asked for without Euphonic.
     """
     recipe = Recipe(dimensions, seed, method or "", bins or 0, per_shard or 0, tuple(families))
     for name, value in (("count", count), ("workers", workers)):
         if value < 1:
             raise InputError(f"the {name} is {value}", f"ask for 1 or more (--{name})")
+    if recipe.has_phonons:
+        require_euphonic()
     folder = Path(output)
     index = _opened(folder, recipe, count)
     plan = [(first, min(recipe.per_shard, count - first)) for first in range(0, count, recipe.per_shard)]
@@ -121,16 +124,17 @@ def make_pairs(
     return Made(folder, count, kept_items, len(plan))
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers come from."""
+def versions(recipe: Recipe) -> dict[str, str]:
+    """Versions of what the numbers of a recipe come from."""
+    libraries = (*_LIBRARIES, "euphonic") if recipe.has_phonons else _LIBRARIES
     return {"mantid-insgan": __version__, "python": platform.python_version()} | {
-        name: metadata.version(name) for name in _LIBRARIES
+        name: metadata.version(name) for name in libraries
     }
 
 
 def _opened(folder: Path, recipe: Recipe, count: int) -> dict:
     """The index of the folder, a new one if it holds nothing."""
-    fresh = {"format": FORMAT, "recipe": recipe.as_dict(), "versions": versions(), "shards": []}
+    fresh = {"format": FORMAT, "recipe": recipe.as_dict(), "versions": versions(recipe), "shards": []}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = os.listdir(folder)
