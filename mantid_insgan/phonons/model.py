@@ -1,8 +1,8 @@
-"""Coherent one-phonon scattering of force constants, as `ModeModel` gives it to `convolve`, `ideal` and powder averages.
+"""Coherent one-phonon scattering of force constants: a model for `convolve`, `ideal` and powder averages.
 
-Euphonic (Fair et al., J. Appl. Cryst. 55, 1689 (2022)) diagonalises the dynamical matrix and gives the structure factors
-and the Debye-Waller factor. Here stand the population factor, the scale per unit cell of the lattice that the user
-names, and the refusal of unstable force constants.
+Euphonic (Fair et al., J. Appl. Cryst. 55, 1689 (2022)) diagonalises the dynamical matrix, gives structure factors and
+the Debye-Waller factor. Here stand the population factor, the scale per unit cell of the lattice that the user names,
+and the refusal of unstable force constants.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Families of phonon models with priors on their springs: drawn for training only where they are asked for by name.
 
 Lattices of springs between near neighbours (Born and von Karman): each spring resists being stretched (longitudinal)
-and being turned (transverse). Force constants go to Euphonic, which does the lattice dynamics. Draws that are not stable
-are rejected and counted.
+and being turned (transverse). Euphonic does the lattice dynamics. Draws that are not stable are rejected and counted.
 """
 
 from __future__ import annotations
