@@ -103,8 +103,8 @@ def make_pairs(
     done = kept_items = sum(size for first, size in plan if shard_name(first, size) in kept)
     entries = {e["first"]: e for e in kept.values() if (e["first"], e["count"]) in plan}
     indices = [i for first, size in missing for i in range(first, first + size)]
-    with worker_pool(workers, dask) if indices else nullcontext((None, 1)) as (submit, width):
-        items = _in_order(submit, recipe, indices, _AHEAD * width)
+    with worker_pool(workers, dask) if indices else nullcontext((None, None)) as (submit, width):
+        items = _in_order(submit, recipe, indices, width)
         for first, size in missing:
             shard = []
             for item in items:
@@ -194,13 +194,13 @@ def _remove_leftovers(folder: Path, wanted: set[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _in_order(submit, recipe: Recipe, indices: list[int], ahead: int) -> Iterator[Item]:
-    """Items of these numbers in their order, at most `ahead` of them in the making."""
+def _in_order(submit, recipe: Recipe, indices: list[int], width: Callable[[], int]) -> Iterator[Item]:
+    """Items of these numbers in their order, at most `_AHEAD` of them in the making for each of ``width()`` workers."""
     waiting: deque = deque()
     try:
         for index in indices:
             waiting.append(submit(draw_item, recipe, index))
-            if len(waiting) >= ahead:
+            if len(waiting) >= _AHEAD * width():
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
