@@ -184,7 +184,9 @@ def make_pairs(
     ] = None,
     bins: Annotated[int | None, typer.Option("--bins", help="Bins along each open axis.")] = None,
     per_shard: Annotated[int | None, typer.Option("--per-shard", help="Pairs in one file.")] = None,
-    family: Annotated[list[str] | None, typer.Option("--family", help="Only this family; may be repeated.")] = None,
+    family: Annotated[
+        list[str] | None, typer.Option("--family", help="Only this family, also phonon_...; may be repeated.")
+    ] = None,
     dask: Annotated[
         str | None, typer.Option("--dask", help="Address of a Dask scheduler, or local for a cluster here.")
     ] = None,

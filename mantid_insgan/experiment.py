@@ -13,11 +13,11 @@ import numpy as np
 
 from .convolve.bins import Bins
 from .errors import InputError
+from .excitations import BOLTZMANN, quasi_random
 from .resolution import Resolution
 from .resolution.table import covariance_of_modulus
 from .resolution.vanadium import ElasticLine
 from .spectrum import Spectrum
-from .spinw.model import BOLTZMANN, quasi_random
 
 #: Lattice parameter of aluminium at 295 K, Angstrom (International Tables; fcc, one atom on each lattice point).
 ALUMINIUM_CELL = 4.0495

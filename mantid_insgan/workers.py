@@ -18,7 +18,9 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 @contextmanager
 def worker_pool(workers: int, dask: str | None = None):
-    """A function that submits a task and gives its future, and how many tasks run at once.
+    """A function that submits a task and gives its future, and one that says how many tasks run at once by now.
+
+    Workers of a Dask cluster may come one after the other (under Slurm, as the queue lets them), so the number grows.
 
     Parameters
     ----------
@@ -34,12 +36,11 @@ def worker_pool(workers: int, dask: str | None = None):
     """
     if dask is None:
         with _processes(workers) as pool:
-            yield lambda f, *a: pool.submit(_task, f, a), workers
+            yield lambda f, *a: pool.submit(_task, f, a), lambda: workers
     else:
         with _dask_client(dask, workers) as client:
-            threads = max(1, sum(client.nthreads().values()))
             # pure=False: every task is its own, whatever its arguments; one retry by another worker is Dask's default.
-            yield lambda f, *a: client.submit(f, *a, pure=False), threads
+            yield lambda f, *a: client.submit(f, *a, pure=False), lambda: max(1, sum(client.nthreads().values()))
 
 
 @contextmanager

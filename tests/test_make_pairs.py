@@ -15,6 +15,7 @@ from mantid_insgan.errors import DeviceError, InputError, OutputError
 from mantid_insgan.make_pairs import SPLITS, Recipe, make_pairs, read_pairs
 from mantid_insgan.make_pairs.draw import draw_item
 from mantid_insgan.make_pairs.recipe import families_of, settings_of
+from mantid_insgan.make_pairs.run import _AHEAD, _in_order
 from mantid_insgan.make_pairs.shards import shard_name, write_shard
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -232,6 +233,30 @@ def _environment(process) -> list[str]:
         return list(process.environ().values())
     except psutil.Error:
         return []
+
+
+def test_items_follow_the_workers_that_come():
+    class Future:
+        def __init__(self, index):
+            self.index = index
+
+        def result(self):
+            return self.index
+
+        def cancel(self):
+            pass
+
+    submitted, workers = [], [1]
+
+    def submit(task, recipe, index):
+        submitted.append(index)
+        return Future(index)
+
+    items = _in_order(submit, Recipe(1, 7), list(range(40)), lambda: workers[0])
+    assert next(items) == 0 and len(submitted) == _AHEAD
+    workers[0] = 5
+    assert next(items) == 1 and len(submitted) == _AHEAD * 5 + 1
+    assert list(items) == list(range(2, 40))
 
 
 @pytest.mark.slow

@@ -381,6 +381,9 @@ def test_crystal_axes_that_cannot_be_placed():
     parallel = Resolution("MAPS", 50, "S", 200, lattice=Lattice(4, 4, 4), orientation=Orientation((1, 0, 0), (2, 0, 0)))
     with pytest.raises(RunFactError, match="span no scattering plane"):
         parallel.fwhm(flat)
+    for ub in (np.zeros((3, 3)), np.diag([0.25, 0.25, 0.0]), np.eye(3) / 3, np.full((3, 3), np.nan)):
+        with pytest.raises(RunFactError, match=r"UB matrix .* is not that of the lattice.*SetUB.*--lattice a,b,c"):
+            Resolution("MAPS", 50, "S", 200, lattice=Lattice(4, 4, 4, ub=ub)).fwhm(flat)
     unnamed = spectrum(Axis("momentum", [0, 1, 2], "r.l.u."), energy_axis(0, 9, 3))
     with pytest.raises(InputError, match="which direction in .h, k, l."):
         Resolution("MAPS", 50, "S", 200, lattice=Lattice(4, 4, 4)).fwhm(unnamed)

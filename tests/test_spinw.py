@@ -7,6 +7,7 @@ pytest.importorskip("pyspinw", reason="pySpinW is an extra: pip install mantid-i
 
 from mantid_insgan import Axis, Lattice, Spectrum
 from mantid_insgan.errors import InputError, InsganError
+from mantid_insgan.excitations import BOLTZMANN
 from mantid_insgan.spinw import (
     Bond,
     SpinWModel,
@@ -18,7 +19,7 @@ from mantid_insgan.spinw import (
     simulate_cut,
 )
 from mantid_insgan.spinw.colpa import NotDefiniteError
-from mantid_insgan.spinw.model import BOLTZMANN, CROSS_SECTION, _pyspinw_modes
+from mantid_insgan.spinw.model import CROSS_SECTION, _pyspinw_modes
 from mantid_insgan.spinw.zoo import HELD_OUT, ION_SPINS, families, get_family, split
 
 TETRAGONAL = Lattice(4.2, 4.2, 9.0)

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
+from ..excitations import quasi_random
 from ..resolution.covariance import DEVIATIONS
 from ..resolution.montecarlo import unit_draws
-from ..spinw.model import quasi_random
 from .bins import Bins, Nodes
 from .lineshape import drawn
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .recipe import Recipe, families_of, settings_of
+from .recipe import Recipe, settings_of
 from .shards import write_text
 
 UNITS = {
@@ -52,7 +52,7 @@ def make_card(index: dict) -> dict:
         "splits": {
             name: {
                 "share": share,
-                "families": [f.name for f in families_of(name)],
+                "families": [f.name for f in recipe.families(name)],
                 "settings": [f"{s[0]} {s[1]}" for s in settings_of(name)],
             }
             for name, share in recipe.splits.items()

@@ -10,12 +10,12 @@ import numpy as np
 from ..convolve import GridAccuracyWarning, convolve, ideal, sample_modes
 from ..convolve.bins import Bins
 from ..errors import InputError, RunFactError
+from ..excitations import UnstableModelError
 from ..experiment import ExperimentSettings, make_experiment
 from ..resolution import Resolution, Sample
 from ..resolution.facts import limits
 from ..resolution.table import covariance_of_modulus, reach_of_modulus, setting_facts
 from ..spectrum import Axis, Spectrum
-from ..spinw.model import UnstableModelError
 from .recipe import KINDS, Recipe, settings_of
 
 #: Draws of an item before it is given up.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from ..errors import InputError
+from ..phonons import zoo as phonon_zoo
 from ..spinw.zoo import Family, families, split
 
 #: Truths that can be chosen, and the one that is taken for cuts of 1, 2 and 3 dimensions if none is.
@@ -24,7 +25,7 @@ KINDS = {
 #: 'test-setting' one of them is, and the other is one of those trained on.
 SPLITS = {"train": 0.7, "validation": 0.1, "test-family": 0.1, "test-setting": 0.1}
 #: Families and settings (instrument, chopper) of the validation split, taken out of those for training.
-VALIDATION_FAMILIES = ("triangular_120", "cubic_fm", "bilayer_afm")
+VALIDATION_FAMILIES = ("triangular_120", "cubic_fm", "bilayer_afm", "phonon_bcc")
 VALIDATION_SETTINGS = (("MARI", "S"), ("LET", "Intermediate"))
 
 #: Instrument settings: (instrument, chopper package, frequency Hz, lowest and highest Ei meV).
@@ -50,9 +51,13 @@ HELD_OUT_SETTINGS = (
 Setting = tuple[str, str, float, float, float]
 
 
-def families_of(split_name: str) -> tuple[Family, ...]:
-    """Families that items of a split are drawn from."""
-    train, held_out = split()
+#: Families that are drawn only where they are named: they need Euphonic.
+NAMED_ONLY = tuple(f.name for f in phonon_zoo.families())
+
+
+def families_of(split_name: str, *, named: bool = False) -> tuple[Family | phonon_zoo.PhononFamily, ...]:
+    """Families that items of a split are drawn from; with `named`, those of `NAMED_ONLY` that belong to it."""
+    train, held_out = phonon_zoo.split() if named else split()
     if split_name == "test-family":
         return held_out
     wanted = split_name == "validation"
@@ -84,7 +89,7 @@ class Recipe:
     per_shard : int, optional
         Items in one file; `PER_SHARD` if not given.
     only : tuple of str
-        Names of the families that may be drawn; all if empty.
+        Names of the families that may be drawn; all but those of `NAMED_ONLY` if empty.
 
     Raises
     ------
@@ -113,7 +118,7 @@ class Recipe:
             raise InputError(f"the seed is {self.seed}", "give a number that is not negative (--seed)")
         if self.per_shard < 1:
             raise InputError(f"{self.per_shard} pairs in a file", "ask for 1 or more (--per-shard)")
-        known = {f.name for f in families()}
+        known = {f.name for f in families()} | set(NAMED_ONLY)
         for name in self.only:
             if name not in known:
                 raise InputError(
@@ -136,9 +141,16 @@ class Recipe:
         """Bins of one item."""
         return (self.bins,) * self.dimensions
 
-    def families(self, split_name: str) -> tuple[Family, ...]:
+    @property
+    def has_phonons(self) -> bool:
+        """Whether Euphonic is needed."""
+        return any(name in NAMED_ONLY for name in self.only)
+
+    def families(self, split_name: str) -> tuple[Family | phonon_zoo.PhononFamily, ...]:
         """Families of a split that may be drawn."""
-        return tuple(f for f in families_of(split_name) if not self.only or f.name in self.only)
+        if not self.only:
+            return families_of(split_name)
+        return tuple(f for named in (False, True) for f in families_of(split_name, named=named) if f.name in self.only)
 
     def as_dict(self) -> dict:
         """For JSON."""

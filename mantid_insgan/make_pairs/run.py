@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import InputError, OutputError
+from ..phonons import require_euphonic
 from ..workers import worker_pool
 from .card import write_card
 from .draw import Item, draw_item
@@ -86,12 +87,14 @@ def make_pairs(
     OutputError
         If the folder holds other things, pairs of another recipe or of other versions, or cannot be written.
     DeviceError
-        If Dask is not installed or the scheduler cannot be reached.
+        If Dask is not installed or the scheduler cannot be reached, or phonons are asked for without Euphonic.
     """
     recipe = Recipe(dimensions, seed, method or "", bins or 0, per_shard or 0, tuple(families))
     for name, value in (("count", count), ("workers", workers)):
         if value < 1:
             raise InputError(f"the {name} is {value}", f"ask for 1 or more (--{name})")
+    if recipe.has_phonons:
+        require_euphonic()
     folder = Path(output)
     index = _opened(folder, recipe, count)
     plan = [(first, min(recipe.per_shard, count - first)) for first in range(0, count, recipe.per_shard)]
@@ -100,8 +103,8 @@ def make_pairs(
     done = kept_items = sum(size for first, size in plan if shard_name(first, size) in kept)
     entries = {e["first"]: e for e in kept.values() if (e["first"], e["count"]) in plan}
     indices = [i for first, size in missing for i in range(first, first + size)]
-    with worker_pool(workers, dask) if indices else nullcontext((None, 1)) as (submit, width):
-        items = _in_order(submit, recipe, indices, _AHEAD * width)
+    with worker_pool(workers, dask) if indices else nullcontext((None, None)) as (submit, width):
+        items = _in_order(submit, recipe, indices, width)
         for first, size in missing:
             shard = []
             for item in items:
@@ -121,16 +124,17 @@ def make_pairs(
     return Made(folder, count, kept_items, len(plan))
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers come from."""
+def versions(recipe: Recipe) -> dict[str, str]:
+    """Versions of what the numbers of a recipe come from."""
+    libraries = (*_LIBRARIES, "euphonic") if recipe.has_phonons else _LIBRARIES
     return {"mantid-insgan": __version__, "python": platform.python_version()} | {
-        name: metadata.version(name) for name in _LIBRARIES
+        name: metadata.version(name) for name in libraries
     }
 
 
 def _opened(folder: Path, recipe: Recipe, count: int) -> dict:
     """The index of the folder, a new one if it holds nothing."""
-    fresh = {"format": FORMAT, "recipe": recipe.as_dict(), "versions": versions(), "shards": []}
+    fresh = {"format": FORMAT, "recipe": recipe.as_dict(), "versions": versions(recipe), "shards": []}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = os.listdir(folder)
@@ -190,13 +194,13 @@ def _remove_leftovers(folder: Path, wanted: set[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _in_order(submit, recipe: Recipe, indices: list[int], ahead: int) -> Iterator[Item]:
-    """Items of these numbers in their order, at most `ahead` of them in the making."""
+def _in_order(submit, recipe: Recipe, indices: list[int], width: Callable[[], int]) -> Iterator[Item]:
+    """Items of these numbers in their order, at most `_AHEAD` of them in the making for each of ``width()`` workers."""
     waiting: deque = deque()
     try:
         for index in indices:
             waiting.append(submit(draw_item, recipe, index))
-            if len(waiting) >= ahead:
+            if len(waiting) >= _AHEAD * width():
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -12,6 +12,8 @@ from ..errors import InputError, RunFactError
 from ..spectrum import Axis, Lattice, Spectrum
 from .beam import Beam
 
+#: How far UB may be from the lattice's own B, turned (elements of U U^T against 1).
+_UB_TOLERANCE = 0.05
 _LETTER = re.compile(r"^\[?\(?q?_?(?P<letter>[hkl])\)?\]?$", re.IGNORECASE)
 _CARTESIAN = re.compile(r"(?:^|_)q?_?(?:sample|lab)?_?(?P<letter>[xyz])$", re.IGNORECASE)
 
@@ -142,7 +144,7 @@ class Frame:
             if orientation is not None:
                 self.to_lab = orientation.rotation(lattice)
             elif lattice.ub is not None:
-                self.to_lab = np.asarray(lattice.ub, dtype=float) @ np.linalg.inv(lattice.b_matrix())
+                self.to_lab = _turn(lattice)
             else:
                 self.to_lab = _upright(self.basis)
         else:
@@ -238,6 +240,19 @@ class Frame:
             free = (np.eye(3) - np.linalg.pinv(lab) @ lab)[2]
         length = np.linalg.norm(free)
         return free / length if length > 1e-6 else None
+
+
+def _turn(lattice: Lattice) -> np.ndarray:
+    """U of the lattice's UB, shape (3, 3)."""
+    turn = np.asarray(lattice.ub, dtype=float) @ np.linalg.inv(lattice.b_matrix())
+    off = np.abs(turn @ turn.T - np.eye(3)).max()
+    if not off < _UB_TOLERANCE:
+        raise RunFactError(
+            f"the UB matrix {np.round(lattice.ub, 4).tolist()} is not that of the lattice, turned: lengths differ by "
+            f"{off / 2:.0%}, expected none",
+            "mend the UB of the workspace (SetUB), or give the lattice alone (--lattice a,b,c,alpha,beta,gamma)",
+        )
+    return turn
 
 
 def _about_vertical(angle: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Spin-wave models as functions S(Q,E): pySpinW with form factor, population, absolute scale, domains and binning."""
 
+from ..excitations import UnstableModelError
 from .build import Bond, build_hamiltonian, dzyaloshinskii_moriya
-from .model import SpinWModel, UnstableModelError, check_stability
+from .model import SpinWModel, check_stability
 from .simulate import bin_modes, powder_average, simulate_cut
 
 __all__ = [

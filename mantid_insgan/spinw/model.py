@@ -8,24 +8,20 @@ factor, the absolute scale, domains, and the refusal of unstable models.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from types import MappingProxyType
 
 import numpy as np
 
-from ..errors import InputError, InsganError
+from ..errors import InputError
+from ..excitations import ModeModel, UnstableModelError, quasi_random
 from ..spectrum import Lattice
 from .colpa import NotDefiniteError, SpinWaves
 
-#: Boltzmann's constant, meV/K (CODATA 2018).
-BOLTZMANN = 0.08617333262
 #: (gamma r0 / 2)^2 in mbarn/sr: the cross-section of one Bohr magneton squared (Xu, Xu and Tranquada, Rev. Sci.
 #: Instrum. 84, 083906 (2013)); gamma = 1.91304273, r0 = 2.8179403 fm.
 CROSS_SECTION = 10.0 * (1.91304273 * 2.8179403 / 2) ** 2
 #: Imaginary parts of an energy above this fraction of the largest energy (or this many meV) mean instability;
 #: rounding at a Goldstone point stays below.
 IMAGINARY_TOLERANCE = 1e-3
-#: Momenta worked on between two reports of progress.
-CHUNK = 4096
 #: As many momenta as this, one of which is not positive definite, are left to pySpinW.
 _FEW = 64
 # Moves every momentum off symmetry points, where an ordered magnet's gapless mode has no finite intensity (r.l.u.).
@@ -34,13 +30,7 @@ _OFFSET = np.array([1.13e-5, 0.87e-5, 1.31e-5])
 _FIX_UNSTABLE = "change the couplings, or start from the magnetic order that they favour"
 
 
-class UnstableModelError(InsganError):
-    """A magnetic structure that is no minimum of the energy for its couplings: it has no spin waves."""
-
-    exit_code = 8
-
-
-class SpinWModel:
+class SpinWModel(ModeModel):
     """Spin waves of one Hamiltonian as a neutron sees them.
 
     The modes' intensities are d2sigma/dOmega/dE x ki/kf, integrated over energy, of one unit cell of `lattice`:
@@ -97,89 +87,28 @@ class SpinWModel:
         facts: dict | None = None,
         check: bool = True,
     ):
-        if not temperature >= 0 or not floor > 0:
-            raise InputError(
-                f"temperature {temperature:g} K and floor {floor:g} meV: expected at least 0 and more than 0",
-                "give the sample temperature in Kelvin and a small positive energy",
-            )
+        options = {"temperature": temperature, "domains": domains, "scale": scale, "floor": floor, "facts": facts}
+        super().__init__(lattice, cell=cell, **options)
         self.hamiltonian = hamiltonian
-        self.lattice = lattice
         self.ion = (ion,) if isinstance(ion, str) else tuple(ion)
-        self.cell = np.eye(3) if cell is None else np.asarray(cell, dtype=float)
-        self.g, self.temperature, self.scale, self.floor = float(g), float(temperature), float(scale), float(floor)
-        self.facts = MappingProxyType(dict(facts or {}))
-        self.domains = _domains(domains)
+        self.g = float(g)
         self._form_factors = [_form_factor(name) for name in self.ion]
-        self._to_q = 2 * np.pi * lattice.b_matrix().T  # hkl (as a row) to Q in 1/Angstrom
-        self._bandwidth: float | None = None
         self._spin_waves = _spin_waves(hamiltonian)
         if check:
             check_stability(hamiltonian)
-
-    def modes(
-        self, q_rlu: np.ndarray, *, progress: Callable[[int, int], None] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Energies and intensities of all modes at some momenta.
-
-        Parameters
-        ----------
-        q_rlu : array_like, shape (N, 3)
-            Momentum transfers (h, k, l) in r.l.u. of `lattice`.
-        progress : callable, optional
-            Called with (momenta done, momenta in all) after each chunk.
-
-        Returns
-        -------
-        energies : np.ndarray, shape (N, M)
-            meV, not negative; M counts the modes of every domain.
-        intensities : np.ndarray, shape (N, M)
-            mbarn/sr per unit cell, for energy lost by the neutron.
-
-        Raises
-        ------
-        UnstableModelError
-            If an energy has an imaginary part.
-        """
-        q = np.asarray(q_rlu, dtype=float).reshape(-1, 3)
-        energies, intensities = [], []
-        for done, part in _chunks(q):
-            pairs = [self._domain_modes(part @ rotation.T, weight) for rotation, weight in self.domains]
-            energies.append(np.hstack([e for e, _ in pairs]))
-            intensities.append(np.hstack([i for _, i in pairs]))
-            if progress is not None:
-                progress(done, len(q))
-        if not energies:
-            return np.zeros((0, 0)), np.zeros((0, 0))
-        return np.vstack(energies), np.vstack(intensities)
-
-    def q_modulus(self, q_rlu: np.ndarray) -> np.ndarray:
-        """|Q| in 1/Angstrom at momenta in r.l.u., shape (N,)."""
-        return np.linalg.norm(np.asarray(q_rlu, dtype=float) @ self._to_q, axis=-1)
 
     def form_factor(self, q_modulus: np.ndarray) -> np.ndarray:
         """Magnetic form factor F at |Q| in 1/Angstrom; 1 at Q = 0."""
         return np.mean([form(np.asarray(q_modulus, dtype=float)) for form in self._form_factors], axis=0)
 
-    def population(self, energies: np.ndarray) -> np.ndarray:
-        """n(E) + 1 = 1 / (1 - exp(-E/kT)) at energies in meV; one below the floor counts as the floor."""
-        energies = np.maximum(energies, self.floor)
-        if self.temperature == 0:
-            return np.ones_like(energies)
-        return -1 / np.expm1(-energies / (BOLTZMANN * self.temperature))
-
-    def bandwidth(self) -> float:
-        """The highest mode energy, in meV, over quasi-random momenta of the zone."""
-        if self._bandwidth is None:
-            energies, _ = self._raw_modes(quasi_random(256, 3))
-            self._bandwidth = float(energies.max())
-        return self._bandwidth
-
     def _domain_modes(self, q: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
         energies, s_perp = self._raw_modes((q + _OFFSET) @ self.cell.T)
         factor = CROSS_SECTION * self.g**2 * self.form_factor(self.q_modulus(q)) ** 2
         factor *= self.scale * weight / np.linalg.det(self.cell)  # pySpinW counts per cell of the Hamiltonian
-        cut = np.minimum(energies / self.floor, 1) ** 2
-        return energies, factor[:, None] * s_perp * self.population(energies) * cut
+        return energies, factor[:, None] * s_perp * self.population(energies) * self._at_floor(energies)
+
+    def _zone_energies(self, q: np.ndarray) -> np.ndarray:
+        return self._raw_modes(q)[0]
 
     def _raw_modes(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies, sorted, and S_perp per magnetic cell, each (N, M), at momenta in r.l.u. of the magnetic cell."""
@@ -312,31 +241,6 @@ def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
-
-
-def quasi_random(count: int, dimensions: int) -> np.ndarray:
-    """The same evenly spread points of the unit cube at every call, shape (count, dimensions)."""
-    from scipy.stats import qmc
-
-    return qmc.Halton(dimensions, rng=0).random(count)
-
-
-def _chunks(q: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    for start in range(0, len(q), CHUNK):
-        part = q[start : start + CHUNK]
-        yield start + len(part), part
-
-
-def _domains(domains) -> list[tuple[np.ndarray, float]]:
-    if domains is None:
-        return [(np.eye(3), 1.0)]
-    total = sum(weight for _, weight in domains)
-    if not total > 0 or min(weight for _, weight in domains) < 0:
-        raise InputError(
-            f"the domains have the fractions {[weight for _, weight in domains]}, expected positive numbers",
-            "give each domain its share of the sample",
-        )
-    return [(np.asarray(rotation, dtype=float), weight / total) for rotation, weight in domains]
 
 
 def _form_factor(ion: str) -> Callable[[np.ndarray], np.ndarray]:

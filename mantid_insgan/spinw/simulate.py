@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..errors import InputError
+from ..excitations import ModeModel, quasi_random
 from ..spectrum import Axis, Run, Spectrum
-from .model import SpinWModel, quasi_random
 
 #: Sub-samples along an axis where none are asked for: across an open bin, and across an integrated one.
 OPEN_SAMPLES = 2
@@ -30,7 +30,7 @@ def bin_modes(
     Parameters
     ----------
     energies, intensities : array_like, shape (N, M)
-        As `SpinWModel.modes` gives them, meV and mbarn/sr.
+        As `ModeModel.modes` gives them, meV and mbarn/sr.
     energy_edges : array_like, shape (K + 1,)
         Ascending bin edges, meV.
     fwhm : float or array_like broadcasting to (N, M), optional
@@ -100,7 +100,7 @@ _CUMULATIVE = {"dho": _dho, "gaussian": _gaussian, "lorentzian": _lorentzian}
 
 
 def powder_average(
-    model: SpinWModel,
+    model: ModeModel,
     q_modulus: np.ndarray,
     energy_edges: np.ndarray,
     *,
@@ -118,7 +118,7 @@ def powder_average(
 
     Parameters
     ----------
-    model : SpinWModel
+    model : ModeModel
     q_modulus : array_like, shape (K,)
         |Q| in 1/Angstrom.
     energy_edges : array_like, shape (L + 1,)
@@ -182,7 +182,7 @@ def random_rotation(rng: np.random.Generator) -> np.ndarray:
 
 
 def simulate_cut(
-    model: SpinWModel,
+    model: ModeModel,
     target: Spectrum | Sequence[Axis],
     *,
     oversample: int | Mapping[str, int] | None = None,
@@ -197,7 +197,7 @@ def simulate_cut(
 
     Parameters
     ----------
-    model : SpinWModel
+    model : ModeModel
     target : Spectrum or sequence of Axis
         One energy axis and either axes in r.l.u. of the model's lattice (integrated ones included) or |Q|.
         Of a Spectrum the facts and `valid` are kept.

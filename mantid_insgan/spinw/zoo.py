@@ -13,9 +13,10 @@ from types import MappingProxyType
 import numpy as np
 
 from ..errors import InputError
+from ..excitations import ModeModel, UnstableModelError
 from ..spectrum import Lattice
 from .build import Bond, build_hamiltonian, dzyaloshinskii_moriya
-from .model import SpinWModel, UnstableModelError
+from .model import SpinWModel
 
 #: High-spin ions with a tabulated form factor, and their S.
 ION_SPINS = MappingProxyType(
@@ -184,27 +185,16 @@ class Family:
         UnstableModelError
             If `MAX_REJECTED` draws in a row are unstable.
         """
-        for rejected in range(MAX_REJECTED):
-            ion = self.ions[rng.integers(len(self.ions))]
-            lattice = self._draw_lattice(rng)
-            axis = self.axes[rng.integers(len(self.axes))]
-            couplings = self._draw_couplings(rng, ION_SPINS[ion])
-            temperature = float(np.exp(rng.uniform(np.log(2), np.log(50))))
-            try:
-                return self.model(
-                    couplings,
-                    lattice=lattice,
-                    ion=ion,
-                    axis=axis,
-                    temperature=temperature,
-                    facts={"rejected": rejected},
-                )
-            except UnstableModelError:
-                continue
-        raise UnstableModelError(
-            f"{MAX_REJECTED} draws of family {self.name!r} were all unstable",
-            "narrow its priors to where its order is stable",
-        )
+        return first_stable(self.name, lambda rejected: self._drawn(rng, rejected))
+
+    def _drawn(self, rng: np.random.Generator, rejected: int) -> SpinWModel:
+        ion = self.ions[rng.integers(len(self.ions))]
+        lattice = self._draw_lattice(rng)
+        axis = self.axes[rng.integers(len(self.axes))]
+        couplings = self._draw_couplings(rng, ION_SPINS[ion])
+        temperature = float(np.exp(rng.uniform(np.log(2), np.log(50))))
+        facts = {"rejected": rejected}
+        return self.model(couplings, lattice=lattice, ion=ion, axis=axis, temperature=temperature, facts=facts)
 
     def _draw_lattice(self, rng: np.random.Generator) -> Lattice:
         a = self.lengths[0].draw(rng)
@@ -220,6 +210,24 @@ class Family:
             }
             couplings["J1"] = self.sign * size
         return couplings
+
+
+def first_stable(name: str, drawn: Callable[[int], ModeModel]) -> ModeModel:
+    """The first model of ``drawn(rejected)`` that is stable; `rejected` counts the draws before it that were not.
+
+    Raises
+    ------
+    UnstableModelError
+        If `MAX_REJECTED` draws of the family `name` in a row are unstable.
+    """
+    for rejected in range(MAX_REJECTED):
+        try:
+            return drawn(rejected)
+        except UnstableModelError:
+            continue
+    raise UnstableModelError(
+        f"{MAX_REJECTED} draws of family {name!r} were all unstable", "narrow its priors to where its order is stable"
+    )
 
 
 # Bond vectors along the axes and between them: each bond once.
