@@ -239,7 +239,7 @@ class Row:
     def tile(self, model, number: int, directions, points: int, rng) -> tuple[np.ndarray, np.ndarray]:
         """One tile and the variance of the noise that theirs has in each pixel, both (40, 40); NaN without elements.
 
-        The probability that a point counts in the slice is used, not only whether it does.
+        A mode counts if it is recorded anywhere in the slice: a point stands for all energies of it.
         """
         low, high = self.edges[number : number + 2]
         energy = rng.uniform(low, high, points * len(directions))
