@@ -48,8 +48,8 @@ PERIOD = 5.0
 CELLS, FINE_CELLS = (59, 58), (199, 198)
 #: Points, energy bins a slice and line width (FWHM, meV) of theirs, for the noise.
 THEIR_POINTS, THEIR_BINS, THEIR_FWHM = 5, 6, 0.1
-#: Ceiling below which a tile shows nothing but noise.
-SILENT = 0.3
+#: Ceiling below which a tile is not scored: noise makes more than three quarters of its variance.
+SILENT = 0.5
 
 
 @dataclass(frozen=True)
