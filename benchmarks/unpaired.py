@@ -39,6 +39,8 @@ PEAK_COUNTS = 300.0
 #: What is left out, and the recipe without it.
 VARIANTS = {
     "ours": {},
+    "t1": {"identity": 0.0, "judges_rate": 2.0},
+    "t2": {"identity": 0.0, "contrastive": 0.0, "judges_rate": 2.0},
     "without the background of energy and |Q|": {"background": False},
     "without counting noise in what is judged": {"noise": False},
     "without L_PatchNCE": {"contrastive": 0.0},

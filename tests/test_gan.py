@@ -34,6 +34,7 @@ from mantid_insgan.gan.networks import (  # noqa: E402
     convolved,
     pairs_of_axes,
     richardson_lucy,
+    root_mean_square,
 )
 from mantid_insgan.gan.train import Machine, PairedTrainer, Recipe, Schedule, TrainingWarning  # noqa: E402
 from mantid_insgan.gan.unpaired import UnpairedRecipe, UnpairedTrainer, as_measured  # noqa: E402
@@ -539,7 +540,8 @@ def test_what_is_shown_as_measured_has_the_counting_noise_of_the_experiment(libr
     batch = stack(library.examples([0, 1], "remove-resolution", rng, exact_share=0.0, peak_counts=50.0))
     flat = torch.ones_like(batch.signal, requires_grad=True)
     shown, valid = as_measured(flat, torch.ones_like(flat), batch)
-    counts = (batch.signal * batch.valid).sum((1, 2, 3)) / (batch.error**2 * batch.valid).sum((1, 2, 3))
+    size = root_mean_square(batch.signal, batch.valid).flatten()  # and that of `flat` is 1
+    counts = size * (batch.signal * batch.valid).sum((1, 2, 3)) / (batch.error**2 * batch.valid).sum((1, 2, 3))
     for n in range(2):
         assert float(shown[n].mean()) == pytest.approx(1.0, abs=4 / np.sqrt(float(counts[n]) * 1024))
         assert float(shown[n].detach().var()) == pytest.approx(float(1 / counts[n]), rel=0.25)

@@ -190,7 +190,7 @@ def _full_precision(x: torch.Tensor):
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
-def _root_mean_square(signal: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+def root_mean_square(signal: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """Of the valid bins of each member, (N, 1, 1, ...)."""
     over = tuple(range(1, signal.ndim))
     square = (signal**2 * valid).sum(over, keepdim=True) / valid.sum(over, keepdim=True).clamp(min=1.0)
@@ -279,11 +279,11 @@ class Background(nn.Module):
             conv(2, channels, 1), nn.SiLU(), conv(channels, channels, 1), nn.SiLU(), conv(channels, 1, 1)
         )
         nn.init.zeros_(self.layers[-1].weight)
-        nn.init.constant_(self.layers[-1].bias, -3.0)  # next to nothing at the start
+        nn.init.constant_(self.layers[-1].bias, -0.3)  # little at the start, but not so little that it cannot grow
 
     def forward(self, position):
         energy, momentum = position[:, :1], position[:, 1:2]
-        return nn.functional.softplus(self.layers(torch.cat([energy, momentum / MOMENTUM_UNIT], dim=1)).float())
+        return nn.functional.softplus(self.layers(torch.cat([energy, momentum / MOMENTUM_UNIT], 1)).float(), beta=5)
 
 
 class Generator(nn.Module):
@@ -405,7 +405,7 @@ class Generator(nn.Module):
         """The background in the unit of the signal, (N, 1, *grid); 0 without one."""
         if self.background is None:
             return 0.0
-        return _root_mean_square(signal, valid) * self.background(position)
+        return root_mean_square(signal, valid) * self.background(position)
 
     def explained(self, signal, translated, valid, width, correlation, position) -> torch.Tensor:
         """What is known of the measured side, (N, 1, *grid): of the given simulation what can be calculated; of a
@@ -469,7 +469,7 @@ class PatchDiscriminator(nn.Module):
     def forward(self, signal, valid, width, correlation, position):
         signal = signal * valid
         # With its gradient: else the generator would be pulled to another scale without ever arriving.
-        signal = signal / _root_mean_square(signal, valid)
+        signal = signal / root_mean_square(signal, valid)
         mean = _POOL[self.dimensions](7, stride=1, padding=3)(signal.abs()) + 1e-3
         seen = [torch.asinh(signal / mean.detach()), torch.asinh(3.0 * signal), valid]
         if self.conditional:

@@ -13,7 +13,7 @@ import torch
 
 from . import losses
 from .data import Batch, stack
-from .networks import FeatureSampler, Generator, PatchDiscriminator
+from .networks import FeatureSampler, Generator, PatchDiscriminator, root_mean_square
 from .train import Schedule, Trainer, warn
 
 ADD, REMOVE = "add-resolution", "remove-resolution"
@@ -31,6 +31,9 @@ class UnpairedRecipe:
         lambda_NCE, of both directions.
     identity : float
         lambda_id, on |remove(x) - x| / |x| for a simulation x under no width.
+    flux : float
+        On |sum G(x) - sum x| / sum |x| without the background, and on the same of F(y): the resolution moves intensity
+        and makes none. The scales of the two sides are free, so nothing else holds them.
     cycle : float
         On |add(remove(y)) - y| / |y|, the re-convolution of a measured spectrum y compared with it.
     patches : int
@@ -39,6 +42,8 @@ class UnpairedRecipe:
         Whether simulations carry the calculated resolution already.
     background : bool
         Give the generators a background that is a function of energy and |Q| alone.
+    judges_rate : float
+        Factor on the learning rate for the discriminators.
     noise : bool
         Show what was translated to its discriminator with counting noise; for comparison without.
     """
@@ -50,11 +55,13 @@ class UnpairedRecipe:
     contrastive: float = 0.2
     identity: float = 0.5
     cycle: float = 0.5
+    flux: float = 1.0
     patches: int = 128
     temperature: float = 0.07
     simulation: str = "ideal"
     background: bool = True
     noise: bool = True
+    judges_rate: float = 0.5
 
 
 class UnpairedTrainer(Trainer):
@@ -85,7 +92,7 @@ class UnpairedTrainer(Trainer):
             networks[direction].begin_as(generator)
         optimisers = {
             "generators": ([ADD, REMOVE, "features of experiments", "features of simulations"], 0.5),
-            "judges": (["judge of experiments", "judge of simulations"], 0.5),
+            "judges": (["judge of experiments", "judge of simulations"], recipe.judges_rate),
         }
         self.simulations, self.experiments = simulations, experiments
         super().__init__(networks, optimisers, [ADD, REMOVE], recipe, schedule, folder, machine)
@@ -124,14 +131,28 @@ class UnpairedTrainer(Trainer):
         for side, (_, made) in judged.items():
             score = self.networks[f"judge of {side}"](*made)
             terms[f"adversarial, {side}"] = losses.adversarial_generator(score)
-        terms["contrastive"] = self._contrastive(x, y, translated, cleaned)
-        # What has no resolution to lose stays as it is: simulations under no width, or without what they lack.
+        if self.recipe.contrastive:
+            terms["contrastive"] = self._contrastive(x, y, translated, cleaned)
+        if self.recipe.identity:
+            terms["identity"] = self._identity(x)
+        if self.recipe.cycle:
+            again = self.networks[ADD](cleaned, y.valid, y.error, *y.conditions())[0]
+            terms["cycle"] = losses.relative_l1(again, y.signal, y.valid).mean()
+        if self.recipe.flux:
+            terms["flux"] = self._flux(ADD, translated, x) + self._flux(REMOVE, cleaned, y)
+        return terms
+
+    def _identity(self, x: Batch) -> torch.Tensor:
+        """What has no resolution to lose stays as it is: simulations under no width, or without what they lack."""
         width = x.width if self.recipe.simulation == "convolved" else 0 * x.width
         still = self.networks[REMOVE](x.signal, x.valid, x.error, width, x.correlation, x.position)[0]
-        terms["identity"] = losses.relative_l1(still, x.signal, x.valid).mean()
-        again = self.networks[ADD](cleaned, y.valid, y.error, *y.conditions())[0]
-        terms["cycle"] = losses.relative_l1(again, y.signal, y.valid).mean()
-        return terms
+        return losses.relative_l1(still, x.signal, x.valid).mean()
+
+    def _flux(self, direction: str, found: torch.Tensor, given: Batch) -> torch.Tensor:
+        with torch.no_grad():
+            level = self.networks[direction].module.level(given.signal * given.valid, given.valid, given.position)
+        with_background = level if direction == ADD else -level
+        return losses.flux(found - with_background, given.signal, given.valid).mean()
 
     def _contrastive(self, x: Batch, y: Batch, translated, cleaned) -> torch.Tensor:
         """PatchNCE of both directions (Han et al., CVPRW 2021, eqs. 3 and 4)."""
@@ -167,13 +188,15 @@ def as_measured(translated: torch.Tensor, valid: torch.Tensor, experiment: Batch
     ----------
     translated, valid : Tensor, (N, 1, *grid)
     experiment : Batch
-        Member n lends its counts for a unit of intensity, sum(signal) / sum(error^2), and its gaps to member n.
+        Member n lends its counts for a unit of intensity, sum(signal) / sum(error^2), and its gaps to member n. As the
+        scales of the two sides are free, the unit is each spectrum's root mean square.
     """
     over = tuple(range(1, translated.ndim))
     variance = (experiment.error**2 * experiment.valid).sum(over, keepdim=True)
     total = (experiment.signal * experiment.valid).sum(over, keepdim=True).clamp(min=0.0)
     counts = total / variance.clamp(min=1e-12)  # detected neutrons in one unit of intensity
     mean = translated.detach().clamp(min=0.0)
+    counts = counts * root_mean_square(experiment.signal, experiment.valid) / root_mean_square(mean, valid)
     noisy = torch.poisson(mean * counts) / counts.clamp(min=1e-12) - mean
     noise = torch.where(counts > 0, noisy, torch.zeros_like(noisy))
     return translated + noise, valid * experiment.valid
