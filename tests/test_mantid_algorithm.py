@@ -459,6 +459,23 @@ def test_cancelling_half_way_leaves_no_workspace():
     assert mtd.getObjectNames() == ["volume"] and not algorithm.isExecuted()
 
 
+def test_a_single_slice_is_cancelled_while_the_network_runs(monkeypatch):
+    from mantid_insgan import translate
+
+    monkeypatch.setattr(translate, "LOOK", 0.001)
+    volume("slice", bins=(100, 1, 60))
+    algorithm = initialized()
+    algorithm.setRethrows(True)
+    given = {"InputWorkspace": "slice", "OutputWorkspace": "out", "Direction": "AddResolution", **FACTS}
+    for name, value in given.items():
+        algorithm.setProperty(name, value)
+    canceller = _Canceller(algorithm)
+    with pytest.raises(RuntimeError):
+        algorithm.execute()
+    assert 2 <= len(canceller.shares) < 9 and max(canceller.shares) < 0.01, "its one tile was under way"
+    assert mtd.getObjectNames() == ["slice"] and not algorithm.isExecuted()
+
+
 # ------------------------------------------------------------------------------------------------------- how it gets in
 
 
@@ -479,6 +496,20 @@ def test_registering_imports_nothing_that_takes_time(mantid_script):
         "rooms ['mantid_insgan.bundled', 'mantid_insgan.errors', 'mantid_insgan.mantid', 'mantid_insgan.options', "
         "'mantid_insgan.properties', 'mantid_insgan.spectrum']"
     ) in said
+
+
+def test_registering_takes_less_than_fifty_milliseconds(mantid_script):
+    times = [
+        mantid_script(
+            "import time, mantid.simpleapi\n"
+            "start = time.process_time()\n"
+            "import mantid_insgan.mantid\n"
+            "print('took', time.process_time() - start)"
+        )
+        for _ in range(3)
+    ]
+    # CPU time, and the best of three, because what else the machine does is no matter of ours
+    assert min(float(re.search(r"took ([\d.e-]+)", said)[1]) for said in times) < 0.05
 
 
 def test_it_is_registered_where_every_library_is_missing(mantid_script):

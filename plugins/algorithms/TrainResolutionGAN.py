@@ -14,12 +14,11 @@ from mantid.api import (
     FileProperty,
     ITableWorkspaceProperty,
     MultipleFileProperty,
-    Progress,
     PropertyMode,
     PythonAlgorithm,
     WorkspaceGroupProperty,
 )
-from mantid.kernel import Direction, EnabledWhenProperty, PropertyCriterion
+from mantid.kernel import Direction
 
 from mantid_insgan.bundled import instrument_names
 from mantid_insgan.errors import InputError, InsganError, RunFactError
@@ -34,10 +33,15 @@ from mantid_insgan.options import (
     parse_lattice,
     properties_named,
 )
-from mantid_insgan.properties import HELP_URL, declare_option, file_names, missing_library, option_value
-
-#: Progress is told at every batch: in so many steps, and Mantid passes none of them over.
-STEPS = 1_000_000
+from mantid_insgan.properties import (
+    Reports,
+    declare_option,
+    file_names,
+    help_url,
+    missing_library,
+    option_value,
+    set_rules,
+)
 
 #: Options that are groups of workspaces -> (what a group holds, whether files may be given beside it).
 SPECTRA = {
@@ -74,7 +78,7 @@ class TrainResolutionGAN(PythonAlgorithm):
         return ["ApplyResolutionGAN", "GroupWorkspaces", "LoadMD", "BinMD"]
 
     def helpURL(self):
-        return HELP_URL
+        return help_url(self)
 
     def version(self):
         return 1
@@ -87,9 +91,8 @@ class TrainResolutionGAN(PythonAlgorithm):
             for name in names:
                 for declared in self._declare(name):
                     self.setPropertyGroup(declared, group)
-        for name in ("Simulation", "SimulationFiles", "Experiment", "ExperimentFiles", "Paired"):
-            self.setPropertySettings(name, EnabledWhenProperty("Pairs", PropertyCriterion.IsDefault))
         self._declare_results()
+        set_rules(self)
 
     def _declare(self, name):
         """Declare the properties of an option and give their names."""
@@ -220,15 +223,14 @@ class TrainResolutionGAN(PythonAlgorithm):
 
         options, sides = self._options(), self._sides
         self._sides = None
-        progress = Progress(self, start=0.0, end=1.0, nreports=STEPS)
-        progress.setNotifyStep(100.0 / STEPS)
+        report_progress = Reports(self)
         with warnings.catch_warnings():
             warnings.showwarning = self._show_warning
             trained = train_model(
                 options,
                 self._output(),
                 overwrite=self.getProperty("Overwrite").value,
-                progress=lambda share, step, terms: progress.report(max(step, int(share * STEPS)), _said(step, terms)),
+                progress=lambda share, step, terms: report_progress(share, _said(step, terms)),
                 sides=sides,
             )
         self._tell(trained)
