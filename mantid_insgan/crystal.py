@@ -203,20 +203,27 @@ def bin_crystal(
         run = read_crystal_run(file, ei)
         first = first or run
         _require_same(first, run)
-        sums.add(run, setting.to_hkl(_angle(run, None if psi is None else psi[number])))
+        sums.add(run, setting.to_hkl(required_psi(file, run.psi if psi is None else psi[number])))
         if progress is not None:
             progress((number + 1) / len(files))
     facts = first.run.updated("option --instrument", instrument=instrument)
     return sums.spectrum(facts.updated("option --lattice", lattice=setting.oriented()), f"{len(files)} runs")
 
 
-def _angle(run: CrystalRun, given: float | None) -> float:
-    if given is None and run.psi is None:
+def required_psi(file: Path, psi: float | None) -> float:
+    """The angle of a run.
+
+    Raises
+    ------
+    RunFactError
+        If it is not known.
+    """
+    if psi is None or not np.isfinite(psi):
         raise RunFactError(
-            f"{run.path} does not tell the angle psi of the crystal (NXSPE_info/psi)",
+            f"{file} does not tell the angle psi of the crystal (NXSPE_info/psi)",
             "give the angles with --psi, or save with SaveNXSPE and Psi",
         )
-    return run.psi if given is None else float(given)
+    return float(psi)
 
 
 def _require_same(one: CrystalRun, other: CrystalRun) -> None:
