@@ -287,6 +287,7 @@ def test_all_facts_that_the_data_lack_are_asked_for_at_once():
         ({"Pairs": "pairs"}, "Pairs", "Pairs was given beside Simulation or Experiment"),
         ({"Pairs": "pairs", "Simulation": "", "Experiment": ""}, "Pairs", "pairs holds no index.json"),
         ({"Lattice": "4,4"}, "Lattice", "the lattice '4,4' is not three or six finite numbers"),
+        ({"Device": "cuda"}, "Device", "Device cuda was given, and PyTorch finds no CUDA card"),
         ({"WarmStart": "nobody"}, "WarmStart", "there is no model 'nobody'"),
         ({"WarmStart": "remove-resolution-2d"}, "WarmStart", "is for RemoveResolution, but AddResolution was asked"),
         ({"ChopperPackage": "Z"}, "ChopperPackage", "Simulation0: chopper package 'Z' is not known for MAPS; it has"),
@@ -303,6 +304,7 @@ def test_all_facts_that_the_data_lack_are_asked_for_at_once():
     ],
 )
 def test_each_property_has_its_message(properties, name, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(pytest.importorskip("torch").cuda, "is_available", lambda: False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pairs").mkdir()
     given = sides(2)

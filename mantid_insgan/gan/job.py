@@ -22,7 +22,7 @@ from .data import PairLibrary, SpectraLibrary
 from .evaluate import calibrate, coverage, domain_of_application, held_out_scores
 from .export import export
 from .networks import GRID_MULTIPLE, LARGEST_FWHM_BINS, SMALLEST_GRID, Generator
-from .sources import SIDES, VALIDATION, Source, check_given, check_sides, check_target, read_sources
+from .sources import SIDES, VALIDATION, Source, check_device, check_given, check_sides, check_target, read_sources
 from .train import PairedTrainer, Recipe, Schedule, Trainer
 from .unpaired import UnpairedRecipe, UnpairedTrainer
 from .warm_start import generator_of
@@ -120,6 +120,7 @@ def train_model(
     """
     output = Path(output)
     check_target(options, output, overwrite)
+    check_device(options.device)
     data = _data(options, sides)
     trainer = _trainer(options, data, Path(options.resume) if options.resume else output.with_suffix(".training"))
     trainer.data = data.digest

@@ -15,7 +15,7 @@ from mantid.api import (
 from mantid.kernel import Direction
 
 from mantid_insgan.bundled import instrument_names, model_names, models_folder
-from mantid_insgan.errors import InputError, InsganError, RunFactError
+from mantid_insgan.errors import DeviceError, InputError, InsganError, RunFactError
 from mantid_insgan.options import (
     BUNDLED_HELP,
     MODEL_FILE_HELP,
@@ -124,7 +124,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
 
     def _problems(self):
         """Property -> what is wrong with it. Mantid also asks while the dialog is half filled."""
-        problems = self._problems_of_model()
+        problems = self._problems_of_model() | self._problems_of_device()
         try:
             parse_lattice(option_value(self, "lattice"))
         except RunFactError as error:
@@ -144,6 +144,16 @@ class ApplyResolutionGAN(PythonAlgorithm):
             model_for(options.direction, self._open_axes(), options.model)
         except InsganError as error:
             return {"ModelFile" if self._given("ModelFile") else "Model": str(error)}
+        return {}
+
+    def _problems_of_device(self):
+        from mantid_insgan.cards import available_cuda
+
+        try:
+            if self._options().device == "cuda":  # the others are always there, and need not be looked for
+                available_cuda("cuda")
+        except DeviceError as error:
+            return {"Device": str(error)}
         return {}
 
     def _open_axes(self):

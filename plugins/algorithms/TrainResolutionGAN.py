@@ -138,11 +138,12 @@ class TrainResolutionGAN(PythonAlgorithm):
 
     def _problems(self):
         """Property -> what is wrong with it."""
-        from mantid_insgan.gan.sources import check_given, check_target
+        from mantid_insgan.gan.sources import check_device, check_given, check_target
 
         options, problems = self._options(), {}
         if self._given("OutputModel"):
             _note(problems, "OutputModel", check_target, options, self._output(), self.getProperty("Overwrite").value)
+        _note(problems, "Device", check_device, options.device)
         _note(problems, "Lattice", parse_lattice, options.lattice)
         try:
             check_given(options.simulation, options.experiment, options.pairs is not None)
