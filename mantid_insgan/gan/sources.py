@@ -120,6 +120,11 @@ def check_target(options: TrainOptions, output: Path, overwrite: bool) -> None:
         raise ModelError(f"the direction {options.direction!r} is not known", f"use {' or '.join(DIRECTIONS)}")
 
 
+def resume_folder(options: TrainOptions, output: Path) -> Path:
+    """The folder of the checkpoint: the one that is named, or the one beside the output."""
+    return Path(options.resume) if options.resume else output.with_suffix(".training")
+
+
 def check_device(device: str) -> None:
     """See whether there is a card, if one was asked for.
 

@@ -132,7 +132,8 @@ class TrainResolutionGAN(PythonAlgorithm):
     def validateInputs(self):
         self._sides = None
         try:
-            return {name: in_mantid(text) for name, text in self._problems().items()}
+            problems = self._problems() or self._problems_of_checkpoint()
+            return {name: in_mantid(text) for name, text in problems.items()}
         except ImportError as error:
             return {"Device": missing_library(error, "train")}
 
@@ -160,6 +161,17 @@ class TrainResolutionGAN(PythonAlgorithm):
         index = _note(problems, "Pairs", read_index, Path(options.pairs))
         if index is not None:
             problems |= _problems_of_start(options, index["recipe"]["dimensions"])
+        return problems
+
+    def _problems_of_checkpoint(self):
+        """What a checkpoint that is there says; it is asked last, because that takes as long as beginning to train."""
+        from mantid_insgan.gan.sources import resume_folder
+
+        options, problems = self._options(), {}
+        if self._given("OutputModel") and any(resume_folder(options, self._output()).glob("*.safetensors")):
+            from mantid_insgan.gan.job import check_resume
+
+            _note(problems, "Resume", check_resume, options, self._output(), self._sides)
         return problems
 
     def _problems_of_spectra(self, options):
