@@ -391,6 +391,16 @@ def test_each_property_has_its_message(properties, name, text, monkeypatch):
     assert text in found[name] and "--" not in found[name]
 
 
+def test_a_model_file_that_will_not_do(measured, tmp_path):
+    (tmp_path / "alone.onnx").write_bytes(b"no model")
+    assert "alone.onnx" in problems(InputWorkspace="measured", ModelFile=str(tmp_path / "alone.onnx"))["ModelFile"]
+    shutil.copytree(cards.models_folder() / "remove-resolution-2d", tmp_path / "damaged")
+    file = tmp_path / "damaged" / "model.onnx"
+    file.write_bytes(file.read_bytes()[:-100])
+    found = problems(InputWorkspace="measured", ModelFile=str(file))
+    assert set(found) == {"ModelFile"} and "has the hash" in found["ModelFile"], found
+
+
 def without_empty(properties):
     return {name: value for name, value in properties.items() if value != ""}
 
