@@ -77,7 +77,7 @@ def warm(direction: str, options) -> None:
     generator = Generator(direction).eval()  # the weights do not matter for the time
     for shape in SIZES:
         parts = slice_of(shape)
-        onnx = timed(lambda p=parts: translator._translate(*p, Quality()), options.repeats)
+        onnx = timed(lambda p=parts: translator._translate(*p, Quality(), lambda share: None), options.repeats)
         *measured, conditions = parts
         inputs = [torch.from_numpy(np.asarray(x, np.float32))[None, None] for x in measured]
         inputs += [torch.from_numpy(x)[None] for x in conditions.values()]

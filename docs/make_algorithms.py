@@ -8,6 +8,7 @@ import re
 import sys
 from html import escape
 from pathlib import Path
+from textwrap import wrap
 
 HERE = Path(__file__).parent
 if importlib.util.find_spec("mantid") is None:
@@ -17,6 +18,8 @@ _BLOCK = re.compile(r"(<!-- properties: made by make_algorithms\.py -->\n).*?(<!
 
 # Of the drawing, in pixels.
 WIDTH, MARGIN, ROW, LABEL, BOX = 640, 16, 30, 160, 22
+#: Style of the notes below it.
+NOTE = ' font-style="italic" font-size="11" xml:space="preserve"'
 
 
 def names() -> list[str]:
@@ -43,14 +46,25 @@ def picture(name: str) -> Path:
     return HERE / "images" / f"{name}.svg"
 
 
+def rules(name: str) -> list[str]:
+    """Sentences on when the dialog shows properties and lets them be filled."""
+    from mantid_insgan.properties import RULES
+
+    together: dict = {}
+    for prop, rule in RULES[name].items():
+        together.setdefault(str(rule), []).append(prop)
+    return [f"{', '.join(names)}: {text}." for text, names in together.items()]
+
+
 def table(name: str) -> str:
-    """The properties as Mantid's own pages list them."""
+    """The properties as Mantid's own pages list them, and when the dialog shows them."""
     rows = [
         f"| {number} | {p.name} | {_direction(p)} | {_type(p)} | {_default(p)} | {p.documentation} |"
         for number, p in enumerate(properties(name), 1)
     ]
     head = "| Order | Name | Direction | Type | Default | Description |\n|---|---|---|---|---|---|"
-    return "\n".join(["", head, *rows, ""])
+    dialog = ["In the dialog:", "", *(f"- {sentence}" for sentence in rules(name))]
+    return "\n".join(["", head, *rows, "", *dialog, ""])
 
 
 def _direction(prop) -> str:
@@ -93,7 +107,8 @@ def renewed(text: str, name: str) -> str:
 
 
 def drawing(name: str) -> str:
-    """The dialog as Mantid lays it out, as SVG: a row for each property, a box around each group."""
+    """The dialog as Mantid lays it out, as SVG: a row for each property, a box around each group; below it, when
+    properties are shown and can be filled."""
     shown = [p for p in properties(name) if int(p.direction) != 1 or _is_workspace(p)]
     parts, y = [], 48
     for i, prop in enumerate(shown):
@@ -109,16 +124,20 @@ def drawing(name: str) -> str:
     parts += _button(MARGIN, y + 8, 28, "?") + _button(WIDTH - 190, y + 8, 80, "Run")
     parts += _button(WIDTH - 96, y + 8, 80, "Cancel")
     height = y + 46
+    below = [line for sentence in rules(name) for line in wrap(sentence, 92, subsequent_indent="    ")]
+    notes = [_text(MARGIN, height + 20 + 17 * i, line, NOTE) for i, line in enumerate(below)]
+    whole = height + 17 * len(below) + 14
     title = f"{name} input dialog"
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {whole}" width="{WIDTH}" height="{whole}" '
             'font-family="DejaVu Sans, Arial, sans-serif" font-size="13">',
             f"<title>{title}</title>",
             f'<rect width="{WIDTH}" height="{height}" rx="6" fill="#f0f0f0" stroke="#888"/>',
             f'<rect width="{WIDTH}" height="32" rx="6" fill="#d8dce2" stroke="#888"/>',
             _text(WIDTH / 2, 21, title, ' text-anchor="middle" font-weight="bold"'),
             *parts,
+            *notes,
             "</svg>",
             "",
         ]

@@ -259,17 +259,8 @@ def open_session(model: ModelFile, device: str = "auto", threads: int | None = N
     ModelError
         If the file is no ONNX model or its inputs and outputs are not those of a card's model.
     """
-    runtime = _runtime()
+    runtime, available = available_cuda(device)
     wanted = device.lower()
-    if wanted not in DEVICES:
-        raise DeviceError(f"the device {device!r} is not known", f"choose one of {', '.join(DEVICES)}")
-    available = "CUDAExecutionProvider" in runtime.get_available_providers()
-    if wanted == "cuda" and not available:
-        raise DeviceError(
-            "the device cuda was asked for, but this ONNX Runtime has only "
-            f"{', '.join(runtime.get_available_providers())}",
-            "install the gpu extra (pip uninstall onnxruntime; pip install 'mantid-insgan[gpu]') or use --device cpu",
-        )
     use_cuda = available and wanted != "cpu"
     providers = (["CUDAExecutionProvider"] if use_cuda else []) + ["CPUExecutionProvider"]
     options = runtime.SessionOptions()
@@ -290,6 +281,28 @@ def open_session(model: ModelFile, device: str = "auto", threads: int | None = N
         )
     _check_graph(model, session)
     return session
+
+
+def available_cuda(device: str) -> tuple:
+    """ONNX Runtime, and whether its build has CUDA (whether that starts, only a session shows).
+
+    Raises
+    ------
+    DeviceError
+        If ONNX Runtime is missing, the device is not known, or cuda was asked for and is not there.
+    """
+    runtime = _runtime()
+    wanted = device.lower()
+    if wanted not in DEVICES:
+        raise DeviceError(f"the device {device!r} is not known", f"choose one of {', '.join(DEVICES)}")
+    available = "CUDAExecutionProvider" in runtime.get_available_providers()
+    if wanted == "cuda" and not available:
+        raise DeviceError(
+            "the device cuda was asked for, but this ONNX Runtime has only "
+            f"{', '.join(runtime.get_available_providers())}",
+            "install the gpu extra (pip uninstall onnxruntime; pip install 'mantid-insgan[gpu]') or use --device cpu",
+        )
+    return runtime, available
 
 
 def _runtime():

@@ -116,6 +116,59 @@ def _apply_to_many(files, folder, options, how: dict, json: bool) -> None:
         raise typer.Exit(exit_code(outcomes))
 
 
+@app.command("bin")
+def bin_(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT... OUTPUT",
+            help="nxspe files of a scan of a crystal, and the MDHistoWorkspace file to write.",
+        ),
+    ],
+    axis: Annotated[
+        list[str] | None,
+        typer.Option("--axis", help="Name, low, high and bins of an axis, such as [H,0,0],-2,2,80; four times."),
+    ] = None,
+    lattice: Annotated[str | None, typer.Option("--lattice", help=_flag("lattice").help.split(";")[0] + ".")] = None,
+    u: Annotated[str, typer.Option("--u", help="h,k,l along the beam at psi = 0.")] = "1,0,0",
+    v: Annotated[str, typer.Option("--v", help="h,k,l of another direction in the horizontal plane.")] = "0,1,0",
+    psi: Annotated[
+        str | None,
+        typer.Option("--psi", help="Angle of each file in degrees, with commas; from the files if not given."),
+    ] = None,
+    psi_offset: Annotated[float, typer.Option("--psi-offset", help="Added to each angle, degrees.")] = 0.0,
+    instrument: Annotated[str | None, _flag("instrument")] = _DEFAULT.instrument,
+    ei: Annotated[
+        float | None, typer.Option("--ei", help="Incident energy in meV; from the files if not given.")
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+):
+    """Bin the runs of a crystal to h, k, l and energy transfer: a file for apply."""
+    from .crystal import Setting, bin_crystal, parse_angles
+    from .io import check_output, write_nexus
+
+    if len(files) < 2 or lattice is None:
+        raise typer.BadParameter("give one nxspe file or more, the OUTPUT, and --lattice")
+    *runs, target = files
+    check_output(target, overwrite)
+    with _progress("binning", quiet=json) as bar:
+        how = {"ei": ei, "psi": parse_angles(psi), "instrument": instrument, "progress": bar}
+        spectrum = bin_crystal(runs, Setting.parsed(lattice, u, v, psi_offset), axis or [], **how)
+    options = {"lattice": lattice, "u": u, "v": v, "psi_offset": psi_offset, "runs": len(runs)}
+    history = {"name": "insgan bin", "version": __version__, "parameters": {"input": runs[0].name, **options}}
+    write_nexus(spectrum, target, overwrite=overwrite, history=history)
+    summary = {
+        "output": str(target),
+        "runs": len(runs),
+        "bins": spectrum.signal.size,
+        "pixels": int(spectrum.num_events.sum()),
+    }
+    summary |= {"valid_bins": int(spectrum.valid.sum())}
+    text = "wrote {output}: {pixels} pixels of {runs} runs in {valid_bins} of {bins} bins"
+    typer.echo(json_text.dumps(summary) if json else text.format(**summary))
+
+
 @app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE|MODEL", help="A data file, or a model (bundled name or path).")],

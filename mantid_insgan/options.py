@@ -18,6 +18,9 @@ OUT_OF_DOMAIN = {"warn": "Warn", "error": "Error"}
 #: Flags that are no option of the job itself -> property.
 _MORE_FLAGS = {"--output": "OutputModel", "--overwrite": "Overwrite"}
 
+#: A flag in a text, perhaps with what it may be behind it.
+_FLAG = re.compile(r"(?P<option>option )?(?P<flag>--[a-z][a-z-]*)(?: (?P<value>[a-z][a-z-]*))?(?!\w)")
+
 #: Mantid has two properties for a model, the other faces one option.
 BUNDLED_HELP = "Bundled model by name; the one for the direction if not given."
 OUTPUT_MODEL_HELP = "Model to write (ONNX); its card, losses and pictures come beside it."
@@ -131,14 +134,17 @@ def in_mantid(text: str) -> str:
     >>> in_mantid("give it (--ei), or use --direction add-resolution")
     'give it (IncidentEnergy), or use Direction AddResolution'
     """
-    for entry in _every_field():
-        name = entry.metadata["property"]
-        text = re.sub(rf"option {entry.metadata['flag']}(?![\w-])", f"property {name}", text)
-        text = re.sub(rf"{entry.metadata['flag']}(?![\w-])", name, text)
-        for value, shown in (entry.metadata["choices"] or {}).items():
-            text = re.sub(rf"(?<={name} ){value}(?![\w-])", shown, text)
-    for flag, name in _MORE_FLAGS.items():
-        text = re.sub(rf"{flag}(?![\w-])", name, text)
+    known = {f.metadata["flag"]: (f.metadata["property"], f.metadata["choices"] or {}) for f in _every_field()}
+    known |= {flag: (name, {}) for flag, name in _MORE_FLAGS.items()}
+
+    def spelled(match):
+        if match["flag"] not in known:
+            return match[0]
+        name, choices = known[match["flag"]]
+        value = choices.get(match["value"], match["value"])
+        return ("property " if match["option"] else "") + name + (f" {value}" if value else "")
+
+    text = _FLAG.sub(spelled, text)
     for value, shown in DIRECTIONS.items():  # not inside the name of a model
         text = re.sub(rf"(?<![\w-]){value}(?![\w-])", shown, text)
     return text

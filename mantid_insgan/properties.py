@@ -5,12 +5,114 @@ Mantid imports this at its start-up, so nothing is imported here that takes time
 
 from __future__ import annotations
 
-from mantid.kernel import FloatBoundedValidator, IntBoundedValidator, Property, StringListValidator
+from dataclasses import dataclass
+from functools import reduce
+
+from mantid.api import Progress
+from mantid.kernel import (
+    EnabledWhenProperty,
+    FloatBoundedValidator,
+    IntBoundedValidator,
+    LogicOperator,
+    Property,
+    PropertyCriterion,
+    StringListValidator,
+    VisibleWhenProperty,
+)
 
 from .options import ApplyOptions, in_mantid, option
 
-#: What an algorithm's help button opens (Mantid takes https alone): the paper of the method.
-HELP_URL = "https://doi.org/10.1039/D2DD00147K"
+#: Where the pages of docs/ are published, such as 'https://example.org/mantid-insgan'. They are nowhere yet; until then
+#: the help button opens the paper of the method, because Mantid takes an address with https or looks for a page of its
+#: own that is not there.
+DOCUMENTATION = ""
+PAPER = "https://doi.org/10.1039/D2DD00147K"
+
+#: Steps in which progress is told.
+STEPS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When the dialog lets a property be filled, or shows it: while all of its conditions hold. Scripts are free.
+
+    Parameters
+    ----------
+    hides : bool
+        Whether the property is hidden else; it is greyed out if not.
+    empty : tuple of str
+        Properties that are to be as they were declared.
+    unlike : tuple of (str, str)
+        Properties, and what they may not be.
+    """
+
+    hides: bool
+    empty: tuple[str, ...] = ()
+    unlike: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        """For a page: ``'shown while Pairs is empty'``."""
+        *first, last = self.empty or ("",)
+        parts = [f"{', '.join(first)} and {last} are empty" if first else f"{last} is empty"] * bool(last)
+        parts += [f"{name} is not {value}" for name, value in self.unlike]
+        return ("shown" if self.hides else "can be filled") + " while " + " and ".join(parts)
+
+    def settings(self):
+        """The rule as Mantid takes it."""
+        when = VisibleWhenProperty if self.hides else EnabledWhenProperty
+        conditions = [when(name, PropertyCriterion.IsDefault) for name in self.empty]
+        conditions += [when(name, PropertyCriterion.IsNotEqualTo, value) for name, value in self.unlike]
+        return reduce(lambda one, other: when(one, other, LogicOperator.And), conditions)
+
+
+_SPECTRA = ("Simulation", "SimulationFiles", "Experiment", "ExperimentFiles")
+_VALIDATION = ("ValidationSimulation", "ValidationExperiment")
+_MEASUREMENT = ("Instrument", "ChopperFrequency", "IncidentEnergy", "Lattice", "WidthFactor")
+_WITHOUT_PAIRS = Rule(hides=True, empty=("Pairs",))
+#: Algorithm -> property -> rule. Pairs bring the facts of their measurement; HYSPEC has one chopper package.
+RULES = {
+    "ApplyResolutionGAN": {
+        "Model": Rule(hides=False, empty=("ModelFile",)),
+        "ModelFile": Rule(hides=False, empty=("Model",)),
+        "ChopperPackage": Rule(hides=True, unlike=(("Instrument", "HYSPEC"),)),
+    },
+    "TrainResolutionGAN": {
+        **{name: Rule(hides=False, empty=("Pairs",)) for name in (*_SPECTRA, "Paired", "SimulationConvolved")},
+        "Pairs": Rule(hides=False, empty=_SPECTRA),
+        **dict.fromkeys((*_VALIDATION, *_MEASUREMENT), _WITHOUT_PAIRS),
+        "ChopperPackage": Rule(hides=True, empty=("Pairs",), unlike=(("Instrument", "HYSPEC"),)),
+    },
+}
+
+
+def set_rules(algorithm) -> None:
+    """Give the properties of an algorithm, which are declared, the rules of `RULES`."""
+    for name, rule in RULES[algorithm.name()].items():
+        algorithm.setPropertySettings(name, rule.settings())
+
+
+def help_url(algorithm) -> str:
+    """What the help button of an algorithm opens."""
+    return f"{DOCUMENTATION}/algorithms/{algorithm.name()}.html" if DOCUMENTATION else PAPER
+
+
+class Reports:
+    """Progress of which Mantid passes nothing over: it looks at each report whether the algorithm was cancelled.
+
+    Parameters
+    ----------
+    algorithm : mantid.api.PythonAlgorithm
+    """
+
+    def __init__(self, algorithm):
+        self._progress = Progress(algorithm, start=0.0, end=1.0, nreports=STEPS)
+        self._progress.setNotifyStep(100.0 / STEPS)
+        self._step = 0
+
+    def __call__(self, share: float, message: str) -> None:
+        """Tell the share done, 0 to 1; KeyboardInterrupt, Mantid's own, comes out of a cancelled algorithm."""
+        self._step = max(self._step + 1, int(share * STEPS))
+        self._progress.report(self._step, message)
 
 
 def declare_option(algorithm, name: str, options: type = ApplyOptions, choices=None, text: str | None = None) -> None:

@@ -7,12 +7,14 @@ by its own size, cut into overlapping tiles where it is large, and put together 
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations, product
 
 import numpy as np
 
-from .cards import ModelFile, open_session
+from .cards import OUTPUTS, ModelFile, open_session
 from .errors import InputError, ModelError
 from .spectrum import Axis, Spectrum, energy_axis, open_axes
 
@@ -22,6 +24,8 @@ TILE = {1: 4096, 2: 256, 3: 64}
 OVERLAP = {1: 96, 2: 64, 3: 32}
 #: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
 INTENSITY_SLACK = 0.03
+#: Seconds between two looks, while the network runs, at whether the work is to be ended.
+LOOK = 0.1
 #: Rows that a one-dimensional cut is repeated to, to be a slice of a 2D model (as in its training).
 ROWS_OF_A_CUT = 64
 
@@ -117,7 +121,7 @@ class Translator:
         resolution : Resolution
             Gives ``fwhm_in_bins``, ``correlation`` and ``position`` of a spectrum.
         progress : callable, optional
-            Called with the share done, 0 to 1.
+            Called with the share done, 0 to 1, tile by tile and every `LOOK` seconds; what it raises ends the work.
 
         Returns
         -------
@@ -140,10 +144,10 @@ class Translator:
         self._check_width(conditions["width"], spectrum.valid)
         total = math.prod(n for i, n in enumerate(spectrum.shape) if i not in axes)
         for done, (place, data, part) in enumerate(network_slices(spectrum, conditions, axes)):
-            answer = self._translate(*data, part, quality)
+            tell = partial(_share_of, done, total, progress)
+            answer = self._translate(*data, part, quality, tell)
             signal[place], variance[place] = (from_network(x, axes) for x in answer)
-            if progress:
-                progress((done + 1) / total)
+            tell(1.0)
         return spectrum.replace(signal=signal, variance=variance, valid=spectrum.valid), quality
 
     def _check_width(self, width: np.ndarray, valid: np.ndarray) -> None:
@@ -157,12 +161,12 @@ class Translator:
                     f"rebin that axis to bins at least {middle / limit:.2g} times as wide",
                 )
 
-    def _translate(self, signal, valid, error, conditions, quality):
+    def _translate(self, signal, valid, error, conditions, quality, tell):
         """Signal and variance of one slice; the quality is added up."""
         if not valid.any():
             return np.full(signal.shape, np.nan), np.full(signal.shape, np.nan)
         scale = intensity_scale(signal, valid)
-        answer = self._run_tiles(signal / scale, valid, error / scale, conditions, quality)
+        answer = self._run_tiles(signal / scale, valid, error / scale, conditions, quality, tell)
         translated = np.where(valid, answer[0] * scale, np.nan)
         if self.card.direction == "add-resolution" and not self.card.background:
             translated *= kept_intensity(answer[0][valid], answer[2][valid])
@@ -181,7 +185,7 @@ class Translator:
             quality.chi_squared += float((((signal - convolved)[known] / error[known]) ** 2).sum())
             quality.compared += int(known.sum())
 
-    def _run_tiles(self, signal, valid, error, conditions, quality) -> np.ndarray:
+    def _run_tiles(self, signal, valid, error, conditions, quality, tell) -> np.ndarray:
         """(3, *grid): translated, log variance and convolved, blended over overlapping tiles."""
         shape = signal.shape
         grid = [ROWS_OF_A_CUT if n == 1 else n for n in shape]
@@ -189,12 +193,15 @@ class Translator:
         inputs = {name: np.broadcast_to(x, (len(x), *grid)) for name, x in inputs.items()}
         size, overlap = TILE[len(shape)], OVERLAP[len(shape)]
         total, weight = np.zeros((3, *grid)), np.zeros(grid)
-        for place in product(*(tile_starts(n, size, overlap) for n in grid)):
+        places = list(product(*(tile_starts(n, size, overlap) for n in grid)))
+        for number, place in enumerate(places):
+            look = partial(tell, number / len(places))
+            look()
             part = tuple(slice(s, min(s + size, n)) for s, n in zip(place, grid, strict=True))
             tile = {name: x[(slice(None), *part)] for name, x in inputs.items()}
             if not tile["valid"].any():
                 continue
-            answer = self._run(tile, quality)
+            answer = self._run(tile, quality, look)
             blend = np.ones(())
             for p, n in zip(part, grid, strict=True):
                 blend = np.multiply.outer(blend, ramp(p.start, p.stop, n, overlap))
@@ -203,7 +210,7 @@ class Translator:
         middle = tuple(slice(ROWS_OF_A_CUT // 2, ROWS_OF_A_CUT // 2 + 1) if n == 1 else slice(None) for n in shape)
         return (total / np.maximum(weight, 1e-30))[(slice(None), *middle)]
 
-    def _run(self, tile: dict[str, np.ndarray], quality) -> np.ndarray:
+    def _run(self, tile: dict[str, np.ndarray], quality, look) -> np.ndarray:
         """The network on one tile, padded with bins that are not valid to a size it takes."""
         multiple, least = self.card.grid_multiple, self.card.smallest_grid
         grid = tile["signal"].shape[1:]
@@ -213,7 +220,7 @@ class Translator:
             name: np.pad(tile[name].astype(np.float32), padding, mode="constant" if name in measured else "edge")[None]
             for name in self.inputs
         }
-        answer = self.session.run(["translated", "log_variance", "convolved", "features"], inputs)
+        answer = run_interruptibly(self.session, list(OUTPUTS), inputs, look)
         quality.distances.append(self._distance(answer[3][0]))
         crop = (0, 0, *(slice(0, n) for n in grid))
         return np.stack([x[crop] for x in answer[:3]])
@@ -222,6 +229,40 @@ class Translator:
         domain = self.card.domain
         away = np.array(domain.components) @ (features - np.array(domain.mean)) / np.array(domain.scale)
         return float(np.sqrt(np.mean(away**2))) / domain.threshold
+
+
+def _share_of(done: int, total: int, progress, part: float) -> None:
+    """Tell that `part` of the slice after the first `done` is done."""
+    if progress:
+        progress((done + part) / total)
+
+
+def run_interruptibly(session, outputs, inputs: dict, look) -> list[np.ndarray]:
+    """What ``session.run(outputs, inputs)`` gives, ended early by an interrupt or by what `look` raises.
+
+    ONNX Runtime works in a thread of its own, because Python sees no Ctrl-C while it is inside; told to end, it does so
+    after the operation it is at.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+    outputs : sequence of str
+    inputs : dict of ndarray
+    look : callable
+        Called without arguments every `LOOK` seconds, in the calling thread.
+    """
+    from onnxruntime import RunOptions
+
+    options = RunOptions()
+    with ThreadPoolExecutor(1) as pool:  # leaving it waits for the thread
+        answer = pool.submit(session.run, outputs, inputs, options)
+        try:
+            while wait([answer], LOOK).not_done:
+                look()
+        except BaseException:
+            options.terminate = True
+            raise
+    return answer.result()
 
 
 def kept_intensity(translated: np.ndarray, convolved: np.ndarray) -> float:

@@ -8,18 +8,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import mantid
 import numpy as np
 import pytest
+from conftest import CRYSTAL
 from mantid.api import mtd
 from mantid.simpleapi import LoadMD
 
-from mantid_insgan.autoreduction import find_files, output_of, reduced_of, with_mantid, without_mantid
+from mantid_insgan.autoreduction import (
+    cut_of,
+    find_files,
+    find_scan,
+    output_of,
+    reduced_of,
+    with_mantid,
+    without_mantid,
+)
 from mantid_insgan.bundled import plugin_folders
+from mantid_insgan.crystal import Setting, bin_crystal
 from mantid_insgan.demo import DATA
-from mantid_insgan.errors import InputError, InsganError
+from mantid_insgan.errors import InputError, InsganError, RunFactError
 from mantid_insgan.io import read_nexus
 from mantid_insgan.options import ApplyOptions
+from mantid_insgan.spectrum import per_event
 
 pytestmark = pytest.mark.mantid
 
@@ -96,12 +108,101 @@ def test_two_runs_for_one_output_at_once(name, measured, tmp_path):
     assert good(tmp_path / RESULT)
 
 
+SCAN_OPTIONS = ApplyOptions(instrument="MERLIN", chopper="G", frequency=400.0, device="cpu")
+SETTING = Setting.parsed(**CRYSTAL, psi_offset=2.0)
+CUTS = {
+    "straight": ["[H,0,0],-0.5,1.5,40", "[0,K,0],-1.5,0.5,40", "[0,0,L],-0.5,0.5,1", "DeltaE,2,42,20"],
+    "turned": ["[H,H,0],-0.75,0.75,30", "[-K,K,0],-1.5,0,30", "DeltaE,2,42,20", "[0,0,L],-0.5,0.5,1"],
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_scan_of_a_crystal_is_the_same_both_ways(crystal_scan, tmp_path, capsys, cut):
+    with_it = read_nexus(with_mantid(crystal_scan, tmp_path, SCAN_OPTIONS, CUTS[cut], SETTING))
+    (tmp_path / "MER100_Ei60.00meV_One2One_sharpened.nxs").rename(tmp_path / "with.nxs")
+    without = read_nexus(without_mantid(crystal_scan, tmp_path, SCAN_OPTIONS, CUTS[cut], SETTING))
+    binned = read_nexus(cut_of(crystal_scan[0], tmp_path))
+    assert binned.identical(bin_crystal(crystal_scan, SETTING, CUTS[cut]))
+    assert capsys.readouterr().out.count("binned 16 of 16 runs") == 2
+    assert [a.name for a in with_it.axes] == [a.name for a in without.axes] == [c.rsplit(",", 3)[0] for c in CUTS[cut]]
+    assert all(a.is_rlu or a.is_energy for a in with_it.axes) and with_it.coordinate_system == without.coordinate_system
+    assert all(np.allclose(a.edges, b.edges, atol=1e-5) for a, b in zip(with_it.axes, without.axes, strict=True))
+    # edges of float32 put single pixels into the bin beside
+    assert (with_it.num_events == without.num_events).mean() > 0.999 and without.num_events.sum() > 20_000
+    one, other = per_event(with_it), without
+    assert (one.valid == other.valid).mean() > 0.999 and 0.05 < other.valid.mean() < 1
+    both = one.valid & other.valid
+    difference = np.abs(one.signal - other.signal)[both]
+    assert np.mean(difference < 1e-3 * np.abs(other.signal[both]).max()) > 0.99
+    for spectrum in (with_it, without):
+        lattice = spectrum.run.value("lattice")
+        assert np.allclose(lattice.ub, SETTING.oriented().ub, atol=1e-9) and spectrum.run.value("ei") == 60.0
+    with h5py.File(tmp_path / "with.nxs") as file:
+        angles = [file[f"MDHistoWorkspace/experiment{i}/logs/psi/value"][0] for i in range(16)]
+    assert angles == list(range(-24, 24, 3)), "each run has its ExperimentInfo"
+
+
+@pytest.mark.parametrize("way", [True, False])
+def test_the_script_for_a_crystal(crystal_scan, tmp_path, way):
+    crystal_scan[5].unlink()  # a run that was not reduced
+    values = {"first_run": 100, "runno": 111, "ei": 60.0, "mantid": way, "binning": CUTS["straight"], **CRYSTAL}
+    values |= {"input_files": f"{tmp_path}/scan/MER{{runno}}_Ei{{ei:.2f}}meV*.nxspe", "output_folder": str(tmp_path)}
+    processes = [started(script("fia_crystal", **values), tmp_path) for _ in range(2)]
+    names = ["MER100_Ei60.00meV_One2One_sharpened.nxs"] + ["MER100_Ei60.00meV_One2One_cut.nxs"] * (not way)
+    for process in processes:
+        code, last, err = ended(process)
+        assert code == 0 and json.loads(last)["output_files"] == names, err
+    assert {p.name for p in tmp_path.glob("*.nxs")} == set(names) and not list(tmp_path.glob(".*part*"))
+    loaded = LoadMD(str(tmp_path / names[0]), OutputWorkspace="loaded")
+    spectrum = read_nexus(tmp_path / names[0])
+    assert loaded.getDimension(0).getMDFrame().name() == "HKL" and spectrum.shape == (40, 40, 1, 20)
+    assert np.array_equal(loaded.getSignalArray(), spectrum.signal, equal_nan=True) and spectrum.valid.mean() > 0.05
+    code, _, last = ended(started(script("fia_crystal", **values | {"v": [1, 0, 0]}), tmp_path))
+    assert code == 1 and re.search("Error: u = .* span no scattering plane. To mend it: ", last)
+
+
+def test_a_scan_in_the_older_way(crystal_scan, tmp_path):
+    shutil.copytree(SCRIPTS, tmp_path / "scripts")
+    variables = tmp_path / "scripts" / "reduce_vars.py"
+    text = variables.read_text(encoding="utf-8")
+    for name, value in {"scan": "MER*.nxspe", "lattice": CRYSTAL["lattice"], "binning": CUTS["straight"]}.items():
+        text, count = re.subn(
+            rf'^    "{name}": (""|"\d.*"|\[.*\]),$', f'    "{name}": {value!r},', text, flags=re.MULTILINE
+        )
+        assert count == 1, name
+    variables.write_text(text, encoding="utf-8")
+    call = f"import sys; sys.path.insert(0, {str(variables.parent)!r}); import reduce; reduce.main(*sys.argv[1:])"
+    code, _, err = ended(started(call, tmp_path, str(crystal_scan[-1]), str(crystal_scan[0].parent)))
+    assert code == 0, err
+    (result,) = crystal_scan[0].parent.glob("*.nxs")
+    assert result.name == "MER100_Ei60.00meV_One2One_sharpened.nxs" and read_nexus(result).valid.mean() > 0.05
+
+
+@pytest.mark.parametrize("job", [with_mantid, without_mantid])
+def test_a_scan_that_will_not_do(crystal_scan, tmp_path, job):
+    with pytest.raises(InputError, match="has not four axes"):
+        job(crystal_scan, tmp_path, SCAN_OPTIONS, CUTS["straight"][:3], SETTING)
+    with h5py.File(crystal_scan[1], "r+") as opened:
+        opened["ws/NXSPE_info/psi"][...] = np.nan
+    with pytest.raises(RunFactError, match="MER101.*does not tell the angle psi"):
+        job(crystal_scan, tmp_path, SCAN_OPTIONS, CUTS["straight"], SETTING)
+    assert not list(tmp_path.glob("*.nxs"))
+
+
+def test_which_files_are_a_scan(crystal_scan):
+    pattern = f"{crystal_scan[0].parent}/MER{{runno}}_Ei{{ei:.2f}}meV*.nxspe"
+    assert find_scan(pattern, 103, 105, ei=60.0) == crystal_scan[3:6]
+    assert find_scan(pattern, 999, 115, ei=60.0) == crystal_scan[15:]
+    with pytest.raises(InputError, match=r"there is no file .*MER103_Ei62.00meV\*.nxspe, nor one up to run 105"):
+        find_scan(pattern, 103, 105, ei=62.0)
+
+
 def test_a_crystal_from_a_file_of_savemd(tmp_path):
     for name in ("measured", "measured_sharpened"):  # the second lies there from an earlier run
         shutil.copy(DATA / "measured.nxs", tmp_path / f"MER7_{name}.nxs")
     values = {"runno": 7, "instrument": None, "chopper": None, "frequency": None}
     values |= {"input_files": f"{tmp_path}/MER{{runno}}_*.nxs", "output_folder": str(tmp_path)}
-    code, last, err = ended(started(script("fia_crystal", **values), tmp_path))
+    code, last, err = ended(started(script("fia_cut", **values), tmp_path))
     assert code == 0 and json.loads(last)["output_files"] == ["MER7_measured_sharpened.nxs"], err
     assert read_nexus(tmp_path / "MER7_measured_sharpened.nxs").shape == read_nexus(DATA / "measured.nxs").shape
 
@@ -188,7 +289,7 @@ def test_mantid_is_not_told_of_the_scripts():
     assert all(f.name != "autoreduction" and not SCRIPTS.is_relative_to(f) for f in plugin_folders())
 
 
-@pytest.mark.parametrize("name", ["fia_powder", "fia_crystal", "fia_without_mantid"])
+@pytest.mark.parametrize("name", ["fia_powder", "fia_crystal", "fia_cut", "fia_without_mantid"])
 def test_a_script_is_flat(name):
     text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
     head = text[: text.index("import sys")]

@@ -17,14 +17,19 @@ from mantid.api import (
 )
 from mantid.kernel import Direction, FloatArrayProperty, FloatBoundedValidator, Property, StringListValidator
 from mantid.simpleapi import (
+    BinMD,
     CloneMDWorkspace,
+    ConvertToMD,
     CreateEmptyTableWorkspace,
     CreateMDHistoWorkspace,
     CreateWorkspace,
     DeleteWorkspace,
     GroupWorkspaces,
+    LoadNXSPE,
     MaskMD,
+    PlusMD,
     RenameWorkspace,
+    SetGoniometer,
     SetUB,
 )
 from mantid.simpleapi import _create_algorithm_function as make_function
@@ -141,6 +146,46 @@ def test_experiment_infos():
     lattice = ws.getExperimentInfo(0).sample().getOrientedLattice()
     assert (lattice.a(), lattice.b(), lattice.c()) == pytest.approx((2.0, 4.0, 10.0))
     assert np.allclose(lattice.getUB(), [[0, 0.25, 0], [0, 0, 0.1], [0.5, 0, 0]])
+
+
+def test_spectra_of_a_crystal_become_events_in_hkl(crystal_scan):
+    measured = LoadNXSPE(str(crystal_scan[0]))
+    assert measured.run().getProperty("Ei").value == 60.0 and measured.run().getProperty("psi").value == -24.0
+    assert measured.getInstrument().getName() == "MERLIN"
+    SetUB(Workspace="measured", a=4.0, b=4.0, c=6.0, u=[1.0, 0.0, 0.0], v=[0.0, 1.0, 0.0])
+    ub = measured.sample().getOrientedLattice().getUB()
+    assert np.allclose(ub, [[0, 0.25, 0], [0, 0, 1 / 6], [0.25, 0, 0]], atol=1e-12), "u along z, v along x"
+    SetGoniometer(Workspace="measured", Axis0="90.0,0,1,0,1")
+    how = {"dEAnalysisMode": "Direct", "Q3DFrames": "HKL", "QConversionScales": "HKL", "PreprocDetectorsWS": "-"}
+    ConvertToMD("measured", QDimensions="Q3D", OutputWorkspace="events", **how)
+    events = mtd["events"]  # what is returned differs between versions: some of its inputs are also outputs
+    names = [events.getDimension(i).name for i in range(4)]
+    assert names == ["[H,0,0]", "[0,K,0]", "[0,0,L]", "DeltaE"] and events.getNumExperimentInfo() == 1
+    assert events.getDimension(0).getMDFrame().name() == "HKL"
+    # turned by a quarter, b points against the beam: Q = ki - kf has k < 0, and h to both sides of the beam
+    assert events.getDimension(1).getMaximum() < 0 and events.getDimension(0).getMinimum() < 0
+    assert events.getDimension(0).getMaximum() > 0
+    aligned = {"AlignedDim0": "[H,0,0],-4,4,10", "AlignedDim1": "[0,K,0],-4,0,10", "AlignedDim2": "[0,0,L],-4,4,1"}
+    cut = BinMD("events", AlignedDim3="DeltaE,2,42,10", **aligned)
+    signal, number = np.array(cut.getSignalArray()), np.array(cut.getNumEventsArray())
+    assert number.sum() == measured.getNumberHistograms() * measured.blocksize() and (number == 0).any()
+    assert (signal[number == 0] == 0).all(), "a bin without events is 0, not NaN"
+    both = PlusMD("cut", "cut")
+    assert np.allclose(both.getSignalArray(), 2 * signal) and np.allclose(both.getNumEventsArray(), 2 * number)
+    assert np.allclose(both.getErrorSquaredArray(), 2 * np.array(cut.getErrorSquaredArray()))
+    turned = BinMD(
+        "events",
+        AxisAligned=False,
+        BasisVector0="[H,H,0],r.l.u.,1,1,0,0",
+        BasisVector1="[-K,K,0],r.l.u.,-1,1,0,0",
+        BasisVector2="[0,0,L],r.l.u.,0,0,1,0",
+        BasisVector3="DeltaE,DeltaE,0,0,0,1",
+        OutputExtents=[-4.0, 4.0, -4.0, 4.0, -4.0, 4.0, 2.0, 42.0],
+        OutputBins=[10, 10, 1, 10],
+        NormalizeBasisVectors=False,
+    )
+    assert turned.getNumEventsArray().sum() == number.sum() and turned.getDimension(0).name == "[H,H,0]"
+    assert turned.getDimension(1).getMDFrame().name() == "HKL"
 
 
 def test_a_mask_shows_as_nan_and_leaves_the_events():

@@ -48,6 +48,9 @@ def test_the_drawing_shows_what_the_dialog_shows(maker):
     assert "FluxRatio" not in texts, "Mantid's dialog leaves out outputs that are no workspaces"
     assert tooltips == [p.documentation for p in shown]
     assert {"Model", "Measurement", "Calculation", "Run", "Cancel", "Browse"} <= set(texts)
+    assert "ModelFile: can be filled while Model is empty." in texts, "when the dialog lets a property be filled"
+    page = maker.page("TrainResolutionGAN").read_text(encoding="utf-8")
+    assert "- ChopperPackage: shown while Pairs is empty and Instrument is not HYSPEC." in page
 
 
 @pytest.mark.parametrize(

@@ -189,8 +189,21 @@ def test_an_output_that_exists_and_a_checkpoint_of_other_data(trained):
     found = problems(OutputModel=output, **given)
     assert set(found) == {"OutputModel"} and "exists already" in found["OutputModel"]
     assert "or Overwrite to replace it" in found["OutputModel"]
-    with pytest.raises(RuntimeError, match="was made with another recipe.*remove the checkpoint to begin anew"):
+    found = problems(OutputModel=output, Overwrite=True, **given)
+    assert set(found) == {"Resume"} and "was made with another recipe" in found["Resume"]
+    assert "remove the checkpoint to begin anew" in found["Resume"]
+    assert problems(OutputModel=output, Overwrite=True, Resume=str(folder / "elsewhere"), **given) == {}
+    before = (folder / "model.onnx").read_bytes()
+    with pytest.raises((TypeError, RuntimeError), match="Some invalid Properties found"):
         TrainResolutionGAN(output, Overwrite=True, **given)
+    assert (folder / "model.onnx").read_bytes() == before
+
+
+def test_what_is_no_checkpoint_is_told(tmp_path):
+    (tmp_path / "checkpoint.safetensors").write_text("no tensors")
+    given = sides(2) | FACTS | {"OutputModel": str(tmp_path / "model.onnx"), "Resume": str(tmp_path)}
+    found = problems(**given)
+    assert set(found) == {"Resume"} and "checkpoint.safetensors is no checkpoint" in found["Resume"]
 
 
 class _Canceller(AlgorithmObserver):
@@ -287,6 +300,7 @@ def test_all_facts_that_the_data_lack_are_asked_for_at_once():
         ({"Pairs": "pairs"}, "Pairs", "Pairs was given beside Simulation or Experiment"),
         ({"Pairs": "pairs", "Simulation": "", "Experiment": ""}, "Pairs", "pairs holds no index.json"),
         ({"Lattice": "4,4"}, "Lattice", "the lattice '4,4' is not three or six finite numbers"),
+        ({"Device": "cuda"}, "Device", "Device cuda was given, and PyTorch finds no CUDA card"),
         ({"WarmStart": "nobody"}, "WarmStart", "there is no model 'nobody'"),
         ({"WarmStart": "remove-resolution-2d"}, "WarmStart", "is for RemoveResolution, but AddResolution was asked"),
         ({"ChopperPackage": "Z"}, "ChopperPackage", "Simulation0: chopper package 'Z' is not known for MAPS; it has"),
@@ -303,6 +317,7 @@ def test_all_facts_that_the_data_lack_are_asked_for_at_once():
     ],
 )
 def test_each_property_has_its_message(properties, name, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(pytest.importorskip("torch").cuda, "is_available", lambda: False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pairs").mkdir()
     given = sides(2)

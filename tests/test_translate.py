@@ -1,5 +1,7 @@
 """A model applied to spectra of any size: gaps, scale, tiles, axes, cuts."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -265,3 +267,44 @@ def test_the_network_neither_makes_nor_loses_intensity():
     noisy = magnon(gaps=False, counts=5.0)
     _, quality = Translator(choose_model("add-resolution"), "cpu", 1).apply(noisy, Widths())
     assert quality.summary()["flux_ratio"] == pytest.approx(1.0, abs=0.05)
+
+
+def test_progress_comes_tile_by_tile_and_slice_by_slice(translator, monkeypatch):
+    monkeypatch.setitem(translate.TILE, 2, 32)
+    monkeypatch.setitem(translate.OVERLAP, 2, 8)
+    monkeypatch.setattr(translate, "LOOK", 1e9)  # only what is done, not that it is being done
+    shares = []
+    translator.apply(magnon(56, 32), Widths(0.3), shares.append)
+    assert len(translate.tile_starts(56, 32, 8)) == 2 and shares == [0.0, 0.5, 1.0]
+    monkeypatch.setattr(translate, "LOOK", 0.001)
+    shares.clear()
+    translator.apply(magnon(56, 32), Widths(0.3), shares.append)
+    assert set(shares) == {0.0, 0.5, 1.0} and shares == sorted(shares) and len(shares) > 3
+
+
+def test_a_network_that_runs_is_ended_by_what_its_caller_raises(monkeypatch):
+    class Slow:
+        """A session that works until it is told to end."""
+
+        ended = False
+
+        def run(self, outputs, inputs, options):
+            started = time.monotonic()
+            while not options.terminate:
+                assert time.monotonic() - started < 60
+                time.sleep(0.001)
+            self.ended = True
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    session = Slow()
+    monkeypatch.setattr(translate, "LOOK", 0.01)
+    with pytest.raises(KeyboardInterrupt):
+        translate.run_interruptibly(session, ["translated"], {}, interrupt)
+    assert session.ended, "no thread is left behind"
+
+
+def test_what_goes_wrong_in_the_network_is_raised(translator):
+    with pytest.raises(Exception, match="(?i)input"):
+        translate.run_interruptibly(translator.session, ["translated"], {}, lambda: None)

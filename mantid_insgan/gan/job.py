@@ -22,7 +22,17 @@ from .data import PairLibrary, SpectraLibrary
 from .evaluate import calibrate, coverage, domain_of_application, held_out_scores
 from .export import export
 from .networks import GRID_MULTIPLE, LARGEST_FWHM_BINS, SMALLEST_GRID, Generator
-from .sources import SIDES, VALIDATION, Source, check_given, check_sides, check_target, read_sources
+from .sources import (
+    SIDES,
+    VALIDATION,
+    Source,
+    check_device,
+    check_given,
+    check_sides,
+    check_target,
+    read_sources,
+    resume_folder,
+)
 from .train import Machine, PairedTrainer, Recipe, Schedule, Trainer
 from .unpaired import UnpairedRecipe, UnpairedTrainer
 from .warm_start import generator_of
@@ -120,12 +130,27 @@ def train_model(
     """
     output = Path(output)
     check_target(options, output, overwrite)
+    check_device(options.device)
     data = _data(options, sides)
-    trainer = _trainer(options, data, Path(options.resume) if options.resume else output.with_suffix(".training"))
+    trainer = _trainer(options, data, resume_folder(options, output))
     trainer.data = data.digest
     finished = trainer.run(progress)
     generator = trainer.averaged("generator" if isinstance(trainer, PairedTrainer) else options.direction)
     return _written(generator, trainer, data, options, output, finished)
+
+
+def check_resume(options: TrainOptions, output: Path, sides=None) -> None:
+    """See whether a training can go on from the checkpoint that is there, if one is.
+
+    Raises
+    ------
+    ModelError
+        As `Trainer.resume`.
+    """
+    data = _data(options, sides)
+    trainer = _trainer(options, data, resume_folder(options, output))
+    trainer.data = data.digest
+    trainer.resume()
 
 
 def _data(options: TrainOptions, sides) -> _Data:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError, ModelError, OutputError, RunFactError
+from ..errors import DeviceError, InputError, ModelError, OutputError, RunFactError
 from ..io import check_output, read_spectrum
 from ..options import DIRECTIONS, TrainOptions
 from ..resolution.instrument import Resolution
@@ -118,6 +118,30 @@ def check_target(options: TrainOptions, output: Path, overwrite: bool) -> None:
     check_output(output, overwrite)
     if options.direction not in DIRECTIONS:
         raise ModelError(f"the direction {options.direction!r} is not known", f"use {' or '.join(DIRECTIONS)}")
+
+
+def resume_folder(options: TrainOptions, output: Path) -> Path:
+    """The folder of the checkpoint: the one that is named, or the one beside the output."""
+    return Path(options.resume) if options.resume else output.with_suffix(".training")
+
+
+def check_device(device: str) -> None:
+    """See whether there is a card, if one was asked for.
+
+    Raises
+    ------
+    DeviceError
+        If PyTorch finds none.
+    """
+    if device != "cuda":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            "--device cuda was given, and PyTorch finds no CUDA card",
+            "use --device cpu, or install a PyTorch for CUDA and the driver",
+        )
 
 
 def check_given(simulation: bool, experiment: bool, pairs: bool) -> None:

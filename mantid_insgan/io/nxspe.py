@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -59,6 +60,39 @@ def read_nxspe(
         If the file has no Ei and none is given.
     """
     return open_nxspe(path, q_bins=q_bins, q_range=q_range, energy_bins=energy_bins, ei=ei).read()
+
+
+@dataclass(frozen=True, eq=False)
+class CrystalRun:
+    """One run of a crystal, detector by detector.
+
+    Parameters
+    ----------
+    path : Path
+    pixels : Pixels
+    azimuthal : ndarray, shape (n_detectors,)
+        Angle about the beam, degrees: 0 along x, 90 upwards (z is along the beam).
+    psi : float or None
+        Turn of the crystal about the vertical axis, degrees; None where the file does not tell.
+    run : Run
+    """
+
+    path: Path
+    pixels: Pixels
+    azimuthal: np.ndarray
+    psi: float | None
+    run: Run
+
+
+def read_crystal_run(path: str | Path, ei: float | None = None) -> CrystalRun:
+    """An nxspe file with its detectors one by one (parameters and errors as `read_nxspe`)."""
+    path = Path(path)
+    with open_hdf5(path) as file, reading(path):
+        entry = nxspe_entry(file, path)
+        run = _run(entry, path, ei)
+        pixels = _pixels(entry, path, run.value("ei"))
+        azimuthal = _sized(entry["data"], "azimuthal", pixels.polar.shape, path)
+        return CrystalRun(path, pixels, azimuthal, dataset_number(entry, "NXSPE_info/psi"), run)
 
 
 def is_nxspe(file: h5py.File) -> bool:

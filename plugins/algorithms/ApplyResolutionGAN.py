@@ -9,14 +9,13 @@ from mantid.api import (
     FileAction,
     FileProperty,
     IMDHistoWorkspaceProperty,
-    Progress,
     PropertyMode,
     PythonAlgorithm,
 )
-from mantid.kernel import Direction, EnabledWhenProperty, PropertyCriterion
+from mantid.kernel import Direction
 
 from mantid_insgan.bundled import instrument_names, model_names, models_folder
-from mantid_insgan.errors import InputError, InsganError, RunFactError
+from mantid_insgan.errors import DeviceError, InputError, InsganError, RunFactError
 from mantid_insgan.options import (
     BUNDLED_HELP,
     MODEL_FILE_HELP,
@@ -26,10 +25,14 @@ from mantid_insgan.options import (
     parse_lattice,
     properties_named,
 )
-from mantid_insgan.properties import HELP_URL, declare_option, missing_library, option_value
-
-#: Steps in which progress is told; cancelling is looked for as often.
-STEPS = 100
+from mantid_insgan.properties import (
+    Reports,
+    declare_option,
+    help_url,
+    missing_library,
+    option_value,
+    set_rules,
+)
 
 #: Group of the dialog -> options in it.
 GROUPS = {
@@ -71,7 +74,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         return ["MDNorm", "BinMD", "LoadMD", "SaveMD"]
 
     def helpURL(self):
-        return HELP_URL
+        return help_url(self)
 
     def version(self):
         return 1
@@ -93,6 +96,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
                 self._declare_model_file()
                 self.setPropertyGroup("ModelFile", group)
         self._declare_quality()
+        set_rules(self)
 
     def _declare(self, name):
         choices = {"model": model_names(models_folder()), "instrument": instrument_names()}.get(name)
@@ -101,8 +105,6 @@ class ApplyResolutionGAN(PythonAlgorithm):
 
     def _declare_model_file(self):
         self.declareProperty(FileProperty("ModelFile", "", FileAction.OptionalLoad, [".onnx"]), doc=MODEL_FILE_HELP)
-        for name, other in (("Model", "ModelFile"), ("ModelFile", "Model")):
-            self.setPropertySettings(name, EnabledWhenProperty(other, PropertyCriterion.IsDefault))
 
     def _declare_quality(self):
         self.declareProperty(
@@ -122,7 +124,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
 
     def _problems(self):
         """Property -> what is wrong with it. Mantid also asks while the dialog is half filled."""
-        problems = self._problems_of_model()
+        problems = self._problems_of_model() | self._problems_of_device()
         try:
             parse_lattice(option_value(self, "lattice"))
         except RunFactError as error:
@@ -142,6 +144,16 @@ class ApplyResolutionGAN(PythonAlgorithm):
             model_for(options.direction, self._open_axes(), options.model)
         except InsganError as error:
             return {"ModelFile" if self._given("ModelFile") else "Model": str(error)}
+        return {}
+
+    def _problems_of_device(self):
+        from mantid_insgan.cards import available_cuda
+
+        try:
+            if self._options().device == "cuda":  # the others are always there, and need not be looked for
+                available_cuda("cuda")
+        except DeviceError as error:
+            return {"Device": str(error)}
         return {}
 
     def _open_axes(self):
@@ -185,12 +197,12 @@ class ApplyResolutionGAN(PythonAlgorithm):
         from mantid_insgan.io.workspace import read_workspace, to_workspace
 
         workspace = self.getProperty("InputWorkspace").value
-        progress = Progress(self, start=0.0, end=1.0, nreports=STEPS)
-        progress.report(0, "Reading the workspace")
+        report_progress = Reports(self)
+        report_progress(0.0, "Reading the workspace")
         result, report = apply(
             read_workspace(workspace),
             self._options(),
-            lambda share: progress.report(int(share * STEPS), "Translating slices"),
+            lambda share: report_progress(share, "Translating slices"),
         )
         self._tell(report)
         self.setProperty("OutputWorkspace", to_workspace(result, template=workspace))

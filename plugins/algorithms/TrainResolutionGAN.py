@@ -14,12 +14,11 @@ from mantid.api import (
     FileProperty,
     ITableWorkspaceProperty,
     MultipleFileProperty,
-    Progress,
     PropertyMode,
     PythonAlgorithm,
     WorkspaceGroupProperty,
 )
-from mantid.kernel import Direction, EnabledWhenProperty, PropertyCriterion
+from mantid.kernel import Direction
 
 from mantid_insgan.bundled import instrument_names
 from mantid_insgan.errors import InputError, InsganError, RunFactError
@@ -34,10 +33,15 @@ from mantid_insgan.options import (
     parse_lattice,
     properties_named,
 )
-from mantid_insgan.properties import HELP_URL, declare_option, file_names, missing_library, option_value
-
-#: Progress is told at every batch: in so many steps, and Mantid passes none of them over.
-STEPS = 1_000_000
+from mantid_insgan.properties import (
+    Reports,
+    declare_option,
+    file_names,
+    help_url,
+    missing_library,
+    option_value,
+    set_rules,
+)
 
 #: Options that are groups of workspaces -> (what a group holds, whether files may be given beside it).
 SPECTRA = {
@@ -93,7 +97,7 @@ class TrainResolutionGAN(PythonAlgorithm):
         return ["ApplyResolutionGAN", "GroupWorkspaces", "LoadMD", "BinMD"]
 
     def helpURL(self):
-        return HELP_URL
+        return help_url(self)
 
     def version(self):
         return 1
@@ -106,9 +110,8 @@ class TrainResolutionGAN(PythonAlgorithm):
             for name in names:
                 for declared in self._declare(name):
                     self.setPropertyGroup(declared, group)
-        for name in ("Simulation", "SimulationFiles", "Experiment", "ExperimentFiles", "Paired"):
-            self.setPropertySettings(name, EnabledWhenProperty("Pairs", PropertyCriterion.IsDefault))
         self._declare_results()
+        set_rules(self)
 
     def _declare(self, name):
         """Declare the properties of an option and give their names."""
@@ -148,17 +151,19 @@ class TrainResolutionGAN(PythonAlgorithm):
     def validateInputs(self):
         self._sides = None
         try:
-            return {name: in_mantid(text) for name, text in self._problems().items()}
+            problems = self._problems() or self._problems_of_checkpoint()
+            return {name: in_mantid(text) for name, text in problems.items()}
         except ImportError as error:
             return {"Device": missing_library(error, "train")}
 
     def _problems(self):
         """Property -> what is wrong with it."""
-        from mantid_insgan.gan.sources import check_given, check_target
+        from mantid_insgan.gan.sources import check_device, check_given, check_target
 
         options, problems = self._options(), {}
         if self._given("OutputModel"):
             _note(problems, "OutputModel", check_target, options, self._output(), self.getProperty("Overwrite").value)
+        _note(problems, "Device", check_device, options.device)
         _note(problems, "Lattice", parse_lattice, options.lattice)
         try:
             check_given(options.simulation, options.experiment, options.pairs is not None)
@@ -175,6 +180,17 @@ class TrainResolutionGAN(PythonAlgorithm):
         index = _note(problems, "Pairs", read_index, Path(options.pairs))
         if index is not None:
             problems |= _problems_of_start(options, index["recipe"]["dimensions"])
+        return problems
+
+    def _problems_of_checkpoint(self):
+        """What a checkpoint that is there says; it is asked last, because that takes as long as beginning to train."""
+        from mantid_insgan.gan.sources import resume_folder
+
+        options, problems = self._options(), {}
+        if self._given("OutputModel") and any(resume_folder(options, self._output()).glob("*.safetensors")):
+            from mantid_insgan.gan.job import check_resume
+
+            _note(problems, "Resume", check_resume, options, self._output(), self._sides)
         return problems
 
     def _problems_of_spectra(self, options):
@@ -239,15 +255,14 @@ class TrainResolutionGAN(PythonAlgorithm):
 
         options, sides = self._options(), self._sides
         self._sides = None
-        progress = Progress(self, start=0.0, end=1.0, nreports=STEPS)
-        progress.setNotifyStep(100.0 / STEPS)
+        report_progress = Reports(self)
         with warnings.catch_warnings():
             warnings.showwarning = self._show_warning
             trained = train_model(
                 options,
                 self._output(),
                 overwrite=self.getProperty("Overwrite").value,
-                progress=lambda share, step, terms: progress.report(max(step, int(share * STEPS)), _said(step, terms)),
+                progress=lambda share, step, terms: report_progress(share, _said(step, terms)),
                 sides=sides,
             )
         self._tell(trained)

@@ -1,17 +1,23 @@
-# A crystal on a chopper spectrometer, after its reduction: a file of SaveMD (a cut, or events in HKL that are binned
-# here) -> ApplyResolutionGAN -> a file for LoadMD. The lines below that begin with a name may be rewritten, each as
-# `name = value`. The unit cell and Ei are taken from the file where they stay None.
-runno = 0
-ei = None
+# A crystal on a chopper spectrometer, after the reduction of a run of its scan: the nxspe files of all runs so far ->
+# h, k, l and energy transfer -> ApplyResolutionGAN -> a file for LoadMD. The lines below that begin with a name may be
+# rewritten, each as `name = value`. The scan goes from first_run to runno; runs that are not reduced are left out. With
+# mantid = False this package does it all on files.
+first_run = 40874
+runno = 40934
+ei = 62.0
 instrument = "MERLIN"
 chopper = "G"
 frequency = 400.0
-lattice = None
+lattice = "3.89,3.89,12.7,90,90,90"
+u = [1.0, 0.0, 0.0]
+v = [0.0, 1.0, 0.0]
+psi_offset = 0.0
 direction = "remove-resolution"
 width_factor = 1.0
 model = None
-binning = ["[H,0,0],-2,2,80", "[0,K,0],-2,2,80", "[0,0,L],-0.1,0.1,1", "DeltaE,0,80,80"]
-input_files = "/output/MER{runno}*.nxs"
+binning = ["[H,0,0],-2,2,80", "[0,K,0],-2,2,80", "[0,0,L],-0.5,0.5,1", "DeltaE,4,56,52"]
+mantid = True
+input_files = "/output/MER{runno}_Ei{ei:.2f}meV_One2One.nxspe"
 output_folder = "/output"
 packages = "/extras/mantid-insgan"
 
@@ -19,7 +25,8 @@ import sys  # noqa: E402
 
 sys.path.append(packages)  # where `pip install --target` put this package and what the image lacks
 
-from mantid_insgan.autoreduction import ENDINGS, find_files, with_mantid  # noqa: E402
+from mantid_insgan.autoreduction import cut_of, find_scan, with_mantid, without_mantid  # noqa: E402
+from mantid_insgan.crystal import Setting  # noqa: E402
 from mantid_insgan.options import ApplyOptions  # noqa: E402
 
 options = ApplyOptions(
@@ -28,13 +35,16 @@ options = ApplyOptions(
     instrument=instrument,
     chopper=chopper,
     frequency=frequency,
-    ei=ei,
-    lattice=lattice,
     width_factor=width_factor,
     device="cpu",
 )
 output = []
-for file in find_files(input_files, runno=runno):
-    if not file.stem.endswith(tuple(ENDINGS.values())):  # results of an earlier run lie there too
-        print(f"{file.name}: ApplyResolutionGAN, {direction}", flush=True)
-        output.append(with_mantid(file, output_folder, options, binning).name)
+files = find_scan(input_files, first_run, runno, ei=ei)
+print(f"{files[0].name} and {len(files) - 1} more: {direction}", flush=True)
+if mantid:
+    output.append(with_mantid(files, output_folder, options, binning, Setting.parsed(lattice, u, v, psi_offset)).name)
+else:
+    output.append(
+        without_mantid(files, output_folder, options, binning, Setting.parsed(lattice, u, v, psi_offset)).name
+    )
+    output.append(cut_of(files[0], output_folder).name)

@@ -1,4 +1,5 @@
-"""After the reduction of a run: its nxspe files, or the file of SaveMD that is given, with the resolution in or out.
+"""After the reduction of a run: its nxspe files, those of the scan of a crystal up to it, or the file of SaveMD that is
+given, with the resolution in or out.
 
 The autoreduction calls ``main(input_file=..., output_dir=...)``; an exception is a failure.
 """
@@ -7,16 +8,20 @@ import reduce_vars as web_var
 
 
 def main(input_file, output_dir):
-    """Write a result for each reduced file of the run into `output_dir`."""
-    from mantid_insgan.autoreduction import reduced_of, with_mantid, without_mantid
+    """Write a result for each reduced file of the run, or for the scan of a crystal, into `output_dir`."""
+    from mantid_insgan.autoreduction import find_files, reduced_of, with_mantid, without_mantid
+    from mantid_insgan.crystal import Setting
     from mantid_insgan.options import ApplyOptions
 
     values = {**web_var.standard_vars, **web_var.advanced_vars}
-    binning, mantid = values.pop("binning"), values.pop("mantid")
+    binning, mantid, scan = (values.pop(name) for name in ("binning", "mantid", "scan"))
+    mounting = [values.pop(name) for name in ("lattice", "u", "v", "psi_offset")]
     options = ApplyOptions(device="cpu", **{name: value or None for name, value in values.items()})
-    for file in reduced_of(input_file, output_dir):
-        print(f"{file.name}: {options.direction}", flush=True)
-        if mantid:
-            with_mantid(file, output_dir, options, binning)
-        else:
-            without_mantid(file, output_dir, options)
+    if scan:
+        parts = [find_files(f"{output_dir}/{scan}")]
+    else:
+        parts = [[file] for file in reduced_of(input_file, output_dir)]
+    for files in parts:
+        print(f"{files[0].name} and {len(files) - 1} more: {options.direction}", flush=True)
+        job = with_mantid if mantid else without_mantid
+        job(files, output_dir, options, binning, Setting.parsed(*mounting) if scan else None)

@@ -54,16 +54,27 @@ def load(path):
 
 
 def load_nxspe(path):
-    """The workspace in an nxspe file."""
+    """The workspace in an nxspe file; a spectrum whose first value is no number or a large negative one is masked."""
     import h5py
 
     with h5py.File(path, "r") as file:
         entry = next(g for g in file.values() if "NXSPE_info" in g)
-        data = {name: entry[f"data/{name}"][()].astype(float) for name in ("data", "error", "energy", "polar")}
+        needed = ("data", "error", "energy", "polar", "azimuthal", "polar_width", "azimuthal_width")
+        for name in needed:
+            if name not in entry["data"]:
+                raise ValueError(f"{name} field was not found")
+        data = {name: entry[f"data/{name}"][()].astype(float) for name in needed}
         body = MatrixBody(np.tile(data["energy"], (len(data["polar"]), 1)), data["data"], data["error"])
-        body.polar = data["polar"]
-        for log, name in (("Ei", "fixed_energy"), ("psi", "psi")):
-            body.info.logs[log] = LogProperty(log, float(entry[f"NXSPE_info/{name}"][0]), "")
+        body.polar, body.azimuthal = data["polar"], data["azimuthal"]
+        first = data["data"][:, 0]
+        body.masked = ~np.isfinite(first) | (first <= -1e10)
+        info = entry["NXSPE_info"]
+        psi = float(info["psi"][0]) if "psi" in info else 0.0
+        for log, value in (("Ei", float(info["fixed_energy"][0])), ("psi", psi)):
+            body.info.logs[log] = LogProperty(log, value, "")
+        body.info.goniometer = psi
+        if "instrument/name" in entry:
+            body.info.instrument = np.atleast_1d(entry["instrument/name"][()])[0].decode()
         return body
 
 

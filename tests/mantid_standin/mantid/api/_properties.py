@@ -113,7 +113,7 @@ class IMDHistoWorkspaceProperty(WorkspaceProperty):
 
 
 class IMDEventWorkspaceProperty(WorkspaceProperty):
-    _kinds = ("MDEventWorkspace<MDEvent,2>",)
+    _kinds = ("MDEventWorkspace<MDEvent,2>", "MDEventWorkspace<MDEvent,4>")
     type = "IMDEventWorkspace"
 
 

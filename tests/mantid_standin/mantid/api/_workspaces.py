@@ -69,11 +69,10 @@ class HistoBody(Body):
 
 
 class EventBody(Body):
-    kind = "MDEventWorkspace<MDEvent,2>"
-
     def __init__(self, dimensions, places, signal, error_squared):
         super().__init__()
         self.dimensions = list(dimensions)
+        self.kind = f"MDEventWorkspace<MDEvent,{len(self.dimensions)}>"
         self.places, self.signal, self.error_squared = places, signal, error_squared
         self.infos = []
         self.coordinate_system = self.normalization = 0
@@ -112,6 +111,7 @@ class InfoBody:
         self.logs = {}
         self.lattice = None
         self.instrument = ""
+        self.goniometer = 0.0  # degrees about the vertical axis
 
 
 class LogProperty:
@@ -521,6 +521,7 @@ class MatrixWorkspace(Workspace, ExperimentInfo):
 _HANDLES = {
     "MDHistoWorkspace": MDHistoWorkspace,
     "MDEventWorkspace<MDEvent,2>": IMDEventWorkspace,
+    "MDEventWorkspace<MDEvent,4>": IMDEventWorkspace,
     "WorkspaceGroup": WorkspaceGroup,
     "TableWorkspace": ITableWorkspace,
     "Workspace2D": MatrixWorkspace,

@@ -78,6 +78,23 @@ class OrientedLattice:
     def getUB(self):
         return np.array(self._ub)
 
+    def setUFromVectors(self, u, v):
+        """u goes along z, the beam, and v into the plane of z and x."""
+        a, b, c, *angles = self._cell
+        ca, cb, cg = np.cos(np.radians(angles))
+        edges = np.array(  # of the cell, in any Cartesian frame: rows
+            [[a, 0, 0], [b * cg, b * np.sqrt(1 - cg**2), 0], [c * cb, c * (ca - cb * cg) / np.sqrt(1 - cg**2), 0]]
+        )
+        edges[2, 2] = np.sqrt(c**2 - edges[2] @ edges[2])
+        reciprocal = np.linalg.inv(edges)  # columns: a*, b*, c*
+        bu, bv = reciprocal @ np.array(u, dtype=float), reciprocal @ np.array(v, dtype=float)
+        z = bu / np.linalg.norm(bu)
+        x = bv - (bv @ z) * z
+        if np.linalg.norm(x) < 1e-9:
+            raise ValueError("|B.u|=0 or |B.v|=0 or u||v")
+        x /= np.linalg.norm(x)
+        self._ub = np.stack([x, np.cross(z, x), z]) @ reciprocal
+
     def setUB(self, newUB):
         """Takes the cell from UB, as LoadMD and SetUB do."""
         self._ub = np.array(newUB, dtype=float).reshape(3, 3)

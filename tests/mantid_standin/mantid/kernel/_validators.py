@@ -1,6 +1,6 @@
 """Validators: `_check(value)` gives '' or why the value will not do."""
 
-from ._enums import CompositeRelation
+from ._enums import CompositeRelation, LogicOperator, PropertyCriterion
 
 
 class IValidator:
@@ -79,6 +79,11 @@ class CompositeValidator(IValidator):
 
 class EnabledWhenProperty:
     def __init__(self, otherPropName, when, value=""):
+        plain = (str, PropertyCriterion, str)
+        if not all(map(isinstance, (otherPropName, when, value), plain)):
+            own = type(self)  # two conditions of this very kind, joined by an operator
+            if not all(map(isinstance, (otherPropName, when, value), (own, own, LogicOperator))):
+                raise TypeError(f"{own.__name__} takes a name, a criterion and a text, or two of its kind")
         self._condition = (otherPropName, when, value)
 
     def isEnabled(self, alg):
@@ -88,8 +93,6 @@ class EnabledWhenProperty:
         return True
 
     def _holds(self, alg):
-        from ._enums import LogicOperator, PropertyCriterion
-
         first, second, third = self._condition
         if isinstance(first, EnabledWhenProperty):
             one, other = first._holds(alg), second._holds(alg)

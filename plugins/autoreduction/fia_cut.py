@@ -1,0 +1,40 @@
+# A crystal on a chopper spectrometer, after its reduction and BinMD, MDNorm or ConvertToMD: a file of SaveMD (a cut, or
+# events in HKL that are binned here) -> ApplyResolutionGAN -> a file for LoadMD. The lines below that begin with a name
+# may be rewritten, each as `name = value`. The unit cell and Ei are taken from the file where they stay None.
+runno = 0
+ei = None
+instrument = "MERLIN"
+chopper = "G"
+frequency = 400.0
+lattice = None
+direction = "remove-resolution"
+width_factor = 1.0
+model = None
+binning = ["[H,0,0],-2,2,80", "[0,K,0],-2,2,80", "[0,0,L],-0.1,0.1,1", "DeltaE,0,80,80"]
+input_files = "/output/MER{runno}*.nxs"
+output_folder = "/output"
+packages = "/extras/mantid-insgan"
+
+import sys  # noqa: E402
+
+sys.path.append(packages)  # where `pip install --target` put this package and what the image lacks
+
+from mantid_insgan.autoreduction import ENDINGS, find_files, with_mantid  # noqa: E402
+from mantid_insgan.options import ApplyOptions  # noqa: E402
+
+options = ApplyOptions(
+    direction=direction,
+    model=model,
+    instrument=instrument,
+    chopper=chopper,
+    frequency=frequency,
+    ei=ei,
+    lattice=lattice,
+    width_factor=width_factor,
+    device="cpu",
+)
+output = []
+for file in find_files(input_files, runno=runno):
+    if not file.stem.endswith(tuple(ENDINGS.values())):  # results of an earlier run lie there too
+        print(f"{file.name}: ApplyResolutionGAN, {direction}", flush=True)
+        output.append(with_mantid(file, output_folder, options, binning).name)
