@@ -1,7 +1,8 @@
-"""Trains what docs/accuracy.md compares the bundled models with; accuracy.py reads what this leaves.
+"""Trains what the bundled models are compared with, and writes docs/comparisons.md.
 
     python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --kind ours --seed 2 --seed 3
     python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --kind unet --kind cut --kind unpaired
+    python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --write docs/comparisons.md
 
 "ours" is the recipe of the bundled models with another seed, "unet" the same without physics. "cut" and "unpaired" are
 given simulations of half the training families on one side and counted spectra of the other half on the other, for as
@@ -13,16 +14,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 from plain_cut import PlainCut
 
-from mantid_insgan.cards import DIRECTIONS
-from mantid_insgan.gan.build_models import SIZES
+from mantid_insgan.cards import DIRECTIONS, bundled_models
+from mantid_insgan.gan.build_models import HELD_OUT, SIZES
 from mantid_insgan.gan.data import PairLibrary, with_noise
-from mantid_insgan.gan.evaluate import of_generator
+from mantid_insgan.gan.evaluate import batches, of_generator, scores
 from mantid_insgan.gan.job import BATCH, CHANNELS
 from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
 from mantid_insgan.gan.unpaired import UnpairedRecipe, UnpairedTrainer
+from mantid_insgan.gan.warm_start import generator_of
 
 #: What can be trained, as a row of the page names it.
 KINDS = {
@@ -32,7 +35,9 @@ KINDS = {
     "unpaired": "ours, unpaired",
 }
 #: Minutes of the trainings without pairs, by dimensions.
-MINUTES = {1: 4.0, 2: 14.0, 3: 14.0}
+MINUTES = {1: 4.0, 2: 10.0, 3: 10.0}
+COUNTS = (None, 3000.0, 300.0, 30.0)
+SEED = 5001
 
 
 class Half:
@@ -81,7 +86,7 @@ def trainer_of(kind: str, direction: str, pairs: Path, seed: int, output: Path):
 
 
 def trained(direction: str, pairs: Path, output: Path) -> dict:
-    """Methods by their rows: what `output` holds of trainings on these pairs for a direction, each at its end."""
+    """(method, trainer) by row: what `output` holds of trainings on these pairs for a direction, each at its end."""
     found = {}
     for kind, row in KINDS.items():
         for seed in range(1, 10):
@@ -92,24 +97,49 @@ def trained(direction: str, pairs: Path, output: Path) -> dict:
             trainer.resume()
             if trainer.done < 1:
                 raise SystemExit(f"{trainer.folder} was stopped: train it to its end, or remove it")
-            name = row.format(seed=seed)
             if kind == "cut":
-                found[name] = trainer.method()
+                method = trainer.method()
             else:
-                found[name] = of_generator(trainer.averaged(direction if kind == "unpaired" else "generator"))
+                method = of_generator(trainer.averaged(direction if kind == "unpaired" else "generator"))
+            found[row.format(seed=seed)] = method, trainer
     return found
 
 
-def main() -> None:
+def page_of(direction: str, pairs: Path, output: Path) -> list[str]:
+    """Markdown of one direction: median NRMSE at peak counts of the bundled model and of what was trained."""
+    splits = {split: PairLibrary(pairs, split) for split in HELD_OUT}
+    dimensions = splits["test-family"].dimensions
+    bundled = next(m for m in bundled_models() if (m.card.direction, m.card.dimensions) == (direction, dimensions))
+    found = trained(direction, pairs, output)
+    rows = {"ours, seed 1 (bundled)": of_generator(generator_of(bundled).eval())} | {k: v[0] for k, v in found.items()}
+    times = {name: f"{t.step} steps, {t.seconds / 60:.0f} min" for name, (_, t) in found.items()}
+    times["ours, seed 1 (bundled)"] = f"{bundled.card.training.steps} steps, {bundled.card.training.minutes:.0f} min"
+    lines = [f"## {direction}, {dimensions}D", ""]
+    for split, library in splits.items():
+        lines += [f"{len(library)} pairs of {HELD_OUT[split]}; median NRMSE at peak counts:", ""]
+        names = ["no noise" if c is None else f"{c:g}" for c in COUNTS]
+        lines += [f"| | training | {' | '.join(names)} |", "|---" * (len(COUNTS) + 2) + "|"]
+        testing = [batches(library, direction, counts, SEED) for counts in COUNTS]
+        for name in sorted(rows):
+            each = (float(np.median(scores(chosen, rows[name]))) for chosen in testing)
+            lines.append(f"| {name} | {times[name]} | " + " | ".join(f"{v:.3f}" for v in each) + " |")
+        lines.append("")
+    return lines
+
+
+HEAD = """# Other trainings on the same pairs
+
+    python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --write docs/comparisons.md
+
+wrote this page; the script's first lines say how the trainings are made. Each is scored at its fixed last step, on what
+none of them has seen, as in [](accuracy.md). Minutes are of one thread, some with other work beside. "Unpaired" ones
+have seen simulations of half the families and counted spectra of the other half, never both of a pair.
+
+"""
+
+
+def train(options) -> None:
     """Train what is asked for, one after the other."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=Path, required=True)
-    parser.add_argument("--kind", choices=tuple(KINDS), action="append", required=True)
-    parser.add_argument("--direction", choices=tuple(DIRECTIONS), action="append")
-    parser.add_argument("--seed", type=int, action="append")
-    parser.add_argument("--output", type=Path, default=Path("build/comparisons"))
-    options = parser.parse_args()
-    torch.set_num_threads(1)
     for kind in options.kind:
         # Unpaired training goes both ways at once.
         directions = ["add-resolution"] if kind == "unpaired" else options.direction or list(DIRECTIONS)
@@ -118,6 +148,25 @@ def main() -> None:
                 trainer = trainer_of(kind, direction, options.pairs, seed, options.output)
                 trainer.run()
                 print(f"{trainer.folder.name}: {trainer.step} steps in {trainer.seconds / 60:.1f} minutes", flush=True)
+
+
+def main() -> None:
+    """Train, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--kind", choices=tuple(KINDS), action="append", default=[])
+    parser.add_argument("--direction", choices=tuple(DIRECTIONS), action="append")
+    parser.add_argument("--seed", type=int, action="append")
+    parser.add_argument("--output", type=Path, default=Path("build/comparisons"))
+    parser.add_argument("--write", type=Path, help="the page; nothing is trained then but what --kind says")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    train(options)
+    if options.write is not None:
+        sections = [line for d in DIRECTIONS for line in page_of(d, options.pairs, options.output)]
+        temporary = options.write.with_suffix(".part")
+        temporary.write_text(HEAD + "\n".join(sections), encoding="utf-8")
+        temporary.replace(options.write)
 
 
 if __name__ == "__main__":
