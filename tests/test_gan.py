@@ -37,7 +37,7 @@ from mantid_insgan.gan.networks import (  # noqa: E402
     root_mean_square,
 )
 from mantid_insgan.gan.train import Machine, PairedTrainer, Recipe, Schedule, TrainingWarning  # noqa: E402
-from mantid_insgan.gan.unpaired import UnpairedRecipe, UnpairedTrainer, as_measured  # noqa: E402
+from mantid_insgan.gan.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer, as_measured  # noqa: E402
 from mantid_insgan.make_pairs.draw import Item  # noqa: E402
 from mantid_insgan.make_pairs.shards import FORMAT, write_index, write_shard  # noqa: E402
 
@@ -328,6 +328,40 @@ def test_the_likelihood_is_best_at_the_true_scale():
     zeros, valid = torch.zeros_like(target), torch.ones_like(target)
     at = lambda s: float(losses.likelihood(zeros, torch.full_like(target, 2 * np.log(s)), target, valid))  # noqa: E731
     assert at(0.1) < min(at(0.05), at(0.2))
+
+
+def test_the_baseline_lies_below_the_peaks():
+    y = torch.full((1, 1, 200), 0.2)
+    y[..., 60:90] = 5.0  # a peak over a seventh of the bins
+    valid = torch.ones_like(y)
+    valid[..., 150:] = 0.0
+    y[..., 150:] = -100.0  # and a gap, which does not count
+    levels = torch.linspace(0, 2, 401)
+    found = torch.stack([losses.baseline(z.expand_as(y), y, valid, 0.005) for z in levels])[:, 0]
+    assert float(levels[found.argmin()]) == pytest.approx(0.2, abs=0.02)
+    half = torch.stack([losses.baseline(z.expand_as(y), y, valid, 0.5) for z in levels])[:, 0]
+    assert float(levels[half.argmin()]) == pytest.approx((30 * 5.0 + 120 * 0.2) / 150, abs=0.01)  # least squares: mean
+
+
+def test_the_background_of_both_directions_is_that_of_experiments(library, tmp_path):
+    """Each in the unit of its own side: the whole measurement, and the peaks that a simulation consists of."""
+    level = 0.4
+    rng = np.random.default_rng(0)
+    batch = stack(library.examples(range(4), "remove-resolution", rng, exact_share=1.0, varied=False))
+    y = replace(batch, signal=(batch.signal + level) * batch.valid)
+    recipe = UnpairedRecipe(channels=4, simulation="convolved", asymmetry=0.002)
+    trainer = UnpairedTrainer(recipe, SCHEDULE, library, library, tmp_path)
+    networks = [trainer.networks[d].module for d in (ADD, REMOVE)]
+    optimiser = torch.optim.Adam([p for n in networks for p in n.background.parameters()], lr=1e-2)
+    for _ in range(200):
+        optimiser.zero_grad()
+        trainer._baseline(y).backward()
+        optimiser.step()
+    add, remove = networks
+    found = remove.level(y.signal, y.valid, y.position).detach()[y.valid > 0]
+    added = add.level(batch.signal, batch.valid, y.position).detach()[y.valid > 0]
+    assert float(found.mean()) == pytest.approx(level, rel=0.15)
+    assert float(added.mean()) == pytest.approx(level, rel=0.2)
 
 
 def test_adversarial_terms_have_their_best_at_the_labels():

@@ -171,7 +171,7 @@ def with_noise(
         pair.position,
         energy_last,
     )
-    return _flipped(rng, example) if varied else example
+    return flipped(rng, example) if varied else example
 
 
 def _clean(pair):
@@ -246,7 +246,7 @@ def _gaps(rng, grid) -> np.ndarray:
     return gaps
 
 
-def _flipped(rng, example: Example) -> Example:
+def flipped(rng, example: Example) -> Example:
     """Turned round along some momentum axes; a correlation with one of them changes its sign."""
     dimensions = example.dimensions
     axes = [a for a in range(dimensions - example.energy_last) if rng.random() < 0.5]
@@ -301,7 +301,7 @@ class SpectraLibrary:
         For paired data the spectrum is the simulation and the target the experiment, or the other way round for
         'remove-resolution'.
         """
-        return [_flipped(rng, _window(rng, self.members[i], self.window)) for i in index]
+        return [flipped(rng, _window(rng, self.members[i], self.window)) for i in index]
 
 
 def _slices_of(spectrum, resolution, dimensions: int, target):

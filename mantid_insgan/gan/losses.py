@@ -44,6 +44,23 @@ def likelihood(signal, log_variance, target, valid) -> torch.Tensor:
     return _sums(each * valid) / _sums(valid).clamp(min=1.0)
 
 
+def baseline(level, smooth, valid, asymmetry: float) -> torch.Tensor:
+    """Mean of w (y - z)^2 with w = p where y > z and 1 - p elsewhere, for each member: (N,).
+
+    Asymmetric least squares (Eilers, Anal. Chem. 75, 3631 (2003), eq. 3): z becomes what lies below the peaks of y.
+
+    Parameters
+    ----------
+    level, smooth : Tensor
+        z, and y without most of its counting noise.
+    asymmetry : float
+        p; small, so that peaks count little.
+    """
+    above = smooth - level
+    weight = torch.where(above > 0, asymmetry, 1.0 - asymmetry) * valid
+    return _sums(weight * above**2) / _sums(valid).clamp(min=1.0)
+
+
 def adversarial_generator(score_of_translated) -> torch.Tensor:
     """Least squares: mean (D(G(x)) - 1)^2 (Mao et al., ICCV 2017, eq. 9); its gradient does not vanish where the
     discriminator is sure, as that of the logarithmic form does."""

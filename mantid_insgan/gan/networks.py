@@ -279,11 +279,12 @@ class Background(nn.Module):
             conv(2, channels, 1), nn.SiLU(), conv(channels, channels, 1), nn.SiLU(), conv(channels, 1, 1)
         )
         nn.init.zeros_(self.layers[-1].weight)
-        nn.init.constant_(self.layers[-1].bias, -0.3)  # little at the start, but not so little that it cannot grow
+        nn.init.zeros_(self.layers[-1].bias)
 
     def forward(self, position):
         energy, momentum = position[:, :1], position[:, 1:2]
-        return nn.functional.softplus(self.layers(torch.cat([energy, momentum / MOMENTUM_UNIT], 1)).float(), beta=5)
+        answer = self.layers(torch.cat([energy, momentum / MOMENTUM_UNIT], dim=1)).float()
+        return nn.functional.softplus(answer - 3.0)  # 5 % of the spectrum's size at the start
 
 
 class Generator(nn.Module):

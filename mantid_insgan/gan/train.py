@@ -136,8 +136,8 @@ class Trainer(ABC):
         self.networks = {name: self.fabric.setup_module(net) for name, net in networks.items()}
         self.optimisers = {}
         for name, (moved, factor) in optimisers.items():
-            parameters = [p for n in moved for p in self.networks[n].parameters()]
-            optimiser = torch.optim.AdamW(parameters, lr=schedule.learning_rate, betas=_betas(name), weight_decay=1e-4)
+            groups = _groups([p for n in moved for p in self.networks[n].named_parameters()])
+            optimiser = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=_betas(name), weight_decay=1e-4)
             self.optimisers[name] = (self.fabric.setup_optimizers(optimiser), factor, moved)
         self.average = {n: {k: v.detach().clone() for k, v in self._weights(n).items()} for n in averaged}
         self.step, self.history, self.seconds = 0, [], 0.0  # seconds spent in steps, over all runs
@@ -228,7 +228,7 @@ class Trainer(ABC):
         rate = self.schedule.rate(self.done, self.step)
         for optimiser, factor, _ in self.optimisers.values():
             for group in optimiser.param_groups:
-                group["lr"] = rate * factor
+                group["lr"] = rate * factor * group["faster"]
         # Not Fabric's own precision, which would give the spectra themselves to the networks with 8 bits.
         kind, half = self.fabric.device.type, self.machine.precision == "bf16"
         with torch.autocast(kind, torch.bfloat16) if half else nullcontext():
@@ -416,6 +416,18 @@ def _copy(network: torch.nn.Module) -> torch.nn.Module:
     import copy
 
     return copy.deepcopy(network).cpu()
+
+
+#: A background spans decades and its network is small: it learns this much faster than a U-Net may.
+BACKGROUND_RATE = 10.0
+
+
+def _groups(named: list[tuple[str, torch.nn.Parameter]]) -> list[dict]:
+    """Parameters for an optimiser, those of backgrounds apart, each group with its factor on the learning rate."""
+    apart = [p for name, p in named if "background." in name]
+    rest = [p for name, p in named if "background." not in name]
+    groups = [{"params": rest, "faster": 1.0}]
+    return [*groups, {"params": apart, "faster": BACKGROUND_RATE}] if apart else groups
 
 
 def _betas(optimiser: str) -> tuple[float, float]:

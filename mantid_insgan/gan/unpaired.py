@@ -36,6 +36,10 @@ class UnpairedRecipe:
         and makes none. The scales of the two sides are free, so nothing else holds them.
     cycle : float
         On |add(remove(y)) - y| / |y|, the re-convolution of a measured spectrum y compared with it.
+    baseline : float
+        On what draws the background, which knows energy and |Q| alone, to what lies below the peaks of experiments.
+    asymmetry : float
+        How little of a peak may count as background, p of `losses.baseline`.
     patches : int
         Places at each level of the features.
     simulation : {'ideal', 'convolved'}
@@ -52,16 +56,18 @@ class UnpairedRecipe:
     channels: int = 16
     physics: bool = True
     adversarial: float = 1.0
-    contrastive: float = 0.2
-    identity: float = 0.5
+    contrastive: float = 0.02
+    identity: float = 0.0
     cycle: float = 0.5
     flux: float = 1.0
+    baseline: float = 10.0
+    asymmetry: float = 0.02
     patches: int = 128
     temperature: float = 0.07
     simulation: str = "ideal"
     background: bool = True
     noise: bool = True
-    judges_rate: float = 0.5
+    judges_rate: float = 2.0
 
 
 class UnpairedTrainer(Trainer):
@@ -140,7 +146,24 @@ class UnpairedTrainer(Trainer):
             terms["cycle"] = losses.relative_l1(again, y.signal, y.valid).mean()
         if self.recipe.flux:
             terms["flux"] = self._flux(ADD, translated, x) + self._flux(REMOVE, cleaned, y)
+        if self.recipe.background and self.recipe.baseline:
+            terms["baseline"] = self._baseline(y)
         return terms
+
+    def _baseline(self, y: Batch) -> torch.Tensor:
+        """What is taken from experiments lies below their peaks, and what is added to simulations is the same."""
+        add, remove = self.networks[ADD].module, self.networks[REMOVE].module
+        signal = y.signal * y.valid
+        level = remove.level(signal, y.valid, y.position)
+        smooth = remove.local_mean(signal) / remove.local_mean(y.valid).clamp(min=0.02)
+        below = losses.baseline(level, smooth, y.valid, self.recipe.asymmetry)
+        # In units of the peaks' own size, as a simulation has it: without the background and the counting noise.
+        taken = level.detach()
+        bins = y.valid.flatten(1).sum(1).clamp(min=1.0)
+        square = (((signal - taken) ** 2 - y.error**2) * y.valid).flatten(1).sum(1) / bins
+        size = square.clamp(min=1e-4).sqrt().view(-1, *[1] * (signal.ndim - 1))
+        same = losses.relative_l1(size * add.background(y.position), taken, y.valid)
+        return (below + 0.1 * same).mean()
 
     def _identity(self, x: Batch) -> torch.Tensor:
         """What has no resolution to lose stays as it is: simulations under no width, or without what they lack."""
