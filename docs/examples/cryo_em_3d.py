@@ -25,12 +25,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tools import chosen, folder_of, markdown, parser, through_onnx, trained
+from tools import chosen, folder_of, markdown, parser, schedule, through_onnx, trained
 
 from mantid_insgan.gan.data import ArrayLibrary, Example, array_example, stack
 from mantid_insgan.gan.evaluate import lucy_exact
 from mantid_insgan.gan.networks import FWHM_PER_SIGMA
-from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
+from mantid_insgan.gan.train import PairedTrainer, Recipe
 
 REMOVE = "remove-resolution"
 COARSE, FINE = 4.0, 3.0  #: resolution of input and target in Angstrom
@@ -294,22 +294,19 @@ class Sizes:
     validation: int = VALIDATION
     test: int = TEST
     channels: int = 10
-    steps: int = 10**7
     batch: int = 4
     noise: tuple[float, ...] = NOISE
 
 
-QUICK = Sizes(orientations=1, training=2, validation=1, test=1, channels=8, steps=3, batch=1, noise=(4.0,))
+QUICK = Sizes(orientations=1, training=2, validation=1, test=1, channels=8, batch=1, noise=(4.0,))
 
 
 def train(sizes: Sizes, noiseless, options, folder: Path, physics: bool):
     """A generator from windows of the training maps."""
     recipe = Recipe(REMOVE, dimensions=3, channels=sizes.channels, physics=physics)
-    schedule = Schedule(
-        sizes.steps, sizes.batch, warm_up=50, averaging=0.99, seed=options.seed, minutes=options.minutes
-    )
+    length = schedule(options, sizes.batch, warm_up=50, averaging=0.99)
     library = ArrayLibrary(noiseless, WINDOW, varied)
-    return trained(PairedTrainer(recipe, schedule, library, folder / "checkpoint")).averaged("generator")
+    return trained(PairedTrainer(recipe, length, library, folder / "checkpoint")).averaged("generator")
 
 
 def scored(sizes: Sizes, options, parts, networks: dict) -> tuple[dict[str, list[str]], list[str]]:
@@ -366,8 +363,8 @@ def main(words=None) -> dict[str, list[str]]:
     print("\n" + markdown(columns, rows) + "\n")
     print(
         f"Median over {sizes.test} held-out chains (range): {', '.join(names['test'][: sizes.test])}; trained on "
-        f"{len(parts['training'])} maps of {len(parts['training']) // sizes.orientations} chains; seed {options.seed}, "
-        f"{options.minutes:g} minutes on one thread. Tuned: {'; '.join(said)}."
+        f"{len(parts['training'])} maps of {len(parts['training']) // sizes.orientations} chains; seed {options.seed}. "
+        f"Tuned: {'; '.join(said)}."
     )
     case = cases(parts["test"], sizes.noise[-1], 1)[0]
     draw(folder / "cryo_em_3d.png", case, {"4 \u00c5, noisy": lambda c: c.example.signal, "network": network})

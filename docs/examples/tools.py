@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from mantid_insgan.gan.data import Batch
 from mantid_insgan.gan.export import export, input_names
 from mantid_insgan.gan.networks import Generator
-from mantid_insgan.gan.train import Trainer
+from mantid_insgan.gan.train import Schedule, Trainer
 
 #: Largest difference between ONNX Runtime and torch on held-out data, of the largest value.
 SAME = 1e-3
@@ -25,10 +26,18 @@ def parser(description: str, minutes: float) -> argparse.ArgumentParser:
     """Options that all examples have."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--minutes", type=float, default=minutes, help="of training (default: %(default)s)")
+    made.add_argument("--steps", type=int, help="of training, whatever time they take: the same model on any machine")
     made.add_argument("--seed", type=int, default=1, help="of data and training (default: %(default)s)")
     made.add_argument("--quick", action="store_true", help="tiny data and a few steps, to see that everything runs")
     made.add_argument("--folder", type=Path, help="for model, checkpoint and picture; a temporary one if not given")
     return made
+
+
+def schedule(options: argparse.Namespace, batch: int, **more) -> Schedule:
+    """How long and fast to train, as the options say; --quick takes 3 steps."""
+    steps = 3 if options.quick else options.steps
+    length = {"steps": steps} if steps else {"steps": 10**7, "minutes": options.minutes}
+    return Schedule(batch=batch, seed=options.seed, **length, **more)
 
 
 def folder_of(options: argparse.Namespace) -> Path:
@@ -39,15 +48,17 @@ def folder_of(options: argparse.Namespace) -> Path:
 
 
 def trained(trainer: Trainer) -> Trainer:
-    """Train to the end and say every 200 steps how it goes."""
+    """Train to the end and say every 200 steps how it goes, at the end how long it took."""
 
     def tell(done: float, step: int, terms: dict[str, float]) -> None:
         if step % 200 == 0:
             said = ", ".join(f"{name} {value:.3f}" for name, value in terms.items())
             print(f"  {100 * done:3.0f} %, step {step}: {said}", flush=True)
 
+    before = time.process_time()
     trainer.run(tell)
-    print(f"  {trainer.step} steps in {trainer.seconds / 60:.1f} minutes", flush=True)
+    used = (time.process_time() - before) / 60
+    print(f"  {trainer.step} steps in {trainer.seconds / 60:.1f} minutes, {used:.1f} of processor time", flush=True)
     return trainer
 
 
