@@ -180,7 +180,7 @@ def test_turns_make_no_mirror_images_and_keep_pairs_together(cryo_em):
 
 def test_the_cryo_em_example_runs(cryo_em, tmp_path, capsys):
     rows = cryo_em.main(["--quick", "--folder", str(tmp_path)])
-    names = ["noisy input", *cryo_em.SETTINGS, "best radial filter", "paired network"]
+    names = ["noisy input", *cryo_em.SETTINGS, "best radial filter", "truth, reconciled", "paired network"]
     assert list(rows) == names
     values = {name: [float(c.split()[0]) for c in cells] for name, cells in rows.items()}
     assert np.isfinite(list(values.values())).all()

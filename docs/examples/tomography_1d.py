@@ -163,16 +163,18 @@ def scan(rng, volume: np.ndarray, counts: float, most: int = PIXELS**2) -> Scan:
     error = np.sqrt(back**2 @ np.maximum(counted, 1.0)) / exposure
     peaks = volume.max(1)
     material = np.flatnonzero(peaks > 0.25 * peaks.max())
-    return Scan(noisy, error, clean, np.sort(rng.permutation(material)[:most]))
+    if material.size > most:
+        material = np.sort(rng.permutation(material)[:most])
+    return Scan(noisy, error, clean, material)
 
 
 def scans(seed: int, number: int, phases, counts=None) -> list[Scan]:
     """Scans of new phantoms: at `counts`, of which `SCORED` pixels are chosen; for training if these are not given, at
-    counts that are log-uniform between 1 and 1000, with all pixels that hold material."""
+    counts that are log-uniform between 3 and 3000, with all pixels that hold material."""
     rng = np.random.default_rng(seed)
     made = []
     for _ in range(number):
-        setting = (10 ** rng.uniform(0, 3),) if counts is None else (counts, SCORED)
+        setting = (10 ** rng.uniform(0.5, 3.5),) if counts is None else (counts, SCORED)
         made.append(scan(rng, phantom(rng, phases), *setting))
     return made
 
@@ -224,8 +226,8 @@ def total_variation(s: Scan, weight: float) -> np.ndarray:
 
 def truncated_svd(s: Scan, rank: int) -> np.ndarray:
     """The whole slice as a sum of `rank` products of a pattern and an image."""
-    u, singular, v = np.linalg.svd(s.noisy, full_matrices=False)
-    return (u[:, :rank] * singular[:rank]) @ v[:rank]
+    _, patterns = np.linalg.eigh(s.noisy.T @ s.noisy)  # right singular vectors, the largest last
+    return s.noisy @ patterns[:, -rank:] @ patterns[:, -rank:].T
 
 
 BASELINES = {
