@@ -13,7 +13,7 @@ Henderson, J. Mol. Biol. 333, 721 (2003)). Hydrogen and solvent are left out.
 
 The network is told the resolution that is to be removed: the FWHM of the Gaussian between 4 and 3 Angstrom, in voxels.
 It has no physics core unless --physics is given: that core's last step gives back, smoothed, what its answer leaves
-unexplained of the data, and here that is noise. The row "truth, reconciled" shows it: what that step makes of the truth.
+unexplained of the data, and here that is noise. The row "truth, reconciled" is what that step makes of the truth.
 
 Held out are whole chains; a chain whose sequence is more alike than `MOST_ALIKE` to a held-out one is not trained on.
 """
