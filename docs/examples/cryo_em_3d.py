@@ -47,7 +47,7 @@ WINDOW = 32
 MARGIN = 5.0  #: Angstrom of nothing round a molecule, at least
 EDGES = (40, 48, 60, 64, 72, 80, 96)  #: of boxes in voxels; they suit the network (multiples of 4) and the FFT
 MOST_ALIKE = 0.3
-TEST, VALIDATION = 10, 5  #: chains
+TEST, VALIDATION = 8, 4  #: chains
 
 
 # -- structures

@@ -376,7 +376,7 @@ def draw(path: Path, sizes: Sizes, options, network, smooth) -> None:
         s = scans(10_000 * options.seed + 100 + sizes.seeds[0], 1, TEST_PHASES, counts)[0]
         pixel = s.chosen[len(s.chosen) // 2]
         axis.plot(q, s.noisy[pixel], color="0.75", lw=0.8, label="noisy input")
-        axis.plot(q, smooth(s)[pixel], color="tab:orange", lw=0.9, label="Gaussian smoothing")
+        axis.plot(q, smooth(s)[pixel], color="tab:orange", lw=0.9, label="Gaussian, sigma 2 channels")
         axis.plot(q, network(s)[pixel], color="tab:blue", lw=1.2, label="paired network")
         axis.plot(q, s.clean[pixel], "k--", lw=0.8, label="without noise")
         axis.set(title=f"{counts:g} counts in the brightest bins", xlabel="q (1/\u00c5)")
