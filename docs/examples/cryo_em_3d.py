@@ -209,7 +209,7 @@ def cases(noiseless: list[Example], coarse_maps_noise: float, seed: int) -> list
 
 def filtered(case: Case, response: np.ndarray) -> np.ndarray:
     """The map with a response put on its Fourier transform."""
-    return np.fft.irfftn(case.transform * response, case.example.signal.shape)
+    return np.fft.irfftn(case.transform * response, case.example.signal.shape, axes=(0, 1, 2))
 
 
 def sharpened(case: Case, setting: tuple[float, float]) -> np.ndarray:
