@@ -121,6 +121,7 @@ def test_peaks_are_found_where_they_are(tomography):
     assert tomography.maximum(np.arange(10.0)) == pytest.approx(8, abs=1)  # at an edge: stays inside
 
 
+@pytest.mark.slow
 def test_the_tomography_example_runs(tomography, tmp_path, capsys):
     rows = tomography.main(["--quick", "--folder", str(tmp_path)])
     assert list(rows) == ["noisy input", *tomography.BASELINES, "paired network"]
@@ -178,6 +179,7 @@ def test_turns_make_no_mirror_images_and_keep_pairs_together(cryo_em):
     assert np.allclose(hands, 1)
 
 
+@pytest.mark.slow
 def test_the_cryo_em_example_runs(cryo_em, tmp_path, capsys):
     rows = cryo_em.main(["--quick", "--folder", str(tmp_path)])
     names = ["noisy input", *cryo_em.SETTINGS, "best radial filter", "truth, reconciled", "paired network"]

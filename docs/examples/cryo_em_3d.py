@@ -360,6 +360,8 @@ def main(words=None) -> dict[str, list[str]]:
     options = arguments.parse_args(words)
     torch.set_num_threads(1)
     sizes, folder, names = QUICK if options.quick else Sizes(), folder_of(options), split(options.seed)
+    if options.quick:
+        names = {part: sorted(chains, key=lambda n: len(chain(n)[0][0])) for part, chains in names.items()}
     parts = {
         part: members(names[part][: getattr(sizes, part)], sizes.orientations if part == "training" else 1, seed)
         for seed, part in enumerate(("training", "validation", "test"), 10 * options.seed)
