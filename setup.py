@@ -57,6 +57,8 @@ setup(
         "report": ["matplotlib>=3.9"],
         # make-pairs on several machines; dask-jobqueue starts workers under Slurm.
         "dask": ["dask[distributed]>=2025.1", "dask-jobqueue>=0.9"],
+        # docs/examples/README.md names two more packages, which are installed without their dependencies.
+        "examples": ["gemmi>=0.7", "scipy>=1.13"],
         # setuptools, because the tests build a wheel and look inside.
         "test": ["pytest>=8", "hypothesis>=6", "PyYAML", "ruff", "setuptools>=77"],
         "docs": ["sphinx>=8", "myst-parser>=4", "furo"],

@@ -107,8 +107,8 @@ median over pairs: NRMSE is ||found - truth|| / ||truth|| over the valid bins; t
 1|;
 peak position and width (root mean square) are those of the highest peak in the ten brightest rows, in bins, down to
 half height. Baselines with a setting have it tuned on other families and settings at the same counts. The model is the
-bundled one (seed 1, at its fixed last step); `benchmarks/comparisons.py` trains other seeds, networks without physics and
-without pairs to compare with.
+bundled one (seed 1, at its fixed last step); `benchmarks/comparisons.py` trains other seeds, networks without physics
+and without pairs to compare with.
 
 What no method that sees the cut alone can know is what the resolution brings in from outside it: momenta beside the cut
 and bins beyond its edges. "covariance kernel on the cut" is exact but for that.
