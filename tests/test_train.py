@@ -137,6 +137,7 @@ def test_bad_data_are_refused_before_the_first_step(tmp_path):
     refused(InputError, "--simulation gives 1, expected 2", tmp_path, **good | {"simulation": one})
     refused(InputError, "no file or folder .*gone", tmp_path, **good | {"experiment": (str(tmp_path / "gone"),)})
     refused(InputError, "needs both sides, found no --experiment", tmp_path, simulation=good["simulation"])
+    refused(InputError, "--precision is '16'.*use 32 or bf16", tmp_path, **good | {"precision": "16"})
     two = tuple(str(tmp_path / "simulated" / f"{i}.nxs") for i in range(2))
     refused(InputError, "equal numbers, found 2 of --sim", tmp_path, **good | {"simulation": two}, paired=True)
     refused(InputError, "--pairs was given beside", tmp_path, **good, pairs="somewhere")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import DeviceError, InputError, ModelError, OutputError, RunFactError
 from ..io import check_output, read_spectrum
-from ..options import DIRECTIONS, TrainOptions
+from ..options import DIRECTIONS, PRECISIONS, TrainOptions
 from ..resolution.instrument import Resolution
 from ..spectrum import Spectrum, energy_axis, open_axes, per_event
 
@@ -110,12 +110,16 @@ def check_target(options: TrainOptions, output: Path, overwrite: bool) -> None:
     ------
     OutputError
         If the output does not end in .onnx, exists and may not be overwritten, or its folder will not do.
+    InputError
+        If the precision is not known.
     ModelError
         If the direction is not known.
     """
     if output.suffix != ".onnx":
         raise OutputError(f"the model {output.name!r} does not end in .onnx", "give an output such as model.onnx")
     check_output(output, overwrite)
+    if options.precision not in PRECISIONS:
+        raise InputError(f"--precision is {options.precision!r}", f"use {' or '.join(PRECISIONS)}")
     if options.direction not in DIRECTIONS:
         raise ModelError(f"the direction {options.direction!r} is not known", f"use {' or '.join(DIRECTIONS)}")
 
