@@ -135,36 +135,42 @@ def score(method, test: Side) -> float:
     return float(torch.cat(each).median())
 
 
-def sides(pairs: Path, simulation: str) -> tuple[Side, Side, Side]:
-    """Simulations and experiments to train on, and simulations of held-out families to score on."""
+def sides(pairs: Path, simulation: str) -> tuple[Side, Side, tuple[Side, Side]]:
+    """Simulations and experiments to train on, and simulations to score on: of held-out families, by which the recipe
+    was chosen, and of the validation split, whose families and settings took no part in that."""
     training, settings = PairLibrary(pairs, "train"), PairLibrary(pairs, "test-setting")
-    held_out = PairLibrary(pairs, "test-family")
+    held_out = [PairLibrary(pairs, split) for split in ("test-family", "validation")]
     families = sorted(set(training.facts("family")))
     simulated = [i for i, f in enumerate(training.facts("family")) if f in families[::2]]
     measured = [i for i, f in enumerate(settings.facts("family")) if f in families[1::2]]
     return (
         Side(training, simulated, False, simulation),
         Side(settings, measured, True),
-        Side(held_out, range(len(held_out)), False, simulation),
+        tuple(Side(library, range(len(library)), False, simulation) for library in held_out),
     )
 
 
-def ours(variant: str, options, schedule: Schedule, folder: Path) -> tuple[str, float]:
+def scores_of(method, tests: tuple[Side, Side]) -> str:
+    """Of both sides that are scored, as a row says them."""
+    return "{:.3f}, validation split {:.3f}".format(*(score(method, test) for test in tests))
+
+
+def ours(variant: str, options, schedule: Schedule, folder: Path) -> tuple[str, str]:
     """Train a variant of ours; its row."""
     recipe = UnpairedRecipe(**{"simulation": "convolved", **VARIANTS[variant]})
-    simulations, experiments, test = sides(options.pairs, recipe.simulation)
+    simulations, experiments, tests = sides(options.pairs, recipe.simulation)
     trainer = UnpairedTrainer(recipe, schedule, simulations, experiments, folder)
     trainer.run()
     generator = trainer.averaged(ADD)
-    return f"{variant}, {trainer.step} steps", score(lambda b: generator(*b.inputs())[0], test)
+    return f"{variant}, {trainer.step} steps", scores_of(lambda b: generator(*b.inputs())[0], tests)
 
 
-def plain_cut(options, schedule: Schedule, folder: Path) -> tuple[str, float]:
+def plain_cut(options, schedule: Schedule, folder: Path) -> tuple[str, str]:
     """Train plain CUT; its row."""
-    simulations, experiments, test = sides(options.pairs, "ideal")
+    simulations, experiments, tests = sides(options.pairs, "ideal")
     trainer = PlainCut(ADD, replace(schedule, learning_rate=4e-4), simulations, experiments, folder)
     trainer.run()
-    return f"plain CUT, {trainer.step} steps", score(trainer.method(), test)
+    return f"plain CUT, {trainer.step} steps", scores_of(trainer.method(), tests)
 
 
 def main() -> None:
@@ -178,15 +184,18 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = options.folder or Path(tempfile.mkdtemp())
-    simulations, experiments, test = sides(options.pairs, "convolved")
-    print(f"{len(simulations)} simulations, {len(experiments)} experiments, {len(test)} held out; seed {options.seed}")
-    print(f"physics only: {score(identity, test):.3f}")
-    print(f"ideal simulation: {score(identity, sides(options.pairs, 'ideal')[2]):.3f}", flush=True)
+    simulations, experiments, tests = sides(options.pairs, "convolved")
+    print(
+        sizes = " and ".join(str(len(test)) for test in tests)
+        print(f"{len(simulations)} simulations, {len(experiments)} experiments, {sizes} held out; seed {options.seed}")
+    )
+    print(f"physics only: {scores_of(identity, tests)}")
+    print(f"ideal simulation: {scores_of(identity, sides(options.pairs, 'ideal')[2])}", flush=True)
     schedule = Schedule(steps=10**7, batch=4, seed=options.seed, minutes=options.minutes, averaging=0.995)
     for variant in options.variant or ("ours", "plain CUT"):
         place = folder / variant.replace(" ", "-").replace("|", "")
         row = plain_cut(options, schedule, place) if variant == "plain CUT" else ours(variant, options, schedule, place)
-        print("{}: {:.3f}".format(*row), flush=True)
+        print("{}: {}".format(*row), flush=True)
 
 
 if __name__ == "__main__":
