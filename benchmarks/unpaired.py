@@ -185,10 +185,8 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = options.folder or Path(tempfile.mkdtemp())
     simulations, experiments, tests = sides(options.pairs, "convolved")
-    print(
-        sizes = " and ".join(str(len(test)) for test in tests)
-        print(f"{len(simulations)} simulations, {len(experiments)} experiments, {sizes} held out; seed {options.seed}")
-    )
+    sizes = " and ".join(str(len(test)) for test in tests)
+    print(f"{len(simulations)} simulations, {len(experiments)} experiments, {sizes} held out; seed {options.seed}")
     print(f"physics only: {scores_of(identity, tests)}")
     print(f"ideal simulation: {scores_of(identity, sides(options.pairs, 'ideal')[2])}", flush=True)
     schedule = Schedule(steps=10**7, batch=4, seed=options.seed, minutes=options.minutes, averaging=0.995)
