@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
-from .cards import model_for
+from .cards import ModelFile, model_for
 from .errors import ModelError, RunFactError
 from .io import check_output, open_spectrum
 from .io.writer import SpectrumWriter, last_record
@@ -25,7 +25,8 @@ OUTSIDE = 0.05
 #: What the history of an output calls this job, and the options in it that leave the result as it is.
 HISTORY_NAME = "insgan apply"
 NEUTRAL = ("device", "out_of_domain")
-#: Bins held in memory at a time; larger files go through in slabs.
+#: Bins held in memory at a time; larger files go through in slabs. A volume of more bins than these is walked slice by
+#: slice if no model is named: a network's volume is held as a whole.
 SLAB_BINS = 4_000_000
 
 
@@ -129,13 +130,34 @@ def _prepare(spectrum, options: ApplyOptions, opened: dict | None = None) -> tup
     run = options.run(spectrum.run)
     network_axes(spectrum.axes)
     resolution = Resolution.from_run(run, width_factor=options.width_factor)
-    model = model_for(options.direction, len(open_axes(spectrum.axes)), options.model)
+    model = _model(spectrum, options)
     if opened is None:
         return run, resolution, Translator(model, options.device)
     key = (model.path, model.card.sha256, options.device)
     if key not in opened:
         opened[key] = Translator(model, options.device)
     return run, resolution, opened[key]
+
+
+def _model(spectrum, options: ApplyOptions) -> ModelFile:
+    """The model named, or the bundled one for the open axes of a spectrum or file."""
+    opened = len(open_axes(spectrum.axes))
+    if options.model is None and _why_not_as_volumes(spectrum):
+        opened = 2
+    return model_for(options.direction, opened, options.model)
+
+
+def _why_not_as_volumes(spectrum) -> str:
+    """Why the bundled model for three axes is not for a spectrum of three open axes or more; empty otherwise."""
+    if len(open_axes(spectrum.axes)) < 3:
+        return ""
+    seen = network_axes(spectrum.axes, 3)
+    bins = math.prod(len(spectrum.axes[a]) for a in seen if a is not None)
+    if energy_axis(spectrum.axes) not in seen:
+        return "models for three axes know volumes with an energy axis"
+    if bins > SLAB_BINS:
+        return f"a volume of {bins:,} bins is more than the {SLAB_BINS:,} that are held in memory; cut or rebin it"
+    return ""
 
 
 def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
@@ -150,7 +172,7 @@ def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
     """
     with open_spectrum(source, ei=options.ei) as file:
         run = options.run(file.run)
-        model = model_for(options.direction, len(open_axes(file.axes)), options.model)
+        model = _model(file, options)
     expected = _parameters(source, model.card, run, options)
     found = last_record(target)
     if found.get("name") != HISTORY_NAME or found.get("version") != __version__:
@@ -206,8 +228,10 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
     left = [spectrum.axes[i].name for i in open_axes(spectrum.axes) if i not in axes]
     if left:
         seen = " and ".join(repr(spectrum.axes[a].name) for a in axes if a is not None)
+        why = _why_not_as_volumes(spectrum) if translator.card.dimensions < 3 else ""
         notes.append(
             f"the model sees slices in {seen}: the resolution along {', '.join(map(repr, left))} was left as it is"
+            + (f" ({why})" if why else "")
         )
     if None in axes:
         notes.append("a cut of one axis was taken as a slice that does not vary along the other")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import h5py
@@ -169,9 +170,29 @@ def test_a_cut_of_one_axis_says_how_it_was_handled(insgan, tmp_path):
 def test_a_volume_says_which_axes_were_seen(insgan, tmp_path):
     source = tmp_path / "volume.nxs"
     write_nexus(magnon(24, 3, 20, names=("[H,0,0]", "[0,K,0]", "DeltaE")), source)
-    code, out, _ = insgan("apply", source, tmp_path / "out.nxs")
-    assert code == 0
-    assert "note: the model sees slices in '[H,0,0]' and 'DeltaE': the resolution along '[0,K,0]' was left" in out
+    code, out, _ = insgan("apply", source, tmp_path / "out.nxs", "--json")
+    assert code == 0 and json.loads(out)["model"] == "remove-resolution-3d"
+    assert not any("was left as it is" in note for note in json.loads(out)["notes"])
+    options = ("--json", "--overwrite", "--model", "remove-resolution-2d")
+    _, out, _ = insgan("apply", source, tmp_path / "out.nxs", *options)
+    left = "the model sees slices in '[H,0,0]' and 'DeltaE': the resolution along '[0,K,0]' was left as it is"
+    assert json.loads(out)["notes"][0] == left
+
+
+@pytest.mark.parametrize(
+    "sizes, limit, why",
+    [
+        ((24, 18, 16, 1), 10**6, "models for three axes know volumes with an energy axis"),
+        ((24, 18, 1, 20), 8000, "a volume of 8,640 bins is more than the 8,000 that are held in memory; cut or rebin it"),
+    ],
+)
+def test_what_is_no_volume_for_a_model_of_three_axes_is_walked(insgan, tmp_path, monkeypatch, sizes, limit, why):
+    source = tmp_path / "volume.nxs"
+    write_nexus(magnon(*sizes, names=("[H,0,0]", "[0,K,0]", "[0,0,L]", "DeltaE")), source)
+    monkeypatch.setattr(apply_module, "SLAB_BINS", limit)
+    _, out, _ = insgan("apply", source, tmp_path / "out.nxs", "--json")
+    assert json.loads(out)["model"] == "remove-resolution-2d"
+    assert json.loads(out)["notes"][0].endswith(f"was left as it is ({why})")
 
 
 def test_integrated_energy_says_that_its_resolution_was_left(insgan, tmp_path):
@@ -191,15 +212,15 @@ def test_few_bins_are_padded(insgan, tmp_path):
         np.testing.assert_array_equal(after.valid, read_nexus(source).valid)
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_slabs_give_what_the_whole_gives(insgan, tmp_path, monkeypatch, direction):
+@pytest.mark.parametrize("direction, dimensions", [*product(DIRECTIONS, (2, 3))])
+def test_slabs_give_what_the_whole_gives(insgan, tmp_path, monkeypatch, direction, dimensions):
     volume = magnon(12, 4, 3, 20, names=("[H,0,0]", "[0,K,0]", "[0,0,L]", "DeltaE"))
     masked = np.zeros(volume.shape, bool)
     masked[:, 1, 2, :] = True  # with slabs of one slice, one that holds nothing
     write_nexus(volume.replace(masked=masked), tmp_path / "volume.nxs")
-    options = ("--direction", direction)
+    options = ("--direction", direction, "--model", f"{direction}-{dimensions}d")
     _, whole_out, _ = insgan("apply", tmp_path / "volume.nxs", tmp_path / "whole.nxs", "--json", *options)
-    monkeypatch.setattr(apply_module, "SLAB_BINS", 12 * 20)
+    monkeypatch.setattr(apply_module, "SLAB_BINS", 12 * 20 if dimensions == 2 else 12 * 4 * 20)
     _, slabs_out, _ = insgan("apply", tmp_path / "volume.nxs", tmp_path / "slabs.nxs", "--json", *options)
     whole, slabs = read_nexus(tmp_path / "whole.nxs"), read_nexus(tmp_path / "slabs.nxs")
     for name in ("signal", "variance", "num_events", "masked", "valid"):

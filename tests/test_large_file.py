@@ -18,7 +18,8 @@ import resource, sys
 from mantid_insgan.apply import apply_to_file
 from mantid_insgan.options import ApplyOptions
 from pathlib import Path
-report = apply_to_file(Path(sys.argv[1]), Path(sys.argv[2]), ApplyOptions(direction="add-resolution", device="cpu"))
+report = apply_to_file(Path(sys.argv[1]), Path(sys.argv[2]), ApplyOptions(
+    direction="add-resolution", model="add-resolution-2d", device="cpu"))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, report.quality.bins)
 """
 
