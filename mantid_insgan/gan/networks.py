@@ -22,6 +22,8 @@ FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 LARGEST_FWHM_BINS = 12.0
 #: How far kernels reach, in bins: 2.7 standard deviations of the widest.
 RADIUS = math.ceil(2.7 * LARGEST_FWHM_BINS / FWHM_PER_SIGMA)
+#: Standard deviations beyond which a kernel of 32 bits has next to nothing (7e-6).
+_NOTHING_BEYOND = 4.5
 
 #: The network halves the grid twice, so tiles are multiples of 4 and at least 16 bins.
 GRID_MULTIPLE = 4
@@ -79,9 +81,10 @@ class ResolutionOperator:
 
     def _pass(self, axis: int, covariance: dict):
         """Where the T steps along one axis lead from each bin, and the kernel there: for H and for its transpose."""
-        steps = self._along(torch.arange(-RADIUS, RADIUS + 1, device=covariance[axis, axis].device), 1)
         variance = covariance[axis, axis].clamp(min=0.0)
-        kernel = _bin_gaussian(variance)  # (N, T, *grid)
+        reach = _reach(variance)
+        steps = self._along(torch.arange(-reach, reach + 1, device=variance.device), 1)
+        kernel = _bin_gaussian(variance, reach)  # (N, T, *grid)
         taken = [torch.round(covariance[i, axis] / variance.clamp(min=1e-4) * steps) for i in range(axis)]
         for i in range(axis):
             for j in range(i, axis):
@@ -141,9 +144,16 @@ class ResolutionOperator:
         return y
 
 
-def _bin_gaussian(variance: torch.Tensor) -> torch.Tensor:
-    """What a Gaussian at a bin's centre puts into the bins -RADIUS to RADIUS, (N, 1, *grid) -> (N, T, *grid)."""
-    edges = torch.arange(-RADIUS, RADIUS + 2, dtype=variance.dtype, device=variance.device) - 0.5
+def _reach(variance: torch.Tensor) -> int:
+    """Bins that kernels reach: fewer than `RADIUS` where all are narrow, but not in a graph, whose size is fixed."""
+    if torch.compiler.is_exporting():
+        return RADIUS
+    return min(RADIUS, max(1, math.ceil(_NOTHING_BEYOND * math.sqrt(float(variance.max())))))
+
+
+def _bin_gaussian(variance: torch.Tensor, reach: int) -> torch.Tensor:
+    """What a Gaussian at a bin's centre puts into the bins -reach to reach, (N, 1, *grid) -> (N, T, *grid)."""
+    edges = torch.arange(-reach, reach + 2, dtype=variance.dtype, device=variance.device) - 0.5
     below = torch.erf(edges.view(1, -1, *[1] * (variance.ndim - 2)) * (0.5 / variance.clamp(min=1e-6)).sqrt())
     kernel = below[:, 1:] - below[:, :-1]
     return kernel / (below[:, -1:] - below[:, :1])
