@@ -178,6 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--steps", type=int, help="instead of minutes: to compare variants at equal length")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--variant", choices=(*VARIANTS, "plain CUT"), action="append", help="default: ours, plain CUT")
     parser.add_argument("--folder", type=Path, help="for checkpoints; a temporary one if not given")
@@ -189,7 +190,8 @@ def main() -> None:
     print(f"{len(simulations)} simulations, {len(experiments)} experiments, {sizes} held out; seed {options.seed}")
     print(f"physics only: {scores_of(identity, tests)}")
     print(f"ideal simulation: {scores_of(identity, sides(options.pairs, 'ideal')[2])}", flush=True)
-    schedule = Schedule(steps=10**7, batch=4, seed=options.seed, minutes=options.minutes, averaging=0.995)
+    limit = {"steps": 10**7, "minutes": options.minutes} if options.steps is None else {"steps": options.steps}
+    schedule = Schedule(**limit, batch=4, seed=options.seed, averaging=0.995)
     for variant in options.variant or ("ours", "plain CUT"):
         place = folder / variant.replace(" ", "-").replace("|", "")
         row = plain_cut(options, schedule, place) if variant == "plain CUT" else ours(variant, options, schedule, place)
