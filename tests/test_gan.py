@@ -14,7 +14,7 @@ from scipy.special import ndtr  # noqa: E402
 
 from mantid_insgan.errors import DeviceError, InputError, ModelError  # noqa: E402
 from mantid_insgan.gan import losses  # noqa: E402
-from mantid_insgan.gan.data import PairLibrary, stack, with_noise  # noqa: E402
+from mantid_insgan.gan.data import Example, PairLibrary, flipped, stack, with_noise  # noqa: E402
 from mantid_insgan.gan.evaluate import (  # noqa: E402
     Baselines,
     calibrate,
@@ -368,6 +368,41 @@ def test_adversarial_terms_have_their_best_at_the_labels():
     real, made = torch.ones(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
     assert losses.adversarial_discriminator(real, made) == 0 and losses.adversarial_discriminator(made, real) == 1
     assert losses.adversarial_generator(real) == 0 and losses.adversarial_generator(made) == 1
+
+
+def covariance_of(example):
+    """(*grid, D, D) of an example's width and correlation."""
+    width, rho = (np.moveaxis(x, 0, -1) for x in (example.width, example.correlation))
+    found = width[..., :, None] * width[..., None, :]
+    for number, (i, j) in enumerate(pairs_of_axes(example.dimensions)):
+        found[..., i, j] *= rho[..., number]
+        found[..., j, i] *= rho[..., number]
+    return found
+
+
+@pytest.mark.parametrize("dimensions, ways", [(1, 1), (2, 2), (3, 8)])
+def test_what_is_turned_round_keeps_its_resolution(dimensions, ways):
+    rng = np.random.default_rng(5)
+    grid = (6, 6, 4)[3 - dimensions :]
+    place = np.moveaxis(np.indices(grid), 0, -1)
+    pairs = len(pairs_of_axes(dimensions))
+    arrays = [np.ravel_multi_index(np.indices(grid), grid), np.ones(grid, bool), rng.random(grid), rng.random(grid)]
+    conditions = rng.random((dimensions, *grid)), rng.uniform(-1, 1, (pairs, *grid)), rng.random((3, *grid))
+    before = Example(*arrays, *conditions)
+    covariance, seen = covariance_of(before), set()
+    for _ in range(60):
+        after = flipped(rng, before)
+        source = tuple(np.moveaxis(place, -1, 0).reshape(dimensions, -1)[:, after.signal.ravel()])
+        # How a step on the turned grid is a step on the grid before.
+        steps = [np.stack(np.unravel_index(after.signal[tuple(e)], grid)) for e in np.eye(dimensions, dtype=int)]
+        turn = np.stack(steps) - np.stack(np.unravel_index(after.signal[(0,) * dimensions], grid))
+        seen.add(tuple(turn.ravel()))
+        expected = turn @ covariance[source] @ turn.T
+        np.testing.assert_allclose(covariance_of(after).reshape(expected.shape), expected, atol=1e-12)
+        for name in ("error", "target"):
+            np.testing.assert_array_equal(getattr(after, name).ravel(), getattr(before, name)[source])
+        np.testing.assert_array_equal(after.position.reshape(3, -1), before.position[:, *source])
+    assert len(seen) == ways
 
 
 def test_patch_nce_is_least_where_each_patch_knows_its_own():

@@ -43,7 +43,7 @@ class Size:
     steps: int
 
 
-SIZES = {1: Size(1280, 4000), 2: Size(1280, 3200), 3: Size(160, 1200)}
+SIZES = {1: Size(1280, 4000), 2: Size(1280, 3200), 3: Size(560, 2000)}
 #: What is built when no dimensions are asked for.
 BUNDLED = (1, 2)
 

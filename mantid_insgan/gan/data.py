@@ -247,8 +247,11 @@ def _gaps(rng, grid) -> np.ndarray:
 
 
 def flipped(rng, example: Example) -> Example:
-    """Turned round along some momentum axes; a correlation with one of them changes its sign."""
+    """Turned round along some momentum axes; a correlation with one of them changes its sign. The two momentum axes of
+    a volume change places as often as not."""
     dimensions = example.dimensions
+    if dimensions == 3 and example.energy_last and len(set(example.signal.shape[:2])) == 1 and rng.random() < 0.5:
+        example = _swapped(example)
     axes = [a for a in range(dimensions - example.energy_last) if rng.random() < 0.5]
     if not axes:
         return example
@@ -258,6 +261,15 @@ def flipped(rng, example: Example) -> Example:
     arrays["correlation"] = arrays["correlation"] * signs
     turned = {k: np.flip(v, [v.ndim - dimensions + a for a in axes]) for k, v in arrays.items()}
     return Example(**turned, energy_last=example.energy_last)
+
+
+def _swapped(volume: Example) -> Example:
+    """The first two axes of a volume in each other's place: channels that belong to them, too."""
+    order = {"width": [1, 0, 2], "correlation": [0, 2, 1]}  # pairs (0, 1), (0, 2), (1, 2)
+    arrays = {f.name: getattr(volume, f.name) for f in fields(Example) if f.name != "energy_last"}
+    arrays |= {name: arrays[name][channels] for name, channels in order.items()}
+    turned = {k: np.swapaxes(v, v.ndim - 3, v.ndim - 2) for k, v in arrays.items()}
+    return Example(**turned, energy_last=volume.energy_last)
 
 
 class SpectraLibrary:
