@@ -5,8 +5,8 @@
     python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --write docs/comparisons.md
 
 "ours" is the recipe of the bundled models with another seed, "unet" the same without physics. "cut" and "unpaired" are
-given simulations of half the training families on one side and counted spectra of the other half on the other, for as
-long as the paired training of the bundled model took. A training that was stopped goes on.
+given simulations of half the training families on one side and counted spectra of the other half on the other, for
+`MINUTES`. A training that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KINDS = {
     "unpaired": "ours, unpaired",
 }
 #: Minutes of the trainings without pairs, by dimensions.
-MINUTES = {1: 4.0, 2: 10.0, 3: 10.0}
+MINUTES = {1: 4.0, 2: 8.0, 3: 8.0}
 COUNTS = (None, 3000.0, 300.0, 30.0)
 SEED = 5001
 

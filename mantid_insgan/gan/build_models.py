@@ -44,8 +44,6 @@ class Size:
 
 
 SIZES = {1: Size(1280, 4000), 2: Size(1280, 3200), 3: Size(560, 2000)}
-#: What is built when no dimensions are asked for.
-BUNDLED = (1, 2)
 
 
 def parse(arguments=None):
@@ -66,7 +64,7 @@ def main(arguments=None) -> None:
     """Build what the options ask for."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    for dimensions in options.dimensions or BUNDLED:
+    for dimensions in options.dimensions or SIZES:
         folder = options.scratch / f"pairs-{dimensions}d-{options.seed}"
         with _bar(f"{dimensions}D pairs") as bar:
             make_pairs(
