@@ -21,7 +21,7 @@ from .spectrum import Axis, Spectrum, energy_axis, open_axes
 #: Slices up to this many bins along each axis go through whole, larger ones as tiles with this overlap: by the number
 #: of dimensions of the model.
 TILE = {1: 4096, 2: 256, 3: 64}
-OVERLAP = {1: 96, 2: 64, 3: 32}
+OVERLAP = {1: 96, 2: 64, 3: 24}
 #: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
 INTENSITY_SLACK = 0.03
 #: Seconds between two looks, while the network runs, at whether the work is to be ended.

@@ -128,6 +128,22 @@ def test_a_volume_is_walked_slice_by_slice(translator):
         np.testing.assert_allclose(result.signal[:, i], alone.signal, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_tiles_of_a_volume_meet_without_a_seam(direction, monkeypatch):
+    rows = [magnon(88, 20, seed=s) for s in range(16)]
+    third = Axis("[0,K,0]", np.linspace(0, 0.3, 17), "r.l.u.", "HKL")
+    axes = (rows[0].axes[0], third, rows[0].axes[1])
+    volume = Spectrum(np.stack([r.signal for r in rows], 1), np.stack([r.variance for r in rows], 1), axes)
+    volumes = Translator(choose_model(direction, 3), "cpu", threads=1)
+    tiled, quality = volumes.apply(volume, Widths())
+    assert len(quality.distances) == 2
+    monkeypatch.setitem(translate.TILE, 3, 88)
+    whole, _ = volumes.apply(volume, Widths())
+    assert np.array_equal(np.isnan(whole.signal), ~volume.valid)
+    away, size = (np.sqrt(np.mean(x[volume.valid] ** 2)) for x in (tiled.signal - whole.signal, whole.signal))
+    assert away < 0.005 * size
+
+
 def test_tiles_meet_without_a_seam(translator, monkeypatch):
     spectrum = magnon(210, 170)
     whole, _ = translator.apply(spectrum, Widths())
