@@ -318,7 +318,7 @@ class Trainer(ABC):
         if not self.checkpoint.exists():
             return
         facts, tensors = read_checkpoint(self.checkpoint)
-        if facts["recipe"] != self._recipe():
+        if json.loads(facts["recipe"]) != json.loads(self._recipe()):
             raise ModelError(
                 f"the checkpoint {self.checkpoint} was made with another recipe: {facts['recipe']}, expected "
                 f"{self._recipe()}",
