@@ -35,7 +35,7 @@ KINDS = {
     "unpaired": "ours, unpaired",
 }
 #: Minutes of the trainings without pairs, by dimensions.
-MINUTES = {1: 4.0, 2: 8.0, 3: 8.0}
+MINUTES = {1: 4.0, 2: 5.0, 3: 5.0}
 COUNTS = (None, 3000.0, 300.0, 30.0)
 SEED = 5001
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -121,8 +122,9 @@ class Trainer(ABC):
         processes = int(os.environ.get("WORLD_SIZE", "1"))
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         if processes > 1:
-            # torchrun has started the processes; each finds its place in the environment.
-            strategy = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
+            # torchrun has started the processes; each finds its place in the environment. Buffers are constants.
+            ddp = DDPStrategy(broadcast_buffers=False)
+            strategy = {"strategy": ddp, "devices": local, "num_nodes": processes // local}
         else:
             strategy = {"devices": 1}
         self.fabric, self.machine = Fabric(accelerator=machine.accelerator, **strategy), machine
