@@ -25,6 +25,7 @@ from mantid_insgan.gan.evaluate import Baselines, batches, of_generator
 from mantid_insgan.gan.warm_start import generator_of
 
 COUNTS = (None, 3000.0, 300.0, 100.0, 30.0)
+COUNTS_OF_VOLUMES = (None, 300.0)
 SPLITS = {"test-family": "held-out families", "test-setting": "held-out instrument settings"}
 METRICS = ("NRMSE", "1 - SSIM", "flux error", "peak position", "peak width")
 SEED = 5001
@@ -82,14 +83,15 @@ def tables(title: str, library: PairLibrary, baselines: Baselines, networks: dic
     ]
     rows: dict[str, list[str]] = {}
     more: dict[str, list[str]] = {}
-    for counts in COUNTS:
+    chosen = COUNTS_OF_VOLUMES if library.dimensions == 3 else COUNTS
+    for counts in chosen:
         methods, _ = baselines.methods(counts)
         for name, method in (methods | networks).items():
             found = scored(library, direction, counts, method, noises)
             rows.setdefault(name, []).append(f"{found[0]:.3f}")
             if counts == 300.0:
                 more[name] = [f"{v:.3f}" for v in found[1:]]
-    names = ["no noise" if c is None else f"{c:g}" for c in COUNTS]
+    names = ["no noise" if c is None else f"{c:g}" for c in chosen]
     families = ", ".join(sorted(set(library.facts("family"))))
     lines = [f"### {title}", "", f"{len(library)} pairs; {families}.", ""]
     lines += ["| NRMSE at peak counts | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
@@ -105,8 +107,8 @@ HEAD = """# Accuracy
 wrote this page; the script's first lines say how the pairs are made. Truth is without noise. Every number is the
 median over pairs: NRMSE is ||found - truth|| / ||truth|| over the valid bins; the flux error |sum found / sum truth -
 1|; peak position and width (root mean square) are those of the highest peak in the ten brightest rows, in bins, down to
-half height. Baselines with a setting have it tuned on other families and settings at the same counts. The model is the
-bundled one (seed 1, at its fixed last step). [Other trainings](comparisons.md) on the same pairs, with other seeds,
+half height. Baselines with a setting have it tuned on other families and settings at the same counts. Volumes, which take
+seconds each, are scored at two counts. The model is the bundled one (seed 1, at its fixed last step). [Other trainings](comparisons.md) on the same pairs, with other seeds,
 without physics and without pairs, have a page of their own.
 
 What no method that sees the cut alone can know is what the resolution brings in from outside it: momenta beside the cut
@@ -119,6 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=Path, nargs="+", required=True)
     parser.add_argument("--monte-carlo", type=Path)
+    parser.add_argument("--direction", choices=tuple(DIRECTIONS), action="append", help="only these are scored anew")
     parser.add_argument("--output", type=Path, default=Path("docs/accuracy.md"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -126,7 +129,7 @@ def main() -> None:
     models = {(m.card.direction, m.card.dimensions): m for m in bundled_models()}
     sections = sections_of(options.output)
     for dimensions, folder in sorted(folders.items()):
-        for direction in DIRECTIONS:
+        for direction in options.direction or DIRECTIONS:
             page: list[str] = []
             networks = {"**this model**": of_generator(generator_of(models[direction, dimensions]).eval())}
             baselines = Baselines(direction, PairLibrary(folder, "validation"), SEED)
