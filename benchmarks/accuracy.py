@@ -107,9 +107,10 @@ HEAD = """# Accuracy
 wrote this page; the script's first lines say how the pairs are made. Truth is without noise. Every number is the
 median over pairs: NRMSE is ||found - truth|| / ||truth|| over the valid bins; the flux error |sum found / sum truth -
 1|; peak position and width (root mean square) are those of the highest peak in the ten brightest rows, in bins, down to
-half height. Baselines with a setting have it tuned on other families and settings at the same counts. Volumes, which take
-seconds each, are scored at two counts. The model is the bundled one (seed 1, at its fixed last step). [Other trainings](comparisons.md) on the same pairs, with other seeds,
-without physics and without pairs, have a page of their own.
+half height. Baselines with a setting have it tuned on other families and settings at the same counts. Volumes, which
+take seconds each, are scored at two counts. The model is the bundled one (seed 1, at its fixed last step). [Other
+trainings](comparisons.md) on the same pairs, with other seeds, without physics and without pairs, have a page of their
+own.
 
 What no method that sees the cut alone can know is what the resolution brings in from outside it: momenta beside the cut
 and bins beyond its edges. "covariance kernel on the cut" is exact but for that.
