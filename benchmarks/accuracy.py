@@ -114,6 +114,10 @@ own.
 
 What no method that sees the cut alone can know is what the resolution brings in from outside it: momenta beside the cut
 and bins beyond its edges. "covariance kernel on the cut" is exact but for that.
+
+Richardson-Lucy takes what surrounds a cut to be empty, so it puts too much near the edges, which its flux error shows.
+Most bins of a volume are near a face: read its rows for volumes as those of this simple form, not of the best that
+could be done with it.
 """
 
 

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 
 from scipy.special import ndtr  # noqa: E402
 
-from mantid_insgan.errors import DeviceError, InputError, ModelError  # noqa: E402
+from mantid_insgan.errors import DeviceError, InputError, ModelError, OutputError  # noqa: E402
 from mantid_insgan.gan import losses  # noqa: E402
 from mantid_insgan.gan.data import Example, PairLibrary, flipped, stack, with_noise  # noqa: E402
 from mantid_insgan.gan.evaluate import (  # noqa: E402
@@ -535,6 +535,25 @@ def test_a_checkpoint_of_another_version_is_refused(library, tmp_path):
     (tmp_path / "checkpoint.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="is no checkpoint"):
         trainer.run()
+
+
+def test_a_full_disk_is_told_of_before_the_first_step(library, tmp_path):
+    resource = pytest.importorskip("resource", reason="limits of file sizes are of POSIX")
+    recipe = Recipe("add-resolution", channels=4)
+    trainer = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "new")
+    half_done = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "half")
+    half_done.run(lambda share, step, terms: step == 2)
+    before = half_done.checkpoint.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        for full in (trainer, half_done):
+            with pytest.raises(OutputError, match="the checkpoint .* cannot be written: .*make room on the disk"):
+                full.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert trainer.step == 0 and not list((tmp_path / "new").iterdir())
+    assert half_done.checkpoint.read_bytes() == before and len(list((tmp_path / "half").iterdir())) == 1
 
 
 def test_with_half_precision_the_physics_stays_exact(library, tmp_path):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from ..errors import DeviceError, ModelError, OutputError
@@ -171,8 +171,12 @@ class Trainer(ABC):
         ------
         ModelError
             If a loss is not finite any more.
+        OutputError
+            If a checkpoint cannot be written; the first is written before the first step.
         """
         self.resume()
+        if self.step == 0:
+            self.save()  # what cannot be written is told of now, not after hours
         asked = False
         with _stop_signals() as stopped:
             while self.done < 1 and not asked:
@@ -298,8 +302,9 @@ class Trainer(ABC):
         try:
             save_file(tensors, temporary, metadata=facts)
             os.replace(temporary, self.checkpoint)
-        except OSError as problem:
-            temporary.unlink(missing_ok=True)
+        except (OSError, SafetensorError) as problem:
+            for left in (temporary, *self.folder.glob(".tmp*")):  # safetensors has a temporary name of its own
+                left.unlink(missing_ok=True)
             raise OutputError(
                 f"the checkpoint {self.checkpoint} cannot be written: {problem}",
                 "make room on the disk and run the same command again: it goes on from the checkpoint before",
