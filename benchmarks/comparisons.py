@@ -136,7 +136,7 @@ none of them has seen, as in [](accuracy.md). Minutes are of one thread, some wi
 have seen simulations of half the families and counted spectra of the other half, never both of a pair.
 
 The pairs were drawn again after those of [](accuracy.md), by code that differs in last digits. That is enough for other
-counting noise: numbers of the bundled model differ by up to 0.006 between the two pages.
+counting noise: numbers of the bundled model differ by up to 0.011 between the two pages.
 
 """
 
