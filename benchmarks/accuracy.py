@@ -20,12 +20,12 @@ import numpy as np
 import torch
 
 from mantid_insgan.cards import DIRECTIONS, bundled_models
+from mantid_insgan.gan.build_models import COUNTS_OF_VOLUMES
 from mantid_insgan.gan.data import PairLibrary
 from mantid_insgan.gan.evaluate import Baselines, batches, of_generator
 from mantid_insgan.gan.warm_start import generator_of
 
 COUNTS = (None, 3000.0, 300.0, 100.0, 30.0)
-COUNTS_OF_VOLUMES = (None, 300.0)
 SPLITS = {"test-family": "held-out families", "test-setting": "held-out instrument settings"}
 METRICS = ("NRMSE", "1 - SSIM", "flux error", "peak position", "peak width")
 SEED = 5001
@@ -123,8 +123,8 @@ could be done with it.
 the FWHM(E) kernel's; removing at 300 peak counts to 0.20, and 0.6 of Richardson-Lucy's; in 1D and 3D to the same
 ratios. **All of these are missed**: the tables below say by how much. Tried were the full covariance of the cut in
 the network instead of widths along the axes, telling it the position and the resolution outside the cut, other seeds,
-and a network without physics ([](comparisons.md)): networks of one size come to nearly the same figure, whatever is
-built into them. Where the Hamiltonian is at hand, [](convolution.md) does what a cut cannot tell.
+and a network of the same size without physics, which comes to nearly the same figure ([](comparisons.md)). Where the
+Hamiltonian is at hand, [](convolution.md) does what a cut cannot tell.
 """
 
 

@@ -135,8 +135,8 @@ wrote this page; the script's first lines say how the trainings are made. Each i
 none of them has seen, as in [](accuracy.md). Minutes are of one thread, some with other work beside. "Unpaired" ones
 have seen simulations of half the families and counted spectra of the other half, never both of a pair.
 
-The pairs were drawn again after those of [](accuracy.md), by code that differs in last digits. That is enough for other
-counting noise: numbers of the bundled model differ by up to 0.011 between the two pages.
+Where the pairs were drawn again after those of [](accuracy.md), by code that differs in last digits, their counting
+noise is another, and the bundled model's numbers on the two pages differ by that.
 
 """
 

@@ -544,6 +544,7 @@ def test_a_full_disk_is_told_of_before_the_first_step(library, tmp_path):
     half_done = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "half")
     half_done.run(lambda share, step, terms: step == 2)
     before = half_done.checkpoint.read_bytes()
+    (tmp_path / "half" / ".tmp-of-others").touch()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
@@ -553,7 +554,7 @@ def test_a_full_disk_is_told_of_before_the_first_step(library, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert trainer.step == 0 and not list((tmp_path / "new").iterdir())
-    assert half_done.checkpoint.read_bytes() == before and len(list((tmp_path / "half").iterdir())) == 1
+    assert half_done.checkpoint.read_bytes() == before and len(list((tmp_path / "half").iterdir())) == 2
 
 
 def test_with_half_precision_the_physics_stays_exact(library, tmp_path):

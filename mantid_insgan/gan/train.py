@@ -299,15 +299,16 @@ class Trainer(ABC):
         position = {"step": self.step, "history": self.history, "seconds": self.seconds}
         facts = {"format": FORMAT, "recipe": self._recipe(), "position": json.dumps(position)}
         temporary = self.checkpoint.with_suffix(".part")
+        others = set(self.folder.glob(".tmp*"))  # safetensors has a temporary name of its own, and so may others
         try:
             save_file(tensors, temporary, metadata=facts)
             os.replace(temporary, self.checkpoint)
         except (OSError, SafetensorError) as problem:
-            for left in (temporary, *self.folder.glob(".tmp*")):  # safetensors has a temporary name of its own
+            for left in {temporary, *self.folder.glob(".tmp*")} - others:
                 left.unlink(missing_ok=True)
             raise OutputError(
                 f"the checkpoint {self.checkpoint} cannot be written: {problem}",
-                "make room on the disk and run the same command again: it goes on from the checkpoint before",
+                "make room on the disk and run the same command again: it goes on from the last checkpoint, if any",
             ) from problem
 
     def _recipe(self) -> str:
