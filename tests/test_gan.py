@@ -14,13 +14,14 @@ from scipy.special import ndtr  # noqa: E402
 
 from mantid_insgan.errors import DeviceError, InputError, ModelError, OutputError  # noqa: E402
 from mantid_insgan.gan import losses  # noqa: E402
-from mantid_insgan.gan.data import Example, PairLibrary, flipped, stack, with_noise  # noqa: E402
+from mantid_insgan.gan.data import Batch, Example, PairLibrary, flipped, stack, with_noise  # noqa: E402
 from mantid_insgan.gan.evaluate import (  # noqa: E402
     Baselines,
     calibrate,
     covariance_kernel,
     coverage,
     domain_of_application,
+    lucy_with_surroundings,
     table,
     widths_kernel,
 )
@@ -161,6 +162,18 @@ class TestResolutionOperator:
         found = richardson_lucy(operator, data, torch.ones_like(data), (50,))[0]
         assert float(found.sum()) == pytest.approx(3.0, rel=1e-3)
         assert float((found - truth).norm()) < 0.8 * float((data - truth).norm())
+
+    @pytest.mark.parametrize("dimensions", [1, 2, 3])
+    def test_richardson_lucy_piles_nothing_up_at_the_edges(self, dimensions):
+        # A level that goes on beyond the cut: what was measured at its edges came by half from there.
+        grid = (16,) * dimensions
+        level, width = torch.ones(1, 1, *grid), torch.full((1, dimensions, *grid), 6.0)
+        found = richardson_lucy(ResolutionOperator(width), level, torch.ones_like(level), (10,))[0]
+        torch.testing.assert_close(found, level, rtol=1e-3, atol=0)
+        none = torch.zeros(1, len(pairs_of_axes(dimensions)), *grid)
+        batch = Batch(level, torch.ones_like(level), 0 * level, width, none, torch.zeros(1, 3, *grid), level)
+        also = lucy_with_surroundings(batch, 10)
+        torch.testing.assert_close(also, level, rtol=0.02, atol=0)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -646,7 +659,11 @@ def test_tables_have_a_row_for_each_method(library, direction):
     found = table("tiny", library, baselines, generators, (None, 300.0), seed=1)
     more = {
         "add-resolution": {"FWHM along each axis", "FWHM(E) kernel", "covariance kernel on the cut"},
-        "remove-resolution": {"Richardson-Lucy, mean PSF", "Richardson-Lucy, exact operator"},
+        "remove-resolution": {
+            "Richardson-Lucy, mean PSF",
+            "Richardson-Lucy, exact operator",
+            "Richardson-Lucy, exact operator, surroundings too",
+        },
     }
     assert set(found.rows) == {"identity", "one Gaussian", "this model"} | more[direction]
     assert all(len(row) == 2 and min(row) > 0 for row in found.rows.values())

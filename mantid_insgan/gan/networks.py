@@ -173,7 +173,9 @@ def _total(values: torch.Tensor) -> torch.Tensor:
 def richardson_lucy(operator: ResolutionOperator, data, valid, keep: tuple[int, ...]) -> list[torch.Tensor]:
     """Richardson-Lucy iterates of the exact operator with gaps (Richardson 1972, Lucy 1974).
 
-    x <- x / (H^T v) * H^T (v d / H x), with d >= 0 and v the valid bins.
+    x <- x / (A^T v) * A^T (v d / A x), with d >= 0 and v the valid bins. A is H with what of each bin's kernel falls
+    on the grid divided out: what lies beyond the edges counts as what lies at them. If it counted as nothing, what the
+    resolution brings in from there would be piled up at the edges.
 
     Parameters
     ----------
@@ -183,12 +185,13 @@ def richardson_lucy(operator: ResolutionOperator, data, valid, keep: tuple[int, 
     """
     tiny = 1e-6
     positive = data.clamp(min=0.0) * valid
-    reach = operator.adjoint(valid).clamp(min=1e-3)
-    x = operator.adjoint(positive) / reach + tiny
+    on_grid = operator.adjoint(torch.ones_like(valid)).clamp(min=0.05)
+    reach = operator.adjoint(valid / on_grid).clamp(min=1e-3)
+    x = operator.adjoint(positive) / operator.adjoint(valid).clamp(min=1e-3) + tiny
     kept = []
     for step in range(1, max(keep) + 1):
-        ratio = positive / operator.convolve(x).clamp(min=tiny)
-        x = x * operator.adjoint(ratio) / reach
+        ratio = positive / (operator.convolve(x) / on_grid).clamp(min=tiny)
+        x = x * operator.adjoint(ratio / on_grid) / reach
         if step in keep:
             kept.append(x)
     return kept
