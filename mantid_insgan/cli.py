@@ -236,6 +236,9 @@ def make_pairs(
         str | None, typer.Option("--method", help="How the truth is convolved: interpolated, covariance, montecarlo.")
     ] = None,
     bins: Annotated[int | None, typer.Option("--bins", help="Bins along each open axis.")] = None,
+    energy_bins: Annotated[
+        int | None, typer.Option("--energy-bins", help="Bins along the energy of volumes, if not as many.")
+    ] = None,
     per_shard: Annotated[int | None, typer.Option("--per-shard", help="Pairs in one file.")] = None,
     family: Annotated[
         list[str] | None, typer.Option("--family", help="Only this family, also phonon_...; may be repeated.")
@@ -249,7 +252,8 @@ def make_pairs(
     from .make_pairs import make_pairs as make
 
     started = time.monotonic()
-    recipe = {"method": method, "bins": bins, "per_shard": per_shard, "families": tuple(family or ())}
+    recipe = {"method": method, "bins": bins, "energy_bins": energy_bins, "per_shard": per_shard}
+    recipe["families"] = tuple(family or ())
     with _progress("pairs", quiet=json) as bar:
         progress = None if bar is None else lambda done, total: bar(done / total)
         made = make(dimensions, count, seed, workers, output, **recipe, dask=dask, progress=progress)

@@ -150,6 +150,16 @@ def test_items_come_from_their_split(made):
         assert pair.facts["setting"] in {f"{s[0]} {s[1]}" for s in settings_of(pair.facts["split"])}
 
 
+def test_volumes_of_fewer_energies(tmp_path):
+    options = {"bins": 12, "families": ("fm_chain",), "per_shard": 1}
+    make_pairs(3, 1, 7, 1, tmp_path, energy_bins=8, **options)
+    (pair,) = read_pairs(tmp_path)
+    assert pair.ideal.shape == (12, 12, 8) and pair.spectrum("ideal").squeeze().axes[-1].is_energy
+    assert "12 bins along each open axis, 8 along the energy" in (tmp_path / "data_card.md").read_text()
+    with pytest.raises(OutputError, match="made with energy_bins 8; asked for were energy_bins null"):
+        make_pairs(3, 1, 7, 1, tmp_path, **options)
+
+
 @pytest.mark.parametrize(
     ("dimensions", "method"),
     [(1, "interpolated"), (2, "covariance"), pytest.param(3, "covariance", marks=pytest.mark.slow)],
@@ -281,6 +291,8 @@ def test_dask_scheduler_that_is_not_there(tmp_path):
         ({"seed": -1}, "the seed is -1", "--seed"),
         ({"method": "magic"}, "method 'magic' is not known", "--method"),
         ({"bins": 4}, "4 bins along an axis", "--bins"),
+        ({"dimensions": 3, "energy_bins": 4}, "4 bins along an axis", "--energy-bins"),
+        ({"energy_bins": 16}, "16 bins along the energy of cuts of 1 dimensions", "--dimensions 3"),
         ({"per_shard": -2}, "-2 pairs in a file", "--per-shard"),
         ({"families": ("fm_chian",)}, "no family 'fm_chian'", "--family"),
     ],

@@ -67,10 +67,11 @@ def make_card(index: dict) -> dict:
 def card_text(card: dict) -> str:
     """The card as Markdown."""
     recipe = card["recipe"]
+    energy = f", {recipe['energy_bins']} along the energy" if "energy_bins" in recipe else ""
     lines = [
         f"# {card['pairs']} pairs of {recipe['dimensions']}D cuts",
         "",
-        f"Seed {recipe['seed']}, {recipe['bins']} bins along each open axis.",
+        f"Seed {recipe['seed']}, {recipe['bins']} bins along each open axis{energy}.",
         f"Truth: `{recipe['method']}`, {card['truth']}.",
         "Split by Hamiltonian family and by instrument setting, never by image.",
         "",

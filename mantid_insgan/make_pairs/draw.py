@@ -221,7 +221,7 @@ def _draw_line(rng, grid: Spectrum, resolution: Resolution) -> dict:
 
 def _draw_grid(rng, recipe: Recipe, kind: str, model, resolution: Resolution) -> Spectrum:
     """Axes of the cut, all integrated ones included, the energy last; bins above the kinematic limit not valid."""
-    energy = _energy_axis(rng, recipe.bins, kind, model.bandwidth(), resolution)
+    energy = _energy_axis(rng, recipe.shape[-1], kind, model.bandwidth(), resolution)
     for _ in range(20):
         low, high = reach_of_modulus(resolution, float(np.clip(energy.centers.mean(), 0, 0.9 * resolution.ei)))
         modulus = rng.uniform(max(low, 0.2), min(0.9 * high, 6.0))

@@ -90,6 +90,8 @@ class Recipe:
         Items in one file; `PER_SHARD` if not given.
     only : tuple of str
         Names of the families that may be drawn; all but those of `NAMED_ONLY` if empty.
+    energy_bins : int, optional
+        Along the energy axis of volumes, whose other axes have `bins`; as many as `bins` if not given.
 
     Raises
     ------
@@ -103,6 +105,7 @@ class Recipe:
     bins: int = 0
     per_shard: int = 0
     only: tuple[str, ...] = ()
+    energy_bins: int = 0
 
     def __post_init__(self):
         if self.dimensions not in KINDS:
@@ -112,8 +115,15 @@ class Recipe:
         object.__setattr__(self, "only", tuple(self.only))
         if self.method not in METHODS:
             raise InputError(f"the truth method {self.method!r} is not known", f"use --method {' or '.join(METHODS)}")
-        if not 8 <= self.bins <= 512:
-            raise InputError(f"{self.bins} bins along an axis", "ask for 8 to 512 (--bins)")
+        for option, bins in (("--bins", self.bins), ("--energy-bins", self.energy_bins or self.bins)):
+            if not 8 <= bins <= 512:
+                raise InputError(f"{bins} bins along an axis", f"ask for 8 to 512 ({option})")
+        if self.energy_bins and self.dimensions != 3:
+            raise InputError(
+                f"{self.energy_bins} bins along the energy of cuts of {self.dimensions} dimensions, some of which "
+                "have no open energy axis",
+                "ask for volumes (--dimensions 3), or leave --energy-bins out",
+            )
         if self.seed < 0:
             raise InputError(f"the seed is {self.seed}", "give a number that is not negative (--seed)")
         if self.per_shard < 1:
@@ -139,7 +149,7 @@ class Recipe:
     @property
     def shape(self) -> tuple[int, ...]:
         """Bins of one item."""
-        return (self.bins,) * self.dimensions
+        return (*(self.bins,) * (self.dimensions - 1), self.energy_bins or self.bins)
 
     @property
     def has_phonons(self) -> bool:
@@ -153,5 +163,6 @@ class Recipe:
         return tuple(f for named in (False, True) for f in families_of(split_name, named=named) if f.name in self.only)
 
     def as_dict(self) -> dict:
-        """For JSON."""
-        return asdict(self) | {"only": list(self.only)}
+        """For JSON; `energy_bins` only where it is given, as folders from before it have none."""
+        known = asdict(self) | {"only": list(self.only)}
+        return known if self.energy_bins else {k: v for k, v in known.items() if k != "energy_bins"}

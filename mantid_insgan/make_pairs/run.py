@@ -46,6 +46,7 @@ def make_pairs(
     *,
     method: str | None = None,
     bins: int | None = None,
+    energy_bins: int | None = None,
     per_shard: int | None = None,
     families: tuple[str, ...] = (),
     dask: str | None = None,
@@ -68,7 +69,7 @@ def make_pairs(
         Processes on this machine, also those of ``dask='local'``.
     output : str or Path
         Folder; made if it is not there.
-    method, bins, per_shard, families
+    method, bins, energy_bins, per_shard, families
         See `Recipe` (`only`).
     dask : str, optional
         Address of a Dask scheduler whose workers draw the pairs ('tcp://host:8786'), or 'local' for a cluster on this
@@ -89,7 +90,7 @@ def make_pairs(
     DeviceError
         If Dask is not installed or the scheduler cannot be reached, or phonons are asked for without Euphonic.
     """
-    recipe = Recipe(dimensions, seed, method or "", bins or 0, per_shard or 0, tuple(families))
+    recipe = Recipe(dimensions, seed, method or "", bins or 0, per_shard or 0, tuple(families), energy_bins or 0)
     for name, value in (("count", count), ("workers", workers)):
         if value < 1:
             raise InputError(f"the {name} is {value}", f"ask for 1 or more (--{name})")
@@ -160,9 +161,9 @@ def _opened(folder: Path, recipe: Recipe, count: int) -> dict:
         raise OutputError(problem.reason, "name an empty or new folder (--output)") from problem
     for what in ("recipe", "versions"):
         if index[what] != fresh[what]:
-            differs = [k for k in fresh[what] if index[what].get(k) != fresh[what][k]]
+            differs = [k for k in fresh[what] | index[what] if index[what].get(k) != fresh[what].get(k)]
             found = ", ".join(f"{k} {json.dumps(index[what].get(k))}" for k in differs)
-            wanted = ", ".join(f"{k} {json.dumps(fresh[what][k])}" for k in differs)
+            wanted = ", ".join(f"{k} {json.dumps(fresh[what].get(k))}" for k in differs)
             raise OutputError(
                 f"the output folder {folder} holds pairs made with {found}; asked for were {wanted}",
                 "name another folder (--output), or go on with what the folder was made with",
