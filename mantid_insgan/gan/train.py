@@ -379,6 +379,9 @@ class PairedTrainer(Trainer):
         Whose weights to begin with.
     """
 
+    #: Weights of the terms for which the recipe has none.
+    WEIGHTS = {"nrmse": 1.0, "l1": 0.5}
+
     def __init__(self, recipe: Recipe, schedule: Schedule, library, folder, machine=None, start=None):
         torch.manual_seed(schedule.seed)
         r = recipe
@@ -396,8 +399,8 @@ class PairedTrainer(Trainer):
         batch = stack(self.library.examples(index, self.recipe.direction, rng)).to(self.fabric.device)
         signal, log_variance, _ = self.networks["generator"](*batch.inputs())
         terms = paired_terms(signal, log_variance, batch)
-        weights = {"flux": self.recipe.flux_weight, "likelihood": self.recipe.likelihood_weight, "l1": 0.5}
-        self._move("generator", sum(weights.get(k, 1.0) * v for k, v in terms.items()))
+        weights = self.WEIGHTS | {"flux": self.recipe.flux_weight, "likelihood": self.recipe.likelihood_weight}
+        self._move("generator", sum(weights[k] * v for k, v in terms.items()))
         return {k: float(v.detach()) for k, v in terms.items()}
 
     def _watch(self) -> None:
