@@ -652,6 +652,16 @@ def test_what_is_shown_as_measured_has_the_counting_noise_of_the_experiment(libr
     assert torch.equal(flat.grad, torch.ones_like(flat))
 
 
+def test_a_library_holds_no_more_in_memory_than_it_may(folder, monkeypatch):
+    whole = PairLibrary(folder)
+    size = sum(v.nbytes for v in vars(whole.pair(0)).values() if isinstance(v, np.ndarray))
+    monkeypatch.setattr("mantid_insgan.gan.data.REMEMBERED", 3 * size)
+    scant = PairLibrary(folder)
+    for i in range(len(whole)):
+        np.testing.assert_array_equal(scant.pair(i).ideal, whole.pair(i).ideal)
+    assert scant._read.cache_info().currsize == 3 and whole._read.cache_info().currsize == len(whole)
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_tables_have_a_row_for_each_method(library, direction):
     baselines = Baselines(direction, library, seed=1)

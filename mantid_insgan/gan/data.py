@@ -15,8 +15,8 @@ from ..errors import InputError
 from ..translate import conditions_of, intensity_scale, network_axes, network_slices, to_network
 from .networks import FWHM_PER_SIGMA, GRID_MULTIPLE, SMALLEST_GRID, pairs_of_axes
 
-#: Pairs held in memory: about 250 MB of slices, or 600 MB of volumes.
-REMEMBERED = {1: 20000, 2: 2500, 3: 300}
+#: Bytes of pairs that a library holds in memory: 5000 slices of 64x64 bins, or 500 volumes of 32x32x32.
+REMEMBERED = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class PairLibrary:
     """
 
     def __init__(self, folder: str | Path, split: str | None = None):
-        from ..make_pairs.shards import list_pairs
+        from ..make_pairs.shards import list_pairs, read_pair
 
         self.folder, self.split = Path(folder), split
         self.index = list_pairs(folder, split)
@@ -102,14 +102,17 @@ class PairLibrary:
                 f"{folder} holds no pairs" + (f" of the split {split}" if split else ""),
                 "make more with `insgan make-pairs` (--count)",
             )
-        self.dimensions = len(self.pair(0).ideal.shape)
+        first = read_pair(*self.index[0][:2])
+        self.dimensions = first.ideal.ndim
+        size = sum(value.nbytes for value in vars(first).values() if isinstance(value, np.ndarray))
+        self._read = lru_cache(maxsize=max(1, REMEMBERED // size))(read_pair)
 
     def __len__(self) -> int:
         return len(self.index)
 
     def pair(self, i: int):
         """Pair number i of the split, see `mantid_insgan.make_pairs.Pair`."""
-        return _read_pair(*self.index[i][:2])
+        return self._read(*self.index[i][:2])
 
     def facts(self, name: str) -> list[str]:
         """A fact of every pair: 'kind', 'family' or 'setting'."""
@@ -118,13 +121,6 @@ class PairLibrary:
     def examples(self, index, direction: str, rng, **noise) -> list[Example]:
         """Pairs as examples with noise, gaps and flips; see `with_noise`."""
         return [with_noise(self.pair(i), direction, rng, **noise) for i in index]
-
-
-@lru_cache(maxsize=max(REMEMBERED.values()))
-def _read_pair(path: Path, row: int):
-    from ..make_pairs.shards import read_pair
-
-    return read_pair(path, row)
 
 
 def with_noise(
