@@ -7,7 +7,8 @@ The "experiment" differs from what is calculated in all that an instrument model
 times those told, a tenth of the intensity goes into a tail, a background falls with energy and rises with |Q|, counts
 are Poisson, 300 in the brightest bins, and detectors have gaps. Its Hamiltonians and instrument settings are not those
 of the simulations. Scored is the translation of simulations of held-out families / of the validation split, by NRMSE
-to the experiment without noise and by what the total is wrong by.
+to the experiment without noise and by what the total is wrong by, after one factor
+for all, which is printed too: simulations are in their own unit, experiments in theirs.
 
 Ours begins at the simulation convolved in four dimensions with the calculated resolution, as `convolve` gives it; that
 is also the row "physics only". Plain CUT begins, as published, at the ideal simulation. ``--variant`` trains ours with
@@ -42,6 +43,7 @@ VARIANTS = {
     "without the background of energy and |Q|": {"background": False},
     "background by the discriminators alone": {"baseline": 0.0},
     "without flux conservation": {"flux": 0.0},
+    "with a tenth of the flux conservation": {"flux": 0.1},
     "without counting noise in what is judged": {"noise": False},
     "without L_PatchNCE": {"contrastive": 0.0},
     "with L_identity": {"identity": 0.5},
@@ -122,9 +124,9 @@ def _wider(calculated, pair, known) -> np.ndarray:
 
 
 @torch.no_grad()
-def score(method, test: Side) -> tuple[float, float]:
+def score(method, test: Side) -> tuple[float, float, float]:
     """Medians over the test side of the NRMSE and of the error of the total, |sum found / sum truth - 1|; all answers
-    may be scaled by one factor (units are free)."""
+    are scaled by one factor first (units are free), which is the third."""
     batches = [
         stack(test.examples(range(i, min(i + 16, len(test))), ADD, np.random.default_rng(i)))
         for i in range(0, len(test), 16)
@@ -135,7 +137,7 @@ def score(method, test: Side) -> tuple[float, float]:
     pairs = [(factor * f, b.target, b.valid) for f, b in zip(found, batches, strict=True)]
     totals = [(f * v).flatten(1).sum(1) / (t * v).flatten(1).sum(1) for f, t, v in pairs]
     nrmse = torch.cat([losses.nrmse(*pair) for pair in pairs])
-    return float(nrmse.median()), float((torch.cat(totals) - 1).abs().median())
+    return float(nrmse.median()), float((torch.cat(totals) - 1).abs().median()), factor
 
 
 def sides(pairs: Path, simulation: str) -> tuple[Side, Side, tuple[Side, Side]]:
@@ -155,8 +157,9 @@ def sides(pairs: Path, simulation: str) -> tuple[Side, Side, tuple[Side, Side]]:
 
 def scores_of(method, tests: tuple[Side, Side]) -> str:
     """Of both sides that are scored, as a row says them."""
-    (held_out, total), (validation, other) = (score(method, test) for test in tests)
-    return f"NRMSE {held_out:.3f} / {validation:.3f}, total wrong by {total:.3f} / {other:.3f}"
+    rows = zip(*(score(method, test) for test in tests), strict=True)
+    names = ("NRMSE", "total wrong by", "scaled by")
+    return ", ".join(f"{name} {one:.3f} / {other:.3f}" for name, (one, other) in zip(names, rows, strict=True))
 
 
 def ours(variant: str, options, schedule: Schedule, folder: Path) -> tuple[str, str]:

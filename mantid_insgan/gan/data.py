@@ -123,6 +123,32 @@ class PairLibrary:
         return [with_noise(self.pair(i), direction, rng, **noise) for i in index]
 
 
+class Several:
+    """Libraries one after the other, as one.
+
+    Parameters
+    ----------
+    *libraries : PairLibrary
+        Of the same number of dimensions.
+    """
+
+    def __init__(self, *libraries):
+        self.libraries, self.dimensions = libraries, libraries[0].dimensions
+        self._ends = np.cumsum([len(library) for library in libraries])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def pair(self, i: int):
+        """Pair number i of all."""
+        which = int(np.searchsorted(self._ends, i, side="right"))
+        return self.libraries[which].pair(i - (self._ends[which - 1] if which else 0))
+
+    def examples(self, index, direction: str, rng, **noise) -> list[Example]:
+        """As `PairLibrary.examples`."""
+        return [with_noise(self.pair(i), direction, rng, **noise) for i in index]
+
+
 def with_noise(
     pair, direction: str, rng, *, exact_share: float | None = None, peak_counts=None, varied: bool = True
 ) -> Example:

@@ -103,7 +103,7 @@ def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Item:
         raise _Unfit("the grid sees no modes")
     points = _points(grid, model) if recipe.method == "covariance" else None
     blurred = convolve(model, grid, resolution, method=recipe.method, points=points, seed=seed, source=source, **line)
-    if not _shows_enough(sharp.signal[blurred.valid], blurred.signal[blurred.valid]):
+    if not shows_enough(sharp.signal[blurred.valid], blurred.signal[blurred.valid]):
         raise _Unfit("most intensity lies outside the grid")
     settings = ExperimentSettings.draw(rng, temperature=model.temperature)
     seen = make_experiment(blurred, resolution, settings, seed=seed)
@@ -126,7 +126,7 @@ def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Item:
     return _item(recipe, sharp, blurred, seen, resolution, facts)
 
 
-def _shows_enough(ideal: np.ndarray, convolved: np.ndarray) -> bool:
+def shows_enough(ideal: np.ndarray, convolved: np.ndarray) -> bool:
     """False where one of the two is empty or most of what the convolved slice shows has come in from outside."""
     least = ideal.min()
     inside, shown = float((ideal - least).sum()), float((convolved - least).sum())
