@@ -1,11 +1,11 @@
 """What each term of the loss of a paired training is worth: one is left out at a time.
 
     python -m mantid_insgan.gan.build_models --dimensions 1  # leaves its pairs in build/training
-    python benchmarks/paired_terms.py --pairs build/training/pairs-1d-1 --seed 1 --seed 2
+    python benchmarks/paired_terms.py --pairs build/training/pairs-1d-1 --more build/training/cuts-1 --steps 2000
 
-Trains as the bundled models are trained and prints, for pairs of held-out families at 300 peak counts, the medians of
-the NRMSE and of the flux error, and the share of bins whose truth lies within one and two of the standard errors as
-they come from the training, before the factor of a card.
+Trains on the pairs and on `--more`, and prints, for pairs of held-out families at 300 peak counts, the medians of the
+NRMSE and of the flux error, and the share of bins whose truth lies within one and two of the standard errors as they
+come from the training, before the factor of a card.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import torch
 
 from mantid_insgan.cards import DIRECTIONS
 from mantid_insgan.gan import losses
-from mantid_insgan.gan.build_models import SIZES
-from mantid_insgan.gan.data import PairLibrary
+from mantid_insgan.gan.data import PairLibrary, Several
 from mantid_insgan.gan.evaluate import batches, of_generator
 from mantid_insgan.gan.job import BATCH, CHANNELS
 from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
@@ -43,15 +42,15 @@ class Varied(PairedTrainer):
         super().__init__(*rest)
 
 
-def trained(variant: str, direction: str, seed: int, pairs: Path, folder: Path) -> torch.nn.Module:
+def trained(variant: str, direction: str, seed: int, options) -> torch.nn.Module:
     """The generator at the fixed last step."""
     weights = dict(VARIANTS[variant])
     named = {name: weights.pop(name) for name in list(weights) if name.endswith("_weight")}
-    library = PairLibrary(pairs, "train")
+    library = Several(*(PairLibrary(folder, "train") for folder in (options.pairs, *options.more)))
     d = library.dimensions
     recipe = Recipe(direction, d, CHANNELS[d], **named)
-    schedule = Schedule(steps=SIZES[d].steps, batch=BATCH[d], seed=seed)
-    place = folder / f"{direction}-{d}d-{seed}" / variant.replace(" ", "-")
+    schedule = Schedule(steps=options.steps, batch=BATCH[d], seed=seed)
+    place = options.folder / f"{direction}-{d}d-{seed}" / variant.replace(" ", "-")
     trainer = Varied(weights, recipe, schedule, library, place)
     trainer.run()
     return trainer.averaged("generator")
@@ -77,6 +76,8 @@ def main() -> None:
     """Train what is asked for and print the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--more", type=Path, action="append", default=[], help="folder of pairs to train on too")
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, action="append")
     parser.add_argument("--variant", choices=tuple(VARIANTS), action="append")
     parser.add_argument("--direction", choices=tuple(DIRECTIONS), action="append")
@@ -86,7 +87,7 @@ def main() -> None:
     for direction in options.direction or DIRECTIONS:
         for seed in options.seed or [1]:
             for variant in options.variant or VARIANTS:
-                generator = trained(variant, direction, seed, options.pairs, options.folder)
+                generator = trained(variant, direction, seed, options)
                 nrmse, flux, *within = row(generator, options.pairs)
                 print(
                     f"{direction}, seed {seed}, {variant}: NRMSE {nrmse:.3f}, flux error {flux:.4f}, "

@@ -14,7 +14,7 @@ from scipy.special import ndtr  # noqa: E402
 
 from mantid_insgan.errors import DeviceError, InputError, ModelError, OutputError  # noqa: E402
 from mantid_insgan.gan import losses  # noqa: E402
-from mantid_insgan.gan.data import Batch, Example, PairLibrary, flipped, stack, with_noise  # noqa: E402
+from mantid_insgan.gan.data import Batch, Example, PairLibrary, Several, flipped, stack, with_noise  # noqa: E402
 from mantid_insgan.gan.evaluate import (  # noqa: E402
     Baselines,
     calibrate,
@@ -650,6 +650,15 @@ def test_what_is_shown_as_measured_has_the_counting_noise_of_the_experiment(libr
     assert torch.equal(valid, batch.valid)
     shown.sum().backward()
     assert torch.equal(flat.grad, torch.ones_like(flat))
+
+
+def test_several_libraries_are_one(folder, library):
+    both = Several(library, PairLibrary(folder))
+    assert len(both) == 2 * len(library) and both.dimensions == library.dimensions
+    for i in (0, len(library) - 1, len(library), 2 * len(library) - 1):
+        np.testing.assert_array_equal(both.pair(i).ideal, library.pair(i % len(library)).ideal)
+    examples = both.examples([0, len(both) - 1], "add-resolution", np.random.default_rng(0), varied=False)
+    assert [e.signal.shape for e in examples] == [library.pair(0).ideal.shape] * 2
 
 
 def test_a_library_holds_no_more_in_memory_than_it_may(folder, monkeypatch):

@@ -18,8 +18,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..cards import DIRECTIONS, Domain, ModelCard, Table, Training, write_card
 from ..make_pairs import make_pairs
+from ..make_pairs.cuts import cuts_of_slices
 from ..make_pairs.recipe import families_of, settings_of
-from .data import PairLibrary
+from .data import PairLibrary, Several
 from .evaluate import Baselines, calibrate, coverage, domain_of_application, table
 from .export import export
 from .job import BATCH, CHANNELS, NORMALISATION
@@ -44,7 +45,9 @@ class Size:
     steps: int
 
 
-SIZES = {1: Size(1280, 4000), 2: Size(1280, 3200), 3: Size(560, 2000)}
+SIZES = {1: Size(1280, 8000), 2: Size(1280, 3200), 3: Size(560, 2000)}
+#: Cuts of each slice of the training split that models of one dimension are trained on too.
+CUTS_PER_SLICE = 12
 
 
 def parse(arguments=None):
@@ -66,19 +69,37 @@ def main(arguments=None) -> None:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     for dimensions in options.dimensions or SIZES:
-        folder = options.scratch / f"pairs-{dimensions}d-{options.seed}"
-        with _bar(f"{dimensions}D pairs") as bar:
-            make_pairs(
-                dimensions,
-                SIZES[dimensions].pairs,
-                options.seed,
-                options.workers,
-                folder,
-                method="covariance",
-                progress=lambda done, total, bar=bar: bar(done / total),
-            )
+        folder = draw_pairs(dimensions, options)
         for direction in options.direction or DIRECTIONS:
             build(direction, dimensions, folder, options)
+
+
+def draw_pairs(dimensions: int, options) -> Path:
+    """Pairs of these dimensions, in a folder that is gone on with if it is there."""
+    folder = options.scratch / f"pairs-{dimensions}d-{options.seed}"
+    with _bar(f"{dimensions}D pairs") as bar:
+        make_pairs(
+            dimensions,
+            SIZES[dimensions].pairs,
+            options.seed,
+            options.workers,
+            folder,
+            method="covariance",
+            progress=lambda done, total: bar(done / total),
+        )
+    return folder
+
+
+def training_library(dimensions: int, pairs: Path, options) -> PairLibrary | Several:
+    """What is trained on: the pairs of the training split, in one dimension cuts of the slices as well."""
+    library = PairLibrary(pairs, "train")
+    if dimensions > 1:
+        return library
+    cuts = options.scratch / f"cuts-{options.seed}"
+    slices = draw_pairs(2, options)
+    with _bar("cuts of slices") as bar:
+        cuts_of_slices(slices, cuts, CUTS_PER_SLICE, options.seed, progress=lambda done, total: bar(done / total))
+    return Several(library, PairLibrary(cuts))
 
 
 def build(direction: str, dimensions: int, pairs: Path, options) -> None:
@@ -87,7 +108,7 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
     trainer = PairedTrainer(
         Recipe(direction, dimensions, CHANNELS[dimensions]),
         Schedule(steps=SIZES[dimensions].steps, batch=BATCH[dimensions], seed=options.seed),
-        PairLibrary(pairs, "train"),
+        training_library(dimensions, pairs, options),
         options.scratch / f"{name}-{options.seed}",
         Machine(options.accelerator),
     )
