@@ -36,7 +36,7 @@ KINDS = {
 }
 #: Minutes of the trainings without pairs, by dimensions.
 MINUTES = {1: 4.0, 2: 5.0, 3: 5.0}
-COUNTS = (None, 3000.0, 300.0, 30.0)
+COUNTS = (None, 3000.0, 300.0, 100.0, 30.0)
 SEED = 5001
 
 
@@ -134,9 +134,6 @@ HEAD = """# Other trainings on the same pairs
 wrote this page; the script's first lines say how the trainings are made. Each is scored at its fixed last step, on what
 none of them has seen, as in [](accuracy.md). Minutes are of one thread, some with other work beside. "Unpaired" ones
 have seen simulations of half the families and counted spectra of the other half, never both of a pair.
-
-Where the pairs were drawn again after those of [](accuracy.md), by code that differs in last digits, their counting
-noise is another, and the bundled model's numbers on the two pages differ by that.
 
 """
 

@@ -23,6 +23,9 @@ CHUNK = {1: 64, 2: 16, 3: 1}
 #: Validation pairs on which the baselines are tuned, by dimensions: a volume takes seconds.
 TUNING = {1: 48, 2: 48, 3: 16}
 
+#: Principal directions of the features that the domain of application is told in.
+DIRECTIONS_KNOWN = 24
+
 Method = Callable[[Batch], torch.Tensor]
 
 
@@ -257,8 +260,8 @@ def domain_of_application(generator: Generator, training, validation, seed: int,
     mean = known.mean(0)
     _, spread, directions = np.linalg.svd(known - mean, full_matrices=False)
     # A direction in which a handful of spectra hardly differ says little of what is unlike them.
-    scale = np.maximum(spread[:12], 0.01 * max(spread[0], 1e-6)) / np.sqrt(len(known))
-    components = directions[:12]
+    scale = np.maximum(spread[:DIRECTIONS_KNOWN], 0.01 * max(spread[0], 1e-6)) / np.sqrt(len(known))
+    components = directions[:DIRECTIONS_KNOWN]
     unseen = (features(validation, most // 2) - mean) @ components.T / scale
     threshold = float(np.quantile(np.sqrt((unseen**2).mean(1)), 0.99))
     rounded = lambda x: np.round(x, 6).tolist()  # noqa: E731
