@@ -135,6 +135,10 @@ wrote this page; the script's first lines say how the trainings are made. Each i
 none of them has seen, as in [](accuracy.md). Minutes are of one thread, some with other work beside. "Unpaired" ones
 have seen simulations of half the families and counted spectra of the other half, never both of a pair.
 
+Here the resolution is what is calculated, so that training without pairs has nothing to learn that physics does not
+know: adding, "ours, unpaired" is worse than the exact kernel in [](accuracy.md), with which it begins. What it is for is
+data that differ from the calculation ([](training.md)).
+
 """
 
 

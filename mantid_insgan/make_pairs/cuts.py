@@ -1,4 +1,4 @@
-"""One-dimensional cuts through pairs of slices: a slice that took a second to convolve holds hundreds of them."""
+"""One-dimensional cuts through pairs of slices: a slice that takes seconds to make holds hundreds of them."""
 
 from __future__ import annotations
 
