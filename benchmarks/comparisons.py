@@ -136,8 +136,8 @@ none of them has seen, as in [](accuracy.md). Minutes are of one thread, some wi
 have seen simulations of half the families and counted spectra of the other half, never both of a pair.
 
 Here the resolution is what is calculated, so that training without pairs has nothing to learn that physics does not
-know: adding, "ours, unpaired" is worse than the exact kernel in [](accuracy.md), with which it begins. What it is for is
-data that differ from the calculation ([](training.md)).
+know: adding, "ours, unpaired" is worse than the exact kernel in [](accuracy.md), with which it begins. What it is for
+is data that differ from the calculation ([](training.md)).
 
 """
 
