@@ -16,6 +16,7 @@ from mantid_insgan.errors import DeviceError, InputError, ModelError, OutputErro
 from mantid_insgan.gan import losses  # noqa: E402
 from mantid_insgan.gan.data import Batch, Example, PairLibrary, Several, flipped, stack, with_noise  # noqa: E402
 from mantid_insgan.gan.evaluate import (  # noqa: E402
+    DIRECTIONS_KNOWN,
     Baselines,
     calibrate,
     covariance_kernel,
@@ -702,7 +703,7 @@ def test_calibrated_errors_cover(library):
 def test_the_domain_is_scaled_to_training_features(library):
     generator = Generator("add-resolution", channels=4).eval()
     domain = domain_of_application(generator, library, library, seed=1, most=40)
-    assert len(domain["components"]) == len(domain["scale"]) == 12 and domain["threshold"] > 0
+    assert len(domain["components"]) == len(domain["scale"]) == DIRECTIONS_KNOWN and domain["threshold"] > 0
 
 
 @pytest.mark.parametrize("dimensions", [1, 2])
