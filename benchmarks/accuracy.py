@@ -122,16 +122,15 @@ What no method that sees the cut alone can know is what the resolution brings in
 and bins beyond its edges. "covariance kernel on the cut" is exact but for that.
 
 "Richardson-Lucy, exact operator" takes what lies beyond the edges of a cut to be as what lies at them; with
-"surroundings too" it finds them, on a grid that reaches as far beyond as kernels do. In volumes, most of whose bins are
-near a face, the latter takes seven times as long; on ten validation volumes it gave the same NRMSE.
+"surroundings too" it finds them, on a grid that reaches as far beyond as kernels do. For volumes, which that makes
+several times as large, it was left out.
 
 **What was aimed at.** Adding in 2D was to come to an NRMSE of 0.08, half of the covariance kernel's and a third of
 the FWHM(E) kernel's; removing at 300 peak counts to 0.20, and 0.6 of the best Richardson-Lucy's; in 1D and 3D to the
 same ratios. **All of these are missed**: the tables below say by how much. Tried were the full covariance of the cut in
 the network instead of widths along the axes, telling it the position and the resolution outside the cut, other seeds,
 and a network of the same size without physics, which comes to nearly the same figure ([](comparisons.md)). In 1D ten
-times as many pairs helped: trained on 900 cuts alone, a network without noise was no better than the exact kernel and
-worse than Richardson-Lucy, so 1D models are trained on cuts of the slices too. **From good data in 1D, and from
+times as many pairs helped: 1D models are trained on cuts of the slices too. **From good data in 1D, and from
 volumes of 64x64x32 bins, Richardson-Lucy still removes the resolution better** on held-out families than the models:
 those of volumes have 411 pairs of 32x32x32 bins to train on. Where the Hamiltonian is at hand, [](convolution.md) does
 what a cut cannot tell.

@@ -73,6 +73,12 @@ def test_what_is_in_the_way_is_told(slices, tmp_path):
         cuts_of_slices(slices, tmp_path / "cuts", 3, 1)
     with pytest.raises(InputError, match="holds no slices"):
         cuts_of_slices(tmp_path / "cuts", tmp_path / "more", 2, 1)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file cannot be made"):
+        cuts_of_slices(slices, tmp_path / "file", 2, 1)
+    with pytest.raises(InputError, match="none of the 6 slices in .* is of the split validation"):
+        cuts_of_slices(slices, tmp_path / "none", 2, 1, split="validation")
+    assert not (tmp_path / "none").exists()
     next((tmp_path / "cuts").glob("*.h5")).write_bytes(b"")
     with pytest.raises(OutputError, match="missing or damaged"):
         cuts_of_slices(slices, tmp_path / "cuts", 2, 1)

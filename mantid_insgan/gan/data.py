@@ -144,9 +144,7 @@ class Several:
         which = int(np.searchsorted(self._ends, i, side="right"))
         return self.libraries[which].pair(i - (self._ends[which - 1] if which else 0))
 
-    def examples(self, index, direction: str, rng, **noise) -> list[Example]:
-        """As `PairLibrary.examples`."""
-        return [with_noise(self.pair(i), direction, rng, **noise) for i in index]
+    examples = PairLibrary.examples
 
 
 def with_noise(

@@ -65,19 +65,26 @@ def cuts_of_slices(
         If the output holds something else, or cannot be written.
     """
     output, source = Path(output), read_index(Path(slices))
-    recipe = {"cuts_of": source["recipe"], "per_slice": per_slice, "seed": seed, "split": split}
+    count = sum(entry["count"] for entry in source["shards"])
+    recipe = {"cuts_of": source["recipe"], "slices": count, "per_slice": per_slice, "seed": seed, "split": split}
     index = {"format": FORMAT, "recipe": recipe, "versions": source["versions"], "shards": []}
-    index["recipe"]["slices"] = sum(entry["count"] for entry in source["shards"])
-    if source["recipe"].get("dimensions") != 2:
-        raise InputError(f"{slices} holds no slices", "name a folder that `insgan make-pairs --dimensions 2` wrote")
+    found = source["recipe"].get("dimensions", 1)
+    if found != 2:
+        raise InputError(
+            f"{slices} holds no slices but pairs of dimension {found}",
+            "name a folder that `insgan make-pairs --dimensions 2` wrote",
+        )
     if (output / INDEX).exists():
         return _kept(output, index)
-    output.mkdir(parents=True, exist_ok=True)
-    items: list[Pair] = []
-    written = 0
     pairs = list(read_pairs(slices, split))
     if not pairs:
-        raise InputError(f"{slices} holds no slices of the split {split}", "make more of them")
+        raise InputError(f"none of the {count} slices in {slices} is of the split {split}", "make more (--count)")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OutputError(f"the folder {output} cannot be made: {problem.strerror}", "name another one") from problem
+    items: list[Pair] = []
+    written = 0
     for number, pair in enumerate(pairs):
         items += cuts_of(pair, per_slice, np.random.default_rng([seed, pair.facts["index"]]))
         while len(items) >= PER_SHARD or (items and number == len(pairs) - 1):
