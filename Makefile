@@ -28,7 +28,7 @@ help:
 	@echo "make test-all  the tests and the slow ones"
 	@echo "make models    train the bundled models again and write models/"
 	@echo "make docs      build the documentation in docs/_build/html"
-	@echo "make lint      check style"
+	@echo "make lint      check style, and that rooms import only from rooms above them"
 	@echo "make clean     remove the virtual environment, the demo and what builds leave"
 
 demo: $(VENV)/installed-demo
@@ -49,6 +49,7 @@ docs: $(VENV)/installed-docs
 
 lint: $(VENV)/installed-test
 	$(BIN)/python -m ruff check .
+	$(BIN)/lint-imports --no-cache --no-logo
 
 clean:
 	rm -rf $(VENV) demo build dist docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis

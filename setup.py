@@ -60,7 +60,7 @@ setup(
         # docs/examples/README.md names two more packages, which are installed without their dependencies.
         "examples": ["gemmi>=0.7", "scipy>=1.13"],
         # setuptools, because the tests build a wheel and look inside.
-        "test": ["pytest>=8", "hypothesis>=6", "PyYAML", "ruff", "setuptools>=77"],
+        "test": ["pytest>=8", "hypothesis>=6", "PyYAML", "ruff", "import-linter>=2.17", "setuptools>=77"],
         "docs": ["sphinx>=8", "myst-parser>=4", "furo"],
     },
     packages=[*find_packages(include=["mantid_insgan*"]), "mantid_insgan.plugins", "mantid_insgan.models"],
