@@ -1,13 +1,17 @@
 """Finding, verifying and opening models."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mantid_insgan import cards
 from mantid_insgan.errors import DeviceError, ModelError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -18,15 +22,65 @@ def copied(tmp_path):
     return folder
 
 
-def test_every_bundled_model_is_small_and_fits_its_card():
-    found = cards.bundled_models()
-    assert {m.card.direction for m in found} == set(cards.DIRECTIONS)
-    for model in found:
-        assert model.path.stat().st_size < 10e6
-        session = cards.open_session(model, "cpu")
-        more = cards.MORE_INPUTS if model.card.dimensions > 1 else cards.MORE_INPUTS[1:]
-        assert [i.name for i in session.get_inputs()] == [*cards.INPUTS, *more]
-        assert set(cards.OUTPUTS) <= {o.name for o in session.get_outputs()}
+def contract() -> dict[tuple[str, str], str]:
+    """The table of docs/design.md: shape by kind ('input', 'input, if taken', 'output') and name."""
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (input|input, if taken|output) \| `(\w+)` \| \(([^|]+)\) \|", page, re.MULTILINE)
+    return {(kind, name): shape for kind, name, shape in rows}
+
+
+def of_kind(kind: str) -> dict[str, str]:
+    return {name: shape for (k, name), shape in contract().items() if k == kind}
+
+
+def shape_of(stated: str, card, batch: int, grid: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape of the table in numbers, such as 'N, D (D - 1) / 2, *grid'."""
+    d = len(grid)
+    channels = {"1": 1, "D": d, "D (D - 1) / 2": d * (d - 1) // 2, "3": 3, "F": len(card.domain.mean)}
+    first, number, *rest = stated.split(", ")
+    assert first == "N" and rest in ([], ["*grid"])
+    return (batch, channels[number], *(grid if rest else ()))
+
+
+def test_the_documented_contract_is_that_of_the_code():
+    assert tuple(of_kind("input")) == cards.INPUTS
+    assert tuple(of_kind("input, if taken")) == cards.MORE_INPUTS
+    assert tuple(of_kind("output")) == cards.OUTPUTS
+
+
+def test_all_directions_and_dimensions_are_bundled():
+    assert sorted((m.card.direction, m.card.dimensions) for m in cards.bundled_models()) == [
+        (direction, dimensions) for direction in sorted(cards.DIRECTIONS) for dimensions in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize("name", cards.bundled_names())
+def test_a_bundled_model_is_small_and_keeps_the_documented_contract(name):
+    """Inputs and outputs with ranks and channels, for two batches and grids that were not those of the export."""
+    model = cards.find_model(name)
+    card = model.card
+    assert model.path.stat().st_size < 10e6
+    session = cards.open_session(model, "cpu")
+    # A cut of one axis has no pair of axes, so no correlation.
+    taken = of_kind("input") | of_kind("input, if taken")
+    if card.dimensions == 1:
+        del taken["correlation"]
+    assert [i.name for i in session.get_inputs()] == list(taken)
+    assert [o.name for o in session.get_outputs()] == list(of_kind("output"))
+    assert {x.type for x in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float)"}
+    rng = np.random.default_rng(0)
+    step, least = card.grid_multiple, card.smallest_grid
+    for batch in (1, 3):
+        grid = tuple(least + step * (batch + i) for i in range(card.dimensions))
+        given = {k: rng.random(shape_of(v, card, batch, grid), np.float32) for k, v in taken.items()}
+        given["valid"] = (given["valid"] > 0.1).astype(np.float32)
+        found = dict(zip(of_kind("output"), session.run(list(of_kind("output")), given), strict=True))
+        for output, stated in of_kind("output").items():
+            assert found[output].shape == shape_of(stated, card, batch, grid), output
+            assert found[output].dtype == np.float32 and np.isfinite(found[output]).all(), output
+    for wrong in taken:
+        with pytest.raises(Exception, match=f"Got invalid dimensions for input: {wrong} for"):
+            session.run(None, given | {wrong: np.repeat(given[wrong], 2, axis=1)})
 
 
 def test_cards_tell_held_out_scores_beside_baselines():

@@ -38,13 +38,29 @@ def test_counts_follow_poisson_and_keep_the_scale(resolution):
     assert np.isnan(seen.signal[~seen.valid]).all()
     pulls = ((seen.signal - 2.0) / np.sqrt(seen.variance))[seen.valid]
     assert abs(pulls.mean()) < 4 / np.sqrt(pulls.size)
-    assert pulls.std() == pytest.approx(1.0, abs=0.06)
+    assert pulls.var() == pytest.approx(1.0, abs=4 * np.sqrt(2 / pulls.size))
     # counts at E: level x counts x kf / ki
     expected = 1e4 * resolution.beam.kf(seen.axes[1].centers) / resolution.beam.ki
     found = np.nanmean(np.where(seen.valid, seen.num_events, np.nan), axis=0)
     inside = seen.valid.any(axis=0)
     np.testing.assert_allclose(found[inside], expected[inside], rtol=0.02)
     np.testing.assert_array_equal(seen.num_events, np.round(seen.num_events))
+
+
+@pytest.mark.parametrize("level", [0.3, 3.0, 30.0])
+def test_counts_scatter_as_poisson_counts_do(resolution, level):
+    """Variance over mean is 1; the variance of n draws of a mean m has the variance 2 m^2 / (n - 1) + m / n."""
+    draws = 25
+    settings = ExperimentSettings(counts=level)
+    seen = [make_experiment(flat_powder(), resolution, settings, seed=s) for s in range(draws)]
+    counts = np.stack([s.num_events[seen[0].valid] for s in seen])
+    assert counts.shape[1] > 1000
+    mean = counts.mean(axis=0)
+    # The sum of the variances over that of the means: a ratio in each bin is biased where counts are rare.
+    ratio = counts.var(axis=0, ddof=1).sum() / mean.sum()
+    sigma = np.sqrt((2 * mean**2 / (draws - 1) + mean / draws).sum()) / mean.sum()
+    assert ratio == pytest.approx(1.0, abs=4 * sigma)
+    assert 4 * sigma < 0.05
 
 
 def test_a_bin_without_counts_has_the_variance_of_one(resolution):

@@ -90,10 +90,11 @@ def test_extras_and_command():
 
 def test_pins_are_what_is_tested():
     versions = pins()
-    assert versions["torch"] == "2.13.0"
-    assert versions["pyspinw"] == "1.1.0b2"
-    # Reading numpy's own version, since a constraint that is not obeyed is no constraint.
-    assert metadata.version("numpy") == versions["numpy"]
+    # A constraint that is not obeyed is no constraint. torch's CPU build adds a local part (2.13.0+cpu).
+    for name in ("numpy", "h5py", "onnxruntime", "torch", "pyspinw", "resins", "pytest"):
+        assert metadata.version(name).partition("+")[0] == versions[name], name
+    (spinw,) = (r for r in metadata.requires("mantid-insgan") if r.startswith("pyspinw"))
+    assert f"=={versions['pyspinw']};" in spinw.replace(" ", "")  # a pre-release: pinned in setup.py, too
 
 
 def test_models_are_found_in_the_checkout():
@@ -115,12 +116,6 @@ def test_models_are_found_when_installed(wheel, tmp_path):
         timeout=60,
     )
     assert Path(shown.stdout.strip()) == tmp_path / "mantid_insgan" / "models"
-
-
-def test_documented_contract_is_that_of_the_code():
-    rows = re.findall(r"^\| (input|output) \| `(\w+)` \|", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE)
-    assert tuple(name for kind, name in rows if kind == "input") == cards.INPUTS
-    assert tuple(name for kind, name in rows if kind == "output") == cards.OUTPUTS
 
 
 def test_wheel_holds_models_and_plugins(wheel_names):
