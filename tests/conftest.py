@@ -25,6 +25,27 @@ def shared() -> Path:
     return SHARED.resolve()
 
 
+#: Small parts of real measurements: tests/data/README.md.
+EXCERPTS = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def excerpts() -> Path:
+    """The folder of excerpts of real measurements, which is part of the repository."""
+    return EXCERPTS
+
+
+@pytest.fixture(scope="session")
+def real(request):
+    """Path of a real file by name: ``excerpt/...`` is one of tests/data, others stand in ../shared (see `shared`)."""
+
+    def find(name: str) -> Path:
+        folder, _, rest = name.partition("/")
+        return EXCERPTS / rest if folder == "excerpt" else request.getfixturevalue("shared") / name
+
+    return find
+
+
 @pytest.fixture
 def mantid_script(tmp_path):
     """Runs a script in a Python of its own that has this checkout and Mantid, with an empty home; gives what it said.

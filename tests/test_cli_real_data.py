@@ -22,6 +22,7 @@ FILES = {
     "mantid/mdhisto_4d.nxs": None,
     "mantid/mdhisto_slice_maps.nxs": ("log Ei of experiment0", 100.0),
     "mantid/mdhisto_volume_maps_4d.nxs": ("log Ei of experiment0", 100.0),
+    "excerpt/bi2fe4o9-merlin/MER40874_Ei62.00meV_Rings.nxspe": ("NXSPE_info/fixed_energy", 62.1),
     "data/mdhisto/1Dcut_sym_0p00T_K.nxs": None,
     "data/al-mari/aluminium_Ei60.nxspe": ("log Ei of mantid_workspace_1", 59.4),
     "data/bi2fe4o9-merlin/MER40874_Ei25.00meV_Rings.nxspe": ("NXSPE_info/fixed_energy", 25.2),
@@ -35,6 +36,7 @@ TILES = [(3, 1), (3, 4), (3, 9)]
 
 #: source -> facts that its file does not tell
 APPLIED = {
+    "excerpt of a powder": ["--instrument", "MERLIN", "--chopper", "G", "--frequency", "600"],
     "powder": ["--instrument", "MERLIN", "--chopper", "G", "--frequency", "600"],
     **{
         f"tile {row} {column}": ["--instrument", "MAPS-2000", "--chopper", "S", "--ei", "70", "--frequency", "250"]
@@ -63,8 +65,8 @@ def run(*words) -> str:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_inspect_tells_what_a_file_holds(shared, name):
-    path = shared / name
+def test_inspect_tells_what_a_file_holds(real, name):
+    path = real(name)
     sheet = json.loads(run("inspect", path, "--json"))
     text = run("inspect", path)
     spectrum = read_spectrum(path)
@@ -92,12 +94,11 @@ def pcsmo_tile(folder, row: int, column: int) -> Spectrum:
 
     Counts have no errors there; those of Poisson counts stand in for them.
     """
-    loaded = pytest.importorskip("scipy.io").loadmat(folder / "nanmask.mat")
-    mask = next(v for k, v in loaded.items() if not k.startswith("__"))[::-1].astype(bool)
-    mosaic = np.load(folder / "unnorm-expt-clipped-120.npy")
-    assert mask.shape == mosaic.shape == (240, 400)
-    place = (slice(40 * row, 40 * row + 40), slice(40 * column, 40 * column + 40))
-    signal, missing = mosaic[place][::-1, :, None, None], mask[place][::-1, :, None, None]
+    with np.load(folder / "tiles.npz") as cut:
+        number = cut["tiles"].tolist().index([row, column])
+        mosaic, mask = cut["measured"][number].astype(float), cut["masked"][number]
+    assert mask.shape == mosaic.shape == (40, 40)
+    signal, missing = mosaic[::-1, :, None, None], mask[::-1, :, None, None]
     ei = (25, 35, 50, 70, 100, 140)[row]
     edges = np.linspace(-40 / 39, 40 / 39, 41)
     axes = (
@@ -109,22 +110,26 @@ def pcsmo_tile(folder, row: int, column: int) -> Spectrum:
     return Spectrum(signal, np.maximum(signal, 1.0), axes, valid=~missing)
 
 
-def source_file(shared, folder, source):
-    if source == "powder":
-        return shared / "data/bi2fe4o9-merlin/MER40874_Ei62.00meV_Rings.nxspe"
-    if source == "cut":
-        return shared / "data/mdhisto/1Dcut_sym_0p00T_K.nxs"
+def source_file(real, folder, source):
+    merlin = "bi2fe4o9-merlin/MER40874_Ei62.00meV_Rings.nxspe"
+    files = {
+        "excerpt of a powder": f"excerpt/{merlin}",
+        "powder": f"data/{merlin}",
+        "cut": "data/mdhisto/1Dcut_sym_0p00T_K.nxs",
+    }
+    if source in files:
+        return real(files[source])
     path = folder / "tile.nxs"
-    write_nexus(pcsmo_tile(shared / "data/pcsmo-maps", *map(int, source.split()[1:])), path)
+    write_nexus(pcsmo_tile(real("excerpt/pcsmo-maps"), *map(int, source.split()[1:])), path)
     return path
 
 
 @pytest.fixture(scope="module", params=[(s, d) for s in APPLIED for d in DIRECTIONS], ids=" ".join)
-def applied(request, shared, tmp_path_factory):
+def applied(request, real, tmp_path_factory):
     """Input, output and summary of ``insgan apply``."""
     source, direction = request.param
     folder = tmp_path_factory.mktemp("applied")
-    path = source_file(shared, folder, source)
+    path = source_file(real, folder, source)
     summary = json.loads(run("apply", path, folder / "out.nxs", "--direction", direction, "--json", *APPLIED[source]))
     return source, read_spectrum(path), read_nexus(folder / "out.nxs"), summary
 
@@ -151,7 +156,7 @@ def test_notes_say_how_the_axes_were_handled(applied):
     assert "a cut of one axis was taken as a slice" not in notes  # there are models for cuts
     assert ("the energy is integrated" in notes) == source.startswith("tile")
     assert set(summary["run"]) == {"instrument", "ei", "chopper", "frequency"}
-    if source == "powder":
+    if source.endswith("powder"):
         assert summary["run"]["ei"]["source"] == "NXSPE_info/fixed_energy"
     if source == "cut":
         assert summary["run"]["instrument"]["source"].startswith("folder in which the file was saved first")

@@ -14,6 +14,7 @@ from mantid_insgan.io.powder import HBAR2_OVER_2M, Pixels, powder_spectrum, widt
 from mantid_insgan.spectrum import Fact, Run
 
 MERLIN = [f"data/bi2fe4o9-merlin/MER40874_Ei{ei}.00meV_Rings.nxspe" for ei in (120, 62, 38, 25)]
+EXCERPT = "excerpt/bi2fe4o9-merlin/MER40874_Ei62.00meV_Rings.nxspe"
 MARI = "data/al-mari/aluminium_Ei60.nxspe"
 
 
@@ -183,9 +184,9 @@ def test_width_from_neighbours():
 # ----------------------------------------------------------------------------------------------------- real files
 
 
-@pytest.mark.parametrize("name", [*MERLIN, MARI])
-def test_real_file(shared, name, tmp_path):
-    with open_spectrum(shared / name) as source:
+@pytest.mark.parametrize("name", [EXCERPT, *MERLIN, MARI])
+def test_real_file(real, name, tmp_path):
+    with open_spectrum(real(name)) as source:
         spectrum = source.read()
         region = (slice(5, 60), slice(10, 90))
         part = source.read(region)
@@ -206,16 +207,17 @@ def test_real_file(shared, name, tmp_path):
     assert after.run.value("instrument") == spectrum.run.value("instrument")
 
 
-def test_merlin_facts_and_total(shared):
-    spectrum = read_nxspe(shared / MERLIN[1])
+@pytest.mark.parametrize(("name", "masked"), [(EXCERPT, 220), (MERLIN[1], 1100)])
+def test_merlin_facts_and_total(real, name, masked):
+    spectrum = read_nxspe(real(name))
     assert spectrum.run.ei.source == "NXSPE_info/fixed_energy"
     assert spectrum.run.value("ei") == pytest.approx(62.0967, abs=1e-4)
     assert spectrum.run.instrument == Fact("MERLIN", "instrument/name of the nxspe entry")
-    with h5py.File(shared / MERLIN[1]) as file:
+    with h5py.File(real(name)) as file:
         data = next(iter(file.values()))["data/data"][()]
-    assert np.isnan(data).sum() == 1100
+    assert np.isnan(data).sum() == masked
     # Every pixel that was measured is counted once, wherever it lies.
-    assert spectrum.num_events.sum() == pytest.approx(data.size - 1100, rel=1e-9)
+    assert spectrum.num_events.sum() == pytest.approx(data.size - masked, rel=1e-9)
 
 
 def test_mari_is_known_by_its_content_not_its_name(shared):

@@ -43,9 +43,9 @@ BINNING = ["|Q|,40", "DeltaE,55"]
 
 
 @pytest.fixture
-def measured(shared) -> Path:
-    """A folder with the reduced files of a run of MERLIN."""
-    return shared / "data" / "bi2fe4o9-merlin"
+def measured(excerpts) -> Path:
+    """A folder with a reduced file of a run of MERLIN."""
+    return excerpts / "bi2fe4o9-merlin"
 
 
 @pytest.fixture(autouse=True)

@@ -338,20 +338,20 @@ def test_pyplot_is_not_touched():
 @pytest.mark.parametrize(
     "name",
     [
-        "data/bi2fe4o9-merlin/MER40874_Ei62.00meV_Rings.nxspe",
+        "excerpt/bi2fe4o9-merlin/MER40874_Ei62.00meV_Rings.nxspe",
         "data/mdhisto/1Dcut_sym_0p00T_K.nxs",
         "mantid/mdhisto_2d_nan.nxs",
         "mantid/mdhisto_3d_binmd_integrated.nxs",
         "mantid/mdhisto_volume_maps_4d.nxs",
     ],
 )
-def test_real_files_are_drawn(shared, tmp_path, name):
-    plot_spectrum(read_spectrum(shared / name), tmp_path / "figure.png")
+def test_real_files_are_drawn(real, tmp_path, name):
+    plot_spectrum(read_spectrum(real(name)), tmp_path / "figure.png")
     assert len(np.unique(pixels(tmp_path / "figure.png").reshape(-1, 3), axis=0)) > 20
 
 
-def test_the_magnon_of_a_measured_powder_is_seen_beside_its_elastic_line(shared):
-    spectrum = read_spectrum(shared / "data/bi2fe4o9-merlin/MER40874_Ei62.00meV_Rings.nxspe")
+def test_the_magnon_of_a_measured_powder_is_seen_beside_its_elastic_line(excerpts):
+    spectrum = read_spectrum(excerpts / "bi2fe4o9-merlin/MER40874_Ei62.00meV_Rings.nxspe")
     (axes,) = maps(spectrum_figure(spectrum))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("|Q| (Å⁻¹)", "Energy transfer (meV)")
     norm = axes.images[0].norm
