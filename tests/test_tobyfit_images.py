@@ -127,7 +127,7 @@ def test_a_tile_of_a_flat_mode_and_its_noise(images):
 
 
 def test_a_tile_is_that_of_its_own_image(images, model, request, excerpts):
-    """Ei 70 meV, 34 meV: the image of the same model is met nearly as well as its noise allows, that of the other worse.
+    """Ei 70 meV, 34 meV: the image of the same model is met nearly as well as noise allows, the other worse.
 
     Correlations are 0.87 of at most 0.95 with these coarse nodes and one point for each element, 0.91 and 0.90 with the
     nodes of the benchmark; 0.78 and 0.79 with the other model.
