@@ -214,12 +214,16 @@ class TestGenerator:
     def test_keeps_the_intensity_that_physics_keeps(self, direction):
         generator = randomised(direction, size=0.1)
         signal, valid, *more = random_inputs(2, size=64)
-        found = generator(signal, valid, *more)[0]
-        ratio = float((found.detach() * valid).sum() / (signal * valid).sum())
+        total = lambda x: float((x.detach() * valid).sum())  # noqa: E731
+        found, learned = total(generator(signal, valid, *more)[0]), total(generator.train()(signal, valid, *more)[0])
         if direction == "remove-resolution":
-            learned = generator.train()(signal, valid, *more)[0]
-            assert abs(ratio - 1) < 0.5 * abs(float((learned * valid).sum() / (signal * valid).sum()) - 1)
-        assert np.isfinite(ratio)
+            assert abs(found / total(signal) - 1) < 0.5 * abs(learned / total(signal) - 1)
+        else:  # nothing is scaled there: what the network adds and takes away is small beside what physics gives
+            assert (
+                found
+                == learned
+                == pytest.approx(total(convolved(ResolutionOperator(*more[1:3]), signal, valid)), rel=0.02)
+            )
 
     def test_bounded_by_the_surroundings(self, direction):
         generator = randomised(direction, size=3.0)
@@ -652,7 +656,9 @@ def test_what_is_shown_as_measured_has_the_counting_noise_of_the_experiment(libr
     counts = size * (batch.signal * batch.valid).sum((1, 2, 3)) / (batch.error**2 * batch.valid).sum((1, 2, 3))
     for n in range(2):
         assert float(shown[n].mean()) == pytest.approx(1.0, abs=4 / np.sqrt(float(counts[n]) * 1024))
-        assert float(shown[n].detach().var()) == pytest.approx(float(1 / counts[n]), rel=0.25)
+        # 1024 bins: their variance scatters by sqrt(2 / 1024), and that of Poisson counts a little more where few.
+        scatter = np.sqrt((2 + 1 / float(counts[n])) / 1024)
+        assert float(shown[n].detach().var()) == pytest.approx(float(1 / counts[n]), rel=4 * scatter)
     assert torch.equal(valid, batch.valid)
     shown.sum().backward()
     assert torch.equal(flat.grad, torch.ones_like(flat))

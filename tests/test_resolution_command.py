@@ -200,7 +200,7 @@ def test_reach_is_forward_and_backward_scattering():
         if inside:
             assert len(resolution_at(resolution, [modulus], [75.0]).points) == 1
         else:
-            with pytest.raises(RunFactError):
+            with pytest.raises(RunFactError, match="at 75 meV lies outside the kinematic range.*--ei"):
                 resolution_at(resolution, [modulus], [75.0])
 
 
