@@ -32,18 +32,22 @@ SLAB_BINS = 4_000_000
 
 @dataclass(frozen=True)
 class Report:
-    """What was done: the model, the run facts it used and the quality of the result."""
+    """What was done: the model, the run facts it used and the quality of the result; `coverage` is that of the model's
+    card."""
 
     model: str
     run: Run
     quality: Quality
     notes: tuple[str, ...]
+    coverage: tuple[float, float] | None = None
 
     def summary(self) -> dict:
         """For people and scripts: plain numbers and strings."""
         facts = {n: getattr(self.run, n) for n in ("instrument", "ei", "chopper", "frequency")}
         used = {n: {"value": f.value, "source": f.source} for n, f in facts.items() if f is not None}
-        return {"model": self.model, "run": used, **self.quality.summary(), "notes": list(self.notes)}
+        one, two = self.coverage or (None, None)
+        errors = {"held_out_truth_within_1_standard_error": one, "held_out_truth_within_2_standard_errors": two}
+        return {"model": self.model, "run": used, **self.quality.summary(), **errors, "notes": list(self.notes)}
 
 
 def apply(spectrum: Spectrum, options: ApplyOptions, progress=None) -> tuple[Spectrum, Report]:
@@ -64,7 +68,7 @@ def apply(spectrum: Spectrum, options: ApplyOptions, progress=None) -> tuple[Spe
     run, resolution, translator = _prepare(spectrum, options)
     result, quality = translator.apply(per_event(spectrum.replace(run=run)), resolution, progress)
     _require_known(options, quality)
-    return summed(result), Report(translator.card.name, run, quality, _notes(spectrum, translator, quality))
+    return summed(result), _report(spectrum, run, translator, quality)
 
 
 def apply_to_file(
@@ -119,7 +123,12 @@ def apply_to_file(
             if not quality.bins:
                 require_valid(spectrum)
             _require_known(options, quality)
-    return Report(translator.card.name, run, quality, _notes(file, translator, quality))
+    return _report(file, run, translator, quality)
+
+
+def _report(spectrum, run: Run, translator: Translator, quality: Quality) -> Report:
+    card = translator.card
+    return Report(card.name, run, quality, _notes(spectrum, translator, quality), card.coverage)
 
 
 def _prepare(spectrum, options: ApplyOptions, opened: dict | None = None) -> tuple[Run, Resolution, Translator]:
@@ -192,8 +201,8 @@ def _require_known(options: ApplyOptions, quality: Quality) -> None:
 
 def _unlike(quality: Quality) -> str:
     return (
-        f"{quality.outside:.0%} of the slices are unlike what the model was trained on (median distance "
-        f"{np.median(quality.distances):.2g} of the threshold)"
+        f"{quality.outside:.0%} of the slices are unlike what the model was trained on by an experimental measure "
+        f"(median distance {np.median(quality.distances):.2g} of the threshold)"
     )
 
 
@@ -250,8 +259,9 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
     if quality.compared and quality.chi_squared > MISFIT * quality.compared:
         notes.append(
             "convolved again, the result misses the data by chi-squared "
-            f"{quality.chi_squared / quality.compared:.3g} per bin (about 1 is expected): the calculated widths or the "
-            "strongest peaks do not fit; see --width-factor, and do not trust the shapes of those peaks"
+            f"{quality.chi_squared / quality.compared:.3g} per bin: the calculated widths or the strongest peaks may "
+            "not fit (see --width-factor). It is no test of the result: it grows with the counts, and spectra like "
+            "those of the training exceed 1 as well"
         )
     if quality.outside > OUTSIDE:
         notes.append(f"{_unlike(quality)}: compare with a simulation before trusting details")

@@ -22,6 +22,8 @@ from .options import DEVICES, DIRECTIONS
 INPUTS = ("signal", "valid", "error", "width")
 MORE_INPUTS = ("correlation", "position")
 OUTPUTS = ("translated", "log_variance", "convolved", "features")
+#: How the title of the table begins that tells how often the truth lay within one and two standard errors.
+COVERAGE = "coverage of the standard errors"
 
 
 class _Part(BaseModel):
@@ -85,6 +87,16 @@ class ModelCard(_Part):
     metrics: list[Table]
     domain: Domain
     sha256: str = ""
+
+    @property
+    def coverage(self) -> tuple[float, float] | None:
+        """Shares of held-out bins with the truth within one and two of the model's standard errors; None where nothing
+        was held out."""
+        for table in self.metrics:
+            if table.title.startswith(COVERAGE):
+                one, two = table.rows["this model"]
+                return one, two
+        return None
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class ApplyOptions:
     )
     out_of_domain: str = _option(
         "warn",
-        "Whether data unlike what the model was trained on give a warning (warn) or no result (error).",
+        "Whether data far from the training data (experimental measure) give a warning (warn) or no result (error).",
         "--out-of-domain",
         "OutOfDomain",
         OUT_OF_DOMAIN,

@@ -114,6 +114,8 @@ def test_apply_json(insgan, measured):
         "share_of_bins_with_resolution_too_wide",
         "median_distance_from_training",
         "share_of_slices_outside_training",
+        "held_out_truth_within_1_standard_error",
+        "held_out_truth_within_2_standard_errors",
         "notes",
     }
     before, after = read_nexus(measured), read_nexus(output)

@@ -17,12 +17,17 @@ from mantid_insgan.gan import losses  # noqa: E402
 from mantid_insgan.gan.data import Batch, Example, PairLibrary, Several, flipped, stack, with_noise  # noqa: E402
 from mantid_insgan.gan.evaluate import (  # noqa: E402
     DIRECTIONS_KNOWN,
+    ENERGY_KERNEL,
     Baselines,
+    batches,
     calibrate,
     covariance_kernel,
     coverage,
     domain_of_application,
+    energy_kernel,
+    is_scored,
     lucy_with_surroundings,
+    scores,
     table,
     widths_kernel,
 )
@@ -689,7 +694,7 @@ def test_tables_have_a_row_for_each_method(library, direction):
     generators = {"this model": Generator(direction, channels=4).eval()}
     found = table("tiny", library, baselines, generators, (None, 300.0), seed=1)
     more = {
-        "add-resolution": {"FWHM along each axis", "FWHM(E) kernel", "covariance kernel on the cut"},
+        "add-resolution": {"FWHM along each axis", ENERGY_KERNEL, "covariance kernel on the cut"},
         "remove-resolution": {
             "Richardson-Lucy, mean PSF",
             "Richardson-Lucy, exact operator",
@@ -699,9 +704,33 @@ def test_tables_have_a_row_for_each_method(library, direction):
     assert set(found.rows) == {"identity", "one Gaussian", "this model"} | more[direction]
     assert all(len(row) == 2 and min(row) > 0 for row in found.rows.values())
     if direction == "add-resolution":  # the more physics, the nearer to the truth
-        order = ["covariance kernel on the cut", "FWHM along each axis", "FWHM(E) kernel", "identity"]
-        scores = [found.rows[name][0] for name in order]
-        assert scores == sorted(scores) and scores[0] < 0.3 * scores[-1]
+        order = ["covariance kernel on the cut", "FWHM along each axis", ENERGY_KERNEL, "identity"]
+        ordered = [found.rows[name][0] for name in order]
+        assert ordered == sorted(ordered) and ordered[0] < 0.3 * ordered[-1]
+
+
+class EnergyOfSome(PairLibrary):
+    """A library whose facts say that the energy of all pairs but the first `open` is integrated."""
+
+    open = 0
+
+    def facts(self, name):
+        if name != "axes":
+            return super().facts(name)
+        return [[{"bins": 32}, {"bins": 32 if i < self.open else 1}] for i in range(len(self))]
+
+
+def test_the_kernel_of_the_energy_is_scored_where_energy_is_an_axis(folder):
+    some = EnergyOfSome(folder)
+    baselines = Baselines("add-resolution", some, seed=1)
+    assert ENERGY_KERNEL not in table("tiny", some, baselines, {}, (None,), seed=1).rows
+    some.open = 1
+    assert is_scored(ENERGY_KERNEL, some).tolist() == [True] + [False] * (len(some) - 1)
+    assert is_scored("covariance kernel on the cut", some).all()
+    found = table("tiny", some, baselines, {}, (None,), seed=1)
+    each = scores(batches(some, "add-resolution", None, 1), energy_kernel)
+    assert found.rows[ENERGY_KERNEL] == [pytest.approx(each[0], abs=1e-4)]
+    assert "energy is an axis of 1 of them" in found.conditions
 
 
 def test_calibrated_errors_cover(library):

@@ -55,12 +55,6 @@ def test_files_and_targets_that_it_names_are_there():
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
 
 
-def test_the_number_of_families():
-    from mantid_insgan.spinw.zoo import split
-
-    assert f"from {len(split()[0])} families of SpinW Hamiltonians" in README.replace("\n", " ")
-
-
 def test_the_instruments():
     from mantid_insgan.resolution import known_instruments
 

@@ -190,7 +190,7 @@ def test_the_map_is_broader_or_sharper():
     assert quality.compared == spectrum.signal.size
 
 
-def test_the_domain_of_application_tells_nonsense_from_spectra():
+def test_wild_spikes_are_further_from_the_training_than_a_mode():
     translator = Translator(choose_model("remove-resolution"), "cpu", 1)
     _, known = translator.apply(magnon(gaps=False), Widths())
     board = np.indices((64, 48)).sum(0) % 2 * 100.0 * np.random.default_rng(0).standard_cauchy((64, 48)) ** 2

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..cards import DIRECTIONS, Domain, ModelCard, Table, Training, write_card
+from ..cards import COVERAGE, DIRECTIONS, Domain, ModelCard, Table, Training, write_card
 from ..make_pairs import make_pairs
 from ..make_pairs.cuts import cuts_of_slices
 from ..make_pairs.recipe import families_of, settings_of
@@ -142,7 +142,7 @@ def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
         for split, library in held_out.items()
     ]
     covered = Table(
-        title="coverage of the standard errors, held-out families",
+        title=f"{COVERAGE}, held-out families",
         conditions=f"share of valid bins with the truth within 1 and 2 standard errors; 20 to 20000 peak counts, "
         f"30 % without noise; seed {seed}",
         columns=["1 standard error", "2 standard errors"],
@@ -156,8 +156,9 @@ def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
         direction=generator.direction,
         dimensions=generator.dimensions,
         description=f"{'Adds the resolution to' if adds else 'Removes the resolution from'} {what} for any widths up "
-        f"to {LARGEST_FWHM_BINS:g} bins FWHM. Trained on spin waves convolved with a Gaussian of full covariance in "
-        "(Q, E), momenta outside the cut included; the asymmetry of pulses is not in its training.",
+        f"to {LARGEST_FWHM_BINS:g} bins FWHM. Trained on pairs, with no discriminator: spin waves convolved with a "
+        "Gaussian of full covariance in (Q, E), momenta outside the cut included; the asymmetry of pulses is not in "
+        "its training.",
         normalisation=NORMALISATION,
         grid_multiple=GRID_MULTIPLE,
         smallest_grid=SMALLEST_GRID,

@@ -23,6 +23,9 @@ CHUNK = {1: 64, 2: 16, 3: 1}
 #: Validation pairs on which the baselines are tuned, by dimensions: a volume takes seconds.
 TUNING = {1: 48, 2: 48, 3: 16}
 
+#: The method that knows the width in energy alone; cuts with the energy integrated have no such axis.
+ENERGY_KERNEL = "FWHM(E) kernel, where energy is an axis"
+
 #: Principal directions of the features that the domain of application is told in.
 DIRECTIONS_KNOWN = 24
 
@@ -69,7 +72,7 @@ def one_gaussian(batch: Batch, factor: float) -> torch.Tensor:
 
 
 def energy_kernel(batch: Batch) -> torch.Tensor:
-    """FWHM(E) along the last axis alone."""
+    """FWHM(E) along the last axis alone, which has to be the energy; see `is_scored`."""
     width = torch.zeros_like(batch.width)
     width[:, -1] = batch.width[:, -1]
     return convolved(ResolutionOperator(width), batch.signal, batch.valid)
@@ -130,6 +133,14 @@ def scores(chosen: list[Batch], method: Method) -> np.ndarray:
     return np.concatenate([losses.nrmse(method(b), b.target, b.valid).numpy() for b in chosen])
 
 
+def is_scored(method: str, library: PairLibrary) -> np.ndarray:
+    """Which pairs of a library a method is scored on, bool (N,): all of them, and by `ENERGY_KERNEL` those with an
+    energy axis of several bins."""
+    if method != ENERGY_KERNEL:
+        return np.ones(len(library), bool)
+    return np.array([axes[-1]["bins"] > 1 for axes in library.facts("axes")])
+
+
 class Baselines:
     """The honest baselines for one direction; a setting is tuned on validation pairs at the same counts.
 
@@ -157,9 +168,9 @@ class Baselines:
         found: dict[str, Method] = {"identity": identity}
         tuned: dict[str, tuple] = {"one Gaussian": (one_gaussian, FACTORS)}
         if self.direction == "add-resolution":
-            if self.validation.dimensions > 1:
-                found |= {"FWHM along each axis": widths_kernel}
-            found |= {"FWHM(E) kernel": energy_kernel, "covariance kernel on the cut": covariance_kernel}
+            if self.validation.dimensions > 1:  # of a cut of one axis both are the covariance kernel
+                found |= {"FWHM along each axis": widths_kernel, ENERGY_KERNEL: energy_kernel}
+            found |= {"covariance kernel on the cut": covariance_kernel}
         else:
             if self.validation.dimensions < 3:  # these take minutes for a volume
                 tuned["Richardson-Lucy, mean PSF"] = (lucy_mean, ITERATIONS)
@@ -174,7 +185,8 @@ class Baselines:
 
 
 def table(title: str, library: PairLibrary, baselines: Baselines, generators: dict, peak_counts, seed: int) -> Table:
-    """Median NRMSE: a row for each method, a column for each of `peak_counts` (None: no noise)."""
+    """Median NRMSE over the pairs that a method `is_scored` on: a row for each method that is on any, a column for each
+    of `peak_counts` (None: no noise)."""
     rows: dict[str, list[float]] = {}
     said: dict[str, list] = {}
     for counts in peak_counts:
@@ -182,7 +194,9 @@ def table(title: str, library: PairLibrary, baselines: Baselines, generators: di
         methods |= {name: of_generator(g) for name, g in generators.items()}
         testing = batches(library, baselines.direction, counts, seed)
         for name, method in methods.items():
-            rows.setdefault(name, []).append(round(float(np.median(scores(testing, method))), 4))
+            scored = is_scored(name, library)
+            if scored.any():
+                rows.setdefault(name, []).append(round(float(np.median(scores(testing, method)[scored])), 4))
         for name, setting in settings.items():
             said.setdefault(name, []).append(setting)
     grid = "x".join(map(str, library.pair(0).ideal.shape))
@@ -190,6 +204,8 @@ def table(title: str, library: PairLibrary, baselines: Baselines, generators: di
         f"median NRMSE over {len(library)} pairs of {grid} bins with the gaps of their experiments, truth without "
         f"noise; families {', '.join(sorted(set(library.facts('family'))))}; seed {seed}"
     )
+    if ENERGY_KERNEL in rows:
+        conditions += f"; energy is an axis of {is_scored(ENERGY_KERNEL, library).sum()} of them"
     conditions += "".join(f"; {name}: {' '.join(f'{c:g}' for c in chosen)}" for name, chosen in said.items())
     names = ["no noise" if c is None else f"{c:g} peak counts" for c in peak_counts]
     return Table(title=title, conditions=conditions, columns=names, rows=rows)

@@ -55,9 +55,9 @@ QUALITY = {
     ),
     "TrainingDistance": (
         "median_distance_from_training",
-        "Median distance from the training data in units of the threshold.",
+        "Median distance from the training data in units of the threshold; an experimental measure.",
     ),
-    "OutsideShare": ("share_of_slices_outside_training", "Share of the slices that are unlike the training data."),
+    "OutsideShare": ("share_of_slices_outside_training", "Share of the slices that are beyond that threshold."),
 }
 
 

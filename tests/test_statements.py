@@ -1,0 +1,203 @@
+"""What README and pages say of models, families and libraries is what cards, code and metadata hold."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_translate import Widths, magnon
+
+from mantid_insgan import apply as job
+from mantid_insgan.cards import bundled_models, choose_model
+from mantid_insgan.demo import DATA
+from mantid_insgan.io import read_spectrum
+from mantid_insgan.options import ApplyOptions
+from mantid_insgan.translate import Translator
+
+ROOT = Path(__file__).resolve().parents[1]
+CARDS = {m.card.name: m.card for m in bundled_models()}
+
+#: Modules of a distribution that has another name than its module.
+MODULES = {
+    "dask[distributed]": "distributed",
+    "lightning-fabric": "lightning_fabric",
+    "scikit-image": "skimage",
+}
+#: Distributions of the extras that no module of the package imports, and why they are there.
+NOT_IMPORTED = {
+    "onnxscript": "torch.onnx exports with it",
+    "PyYAML": "Euphonic reads phonopy's files with it",
+    "dask-jobqueue": "the user's script of docs/pairs.md starts workers with it",
+}
+#: What docs/design.md calls the libraries that are not written here, and their modules.
+CREDITS = {
+    "h5py": "h5py",
+    "ResINS": "resins",
+    "pySpinW": "pyspinw",
+    "Euphonic": "euphonic",
+    "spglib": "spglib",
+    "periodictable": "periodictable",
+    "SciPy": "scipy",
+    "PyTorch": "torch",
+    "Lightning Fabric": "lightning_fabric",
+    "safetensors": "safetensors",
+    "torch.onnx": "torch",
+    "ONNX Runtime": "onnxruntime",
+    "scikit-image": "skimage",
+    "Dask": "distributed",
+    "typer": "typer",
+    "rich": "rich",
+    "pydantic": "pydantic",
+    "matplotlib": "matplotlib",
+    "hypothesis": "hypothesis",
+}
+
+
+def words(path: str) -> str:
+    """A file of text with every run of white space as one blank."""
+    return " ".join((ROOT / path).read_text(encoding="utf-8").split())
+
+
+def imported(folder: str) -> set[str]:
+    """Top-level modules that the Python files below a folder import, also inside functions."""
+    found = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found
+
+
+def extras() -> dict[str, list[str]]:
+    """Distributions of each extra of setup.py, without versions."""
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    (value,) = (n.value for n in ast.walk(tree) if isinstance(n, ast.keyword) and n.arg == "extras_require")
+    return {extra: [re.split("[<>=]", d)[0] for d in given] for extra, given in ast.literal_eval(value).items()}
+
+
+@pytest.mark.parametrize("extra", ["cpu", "train", "spinw", "phonons", "fit", "report", "dask"])
+def test_what_an_extra_installs_is_imported(extra):
+    wanted = [d for d in extras()[extra] if d not in NOT_IMPORTED]
+    assert wanted and {MODULES.get(d, d) for d in wanted} <= imported("mantid_insgan")
+
+
+def test_what_is_said_not_to_be_imported_is_not():
+    assert NOT_IMPORTED.keys() <= {d for given in extras().values() for d in given}
+    assert imported("mantid_insgan").isdisjoint({"onnxscript", "yaml", "dask_jobqueue"})
+
+
+def test_every_library_that_is_credited_is_imported():
+    section = words("docs/design.md").split("## Parts that are not written here ")[1]
+    credited = re.split(", | with ", re.sub(r" \([^)]*\)", "", section).rstrip("."))
+    assert set(credited) == set(CREDITS)
+    assert set(CREDITS.values()) <= imported("mantid_insgan") | imported("tests")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/accuracy.md", "docs/algorithms/ApplyResolutionGAN.md"])
+def test_the_coverage_of_standard_errors_is_that_of_the_cards(page):
+    both = np.array([card.coverage for card in CARDS.values()])
+    assert both.shape == (6, 2)
+    one, two = (f"{low:.2f} to {high:.2f}" for low, high in zip(both.min(0), both.max(0), strict=True))
+    assert two in words(page) and "0.954" in words(page)
+    if page == "README.md":
+        assert f"one standard error covers the truth in {one} of the bins" in words(page)
+
+
+def test_the_report_has_the_coverage_of_the_card():
+    _, report = job.apply(read_spectrum(DATA / "measured.nxs"), ApplyOptions(device="cpu"))
+    summary = report.summary()
+    found = [summary[f"held_out_truth_within_{n}_standard_error{'s' * (n > 1)}"] for n in (1, 2)]
+    (table,) = (t for t in CARDS[report.model].metrics if t.title.startswith("coverage"))
+    assert found == table.rows["this model"]
+    unscored = CARDS[report.model].model_copy(update={"metrics": []})
+    assert unscored.coverage is None
+
+
+def test_richardson_lucy_is_better_where_it_is_said_to_be():
+    (table,) = (t for t in CARDS["remove-resolution-1d"].metrics if t.title.startswith("held-out families"))
+    scores = {name: values[table.columns.index("no noise")] for name, values in table.rows.items()}
+    assert min(v for name, v in scores.items() if name.startswith("Richardson-Lucy")) < scores["this model"]
+    page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    large = page.split("\n## remove-resolution, 3D\n")[1].split("### held-out families, larger volumes\n")[1]
+    assert "pairs of 64x64x32 bins" in large
+    rows = [re.search(rf"^\| {re.escape(n)} \|(.*)\|$", large, re.MULTILINE)[1].split("|") for n in
+            ("Richardson-Lucy, exact operator", "**this model**")]  # fmt: skip
+    assert all(float(lucy) < float(model) for lucy, model in zip(*rows, strict=True))
+    said = words("README.md")
+    assert "1D cuts of the held-out families without noise, and from volumes of 64x64x32 bins" in said
+
+
+def test_the_numbers_of_families():
+    from mantid_insgan.make_pairs.recipe import families_of
+    from mantid_insgan.spinw.zoo import families
+
+    trained, tuned, held_out = (len(families_of(s)) for s in ("train", "validation", "test-family"))
+    assert (
+        f"from {len(families())} families of SpinW Hamiltonians, trains the bundled models on {trained} of them on the "
+        f"processor, tunes the simpler methods on {tuned} others, scores all on the {held_out} that are left"
+    ) in words("README.md")
+    for card in CARDS.values():
+        assert (len(card.training.families), len(card.training.held_out_families)) == (trained, held_out)
+        assert card.training.device.startswith("cpu")
+
+
+def test_bundled_models_say_that_no_discriminator_trained_them():
+    assert len(CARDS) == 6
+    for card in CARDS.values():
+        assert "Trained on pairs, with no discriminator" in card.description
+        assert card.training.command.startswith("python -m mantid_insgan.gan.build_models ")
+    assert "trained on pairs, a calculated spectrum and the same with its resolution, with no discriminator" in words(
+        "README.md"
+    )
+    for page in ("ApplyResolutionGAN", "TrainResolutionGAN"):
+        assert "no discriminator" in words(f"docs/algorithms/{page}.md")
+    # The trainer of pairs, which builds them, holds a generator and nothing that judges it.
+    assert "Discriminator" not in (ROOT / "mantid_insgan" / "gan" / "train.py").read_text(encoding="utf-8")
+    assert "Discriminator" not in (ROOT / "mantid_insgan" / "gan" / "build_models.py").read_text(encoding="utf-8")
+
+
+def test_the_grid_above_which_widths_are_interpolated():
+    from mantid_insgan.resolution import instrument
+
+    assert f"Grids of more than {instrument._DENSE:,} bins are".replace(",", " ") in words("docs/resolution.md")
+
+
+def test_no_score_of_the_energy_alone_where_it_is_the_covariance_kernel():
+    for card in CARDS.values():
+        rows = {name for table in card.metrics for name in table.rows}
+        assert "FWHM(E) kernel" not in rows
+        if card.dimensions == 1:
+            assert not any(name.startswith("FWHM") for name in rows)
+
+
+def test_what_the_experimental_measures_do_not_tell():
+    """Chi-squared of good results grows with the counts, and nonsense is within the threshold of the distance."""
+    remove = Translator(choose_model("remove-resolution"), "cpu", 1)
+    broad, _ = Translator(choose_model("add-resolution"), "cpu", 1).apply(magnon(gaps=False, counts=1e7), Widths())
+    rng, found = np.random.default_rng(0), []
+    for peak in (30.0, 300000.0):
+        counts = rng.poisson(np.clip(broad.signal, 0, None) * peak / broad.signal.max()).astype(float)
+        _, quality = remove.apply(broad.replace(signal=counts, variance=np.maximum(counts, 1.0)), Widths())
+        found.append(quality.chi_squared / quality.compared)
+        assert quality.outside == 0
+    assert found[0] < 1 and found[1] > 10
+    board = np.indices((64, 48)).sum(0) % 2 * 100.0
+    for nonsense in (board, rng.poisson(50.0, (64, 48)).astype(float), 100.0 * (rng.random((64, 48)) < 0.02)):
+        _, quality = remove.apply(broad.replace(signal=nonsense, variance=np.maximum(nonsense, 1.0)), Widths())
+        assert quality.outside == 0
+    for page in ("README.md", "docs/command-line.md", "docs/algorithms/ApplyResolutionGAN.md"):
+        assert "does not tell nonsense from spectra" in words(page)
+        assert "about 1 is expected" not in words(page)
+
+
+def test_the_note_on_chi_squared_expects_no_value():
+    measured = read_spectrum(DATA / "measured.nxs")
+    options = ApplyOptions(direction="remove-resolution", device="cpu")
+    _, report = job.apply(measured.replace(variance=measured.variance * 1e-4), options)
+    (note,) = (n for n in report.notes if "chi-squared" in n)
+    assert "It is no test of the result" in note and "expected" not in note
+    assert json.dumps(report.summary())
