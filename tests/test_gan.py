@@ -44,7 +44,7 @@ from mantid_insgan.gan.networks import (  # noqa: E402
     root_mean_square,
 )
 from mantid_insgan.gan.train import Machine, PairedTrainer, Recipe, Schedule, TrainingWarning  # noqa: E402
-from mantid_insgan.gan.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer, as_measured  # noqa: E402
+from mantid_insgan.gan.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer, as_measured, counted  # noqa: E402
 from mantid_insgan.make_pairs.draw import Item  # noqa: E402
 from mantid_insgan.make_pairs.shards import FORMAT, write_index, write_shard  # noqa: E402
 
@@ -353,6 +353,24 @@ def test_the_likelihood_is_best_at_the_true_scale():
     assert at(0.1) < min(at(0.05), at(0.2))
 
 
+def test_the_likelihood_leaves_known_noise_to_the_noise():
+    torch.manual_seed(0)
+    scale, noise = 0.1, 0.2
+    off = scale * torch.distributions.StudentT(3.0).sample((1, 1, 300, 300))
+    counting = noise * torch.randn_like(off)
+    zeros, valid = torch.zeros_like(off), torch.ones_like(off)
+    choices = torch.linspace(-7, 0, 141)  # logarithm of the squared scale, in steps of 5 %
+
+    def best(target, known):
+        found = [losses.likelihood(zeros, torch.full_like(off, float(c)), target, valid, known) for c in choices]
+        return float(choices[int(torch.stack(found).argmin())].mul(0.5).exp())
+
+    known = torch.full_like(off, noise**2)
+    assert best(off + counting, known) == pytest.approx(scale, rel=0.15)
+    assert best(off + counting, None) > 1.8 * scale
+    assert best(counting, known) < 0.15 * noise  # nothing is left
+
+
 def test_the_baseline_lies_below_the_peaks():
     y = torch.full((1, 1, 200), 0.2)
     y[..., 60:90] = 5.0  # a peak over a seventh of the bins
@@ -385,6 +403,54 @@ def test_the_background_of_both_directions_is_that_of_experiments(library, tmp_p
     added = add.level(batch.signal, batch.valid, y.position).detach()[y.valid > 0]
     assert float(found.mean()) == pytest.approx(level, rel=0.15)
     assert float(added.mean()) == pytest.approx(level, rel=0.2)
+
+
+def test_an_unpaired_step_moves_the_errors_of_both_generators(library, tmp_path):
+    trainer = UnpairedTrainer(UnpairedRecipe(channels=4, patches=16), SCHEDULE, library, library, tmp_path)
+    assert np.isfinite(trainer._train_step(np.random.default_rng(0))["likelihood"])
+    for direction in DIRECTIONS:
+        leave = trainer.networks[direction].module.network.leave
+        assert float(leave.weight.grad[-1].abs().sum()) > 0 and float(leave.bias.grad[-1].abs()) > 0
+
+
+def test_errors_without_pairs_cover_what_is_known(library, tmp_path):
+    """Learned from the likelihood alone, scored on noise that was drawn anew: remove against the simulation, add
+    against the measurement without its noise, which the training does not see."""
+    noise = 0.15
+    batch = stack(library.examples(range(6), "remove-resolution", np.random.default_rng(0), exact_share=1.0))
+    x, clean = replace(batch, signal=batch.target, error=0 * batch.error), batch
+    trainer = UnpairedTrainer(UnpairedRecipe(channels=4, background=False), SCHEDULE, library, library, tmp_path)
+
+    def measured():
+        more = noise * torch.randn_like(clean.signal) * clean.valid
+        return replace(clean, signal=clean.signal + more, error=noise * clean.valid)
+
+    @torch.no_grad()
+    def within():
+        """Share of bins within 1.198 scales of Student's t, where 68.3 % should be."""
+        y = measured()
+        removed = counted(x, trainer.networks[ADD](*x.inputs())[0], y)
+        again, known = trainer._added_again(y)
+        unit = (2 * noise**2 / known.amax((1, 2, 3), keepdim=True)).sqrt()
+        found = {}
+        for direction, given, truth in ((REMOVE, removed, removed.target), (ADD, again, clean.signal / unit)):
+            signal, log_variance, _ = trainer.networks[direction](*given.inputs())
+            away = (signal - truth).abs() * torch.exp(-0.5 * log_variance)
+            found[direction] = float((away < losses.STANDARD)[given.valid > 0].float().mean())
+        return found
+
+    before = within()
+    heads = [p for d in DIRECTIONS for p in trainer.networks[d].module.network.leave.parameters()]
+    optimiser = torch.optim.Adam(heads, lr=3e-2)
+    for _ in range(150):
+        optimiser.zero_grad()
+        y = measured()
+        trainer._likelihood(x, y, trainer.networks[ADD](*x.inputs())[0]).backward()
+        optimiser.step()
+    after = within()
+    print(before, after)
+    for direction in DIRECTIONS:
+        assert after[direction] == pytest.approx(0.683, abs=0.1) and abs(before[direction] - 0.683) > 0.1, direction
 
 
 def test_adversarial_terms_have_their_best_at_the_labels():

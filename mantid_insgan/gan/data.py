@@ -62,6 +62,10 @@ class Batch:
         """Width, correlation and position."""
         return self.width, self.correlation, self.position
 
+    def part(self, members: slice) -> Batch:
+        """Some members of the batch."""
+        return Batch(**{k: v[members] for k, v in vars(self).items()})
+
     def to(self, device) -> Batch:
         """The batch on a device."""
         return Batch(**{k: v.to(device) for k, v in vars(self).items()})

@@ -8,6 +8,12 @@ import torch
 #: the relative terms then count as if it had this share.
 LEAST = 0.02
 
+#: Squared scale of the Student's t with 3 degrees of freedom that fits a normal distribution of variance 1 best, s^2 with
+#: <4 r^2 / (3 s^2 + r^2)> = 1.
+SCALE_OF_NORMAL = 0.6297
+#: Scales of that Student's t within which 68.3 % lie.
+STANDARD = 1.198
+
 
 def _sums(values: torch.Tensor) -> torch.Tensor:
     return values.flatten(1).sum(1)
@@ -33,12 +39,21 @@ def flux(signal, target, valid) -> torch.Tensor:
     return _sums((signal - target) * valid).abs() / _size(target, valid, 1)
 
 
-def likelihood(signal, log_variance, target, valid) -> torch.Tensor:
+def likelihood(signal, log_variance, target, valid, known=None) -> torch.Tensor:
     """-log of Student's t with 3 degrees of freedom and squared scale exp(log_variance), per valid bin: (N,).
 
     Its gradient is bounded, where a normal distribution's is not: bins that are far off at the start would drown all
     else. The signal is detached: the errors learn from the signal, never the other way round.
+
+    Parameters
+    ----------
+    signal, log_variance, target, valid : Tensor, (N, 1, *grid)
+    known : Tensor, (N, 1, *grid), optional
+        Variance of the target's own noise, independent of the signal. It is added to the squared scale times
+        `SCALE_OF_NORMAL`, so that nothing is left to be learned where noise explains all of the difference.
     """
+    if known is not None:
+        log_variance = torch.logaddexp(log_variance, torch.log((SCALE_OF_NORMAL * known).clamp(min=1e-12)))
     square = (target - signal.detach()) ** 2
     each = 0.5 * log_variance + 2.0 * torch.log1p(square * torch.exp(-log_variance) / 3.0)
     return _sums(each * valid) / _sums(valid).clamp(min=1.0)

@@ -2,12 +2,13 @@
 
 Patchwise contrastive learning in two directions (CUT: Park et al., ECCV 2020; DCLGAN: Han et al., CVPRW 2021), with
 what is known put in: the generators begin as the calculated resolution, the discriminators know the conditions under
-which a patch was measured, and what is shown to them as measured carries the counting noise that a measurement has.
+which a patch was measured, and what is shown to them as measured carries the counting noise that a measurement has. The errors are trained on what is
+known without pairs (see `UnpairedTrainer`), which is not how far a translation is from the truth: that takes pairs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -40,6 +41,8 @@ class UnpairedRecipe:
         On what draws the background, which knows energy and |Q| alone, to what lies below the peaks of experiments.
     asymmetry : float
         How little of a peak may count as background, p of `losses.baseline`.
+    likelihood : float
+        On the likelihood of the errors of both generators; it trains the errors alone, as with pairs.
     patches : int
         Places at each level of the features.
     simulation : {'ideal', 'convolved'}
@@ -62,6 +65,7 @@ class UnpairedRecipe:
     flux: float = 1.0
     baseline: float = 10.0
     asymmetry: float = 0.02
+    likelihood: float = 0.05
     patches: int = 128
     temperature: float = 0.07
     simulation: str = "ideal"
@@ -81,6 +85,19 @@ class UnpairedTrainer(Trainer):
         Give examples for an index; their lengths may differ.
     start : dict of Generator, optional
         By direction: whose weights to begin with.
+
+    Notes
+    -----
+    What the errors learn from, each spectrum in units of its own size:
+
+    *remove*: a translated simulation with the counting noise and errors of a measurement, whose answer is known: the
+    simulation. That is the error of counting and deconvolution, as far as what *add* makes is what is measured.
+    *add*: a measurement whose noise is split in two. With independent z ~ N(0, error^2) both y + z and y - z are
+    measurements of variance 2 error^2, and their noises are independent (Pang et al., CVPR 2021, "Recorrupted";
+    exact for normal noise). What is removed from the first and added again is compared with the second: the difference
+    is the error of *add* and that noise, none of which the answer can have followed. The two generators may agree with
+    each other and both be wrong, which this does not see; what comes through of the noise in the
+    first half makes it larger.
     """
 
     def __init__(self, recipe, schedule: Schedule, simulations, experiments, folder, machine=None, start=None):
@@ -148,7 +165,32 @@ class UnpairedTrainer(Trainer):
             terms["flux"] = self._flux(ADD, translated, x) + self._flux(REMOVE, cleaned, y)
         if self.recipe.background and self.recipe.baseline:
             terms["baseline"] = self._baseline(y)
+        if self.recipe.likelihood:
+            terms["likelihood"] = self._likelihood(x, y, translated)
         return terms
+
+    def _likelihood(self, x: Batch, y: Batch, translated) -> torch.Tensor:
+        """Of the errors of both generators, from half of the batch: it takes more passes through them."""
+        half = slice(0, (len(x.signal) + 1) // 2)
+        x, y = x.part(half), y.part(half)
+        return self._likelihood_of(REMOVE, counted(x, translated[half], y)) + self._likelihood_of(
+            ADD, *self._added_again(y)
+        )
+
+    def _likelihood_of(self, direction: str, given: Batch, known=None) -> torch.Tensor:
+        signal, log_variance, _ = self.networks[direction](*given.inputs())
+        return losses.likelihood(signal, log_variance, given.target, given.valid, known).mean()
+
+    @torch.no_grad()
+    def _added_again(self, y: Batch) -> tuple[Batch, torch.Tensor]:
+        """What is removed from one half of the noise, as a simulation, with the other half as target, and the variance
+        of the latter."""
+        more = torch.randn_like(y.signal) * y.error
+        one = in_own_size(replace(y, signal=y.signal + more, error=2**0.5 * y.error, target=y.signal - more))
+        cleaned = self.networks[REMOVE](*one.inputs())[0]
+        # A simulation has no error, as a rule; the target's error is carried along to be in its unit.
+        found = in_own_size(replace(one, signal=cleaned))
+        return replace(found, error=torch.zeros_like(found.error)), found.error**2
 
     def _baseline(self, y: Batch) -> torch.Tensor:
         """What is taken from experiments lies below their peaks, and what is added to simulations is the same."""
@@ -214,12 +256,41 @@ def as_measured(translated: torch.Tensor, valid: torch.Tensor, experiment: Batch
         Member n lends its counts for a unit of intensity, sum(signal) / sum(error^2), and its gaps to member n. As the
         scales of the two sides are free, the unit is each spectrum's root mean square.
     """
+    noise, _ = _counting(translated, valid, experiment)
+    return translated + noise, valid * experiment.valid
+
+
+def counted(simulation: Batch, translated: torch.Tensor, experiment: Batch) -> Batch:
+    """A pair with a known answer, in units of its input's size: a translated simulation `as_measured`, with its errors,
+    and the simulation as target."""
+    noise, error = _counting(translated, simulation.valid, experiment)
+    seen = replace(
+        simulation,
+        signal=translated.detach() + noise,
+        valid=simulation.valid * experiment.valid,
+        error=error,
+        target=simulation.signal,
+    )
+    return in_own_size(seen)
+
+
+def _counting(translated, valid, experiment: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Counting noise of a translation at the counts of `experiment`, and the errors that a reduction would state."""
     over = tuple(range(1, translated.ndim))
     variance = (experiment.error**2 * experiment.valid).sum(over, keepdim=True)
     total = (experiment.signal * experiment.valid).sum(over, keepdim=True).clamp(min=0.0)
     counts = total / variance.clamp(min=1e-12)  # detected neutrons in one unit of intensity
     mean = translated.detach().clamp(min=0.0)
     counts = counts * root_mean_square(experiment.signal, experiment.valid) / root_mean_square(mean, valid)
-    noisy = torch.poisson(mean * counts) / counts.clamp(min=1e-12) - mean
-    noise = torch.where(counts > 0, noisy, torch.zeros_like(noisy))
-    return translated + noise, valid * experiment.valid
+    detected = torch.poisson(mean * counts)
+    noise = detected / counts.clamp(min=1e-12) - mean
+    error = detected.clamp(min=1.0).sqrt() / counts.clamp(min=1e-12)
+    nothing = torch.zeros_like(noise)
+    return torch.where(counts > 0, noise, nothing), torch.where(counts > 0, error, nothing)
+
+
+def in_own_size(batch: Batch) -> Batch:
+    """The batch with signal, error and target in units of the root mean square of each signal, as users' data are."""
+    size = root_mean_square(batch.signal, batch.valid)
+    scaled = {name: getattr(batch, name) * batch.valid / size for name in ("signal", "error", "target")}
+    return replace(batch, **scaled)
