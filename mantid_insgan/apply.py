@@ -250,6 +250,11 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
         adds = translator.card.direction == "add-resolution"
         what = "takes simulations that carry" if adds else "leaves in its result"
         notes.append(f"the model {translator.card.name} {what} the calculated resolution")
+    if translator.card.errors == "not calibrated":
+        notes.append(
+            f"the errors are not calibrated: the model {translator.card.name} was trained without pairs, so no one "
+            "knows how often the truth lies within them; do not use them in fits"
+        )
     if quality.too_wide:
         share = quality.too_wide / quality.bins
         notes.append(

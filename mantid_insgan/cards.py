@@ -83,6 +83,11 @@ class ModelCard(_Part):
     smallest_grid: int = Field(ge=1)
     largest_fwhm_bins: float = Field(gt=0, description="widest resolution, in bins, that the model can apply")
     error_factor: float = Field(gt=0, description="the model's standard errors are multiplied by this")
+    errors: Literal["calibrated", "not calibrated"] = Field(
+        "calibrated",
+        description="whether that factor was found on pairs that were not trained on, or only follows from the loss",
+    )
+    notes: list[str] = Field([], description="what a careful user should know of the numbers on this card")
     training: Training
     metrics: list[Table]
     domain: Domain

@@ -329,9 +329,10 @@ def train(
     with _progress(f"training {direction}", quiet=json) as bar:
         progress = None if bar is None else lambda share, step, terms: bar(share)
         trained = train_model(TrainOptions(**options), output, overwrite=overwrite, progress=progress)
-    summary = {name: value if isinstance(value, int | float) else str(value) for name, value in vars(trained).items()}
+    summary = {name: str(value) if isinstance(value, Path) else value for name, value in vars(trained).items()}
     text = "wrote {model} after {steps} steps in {minutes} minutes; also {losses}, {curves}, {picture}, {checkpoint}"
-    typer.echo(json_text.dumps(summary) if json else text.format(**summary))
+    notes = "".join(f"\nnote: {note}" for note in trained.notes)
+    typer.echo(json_text.dumps(summary) if json else text.format(**summary) + notes)
     if not trained.finished:
         raise typer.Exit(INTERRUPTED)
 

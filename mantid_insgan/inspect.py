@@ -75,6 +75,7 @@ class ModelSheet:
         lines = [
             f"{card.name} version {card.version} ({size:.1f} MB): {card.direction}, {card.dimensions}D",
             f"  {card.description}",
+            *(f"  note: {note}" for note in card.notes),
         ]
         for table in card.metrics:
             lines += [

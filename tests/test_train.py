@@ -14,9 +14,11 @@ from mantid_insgan import Axis, Lattice, Run, Spectrum  # noqa: E402
 from mantid_insgan.apply import apply  # noqa: E402
 from mantid_insgan.cards import read_model  # noqa: E402
 from mantid_insgan.errors import InputError, ModelError, OutputError, RunFactError  # noqa: E402
+from mantid_insgan.gan import job  # noqa: E402
 from mantid_insgan.gan.job import command_of, train_model  # noqa: E402
 from mantid_insgan.gan.train import BACKGROUND_RATE  # noqa: E402
 from mantid_insgan.gan.warm_start import generator_of  # noqa: E402
+from mantid_insgan.inspect import inspect_model  # noqa: E402
 from mantid_insgan.io import write_nexus  # noqa: E402
 from mantid_insgan.options import ApplyOptions, TrainOptions  # noqa: E402
 
@@ -94,6 +96,69 @@ def test_an_unpaired_model_for_removing_is_described_by_the_measurements(tmp_pat
     options = ApplyOptions(direction="remove-resolution", model=str(trained.model), device="cpu")
     measured, calculated = (apply(spectrum(1, blurred=b), options)[1].quality.distances[0] for b in (True, False))
     assert measured < 0.5 * calculated
+
+
+def test_errors_without_pairs_are_told_to_be_not_calibrated(tmp_path):
+    trained = train_model(TrainOptions(**write_sides(tmp_path), **QUICK), tmp_path / "mine.onnx")
+    card = read_model(trained.model).card
+    assert card.errors == trained.errors == "not calibrated" and not card.metrics
+    assert any("give such pairs with --validation-simulation and --validation-exp" in note for note in card.notes)
+    assert any("threshold of the domain of application comes from the training spectra" in n for n in card.notes)
+    text = inspect_model(str(trained.model)).as_text()
+    assert trained.notes == tuple(card.notes) and all(f"  note: {note}" in text for note in card.notes)
+    _, report = apply(spectrum(9), ApplyOptions(direction="add-resolution", model=str(trained.model), device="cpu"))
+    assert any("the errors are not calibrated: the model mine was trained without pairs" in n for n in report.notes)
+
+
+def with_validation(folder, number):
+    """Sides to train on, and pairs that are not trained on."""
+    (folder / "validation").mkdir()
+    more = write_sides(folder / "validation", number)
+    return write_sides(folder) | {f"validation_{side}": paths for side, paths in more.items()}
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_errors_are_calibrated_and_scored_on_different_spectra(tmp_path, paired, monkeypatch):
+    seen = {}
+
+    def noted(name):
+        function = getattr(job, name)
+
+        def call(generator, library, *more):
+            seen[name] = library
+            return function(generator, library, *more)
+
+        monkeypatch.setattr(job, name, call)
+
+    noted("calibrate")
+    noted("coverage")
+    options = TrainOptions(**with_validation(tmp_path, 9), paired=paired, **QUICK)
+    card = read_model(train_model(options, tmp_path / "mine.onnx").model).card
+    assert card.errors == "calibrated" and card.notes == []
+    assert sorted([*seen["calibrate"].index, *seen["coverage"].index]) == list(range(9))
+    covered = card.metrics[1]
+    assert "over 5 spectra; calibrated on 4 others" in covered.conditions
+    assert covered.rows["this model"][0] != 0.683, "as if scored on what it was calibrated on"
+
+
+def test_few_spectra_calibrate_without_a_coverage(tmp_path):
+    options = TrainOptions(**with_validation(tmp_path, 7), **QUICK)
+    card = read_model(train_model(options, tmp_path / "mine.onnx").model).card
+    assert card.errors == "calibrated" and [t.title for t in card.metrics] == ["held-out data"]
+    (note,) = card.notes
+    assert "calibrated on all spectra that were held out, 7: fewer than 8" in note
+
+
+@pytest.mark.parametrize("direction, kept", [("add-resolution", "simulation"), ("remove-resolution", "experiment")])
+def test_without_pairs_the_last_inputs_are_kept_for_the_domain(tmp_path, direction, kept):
+    sides = write_sides(tmp_path, number=8)
+    data = job._data(TrainOptions(**sides, direction=direction, **QUICK), None)
+    found = {"simulation": data.training, "experiment": data.other}
+    assert {side: len(library) for side, library in found.items()} == {"simulation": 8, "experiment": 8} | {kept: 7}
+    last = spectrum(7, blurred=kept == "experiment").signal
+    (member,) = data.unseen.members
+    np.testing.assert_allclose(member.signal, last / np.sqrt(np.mean(last**2)), rtol=1e-5)
+    assert not any(np.allclose(m.signal, member.signal) for m in found[kept].members)
 
 
 def test_a_model_of_what_convolved_simulations_lack(tmp_path):
@@ -186,7 +251,9 @@ def test_the_command_line_trains(tmp_path):
     command += [word for side in ("simulation", "experiment") for word in (f"--{side}", sides[side][0])]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["steps"] == 2 and read_model(tmp_path / "mine.onnx")
+    told = json.loads(done.stdout)
+    assert told["steps"] == 2 and read_model(tmp_path / "mine.onnx")
+    assert told["errors"] == "not calibrated" and any("errors are not calibrated" in note for note in told["notes"])
 
 
 SHARED_BATCH = """

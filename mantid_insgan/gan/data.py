@@ -114,6 +114,11 @@ class PairLibrary:
     def __len__(self) -> int:
         return len(self.index)
 
+    @property
+    def sources(self) -> np.ndarray:
+        """The number of the spectrum that each member comes from: here one each."""
+        return np.arange(len(self))
+
     def pair(self, i: int):
         """Pair number i of the split, see `mantid_insgan.make_pairs.Pair`."""
         return self._read(*self.index[i][:2])
@@ -149,6 +154,27 @@ class Several:
         return self.libraries[which].pair(i - (self._ends[which - 1] if which else 0))
 
     examples = PairLibrary.examples
+
+
+class Part:
+    """Some members of a library.
+
+    Parameters
+    ----------
+    library : PairLibrary or SpectraLibrary
+    index : sequence of int
+        Its members, in the order of this part.
+    """
+
+    def __init__(self, library, index):
+        self.library, self.index, self.dimensions = library, np.asarray(index), library.dimensions
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def examples(self, index, direction: str, rng, **noise) -> list[Example]:
+        """As the library gives its members."""
+        return self.library.examples(self.index[np.asarray(index)], direction, rng, **noise)
 
 
 def with_noise(
@@ -318,9 +344,12 @@ class SpectraLibrary:
     def __init__(self, spectra, dimensions: int, window: int, targets=None):
         self.dimensions, self.window = dimensions, _checked_window(window)
         self.members: list[Example] = []
+        sources: list[int] = []  #: of each member
         for number, (spectrum, resolution) in enumerate(spectra):
             target = None if targets is None else targets[number]
             self.members += list(_slices_of(spectrum, resolution, dimensions, target))
+            sources += [number] * (len(self.members) - len(sources))
+        self.sources = np.array(sources)
         if not self.members:
             raise InputError("none of the spectra has a valid bin", "give spectra with data (see `insgan inspect`)")
 

@@ -11,7 +11,7 @@ from torch import nn
 from ..cards import Table
 from ..translate import kept_intensity
 from . import losses
-from .data import Batch, PairLibrary, stack
+from .data import Batch, PairLibrary, Part, stack
 from .networks import FWHM_PER_SIGMA, RADIUS, Generator, ResolutionOperator, convolved, richardson_lucy
 
 #: Iterations among which the Richardson-Lucy baselines choose, on validation pairs.
@@ -25,6 +25,9 @@ TUNING = {1: 48, 2: 48, 3: 16}
 
 #: The method that knows the width in energy alone; cuts with the energy integrated have no such axis.
 ENERGY_KERNEL = "FWHM(E) kernel, where energy is an axis"
+#: Fewest spectra that are parted into some that calibrate the errors and others that score them, or of which some are
+#: kept out for the domain of application alone.
+FEWEST_TO_PART = 8
 
 #: Principal directions of the features that the domain of application is told in.
 DIRECTIONS_KNOWN = 24
@@ -243,6 +246,16 @@ def _errors(generator: Generator, library: PairLibrary, seed: int) -> np.ndarray
         ratio = (signal - batch.target).abs() * torch.exp(-0.5 * log_variance)
         ratios.append(ratio[batch.valid > 0].numpy())
     return np.concatenate(ratios)
+
+
+def halves(library, seed: int) -> tuple[Part, Part] | None:
+    """Two parts of a library that share no spectrum, drawn at random: to calibrate on one and score on the other. None
+    for fewer than `FEWEST_TO_PART` spectra."""
+    spectra = np.random.default_rng(seed).permutation(np.unique(library.sources))
+    if len(spectra) < FEWEST_TO_PART:
+        return None
+    first = np.isin(library.sources, spectra[: len(spectra) // 2])
+    return Part(library, np.flatnonzero(first)), Part(library, np.flatnonzero(~first))
 
 
 def calibrate(generator: Generator, library: PairLibrary, seed: int) -> float:

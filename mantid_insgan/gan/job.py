@@ -19,8 +19,9 @@ from ..cards import Domain, ModelCard, Table, Training, choose_model, write_card
 from ..errors import InputError, ModelError
 from ..options import BUNDLED, DIRECTIONS, TrainOptions, option_of
 from .data import PairLibrary, SpectraLibrary
-from .evaluate import calibrate, coverage, domain_of_application, held_out_scores
+from .evaluate import FEWEST_TO_PART, calibrate, coverage, domain_of_application, halves, held_out_scores
 from .export import export
+from .losses import STANDARD
 from .networks import GRID_MULTIPLE, LARGEST_FWHM_BINS, SMALLEST_GRID, Generator
 from .sources import (
     SIDES,
@@ -64,6 +65,10 @@ class Trained:
         False where it was stopped before its end; the model is that of the last step all the same.
     checkpoint : Path
         To go on from.
+    errors : {'calibrated', 'not calibrated'}
+        Of the model, as its card says.
+    notes : tuple of str
+        Those of the card.
     """
 
     model: Path
@@ -74,17 +79,20 @@ class Trained:
     minutes: float
     finished: bool
     checkpoint: Path
+    errors: str
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Data:
-    """What a training is fed with; `held_out` is never trained on."""
+    """What a training is fed with; `held_out` and `unseen` are never trained on."""
 
     training: object
-    held_out: object
+    held_out: object  #: inputs with their targets, or None
     other: object = None  #: experiments of unpaired training
     names: tuple[str, ...] = ()
     digest: str = ""  #: of the spectra, so that a checkpoint is not taken up with others
+    unseen: object = None  #: inputs of unpaired training without `held_out`, for the threshold of the domain
 
     @property
     def dimensions(self) -> int:
@@ -183,14 +191,30 @@ def _data(options: TrainOptions, sides) -> _Data:
     validation = pairs(VALIDATION)
     held_out = library(*validation) if validation[0] else None
     if not options.paired:
-        return _Data(library(sides["--simulation"]), held_out, library(sides["--experiment"]), names, digest)
+        return _unpaired_data(options.direction, sides, library, held_out, names, digest)
     one, other = pairs(SIDES)
     if held_out is not None:
         return _Data(library(one, other), held_out, names=names, digest=digest)
-    # The last in twenty, and at least one, is kept out to score the model.
-    kept = max(1, len(one) // 20)
+    kept = _kept_out(one)
     held_out = library(one[-kept:], other[-kept:])
     return _Data(library(one[:-kept], other[:-kept]), held_out, names=names, digest=digest)
+
+
+def _unpaired_data(direction: str, sides, library, held_out, names, digest) -> _Data:
+    """Both sides; without pairs that score the model, some inputs are kept out for the threshold of its domain."""
+    trained, unseen = {flag: sides[flag] for flag in SIDES}, None
+    inputs = "--experiment" if direction == "remove-resolution" else "--simulation"
+    if held_out is None and len(sides[inputs]) >= FEWEST_TO_PART:
+        kept = _kept_out(sides[inputs])
+        unseen = library(sides[inputs][-kept:])
+        trained[inputs] = sides[inputs][:-kept]
+    one, other = (library(trained[flag]) for flag in SIDES)
+    return _Data(one, held_out, other, names, digest, unseen)
+
+
+def _kept_out(spectra) -> int:
+    """How many of the last spectra are kept out: one in twenty, at least one."""
+    return max(1, len(spectra) // 20)
 
 
 def _digest(sides: dict[str, list[Source]]) -> str:
@@ -280,7 +304,8 @@ def _written(generator, trainer, data, options, output: Path, finished: bool) ->
     made = output.with_suffix(".training") / "made"
     made.mkdir(parents=True, exist_ok=True)
     export(generator, made / "model.onnx")
-    write_card(describe(output.stem, generator, trainer, data, options), made / "model.onnx")
+    card = describe(output.stem, generator, trainer, data, options)
+    write_card(card, made / "model.onnx")
     beside = {what: output.with_name(f"{output.stem}.{what}") for what in ("losses.csv", "losses.png", "example.png")}
     _write_losses(trainer.history, beside["losses.csv"])
     draw_losses(trainer.history, beside["losses.png"])
@@ -300,26 +325,17 @@ def _written(generator, trainer, data, options, output: Path, finished: bool) ->
         round(trainer.seconds / 60, 2),
         finished,
         trainer.checkpoint,
+        card.errors,
+        tuple(card.notes),
     )
 
 
 def describe(name: str, generator: Generator, trainer: Trainer, data: _Data, options: TrainOptions) -> ModelCard:
     """The card: scores on what was held out, coverage of the errors, domain of application, recipe."""
     seed = trainer.schedule.seed + 5000
-    factor, tables = 1.0, []
-    if data.held_out is not None:
-        factor = calibrate(generator, data.held_out, seed)
-        tables = [
-            held_out_scores(generator, data.held_out, seed),
-            Table(
-                title="coverage of the standard errors, held-out data",
-                conditions=f"share of valid bins with the target within 1 and 2 standard errors; seed {seed}",
-                columns=["1 standard error", "2 standard errors"],
-                rows=coverage(generator, data.held_out, factor, seed),
-            ),
-        ]
+    stated = _stated_errors(generator, data, seed)
+    domain, about_domain = _domain(generator, data, seed)
     kind = "paired" if data.other is None else "unpaired"
-    seen = data.inputs(generator.direction)
     return ModelCard(
         name=name,
         version="1",
@@ -332,7 +348,9 @@ def describe(name: str, generator: Generator, trainer: Trainer, data: _Data, opt
         grid_multiple=GRID_MULTIPLE,
         smallest_grid=SMALLEST_GRID,
         largest_fwhm_bins=LARGEST_FWHM_BINS,
-        error_factor=factor,
+        error_factor=stated.factor,
+        errors=stated.errors,
+        notes=[*stated.notes, *about_domain],
         training=Training(
             command=command_of(options),
             seed=trainer.schedule.seed,
@@ -346,9 +364,64 @@ def describe(name: str, generator: Generator, trainer: Trainer, data: _Data, opt
             pairs=len(data.training),
             software={n: version(n) for n in ("torch", "onnx", "onnxruntime", "numpy")},
         ),
-        metrics=tables,
-        domain=Domain(**domain_of_application(generator, seen, data.held_out or seen, seed, most=200)),
+        metrics=stated.tables,
+        domain=domain,
     )
+
+
+@dataclass(frozen=True)
+class _StatedErrors:
+    """What a card says of a model's errors, and the scores beside it."""
+
+    factor: float
+    errors: str
+    tables: list[Table]
+    notes: list[str]
+
+
+def _stated_errors(generator: Generator, data: _Data, seed: int) -> _StatedErrors:
+    """Calibrated on half of the spectra that were held out and scored on the other half. Where they are too few they
+    are calibrated on all and not scored; where there are none, the factor is that of the likelihood's own distribution.
+    """
+    if data.held_out is None:
+        note = (
+            "the errors are not calibrated: without pairs that were not trained on, no one knows how often the truth "
+            "lies within them; give such pairs with --validation-simulation and --validation-experiment"
+        )
+        return _StatedErrors(STANDARD, "not calibrated", [], [note])
+    scores = held_out_scores(generator, data.held_out, seed)
+    parts = halves(data.held_out, seed)
+    if parts is None:
+        number = len(np.unique(data.held_out.sources))
+        note = (
+            f"the errors are calibrated on all spectra that were held out, {number}: fewer than {FEWEST_TO_PART}, so "
+            "none are left to say how well the errors cover"
+        )
+        return _StatedErrors(calibrate(generator, data.held_out, seed), "calibrated", [scores], [note])
+    factor = calibrate(generator, parts[0], seed)
+    calibrating, scoring = (len(np.unique(data.held_out.sources[part.index])) for part in parts)
+    covered = Table(
+        title="coverage of the standard errors, held-out data",
+        conditions=f"share of valid bins with the target within 1 and 2 standard errors, over {scoring} spectra; "
+        f"calibrated on {calibrating} others; seed {seed}",
+        columns=["1 standard error", "2 standard errors"],
+        rows=coverage(generator, parts[1], factor, seed + 1),
+    )
+    return _StatedErrors(factor, "calibrated", [scores, covered], [])
+
+
+def _domain(generator: Generator, data: _Data, seed: int) -> tuple[Domain, list[str]]:
+    """The domain of application, and a note where its threshold comes from spectra that were trained on."""
+    seen = data.inputs(generator.direction)
+    unseen = data.held_out or data.unseen
+    found = Domain(**domain_of_application(generator, seen, unseen or seen, seed, most=200))
+    if unseen is not None:
+        return found, []
+    number = len(np.unique(seen.sources))
+    return found, [
+        f"the threshold of the domain of application comes from the training spectra themselves, {number}: fewer than "
+        f"{FEWEST_TO_PART}, so none were kept out; what is unlike them is found too often"
+    ]
 
 
 def command_of(options: TrainOptions) -> str:

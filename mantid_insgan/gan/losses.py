@@ -8,8 +8,8 @@ import torch
 #: the relative terms then count as if it had this share.
 LEAST = 0.02
 
-#: Squared scale of the Student's t with 3 degrees of freedom that fits a normal distribution of variance 1 best, s^2 with
-#: <4 r^2 / (3 s^2 + r^2)> = 1.
+#: Squared scale of the Student's t with 3 degrees of freedom that fits a normal distribution of variance 1 best:
+#: s^2 with <4 r^2 / (3 s^2 + r^2)> = 1.
 SCALE_OF_NORMAL = 0.6297
 #: Scales of that Student's t within which 68.3 % lie.
 STANDARD = 1.198

@@ -277,6 +277,8 @@ class TrainResolutionGAN(PythonAlgorithm):
         log = self.log()
         log.notice(f"Model: {trained.model}, after {trained.steps} steps in {trained.minutes} minutes")
         log.notice(f"Beside it: {trained.curves.name}, {trained.picture.name}; checkpoint: {trained.checkpoint}")
+        for note in trained.notes:
+            log.warning(in_mantid(note))
         self.setProperty("StepsDone", int(trained.steps))
         self.setProperty("MinutesDone", float(trained.minutes))
         if self._given("LossHistory"):
