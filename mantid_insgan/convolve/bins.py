@@ -33,6 +33,8 @@ class Bins:
     spectrum : Spectrum
         In the HKL frame, or |Q| for a powder; with one energy axis.
     resolution : Resolution
+    reachable : ndarray of bool, shape (momentum bins, energies), optional
+        Where a detected neutron can be, if it is known already; worked out if not given.
 
     Raises
     ------
@@ -50,7 +52,7 @@ class Bins:
         (h, k, l) of one unit along each momentum axis, integrated ones included. For a powder ((1, 0, 0),).
     """
 
-    def __init__(self, spectrum: Spectrum, resolution: Resolution):
+    def __init__(self, spectrum: Spectrum, resolution: Resolution, reachable: np.ndarray | None = None):
         self.spectrum, self.resolution = spectrum, resolution
         momenta = [a for a in spectrum.axes if not a.is_energy]
         self.frame = resolution.frame(spectrum)
@@ -67,7 +69,7 @@ class Bins:
         self.directions = np.eye(1, 3) if self.powder else np.array([_direction(a) for a in momenta])
         self.widths = np.array([a.width for a in momenta])
         self.energy_order = [i for i in range(spectrum.ndim) if i != spectrum.energy_axis]
-        self.reachable = self._reachable()
+        self.reachable = self._reachable() if reachable is None else reachable
         wanted = self.reachable & self.to_columns(spectrum.valid)
         self.columns = np.flatnonzero(wanted.any(axis=1))
         if not self.reachable.any():

@@ -12,11 +12,14 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..experiment import ExperimentSettings, background, draw_counted, draw_seen
 from ..translate import conditions_of, intensity_scale, network_axes, network_slices, to_network
-from .networks import FWHM_PER_SIGMA, GRID_MULTIPLE, SMALLEST_GRID, pairs_of_axes
+from .networks import GRID_MULTIPLE, SMALLEST_GRID, pairs_of_axes
 
 #: Bytes of pairs that a library holds in memory: 5000 slices of 64x64 bins, or 500 volumes of 32x32x32.
 REMEMBERED = 1 << 30
+#: Share of training examples with the background of an experiment.
+WITH_BACKGROUND = 0.5
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,9 @@ class PairLibrary:
                 f"{folder} holds no pairs" + (f" of the split {split}" if split else ""),
                 "make more with `insgan make-pairs` (--count)",
             )
-        first = read_pair(*self.index[0][:2])
-        self.dimensions = first.ideal.ndim
-        size = sum(value.nbytes for value in vars(first).values() if isinstance(value, np.ndarray))
+        some = [read_pair(*self.index[i][:2]) for i in np.linspace(0, len(self.index) - 1, 6).astype(int)]
+        self.dimensions = some[0].ideal.ndim
+        size = sum(map(_memory, some)) // len(some)
         self._read = lru_cache(maxsize=max(1, REMEMBERED // size))(read_pair)
 
     def __len__(self) -> int:
@@ -130,6 +133,11 @@ class PairLibrary:
     def examples(self, index, direction: str, rng, **noise) -> list[Example]:
         """Pairs as examples with noise, gaps and flips; see `with_noise`."""
         return [with_noise(self.pair(i), direction, rng, **noise) for i in index]
+
+
+def _memory(pair) -> int:
+    """Bytes that a pair takes once its detectors are known."""
+    return pair.detectors.nbytes + sum(v.nbytes for v in vars(pair).values() if isinstance(v, np.ndarray))
 
 
 class Several:
@@ -191,27 +199,33 @@ def with_noise(
     exact_share : float, optional
         Share of inputs without noise (error 0); a quarter for removing, six tenths for adding if not given.
     peak_counts : float, optional
-        Counts in the brightest bins; log-uniform between 20 and 20000 if not given.
+        Counts in the brightest bins of the magnet (`draw_counted`); log-uniform between 20 and 20000 if not given.
     varied : bool
-        Add levels and elastic lines, draw gaps and turn axes round; without, the pair is as it was made, with the gaps
-        of its own experiment.
+        Draw an experiment's settings and add its background in half of the examples (to the ideal side without the
+        resolution), draw gaps, and turn axes round; without, the pair is as it was made, without background and with
+        the gaps of its own experiment.
     """
     if exact_share is None:
         exact_share = 0.25 if direction == "remove-resolution" else 0.6
-    energy_last = pair.facts["axes"][-1]["bins"] > 1
-    sharp, convolved, reachable = _clean(pair)
+    known, detectors, grid = pair.known, pair.detectors, pair.ideal.shape
+    magnet = sides = _clean(pair)
+    valid = known & pair.valid
     if varied:
-        sharp, convolved = _more_intensity(rng, sharp, convolved, pair, energy_last)
-    source, target = (convolved, sharp) if direction == "remove-resolution" else (sharp, convolved)
-    valid = reachable & (pair.valid if not varied or rng.random() < 0.3 else ~_gaps(rng, source.shape))
+        settings = ExperimentSettings.draw(rng, temperature=pair.facts["model"]["temperature"])
+        if rng.random() < WITH_BACKGROUND:
+            added = background(detectors, settings, 1.0, known.reshape(detectors.shape))
+            sides = [m + b.reshape(grid) for m, b in zip(magnet, added, strict=True)]
+        valid = known & draw_seen(rng, detectors, settings, grid)
     # Gaps that hide nearly all there is to see teach nothing.
-    if valid.sum() < 0.2 * valid.size or min((x[valid] ** 2).sum() / (x**2).sum() for x in (source, target)) < 0.3:
-        valid = reachable
+    if valid.sum() < 0.2 * valid.size or min((x[valid] ** 2).sum() / (x**2).sum() for x in magnet) < 0.3:
+        valid = known
+    given = 1 if direction == "remove-resolution" else 0
+    source, target = sides[given], sides[1 - given]
     if rng.random() < exact_share:
         signal, error = source, np.zeros_like(source)
     else:
         counts = peak_counts or 10 ** rng.uniform(np.log10(20), np.log10(20000))
-        signal, error = _count(rng, source, counts)
+        signal, error = draw_counted(rng, detectors, np.where(valid, source, 0.0), magnet[given], counts)
     # The jitter keeps the network from relying on the translator's scale.
     scale = intensity_scale(signal, valid) * (10 ** rng.uniform(-0.3, 0.3) if varied else 1.0)
     example = Example(
@@ -219,81 +233,16 @@ def with_noise(
         pair.width,
         pair.correlation,
         pair.position,
-        energy_last,
+        pair.facts["axes"][-1]["bins"] > 1,
     )
     return flipped(rng, example) if varied else example
 
 
 def _clean(pair):
-    """Ideal and convolved in units of the latter's size, and where both are known."""
-    reachable = np.isfinite(pair.ideal) & np.isfinite(pair.convolved)
-    ideal, convolved = (np.where(reachable, x, 0.0).astype(np.float64) for x in (pair.ideal, pair.convolved))
-    scale = intensity_scale(convolved, reachable)
-    return ideal / scale, convolved / scale, reachable
-
-
-def _more_intensity(rng, ideal, convolved, pair, energy_last: bool):
-    """What a measurement holds beside the magnet and the resolution leaves (nearly) alone: a level in half of the
-    examples, and in a third of those that see it the elastic line, up to a hundred times as strong as a mode."""
-    if rng.random() < 0.5:
-        level = 10 ** rng.uniform(-2, 0.0)
-        fall = np.exp(-np.abs(pair.position[0]) * rng.uniform(0, 8)) if rng.random() < 0.5 else 1.0
-        ideal, convolved = ideal + level * fall, convolved + level * fall
-    if energy_last and rng.random() < 0.35:
-        line = _elastic_line(rng, pair)
-        if line is not None:
-            ideal, convolved = ideal + line[0], convolved + line[1]
-    return ideal, convolved
-
-
-def _elastic_line(rng, pair):
-    """An elastic line as it is and as it is recorded, each (*grid), or None where E = 0 is not in view."""
-    from scipy.special import ndtr
-
-    energy = pair.facts["axes"][-1]
-    edges = np.linspace(energy["low"], energy["high"], energy["bins"] + 1)
-    at = int(np.searchsorted(edges, 0.0)) - 1
-    if not 0 <= at < energy["bins"]:
-        return None
-    grid = pair.ideal.shape
-    along = np.linspace(0, rng.uniform(1, 12), grid[0])
-    profile = 1 + 0.5 * np.sin(along + rng.uniform(0, 6))
-    height = 10 ** rng.uniform(-0.5, 2.0) * profile.reshape(-1, *[1] * (len(grid) - 1)) if len(grid) > 1 else 1.0
-    step = edges[1] - edges[0]
-    sigma = np.maximum(pair.width[-1][..., at : at + 1] * step / FWHM_PER_SIGMA, 1e-3 * step)
-    recorded = np.diff(ndtr(edges / sigma), axis=-1)
-    ideal = np.zeros(grid)
-    ideal[..., at] = 1.0
-    return height * ideal, height * np.broadcast_to(recorded, grid)
-
-
-def _count(rng, source, peak_counts):
-    """Poisson counts of `source` at an exposure that varies over the detectors, and their errors."""
-    peak = np.percentile(source, 99.7) + 1e-9
-    along = np.linspace(0, 1, source.shape[0]).reshape(-1, *[1] * (source.ndim - 1))
-    exposure = 1 + 0.5 * np.sin(2 * np.pi * (rng.uniform(0, 2) * along + rng.random())) * (source.ndim > 1)
-    exposure = np.broadcast_to(exposure * peak_counts / peak, source.shape)
-    background = (rng.random() < 0.4) * rng.uniform(0, 0.5) * peak
-    counts = rng.poisson(np.clip(source + background, 0, None) * exposure)
-    least = 1.0 if rng.random() < 0.5 else 0.0  # some reductions give empty bins no error
-    return counts / exposure - background, np.sqrt(np.maximum(counts, least)) / exposure
-
-
-def _gaps(rng, grid) -> np.ndarray:
-    """Bins that were not measured: detector gaps, a kinematic edge, single bins."""
-    gaps = np.zeros(grid, bool)
-    if rng.random() < 0.45:
-        return gaps
-    for _ in range(rng.integers(0, 4)):
-        corner, size = rng.integers(0, grid), rng.integers(1, 2 + np.array(grid) // 3)
-        gaps[tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))] = True
-    if len(grid) > 1 and rng.random() < 0.5:  # Q below or above what the detectors reach, which depends on energy
-        edge = rng.uniform(0, 0.3) + rng.uniform(-0.3, 0.5) * np.linspace(0, 1, grid[-1]) ** rng.uniform(0.5, 2)
-        rows = np.linspace(0, 1, grid[0]).reshape(-1, *[1] * (len(grid) - 1))
-        gaps |= (rows < edge) if rng.random() < 0.5 else (rows > 1 - edge)
-    if rng.random() < 0.4:
-        gaps |= rng.random(grid) < rng.uniform(0, 0.15)
-    return gaps
+    """Ideal and convolved in units of the latter's size, 0 where they are not known."""
+    ideal, convolved = (np.where(pair.known, x, 0.0).astype(np.float64) for x in (pair.ideal, pair.convolved))
+    scale = intensity_scale(convolved, pair.known)
+    return ideal / scale, convolved / scale
 
 
 def flipped(rng, example: Example) -> Example:

@@ -9,10 +9,8 @@ from .recipe import Recipe, settings_of
 from .shards import write_text
 
 UNITS = {
-    "ideal, convolved, experiment": "mbarn/sr/meV per unit cell: d2sigma/dOmega/dE x ki/kf",
-    "variance": "(mbarn/sr/meV)^2",
-    "counts": "detected neutrons",
-    "valid": "true where the experiment has a measurement; ideal and convolved are NaN where no neutron can be",
+    "ideal, convolved": "mbarn/sr/meV per unit cell: d2sigma/dOmega/dE x ki/kf",
+    "valid": "true where an experiment has a measurement; ideal and convolved are NaN where no neutron can be",
     "width": "FWHM along each open axis in bins of it",
     "correlation": "correlation coefficients of the resolution between the open axes (0, 1), (0, 2), (1, 2)",
     "position": "energy transfer as a share of Ei, |Q| in 1/Angstrom, FWHM in momenta outside the cut in bins",

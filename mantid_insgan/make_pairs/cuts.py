@@ -9,9 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError, OutputError
-from ..resolution import Resolution
-from ..resolution.beam import Sample
-from ..spectrum import Lattice
 from .draw import shows_enough
 from .shards import FORMAT, INDEX, Pair, read_index, read_pairs, sha256, write_index, write_shard
 
@@ -113,28 +110,11 @@ def _kept(folder: Path, index: dict) -> int:
 
 def cuts_of(pair: Pair, number: int, rng) -> list[Pair]:
     """Up to `number` cuts of a slice, at random places; fewer where they show next to nothing."""
-    resolution = resolution_of(pair.facts)
-    found = (_cut(pair, resolution, int(rng.random() > _ALONG_THE_LAST), rng) for _ in range(number))
+    found = (_cut(pair, int(rng.random() > _ALONG_THE_LAST), rng) for _ in range(number))
     return [cut for cut in found if cut is not None]
 
 
-def resolution_of(facts: dict) -> Resolution:
-    """The resolution that a pair was convolved with, from its facts."""
-    setting = facts["resolution"]
-    return Resolution(
-        setting["instrument"],
-        setting["ei"],
-        setting["chopper"],
-        setting["frequencies"][0],
-        width_factor=setting["width_factor"],
-        sample=Sample(**setting["sample"]),
-        mosaic=setting["mosaic"],
-        time_model=setting["time_model"],
-        lattice=Lattice(*facts["model"]["lattice"]),
-    )
-
-
-def _cut(pair: Pair, resolution: Resolution, closed: int, rng) -> Pair | None:
+def _cut(pair: Pair, closed: int, rng) -> Pair | None:
     """One cut that integrates a range of the open axis `closed` (0 or 1)."""
     size = pair.ideal.shape[closed]
     low, high = np.log10(_INTEGRATED)
@@ -149,23 +129,18 @@ def _cut(pair: Pair, resolution: Resolution, closed: int, rng) -> Pair | None:
     grid = cut.spectrum("ideal")
     return replace(
         cut,
-        width=resolution.fwhm_in_bins(grid).reshape(1, -1),
+        width=pair.resolution.fwhm_in_bins(grid).reshape(1, -1),
         correlation=np.zeros((0, cut.ideal.size), np.float32),
-        position=resolution.position(grid).reshape(3, -1),
+        position=pair.resolution.position(grid).reshape(3, -1),
     )
 
 
 def along(pair: Pair, closed: int, first: int, bins: int) -> Pair:
     """The pair with `bins` bins from `first` of its open axis `closed` integrated; widths are not yet those of it.
 
-    Ideal and convolved are means over the range, NaN where one of them is. The experiment is the mean over the bins of
-    the range that were measured.
+    Ideal and convolved are means over the range, NaN where one of them is. A bin is valid where one in the range is.
     """
     part = (slice(None),) * closed + (slice(first, first + bins),)
-    valid = pair.valid[part]
-    measured = valid.sum(closed)
-    number = np.maximum(measured, 1)
-    nothing = np.where(measured > 0, 0.0, np.nan)
     axes = [dict(axis) for axis in pair.facts["axes"]]
     at = [i for i, axis in enumerate(axes) if axis["bins"] > 1][closed]
     step = (axes[at]["high"] - axes[at]["low"]) / axes[at]["bins"]
@@ -176,9 +151,6 @@ def along(pair: Pair, closed: int, first: int, bins: int) -> Pair:
         pair,
         ideal=pair.ideal[part].mean(closed),
         convolved=pair.convolved[part].mean(closed),
-        experiment=(np.where(valid, pair.experiment[part], 0.0).sum(closed) / number + nothing).astype(np.float32),
-        variance=(np.where(valid, pair.variance[part], 0.0).sum(closed) / number**2 + nothing).astype(np.float32),
-        counts=pair.counts[part].sum(closed),
-        valid=measured > 0,
+        valid=pair.valid[part].any(closed),
         facts=facts | {"rejected_draws": {}, "cut_of": pair.facts["index"]},
     )

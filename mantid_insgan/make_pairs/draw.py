@@ -11,7 +11,7 @@ from ..convolve import GridAccuracyWarning, convolve, ideal, sample_modes
 from ..convolve.bins import Bins
 from ..errors import InputError, RunFactError
 from ..excitations import UnstableModelError
-from ..experiment import ExperimentSettings, make_experiment
+from ..experiment import Detectors, ExperimentSettings, measured_bins
 from ..resolution import Resolution, Sample
 from ..resolution.facts import limits
 from ..resolution.table import covariance_of_modulus, reach_of_modulus, setting_facts
@@ -36,7 +36,7 @@ _FWHM = 2.3548200450309493
 class Item:
     """One pair as arrays on the open axes, the energy last.
 
-    ideal, convolved, experiment, variance, counts : float32 (*grid); valid : bool (*grid), of the experiment;
+    ideal, convolved : float32 (*grid); valid : bool (*grid), where an experiment has a measurement;
     width : float32 (D, *grid), FWHM in bins; correlation : float32 (D (D - 1) / 2, *grid), of the resolution between
     the axes (0, 1), (0, 2), (1, 2); position : float32 (3, *grid), see `Resolution.position`; facts : what it is, for
     JSON.
@@ -44,9 +44,6 @@ class Item:
 
     ideal: np.ndarray
     convolved: np.ndarray
-    experiment: np.ndarray
-    variance: np.ndarray
-    counts: np.ndarray
     valid: np.ndarray
     width: np.ndarray
     correlation: np.ndarray
@@ -106,8 +103,9 @@ def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Item:
     if not shows_enough(sharp.signal[blurred.valid], blurred.signal[blurred.valid]):
         raise _Unfit("most intensity lies outside the grid")
     settings = ExperimentSettings.draw(rng, temperature=model.temperature)
-    seen = make_experiment(blurred, resolution, settings, seed=seed)
-    if not seen.valid.mean() > 0.25:
+    bins = Bins(blurred, resolution)
+    seen = bins.from_columns(measured_bins(np.random.default_rng(seed), Detectors(bins), settings)) & blurred.valid
+    if not seen.mean() > 0.25:
         raise _Unfit("detectors see too little of the grid")
     facts = {
         "kind": kind,
@@ -162,19 +160,16 @@ def _points(grid: Spectrum, model) -> int:
     return int(np.clip(_GAUSSIANS / columns / _modes(model), *_POINTS))
 
 
-def _item(recipe: Recipe, sharp: Spectrum, blurred: Spectrum, seen: Spectrum, resolution, facts: dict) -> Item:
-    width = resolution.fwhm_in_bins(seen).reshape(-1, *recipe.shape)
+def _item(recipe: Recipe, sharp: Spectrum, blurred: Spectrum, seen: np.ndarray, resolution, facts: dict) -> Item:
+    width = resolution.fwhm_in_bins(blurred).reshape(-1, *recipe.shape)
     on_grid = lambda values: values.reshape(recipe.shape).astype(np.float32)  # noqa: E731
     return Item(
         on_grid(sharp.signal),
         on_grid(blurred.signal),
-        on_grid(seen.signal),
-        on_grid(seen.variance),
-        on_grid(seen.num_events),
-        seen.valid.reshape(recipe.shape),
+        seen.reshape(recipe.shape),
         width.astype(np.float32),
-        resolution.correlation(seen).reshape(-1, *recipe.shape),
-        resolution.position(seen).reshape(-1, *recipe.shape),
+        resolution.correlation(blurred).reshape(-1, *recipe.shape),
+        resolution.position(blurred).reshape(-1, *recipe.shape),
         facts,
     )
 

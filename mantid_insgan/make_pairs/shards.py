@@ -8,18 +8,22 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from ..convolve.bins import Bins
 from ..errors import InputError, OutputError
+from ..experiment import Detectors, ExperimentSettings, make_experiment
 from ..io.hdf5 import open_hdf5
+from ..resolution import Resolution, Sample
 from ..spectrum import Axis, Lattice, Run, Spectrum
 from .draw import Item
 
 #: Of the layout of shards and index.
-FORMAT = "mantid-insgan pairs 2"
+FORMAT = "mantid-insgan pairs 3"
 INDEX = "index.json"
 _ARRAYS = tuple(f.name for f in fields(Item) if f.name != "facts")
 
@@ -28,8 +32,48 @@ _ARRAYS = tuple(f.name for f in fields(Item) if f.name != "facts")
 class Pair(Item):
     """An `Item` that was read back."""
 
-    def spectrum(self, name: str) -> Spectrum:
-        """'ideal', 'convolved' or 'experiment' as a Spectrum with its axes (integrated ones included) and run."""
+    @cached_property
+    def resolution(self) -> Resolution:
+        """The resolution that the pair was convolved with."""
+        setting = self.facts["resolution"]
+        return Resolution(
+            setting["instrument"],
+            setting["ei"],
+            setting["chopper"],
+            setting["frequencies"][0],
+            width_factor=setting["width_factor"],
+            sample=Sample(**setting["sample"]),
+            mosaic=setting["mosaic"],
+            time_model=setting["time_model"],
+            lattice=Lattice(*self.facts["model"]["lattice"]),
+        )
+
+    @property
+    def known(self) -> np.ndarray:
+        """Bins with a value on both sides: those that a neutron can reach, (*grid)."""
+        return np.isfinite(self.ideal) & np.isfinite(self.convolved)
+
+    @cached_property
+    def detectors(self) -> Detectors:
+        """What detectors see of the grid, to draw backgrounds, gaps and counts for it; worked out once."""
+        known = self.known.reshape(-1, self.facts["axes"][-1]["bins"])
+        return Detectors(Bins(self.spectrum("convolved"), self.resolution, known))
+
+    def spectrum(self, name: str, *, seed: int = 0) -> Spectrum:
+        """One side as a Spectrum with its axes (integrated ones included) and run.
+
+        Parameters
+        ----------
+        name : {'ideal', 'convolved', 'experiment'}
+            'experiment' is drawn with the settings in the facts (see `make_experiment`), measured where `valid` is.
+        seed : int
+            Of the counts of 'experiment'.
+        """
+        if name == "experiment":
+            convolved, settings = self.spectrum("convolved"), ExperimentSettings.from_facts(self.facts["experiment"])
+            seen = self.valid.reshape(convolved.shape)
+            drawn = make_experiment(convolved, self.resolution, settings, seed=seed, seen=seen)
+            return drawn.replace(title=name)
         axes = tuple(
             Axis(a["name"], np.linspace(a["low"], a["high"], a["bins"] + 1), a["unit"], a["frame"])
             for a in self.facts["axes"]
@@ -44,16 +88,7 @@ class Pair(Item):
             lattice=Lattice(*model["lattice"]),
         )
         signal = getattr(self, name).astype(float).reshape(shape)
-        measured = name == "experiment"
-        return Spectrum(
-            signal,
-            self.variance.astype(float).reshape(shape) if measured else np.zeros(shape),
-            axes,
-            valid=self.valid.reshape(shape) if measured else None,
-            num_events=self.counts.astype(float).reshape(shape) if measured else None,
-            run=run,
-            title=name,
-        )
+        return Spectrum(signal, np.zeros(shape), axes, run=run, title=name)
 
 
 def shard_name(first: int, count: int) -> str:
