@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pages import table_text
+from results import add_option, column, table, write_results
 
 from mantid_insgan import Spectrum
 from mantid_insgan.convolve import convolve, ideal
@@ -26,6 +28,18 @@ from mantid_insgan.resolution.vanadium import fit_width_factor
 DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "al-mari"
 #: meV: what is compared; where the transverse and the longitudinal peak lie.
 WINDOW, PEAKS = (8.0, 48.0), ((15.0, 25.0), (32.0, 42.0))
+
+
+COMMAND = "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/aluminium.py"
+CONDITIONS = (
+    "Aluminium pellets at 5 K on MARI, Ei 59.4 meV, Gd chopper at 200 Hz, against phonopy's force constants (LDA); 8 "
+    "to 48 meV, 1 to 9.6 1/Angstrom."
+)
+COLUMNS = [
+    column(""),
+    column("correlation", "{:.3f}"),
+    *(column(name, "{:.1f}") for name in ("lower peak (meV)", "upper peak (meV)", "edge (meV)")),
+]
 
 
 @dataclass(frozen=True)
@@ -73,21 +87,26 @@ def scaled(force_constants, factor: float):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the measurement and the force constants")
+    add_option(parser, "aluminium")
     arguments = parser.parse_args()
     measured, resolution = read(arguments.data)
     force_constants = read_force_constants(arguments.data / "Al-444-lda.yaml")
     temperature = measured.run.value("temperature")
     print(f"width factor {resolution.width_factor:.2f}; {np.round(resolution.fwhm_energy([0, 20, 37]), 2)} meV FWHM")
-    print("\n| | correlation | lower peak (meV) | upper peak (meV) | edge (meV) |\n|---|---|---|---|---|")
-    rows = {"measured": measured}
+    spectra = {"measured": measured}
     for factor in (1.0, 0.965):
         model = PhononModel(scaled(force_constants, factor), cell="conventional", temperature=temperature)
-        rows[f"model, energies x {factor:g}, through the resolution"] = convolve(model, measured, resolution)
-        rows[f"model, energies x {factor:g}, bin averages"] = ideal(model, measured, resolution, points=400)
-    for name, spectrum in rows.items():
-        found = compare(spectrum, measured)
-        places = " | ".join(f"{e:.1f}" for e in (*found.peaks, found.edge))
-        print(f"| {name} | {found.correlation:.3f} | {places} |")
+        spectra[f"model, energies x {factor:g}, through the resolution"] = convolve(model, measured, resolution)
+        spectra[f"model, energies x {factor:g}, bin averages"] = ideal(model, measured, resolution, points=400)
+    found = {name: compare(spectrum, measured) for name, spectrum in spectra.items()}
+    rows = [[name, c.correlation, *c.peaks, c.edge] for name, c in found.items()]
+    rows_of_factor = [["width factor of the run's elastic line", resolution.width_factor]]
+    made = [
+        table("phonons", COLUMNS, rows),
+        table("width factor", [column(""), column("factor", "{:.2f}")], rows_of_factor),
+    ]
+    print(*map(table_text, made), sep="\n\n")
+    write_results(arguments.results, COMMAND, CONDITIONS, made)
 
 
 if __name__ == "__main__":

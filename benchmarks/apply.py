@@ -1,8 +1,8 @@
 """Speed of the main job: ``python benchmarks/apply.py [--threads 2] [--monte-carlo]``.
 
-Prints the time of a cold ``insgan apply`` of the demo file, warm times per slice and peak memory of the bundled models,
-and in the same run the ratio to the same generator in torch (eager) and, with --monte-carlo, to a Monte Carlo
-convolution on interpolated modes. Needs the train extra, and spinw for --monte-carlo.
+Prints and writes the time of a cold ``insgan apply`` of the demo file, warm times per slice and peak memory of the
+bundled models, and in the same run the ratio to the same generator in torch (eager) and, with --monte-carlo, to a Monte
+Carlo convolution on interpolated modes. Needs the train extra, and spinw for --monte-carlo.
 """
 
 from __future__ import annotations
@@ -16,8 +16,22 @@ import time
 from statistics import median
 
 import numpy as np
+from pages import table_text
+from results import add_option, column, table, write_results
 
-SIZES = ((128, 128), (240, 400), (512, 512))
+COMMAND = "python benchmarks/apply.py"
+CONDITIONS = (
+    "Bundled models of two dimensions on made-up slices, float32, through the translator; warm times are medians of "
+    "{repeats} runs after one that is not counted, on {threads} threads. The baseline is the same generator in torch, "
+    "eager, in the same run. A cold start is a new process on the demo's file, best of three."
+)
+SIZES = ("128x128", "240x400", "512x512")
+COLUMNS = [
+    column("slice"),
+    column("warm (s)", "{:.2f}"),
+    column("torch eager (s)", "{:.2f}"),
+    column("torch eager, times as long", "{:.1f}"),
+]
 
 
 def main() -> None:
@@ -25,14 +39,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--size", choices=SIZES, action="append", help="of the slices; default: all")
     parser.add_argument("--monte-carlo", action="store_true", help="also time the interpolated Monte Carlo convolution")
+    add_option(parser, "apply")
     options = parser.parse_args()
-    print(f"cold insgan apply of the demo file: {cold_start():.2f} s")
-    for direction in ("add-resolution", "remove-resolution"):
-        warm(direction, options)
+    once = [["cold insgan apply of the demo file (s)", cold_start()]]
+    slices = [row for direction in ("add-resolution", "remove-resolution") for row in warm(direction, options)]
     if options.monte_carlo:
-        monte_carlo(options)
-    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+        once += monte_carlo(options)
+    once.append(["peak memory of the process (MB)", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024])
+    tables = [
+        table("slices", COLUMNS, slices),
+        table("once", [column(""), column("measured", "{:.2f}")], once),
+    ]
+    for made in tables:
+        print(table_text(made), "", sep="\n")
+    conditions = CONDITIONS.format(repeats=options.repeats, threads=options.threads)
+    write_results(options.results, COMMAND, conditions, tables, keep_rows=True)
 
 
 def cold_start() -> float:
@@ -64,8 +87,8 @@ def slice_of(shape):
     return signal, valid, np.sqrt(np.maximum(signal, 1 / 300) / 300), conditions
 
 
-def warm(direction: str, options) -> None:
-    """Warm times of the translator per slice, and of torch eager on the same graph's inputs."""
+def warm(direction: str, options) -> list[list]:
+    """Rows of warm times of the translator per slice, and of torch eager on the same graph's inputs."""
     import torch
 
     from mantid_insgan.cards import choose_model
@@ -75,7 +98,9 @@ def warm(direction: str, options) -> None:
     torch.set_num_threads(options.threads)
     translator = Translator(choose_model(direction), "cpu", options.threads)
     generator = Generator(direction).eval()  # the weights do not matter for the time
-    for shape in SIZES:
+    rows = []
+    for size in options.size or SIZES:
+        shape = tuple(map(int, size.split("x")))
         parts = slice_of(shape)
         onnx = timed(lambda p=parts: translator._translate(*p, Quality(), lambda share: None), options.repeats)
         *measured, conditions = parts
@@ -83,14 +108,12 @@ def warm(direction: str, options) -> None:
         inputs += [torch.from_numpy(x)[None] for x in conditions.values()]
         with torch.no_grad():
             eager = timed(lambda i=inputs: generator(*i), options.repeats)
-        print(
-            f"{direction:18s} {shape[0]}x{shape[1]}: warm {onnx * 1e3:6.0f} ms on {options.threads} threads; "
-            f"torch eager {eager * 1e3:6.0f} ms = {eager / onnx:.1f} times as long"
-        )
+        rows.append([f"{direction}, {size}", onnx, eager, eager / onnx])
+    return rows
 
 
-def monte_carlo(options) -> None:
-    """The demo's model convolved by interpolated Monte Carlo, beside the network on the same grid."""
+def monte_carlo(options) -> list[list]:
+    """Rows of the demo's model convolved by interpolated Monte Carlo, beside the network on the same grid."""
     from mantid_insgan.cards import choose_model
     from mantid_insgan.convolve import convolve
     from mantid_insgan.demo.make_data import RUN, axes, model
@@ -104,8 +127,11 @@ def monte_carlo(options) -> None:
     translator = Translator(choose_model("add-resolution"), "cpu", options.threads)
     network = timed(lambda: translator.apply(ideal.replace(run=RUN), resolution), options.repeats)
     exact = timed(lambda: convolve(spins, grid, resolution, method="interpolated", points=1000), 1)
-    print(f"demo slice 96x100: network with widths {network * 1e3:.0f} ms; interpolated Monte Carlo with 1000 points a")
-    print(f"bin {exact:.1f} s = {exact / network:.0f} times as long")
+    return [
+        ["demo slice 96x100: network with widths (s)", network],
+        ["demo slice 96x100: interpolated Monte Carlo with 1000 points a bin (s)", exact],
+        ["demo slice 96x100: Monte Carlo, times as long as the network", exact / network],
+    ]
 
 
 def timed(work, repeats: int) -> float:

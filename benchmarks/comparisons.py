@@ -1,8 +1,8 @@
-"""Trains what the bundled models are compared with, and writes docs/comparisons.md.
+"""Trains what the bundled models are compared with, and scores it: the tables of docs/comparisons.md.
 
     python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --kind ours --seed 2 --seed 3
     python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --kind unet --kind cut --kind unpaired
-    python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --write docs/comparisons.md
+    python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --write
 
 "ours" is the recipe of the bundled models with another seed, "unet" the same without physics. "cut" and "unpaired" are
 given simulations of half the training families on one side and counted spectra of the other half on the other, for
@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pages import table_text
 from plain_cut import PlainCut
+from results import add_option, column, table, write_results
 
 from mantid_insgan.cards import DIRECTIONS, bundled_models
 from mantid_insgan.gan.build_models import HELD_OUT, SIZES
@@ -38,6 +40,11 @@ KINDS = {
 MINUTES = {1: 4.0, 2: 5.0, 3: 5.0}
 COUNTS = (None, 3000.0, 300.0, 100.0, 30.0)
 SEED = 5001
+COMMAND = "python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --write"
+CONDITIONS = (
+    f"Medians of NRMSE over pairs of the held-out splits; noise of the measured side by seed {SEED}. Each training is "
+    "scored at its fixed last step, or at the end of its minutes (one seed, 1, where none is named)."
+)
 
 
 class Half:
@@ -105,41 +112,30 @@ def trained(direction: str, pairs: Path, output: Path) -> dict:
     return found
 
 
-def page_of(direction: str, pairs: Path, output: Path) -> list[str]:
-    """Markdown of one direction: median NRMSE at peak counts of the bundled model and of what was trained."""
+def tables_of(direction: str, pairs: Path, output: Path) -> list[dict]:
+    """Results of one direction: median NRMSE at peak counts of the bundled model and of what was trained."""
     splits = {split: PairLibrary(pairs, split) for split in HELD_OUT}
     dimensions = splits["test-family"].dimensions
     bundled = next(m for m in bundled_models() if (m.card.direction, m.card.dimensions) == (direction, dimensions))
     found = trained(direction, pairs, output)
-    rows = {"ours, seed 1 (bundled)": of_generator(generator_of(bundled).eval())} | {k: v[0] for k, v in found.items()}
-    times = {name: f"{t.step} steps, {t.seconds / 60:.0f} min" for name, (_, t) in found.items()}
-    times["ours, seed 1 (bundled)"] = f"{bundled.card.training.steps} steps, {bundled.card.training.minutes:.0f} min"
-    lines = [f"## {direction}, {dimensions}D", ""]
+    methods = {"ours, seed 1 (bundled)": of_generator(generator_of(bundled).eval())} | {
+        k: v[0] for k, v in found.items()
+    }
+    times = {name: [t.step, t.seconds / 60] for name, (_, t) in found.items()}
+    times["ours, seed 1 (bundled)"] = [bundled.card.training.steps, bundled.card.training.minutes]
+    names = ["no noise" if c is None else f"{c:g}" for c in COUNTS]
+    columns = [column(""), column("training", "{} steps, {:.0f} min"), *(column(name, "{:.3f}") for name in names)]
+    made = []
     for split, library in splits.items():
-        lines += [f"{len(library)} pairs of {HELD_OUT[split]}; median NRMSE at peak counts:", ""]
-        names = ["no noise" if c is None else f"{c:g}" for c in COUNTS]
-        lines += [f"| | training | {' | '.join(names)} |", "|---" * (len(COUNTS) + 2) + "|"]
         testing = [batches(library, direction, counts, SEED) for counts in COUNTS]
-        for name in sorted(rows):
-            each = (float(np.median(scores(chosen, rows[name]))) for chosen in testing)
-            lines.append(f"| {name} | {times[name]} | " + " | ".join(f"{v:.3f}" for v in each) + " |")
-        lines.append("")
-    return lines
-
-
-HEAD = """# Other trainings on the same pairs
-
-    python benchmarks/comparisons.py --pairs build/training/pairs-2d-1 --write docs/comparisons.md
-
-wrote this page; the script's first lines say how the trainings are made. Each is scored at its fixed last step, on what
-none of them has seen, as in [](accuracy.md). Minutes are of one thread, some with other work beside. "Unpaired" ones
-have seen simulations of half the families and counted spectra of the other half, never both of a pair.
-
-Here the resolution is what is calculated, so that training without pairs has nothing to learn that physics does not
-know: adding, "ours, unpaired" is worse than the exact kernel in [](accuracy.md), with which it begins. What it is for
-is data that differ from the calculation ([](training.md)).
-
-"""
+        rows = [
+            [name, times[name], *(float(np.median(scores(chosen, methods[name]))) for chosen in testing)]
+            for name in sorted(methods)
+        ]
+        note = f"{{pairs}} pairs of {HELD_OUT[split]}; median NRMSE at peak counts:"
+        name = f"{direction}, {dimensions}D, {HELD_OUT[split]}"
+        made.append(table(name, columns, rows, note=note, facts={"pairs": len(library)}))
+    return made
 
 
 def train(options) -> None:
@@ -155,22 +151,22 @@ def train(options) -> None:
 
 
 def main() -> None:
-    """Train, or write the page."""
+    """Train, or score and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--kind", choices=tuple(KINDS), action="append", default=[])
     parser.add_argument("--direction", choices=tuple(DIRECTIONS), action="append")
     parser.add_argument("--seed", type=int, action="append")
     parser.add_argument("--output", type=Path, default=Path("build/comparisons"))
-    parser.add_argument("--write", type=Path, help="the page; nothing is trained then but what --kind says")
+    parser.add_argument("--write", action="store_true", help="score; nothing is trained then but what --kind says")
+    add_option(parser, "comparisons")
     options = parser.parse_args()
     torch.set_num_threads(1)
     train(options)
-    if options.write is not None:
-        sections = [line for d in DIRECTIONS for line in page_of(d, options.pairs, options.output)]
-        temporary = options.write.with_suffix(".part")
-        temporary.write_text(HEAD + "\n".join(sections), encoding="utf-8")
-        temporary.replace(options.write)
+    if options.write:
+        made = [one for d in DIRECTIONS for one in tables_of(d, options.pairs, options.output)]
+        print(*map(table_text, made), sep="\n\n")
+        write_results(options.results, COMMAND, CONDITIONS, made)
 
 
 if __name__ == "__main__":

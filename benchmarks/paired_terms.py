@@ -1,11 +1,11 @@
 """What each term of the loss of a paired training is worth: one is left out at a time.
 
     python -m mantid_insgan.gan.build_models --dimensions 1  # leaves its pairs in build/training
-    python benchmarks/paired_terms.py --pairs build/training/pairs-1d-1 --more build/training/cuts-1 --steps 2000
+    python benchmarks/paired_terms.py --pairs build/training/pairs-1d-1 --more build/training/cuts-1 --steps 1000
 
-Trains on the pairs and on `--more`, and prints, for pairs of held-out families at 300 peak counts, the medians of the
-NRMSE and of the flux error, and the share of bins whose truth lies within one and two of the standard errors as they
-come from the training, before the factor of a card.
+Trains on the pairs and on `--more`, and prints and writes, for pairs of held-out families at 300 peak counts, the
+medians of the NRMSE and of the flux error, and the share of bins whose truth lies within one and two of the standard
+errors as they come from the training, before the factor of a card.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pages import table_text
+from results import add_option, column, table, write_results
 
 from mantid_insgan.cards import DIRECTIONS
 from mantid_insgan.gan import losses
@@ -32,6 +34,17 @@ VARIANTS = {
     "without the likelihood": {"likelihood_weight": 0.0},
 }
 PEAK_COUNTS, SEED = 300.0, 5001
+COMMAND = (
+    "python benchmarks/paired_terms.py --pairs build/training/pairs-1d-1 --more build/training/cuts-1 "
+    "--direction remove-resolution --steps 1000"
+)
+CONDITIONS = f"Medians over pairs of held-out families at 300 peak counts; noise by seed {SEED}."
+COLUMNS = [
+    column(""),
+    column("NRMSE", "{:.3f}"),
+    column("flux error", "{:.3f}"),
+    column("within 1 and 2 standard errors", "{:.3f}, {:.3f}"),
+]
 
 
 class Varied(PairedTrainer):
@@ -73,15 +86,16 @@ def row(generator, pairs: Path) -> tuple[float, float, float, float]:
 
 
 def main() -> None:
-    """Train what is asked for and print the rows."""
+    """Train what is asked for, print and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--more", type=Path, action="append", default=[], help="folder of pairs to train on too")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, action="append")
     parser.add_argument("--variant", choices=tuple(VARIANTS), action="append")
     parser.add_argument("--direction", choices=tuple(DIRECTIONS), action="append")
     parser.add_argument("--folder", type=Path, default=Path("build/paired-terms"))
+    add_option(parser, "paired_terms")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for direction in options.direction or DIRECTIONS:
@@ -89,11 +103,10 @@ def main() -> None:
             for variant in options.variant or VARIANTS:
                 generator = trained(variant, direction, seed, options)
                 nrmse, flux, *within = row(generator, options.pairs)
-                print(
-                    f"{direction}, seed {seed}, {variant}: NRMSE {nrmse:.3f}, flux error {flux:.4f}, "
-                    f"within 1 and 2 standard errors {within[0]:.3f} {within[1]:.3f}",
-                    flush=True,
-                )
+                name = f"{direction}, {generator.dimensions}D, seed {seed}"
+                made = table(name, COLUMNS, [[variant, nrmse, flux, within]])
+                print(name, table_text(made), sep="\n", flush=True)
+                write_results(options.results, COMMAND, CONDITIONS, [made], keep_rows=True)
 
 
 if __name__ == "__main__":

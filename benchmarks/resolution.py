@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from pages import table_text
+from results import add_option, column, table, write_results
 
 from mantid_insgan.convolve import GridAccuracyWarning, convolve, ideal
 from mantid_insgan.resolution import Resolution
@@ -28,6 +30,24 @@ from mantid_insgan.spinw.zoo import get_family
 BINS = 100
 #: Points a bin with which 'montecarlo' is timed.
 TIMED_POINTS = 4
+COMMAND = "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/resolution.py"
+CONDITIONS = (
+    "Processor time of one call, the model's own evaluations included; errors on every tenth column against converged "
+    "Monte Carlo (seed 99; seed 98 for the montecarlo that it is compared with)."
+)
+NOTE = (
+    "{title}; {bins} x {bins} bins, {points} points a bin.\nReference: {reference_points} points, noise "
+    "{reference_noise:.2%}; montecarlo with {check_points} points (noise {check_noise:.1%}) differs\nfrom it by "
+    "{ratio:.3f} of their standard errors."
+)
+COLUMNS = [
+    column("method"),
+    column("time (s)", "{:.2f}"),
+    column("faster than montecarlo"),
+    column("NRMSE", "{:.3f}"),
+    column("NRMSE, Gaussian deviations", "{:.3f}"),
+    column("integral", "{:.4f}"),
+]
 
 
 @dataclass(frozen=True)
@@ -112,8 +132,9 @@ def noise(spectrum: Spectrum) -> float:
     return float(np.sqrt(np.nanmean(spectrum.variance) / np.nanmean(spectrum.signal**2)))
 
 
-def run(case: Case, points: int, reference_points: int) -> None:
-    """Print the table of one case."""
+def run(name: str, points: int, reference_points: int) -> dict:
+    """The table of one case."""
+    case = CASES[name]
     model = case.model()
     resolution = case.resolution(model)
     model.modes(np.zeros((64, 3)))  # the first call loads libraries
@@ -126,22 +147,19 @@ def run(case: Case, points: int, reference_points: int) -> None:
     check = convolve(model, columns, resolution, method="montecarlo", points=case.check_points, seed=98)
     off = (check.signal - reference.signal)[reference.valid]
     ratio = np.sqrt(np.mean(off**2) / np.mean((check.variance + reference.variance)[reference.valid]))
-    print(f"\n{case.title}; {BINS} x {BINS} bins, {points} points a bin")
-    print(
-        f"reference: {reference_points} points, noise {noise(reference):.2%}; montecarlo with {case.check_points} "
-        f"points (noise {noise(check):.1%}) differs from it by {ratio:.3f} of their standard errors"
-    )
-    print("| method | time (s) | faster than montecarlo | NRMSE | NRMSE, Gaussian deviations | integral |")
-    print("|---|---|---|---|---|---|")
+    facts = {"title": case.title, "bins": BINS, "points": points, "reference_points": reference_points}
+    facts |= {"reference_noise": noise(reference), "check_points": case.check_points, "check_noise": noise(check)}
+    facts["ratio"] = ratio
     whole = np.nansum(reference.signal)
-    print(f"| montecarlo (time extrapolated from {TIMED_POINTS} points) | {naive:.0f} | 1 | 0 | | 1 |")
+    rows = [[f"montecarlo (time extrapolated from {TIMED_POINTS} points)", round(naive), 1, 0, None, 1]]
     for method in ("interpolated", "covariance", "energy", "ideal"):
         result, seconds = _one(method, model, case.axes, resolution, points)
         off, off_gaussian = (
             misfit(result.signal, r.signal, np.hypot(noise(r), noise(result))) for r in (reference, gaussian)
         )
         kept = np.nansum(np.where(np.isfinite(reference.signal), result.signal, 0)) / whole
-        print(f"| {method} | {seconds:.2f} | {naive / seconds:.0f} | {off:.3f} | {off_gaussian:.3f} | {kept:.4f} |")
+        rows.append([method, seconds, round(naive / seconds), off, off_gaussian, kept])
+    return table(name, COLUMNS, rows, note=NOTE, facts=facts)
 
 
 def _one(method: str, model, axes, resolution, points: int) -> tuple[Spectrum, float]:
@@ -158,17 +176,20 @@ def _every_tenth(spectrum: Spectrum) -> np.ndarray:
 
 
 def main() -> None:
-    """Print a table for each case."""
+    """Print and write a table for each case."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--points", type=int, default=1000, help="Monte Carlo points a bin (default 1000)")
     parser.add_argument("--reference", type=int, default=40000, help="points of the reference (default 40000)")
+    add_option(parser, "resolution")
     arguments = parser.parse_args()
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     print(f"processor time, OMP_NUM_THREADS {threads}")
     warnings.simplefilter("always", GridAccuracyWarning)
     for name in arguments.case:
-        run(CASES[name], arguments.points, arguments.reference)
+        made = run(name, arguments.points, arguments.reference)
+        print(f"\n{table_text(made)}", flush=True)
+        write_results(arguments.results, COMMAND, CONDITIONS, [made])
 
 
 if __name__ == "__main__":

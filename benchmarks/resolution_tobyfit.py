@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from pages import table_text
+from results import add_option, column, table, write_results
 
 from mantid_insgan.resolution import Orientation, Resolution, Sample
 from mantid_insgan.resolution.beam import ENERGY_OF_K2, SPEED_OF_K
@@ -29,6 +31,30 @@ TABLES = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "pcsmo
 LATTICE = Lattice(5.38, 5.38, 19.266)
 CUBE = Sample("cuboid", 0.030, 0.030, 0.030)
 ORIENTATION = Orientation(u=(0, 0, 1), v=(1, 0, 0))
+
+
+COMMAND = "python benchmarks/resolution_tobyfit.py --identify --plot docs/figures/resolution_tobyfit.png"
+CONDITIONS = (
+    "Tables of the covariance of (h, k, E) on MAPS before 2017, S chopper, six Ei; points with 0.45 < |(h, k)| < 0.95 "
+    "and E from 0.1 to 0.7 Ei; no random numbers."
+)
+COLUMNS = [
+    column("Ei"),
+    *(column(name, "{:.3f}") for name in ("FWHM_E", "FWHM_h", "FWHM_k")),
+    *(column(name, "{:.1f} %") for name in ("E within 15 %", "h within 25 %", "k within 25 %")),
+    *(column(name, "{:.3f}") for name in ("d rho_hE", "d rho_kE")),
+]
+#: Of what the tables were made with: full widths in mm (uniform of that variance), tau and sigma in us, bin in meV.
+IDENTIFIED = [
+    column("Ei"),
+    column("Ei read (meV)", "{:.2f}"),
+    *(column(name, "{:.3f}") for name in ("tau", "70/sqrt(Ei)", "burst sigma", "ours")),
+    column("beam x, y", "{:.2f}, {:.2f}"),
+    column("sample x, y, z", "{:.2f}, {:.2f}, {:.2f}"),
+    column("pixel", "{:.2f} x {:.2f}"),
+    column("bin", "{:.2f}"),
+    column("residual", "{:.1e}"),
+]
 
 
 @dataclass(frozen=True)
@@ -67,7 +93,7 @@ class Comparison:
         return [*np.median(self.ratio, axis=0)[[2, 0, 1]], *within, *difference[1:]]
 
 
-def table(folder: Path, label: int) -> tuple[np.ndarray, np.ndarray]:
+def tabulated(folder: Path, label: int) -> tuple[np.ndarray, np.ndarray]:
     """Points (N, 3) in (h, k, E) and covariances (N, 3, 3) of one table, in the range that is compared."""
     rows = np.loadtxt(folder / f"resolution_ei{label}.txt.gz")
     length = np.hypot(rows[:, 0], rows[:, 1])
@@ -96,7 +122,7 @@ def placed(resolution: Resolution, points: np.ndarray) -> Points:
 
 def compare(folder: Path, label: int, resolution: Resolution) -> Comparison:
     """One table against one resolution."""
-    points, theirs = table(folder, label)
+    points, theirs = tabulated(folder, label)
     ours = calculated(resolution, points)
     return Comparison(_spread(ours) / _spread(theirs), _correlation(ours), _correlation(theirs))
 
@@ -120,48 +146,55 @@ def _correlation(covariance: np.ndarray) -> np.ndarray:
     return (covariance / spread[:, :, None] / spread[:, None, :])[:, [0, 0, 1], [1, 2, 2]]
 
 
-def report(title: str, folder: Path, make) -> None:
-    """Print one table of comparisons; `make` gives the resolution of a setting."""
-    print(f"\n{title}")
-    print("| Ei | FWHM_E | FWHM_h | FWHM_k | E within 15 % | h within 25 % | k within 25 % | d rho_hE | d rho_kE |")
-    print("|---|---|---|---|---|---|---|---|---|")
+def report(name: str, folder: Path, make) -> dict:
+    """One table of comparisons; `make` gives the resolution of a setting."""
+    rows = []
     for setting in SETTINGS:
         row = compare(folder, setting.label, make(setting)).row()
-        cells = [f"{v:.3f}" for v in row[:3]] + [f"{100 * v:.1f} %" for v in row[3:6]] + [f"{v:.3f}" for v in row[6:]]
-        print(f"| {setting.label} | " + " | ".join(cells) + " |")
+        rows.append([setting.label, *row[:3], *(100 * v for v in row[3:6]), *row[6:]])
+    return table(name, COLUMNS, rows)
 
 
-def identify(folder: Path) -> None:
-    """Print what the tables were made with: Ei from the widths at h = k = 0, then the variance of each deviation."""
+def identify(folder: Path) -> dict:
+    """What the tables were made with: Ei from the widths at h = k = 0, then the variance of each deviation."""
     from scipy.optimize import nnls
 
-    print("\nRead back from the tables: full widths in mm (uniform of that variance), tau and sigma in us, bin in meV")
-    print("| Ei | Ei read (meV) | tau | 70/sqrt(Ei) | burst sigma | ours | beam x, y | sample x, y, z | pixel | bin |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    rows = []
     for setting in SETTINGS:
         ei = _true_ei(folder, setting)
         beam = resolution(replace(setting, true_ei=ei)).beam
-        points, theirs = table(folder, setting.label)
+        points, theirs = tabulated(folder, setting.label)
         points, theirs = points[::7], theirs[::7]
         at = placed(resolution(replace(setting, true_ei=ei)), points)
         kf = beam.kf(points[:, 2])
         final = np.array([0.0, 0.0, beam.ki]) - at.q
-        rows = at.gradients @ sensitivity(beam, final / np.linalg.norm(final, axis=1, keepdims=True), kf)
-        rows = rows[:, :, :11]  # no mosaic
-        rows[:, :, 10] *= (beam.sample_detector / (2 * SPEED_OF_K * ENERGY_OF_K2 * kf**3))[:, None]  # per meV
+        linear = at.gradients @ sensitivity(beam, final / np.linalg.norm(final, axis=1, keepdims=True), kf)
+        linear = linear[:, :, :11]  # no mosaic
+        linear[:, :, 10] *= (beam.sample_detector / (2 * SPEED_OF_K * ENERGY_OF_K2 * kf**3))[:, None]  # per meV
         spread = _spread(theirs)
         scale = (spread[:, :, None] * spread[:, None, :])[..., None]
-        products = (rows[:, :, None] * rows[:, None, :] / scale).reshape(-1, 11)
+        products = (linear[:, :, None] * linear[:, None, :] / scale).reshape(-1, 11)
         norm = np.sqrt((products**2).mean(0))
         found, residual = nnls(products / norm, (theirs[..., None] / scale).ravel())
         sigma = np.sqrt(found / norm)
         mm = np.sqrt(12) * 1e3 * sigma
-        print(
-            f"| {setting.label} | {ei:.2f} | {sigma[0] * 1e6 / np.sqrt(3):.3f} | {70 / np.sqrt(ei):.3f} "
-            f"| {sigma[1] * 1e6:.3f} | {beam.chopper.sigma * 1e6:.3f} | {mm[2]:.2f}, {mm[3]:.2f} "
-            f"| {mm[4]:.2f}, {mm[5]:.2f}, {mm[6]:.2f} | {mm[8]:.2f} x {mm[9]:.2f} | {np.sqrt(12) * sigma[10]:.2f} |"
-        )
-        print(f"    relative residual {residual / np.sqrt(len(products)):.1e}; depth {mm[7]:.2f} mm")
+        row = [
+            setting.label,
+            ei,
+            sigma[0] * 1e6 / np.sqrt(3),
+            70 / np.sqrt(ei),
+            sigma[1] * 1e6,
+            beam.chopper.sigma * 1e6,
+        ]
+        row += [
+            list(mm[2:4]),
+            list(mm[4:7]),
+            list(mm[8:10]),
+            np.sqrt(12) * sigma[10],
+            residual / np.sqrt(len(products)),
+        ]
+        rows.append(row)
+    return table("identified", IDENTIFIED, rows)
 
 
 def _true_ei(folder: Path, setting: Setting) -> float:
@@ -187,8 +220,8 @@ def plot(folder: Path, path: Path) -> None:
     figure, axes = plt.subplots(2, len(SETTINGS), figsize=(16, 6), constrained_layout=True)
     circle = np.linspace(0, 2 * np.pi, 100)
     circle = np.sqrt(2 * np.log(2)) * np.stack([np.cos(circle), np.sin(circle)])
-    for column, setting in zip(axes.T, SETTINGS, strict=True):
-        points, theirs = table(folder, setting.label)
+    for (above, below), setting in zip(axes.T, SETTINGS, strict=True):
+        points, theirs = tabulated(folder, setting.label)
         ours = calculated(resolution(setting), points)
         middle = np.unique(points[:, 2])[np.argmin(np.abs(np.unique(points[:, 2]) - 0.3 * setting.label))]
         spread = np.unique(points[:, 2])[:: max(1, len(np.unique(points[:, 2])) // 4)]
@@ -196,7 +229,7 @@ def plot(folder: Path, path: Path) -> None:
             ([0, 2], (np.abs(points[:, 1]) < 0.05) & np.isin(points[:, 2], spread)),
             ([0, 1], np.abs(points[:, 2] - middle) < 1e-6),
         )
-        for ax, (pair, chosen) in zip(column, views, strict=True):
+        for ax, (pair, chosen) in zip((above, below), views, strict=True):
             for n in np.flatnonzero(chosen & (points[:, 0] > 0.3)):
                 block = np.ix_(pair, pair)
                 for matrix, style in ((theirs[n], {"lw": 0}), (ours[n], {"lw": 1})):
@@ -207,38 +240,42 @@ def plot(folder: Path, path: Path) -> None:
                         ax.plot(x, y, color="C3", lw=1)
             ax.set_xlabel("h (r.l.u.)")
             ax.set_xlim(0.45, 0.98)
-        column[0].set_title(f"Ei {setting.label} meV")
-        column[0].set_ylabel("E (meV)")
-        column[1].set_ylim(-0.27, 0.27)
-        column[1].set_ylabel(f"k (r.l.u.), E = {middle:g} meV")
+        above.set_title(f"Ei {setting.label} meV")
+        above.set_ylabel("E (meV)")
+        below.set_ylim(-0.27, 0.27)
+        below.set_ylabel(f"k (r.l.u.), E = {middle:g} meV")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     print(f"wrote {path}")
 
 
 def main() -> None:
-    """Print the tables; draw the figure if asked."""
+    """Print and write the tables; draw the figure if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", type=Path, default=TABLES, help="folder of resolution_ei*.txt.gz")
     parser.add_argument("--identify", action="store_true", help="solve each table for the facts it was made with")
     parser.add_argument("--plot", type=Path, help="write the figure of ellipses here")
+    add_option(parser, "resolution_tobyfit")
     arguments = parser.parse_args()
     folder = arguments.tables
-    report("Ei and frequency read back from the tables", folder, resolution)
-    report("Ei and frequency as labelled", folder, lambda s: resolution(s, as_labelled=True))
-    documented = Sample("cuboid", 0.010, 0.050, 0.010)
-    report(
-        "as labelled, sample 10 x 50 x 10 mm (50 mm vertical)",
-        folder,
-        lambda s: resolution(s, as_labelled=True, sample=documented),
-    )
-    report(
-        "as labelled, ResINS' moderator pulse instead of Tobyfit's",
-        folder,
-        lambda s: resolution(s, as_labelled=True, time_model="pychop"),
-    )
+    documented = Sample("cuboid", 0.010, 0.050, 0.010)  # 50 mm vertical
+    made = [
+        report("read back", folder, resolution),
+        report("as labelled", folder, lambda s: resolution(s, as_labelled=True)),
+        report(
+            "as labelled, sample 10 x 50 x 10 mm", folder, lambda s: resolution(s, as_labelled=True, sample=documented)
+        ),
+        report(
+            "as labelled, ResINS' moderator pulse",
+            folder,
+            lambda s: resolution(s, as_labelled=True, time_model="pychop"),
+        ),
+    ]
     if arguments.identify:
-        identify(folder)
+        made.append(identify(folder))
+    for each in made:
+        print(f"\n{each['name']}\n{table_text(each)}")
+    write_results(arguments.results, COMMAND, CONDITIONS, made)
     if arguments.plot:
         plot(folder, arguments.plot)
 

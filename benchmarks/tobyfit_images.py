@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pages import table_text
+from results import add_option, column, table, write_results
 
 from mantid_insgan.resolution import Orientation, Resolution, Sample
 from mantid_insgan.resolution.beam import ENERGY_OF_K2
@@ -50,6 +52,22 @@ CELLS, FINE_CELLS = (59, 58), (199, 198)
 THEIR_POINTS, THEIR_BINS, THEIR_FWHM = 5, 6, 0.1
 #: Ceiling below which a tile is not scored: noise makes more than three quarters of its variance.
 SILENT = 0.5
+
+
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/tobyfit_images.py --plot docs/images/tobyfit_images.png"
+CONDITIONS = (
+    "Both images of SpinW and Tobyfit (half-doped manganites), 6 incident energies by 10 energy transfers; random "
+    "numbers seeded by tile. Pearson's correlation, in brackets its ceiling."
+)
+#: Of the tables of all tiles, of their means, and of what the noise does.
+TILES = ("Ei (meV)", *(f"{0.13 + 0.06 * i:.2f} Ei" for i in range(SLICES)), "mean", "inner", "folded")
+MEANS = ("mean correlation", "ceiling", "mean ratio", "folded", "folded, ceiling", "folded, mean ratio")
+MIRRORS = {
+    "": "{}",
+    "one scale": "{:.4g}",
+    "their image and its mirror in h": "{:.3f}",
+    "expected from the noise": "{:.3f}",
+}
 
 
 @dataclass(frozen=True)
@@ -380,17 +398,17 @@ def plot(pairs: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, grid = plt.subplots(2, len(pairs), figsize=(7 * len(pairs), 8.4), constrained_layout=True, squeeze=False)
-    for column, (name, (ours, theirs)) in zip(grid.T, pairs.items(), strict=True):
+    for panels, (name, (ours, theirs)) in zip(grid.T, pairs.items(), strict=True):
         ours = mosaic(ours * scale(ours, theirs))
         theirs = mosaic(theirs)
         top = np.nanpercentile(theirs[theirs > 0], 99)
-        for ax, (title, values) in zip(column, (("SpinW and Tobyfit", theirs), ("this package", ours)), strict=True):
+        for ax, (title, values) in zip(panels, (("SpinW and Tobyfit", theirs), ("this package", ours)), strict=True):
             picture = ax.imshow(values, vmin=0, vmax=top, cmap="viridis")
             ax.set_title(f"{name}: {title}")
             ax.set_yticks(PIXELS * (np.arange(len(SETTINGS)) + 0.5), [f"Ei {ei}" for ei, _ in SETTINGS])
             ax.set_xticks(PIXELS * (np.arange(SLICES) + 0.5), [f"{0.13 + 0.06 * i:.2f}" for i in range(SLICES)])
             ax.set_xlabel("energy transfer / Ei")
-        figure.colorbar(picture, ax=list(column), shrink=0.6, label="intensity (scale of the Tobyfit image)")
+        figure.colorbar(picture, ax=list(panels), shrink=0.6, label="intensity (scale of the Tobyfit image)")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     print(f"wrote {path}")
@@ -420,60 +438,77 @@ class Score:
             ceilings(ours_folded, mean / np.maximum(count, 1), theirs_folded) + heard,
         )
 
-    def summary(self) -> str:
-        """Means over the tiles."""
-        return (
-            f"{np.isfinite(self.raw).sum()} tiles: mean correlation {np.nanmean(self.raw):.3f} (ceiling "
-            f"{np.nanmean(self.ceiling):.3f}, mean ratio {np.nanmean(self.raw / self.ceiling):.3f}); folded "
-            f"{np.nanmean(self.folded):.3f} (ceiling {np.nanmean(self.folded_ceiling):.3f}, mean ratio "
-            f"{np.nanmean(self.folded / self.folded_ceiling):.3f})"
-        )
+    def summary(self) -> list:
+        """How many tiles, and the `MEANS` over them."""
+        means = [np.nanmean(x) for x in (self.raw, self.ceiling, self.raw / self.ceiling)]
+        means += [np.nanmean(x) for x in (self.folded, self.folded_ceiling, self.folded / self.folded_ceiling)]
+        return [int(np.isfinite(self.raw).sum()), *map(float, means)]
 
 
-def mirror_check(ours: np.ndarray, theirs: np.ndarray, score: Score) -> str:
-    """What the noise predicts for the correlation of their image with its mirror, as a test of the ceiling."""
+def mirror_check(ours: np.ndarray, theirs: np.ndarray, score: Score) -> list[float]:
+    """Correlation of their image with its mirror, and what the noise predicts for it, as a test of the ceiling."""
     heard = 0 * score.raw
     found = correlations(theirs, theirs[..., ::-1, :]) + heard
     predicted = correlations(ours, ours[..., ::-1, :]) * score.ceiling**2
-    return f"their image and its mirror in h: {np.nanmean(found):.3f}, expected {np.nanmean(predicted):.3f}"
+    return [float(np.nanmean(found)), float(np.nanmean(predicted))]
 
 
-def report(name: str, ours: np.ndarray, noise: np.ndarray, theirs: np.ndarray, other: np.ndarray) -> None:
-    """Print the correlations of one model and their ceilings."""
+def report(name: str, ours: np.ndarray, noise: np.ndarray, theirs: np.ndarray, other: np.ndarray) -> tuple:
+    """Results of one model: rows of tiles, rows of their means, and the row of the noise."""
     full, inside = Score.of(ours, noise, theirs), Score.of(ours, noise, inner(theirs))
-    print(f"\n{name}: one scale {scale(ours, theirs):.4g}")
-    print(f"- all pixels, {full.summary()}")
-    print(f"- pixels that touch no masked one, {inside.summary()}")
-    print(f"- all pixels, with the other model's image, {Score.of(ours, noise, other).summary()}")
-    print(f"- {mirror_check(ours, theirs, full)}\n")
-    slices = " | ".join(f"{0.13 + 0.06 * i:.2f} Ei" for i in range(SLICES))
-    print(f"| Ei (meV) | {slices} | mean | inner | folded |")
-    print("|---|" + "---|" * (SLICES + 3))
+    summaries = {
+        "all pixels": full,
+        "without pixels that touch a masked one": inside,
+        "all pixels, with the other model's image": Score.of(ours, noise, other),
+    }
     columns = ((full.raw, full.ceiling), (inside.raw, inside.ceiling), (full.folded, full.folded_ceiling))
+    rows = []
     for n, (ei, _) in enumerate(SETTINGS):
         cells = [_pair(*pair) for pair in zip(full.raw[n], full.ceiling[n], strict=True)]
         means = [_pair(np.nanmean(a[n]), np.nanmean(b[n])) for a, b in columns]
-        print(f"| {ei} | " + " | ".join(cells + means) + " |")
+        rows.append([ei, *cells, *means])
+    summary = [[f"{name}, {pixels}", *score.summary()] for pixels, score in summaries.items()]
+    return rows, summary, [name, scale(ours, theirs), *mirror_check(ours, theirs, full)]
 
 
-def _pair(value: float, ceiling: float) -> str:
-    return "" if np.isnan(value) else f"{value:.2f} ({ceiling:.2f})"
+def _pair(value: float, ceiling: float) -> list[float] | None:
+    return None if np.isnan(value) else [float(value), float(ceiling)]
+
+
+def results_of(made: dict, theirs: dict, plain: bool) -> list[dict]:
+    """Tables of all models; `--plain` has tables of its own."""
+    more = ", plain" if plain else ""
+    tables, summaries, mirrors = [], [], []
+    for name, (ours, noise) in made.items():
+        other = theirs[next(n for n in COUPLINGS if n != name)]
+        rows, summary, mirror = report(name, ours, noise, theirs[name], other)
+        columns = [column(TILES[0]), *(column(tile, "{:.2f} ({:.2f})") for tile in TILES[1:])]
+        tables.append(table(name + more, columns, rows))
+        summaries += summary
+        mirrors.append(mirror)
+    columns = [column(""), column("tiles"), *(column(mean, "{:.3f}") for mean in MEANS)]
+    tables.append(table("summary" + more, columns, summaries))
+    tables.append(table("mirrors" + more, [column(*c) for c in MIRRORS.items()], mirrors))
+    return tables
 
 
 def main() -> None:
-    """Print the table; draw the figure if asked."""
+    """Print and write the tables; draw the figure if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, default=IMAGES, help="folder of simulated_fitpars_*.npy")
     parser.add_argument("--points", type=float, default=1.0, help="times as many Monte Carlo points (default 1)")
     parser.add_argument("--l-scale", type=float, default=L_SCALE, help="l of the images over the crystal's (0.279)")
     parser.add_argument("--plain", action="store_true", help="Q and second twin whole, no coarse interpolation")
     parser.add_argument("--plot", type=Path, help="write the figure here")
+    add_option(parser, "tobyfit_images")
     arguments = parser.parse_args()
     options = Options(arguments.points, arguments.l_scale, not arguments.plain)
     theirs = read(arguments.images)
     made = {name: image(name, np.isnan(theirs[name]), options) for name in COUPLINGS}
-    for name, (ours, noise) in made.items():
-        report(name, ours, noise, theirs[name], theirs[next(n for n in COUPLINGS if n != name)])
+    found = results_of(made, theirs, arguments.plain)
+    for each in found:
+        print(f"\n{each['name']}\n\n{table_text(each)}")
+    write_results(arguments.results, COMMAND, CONDITIONS, found)
     if arguments.plot:
         plot({name: (ours, theirs[name]) for name, (ours, _) in made.items()}, arguments.plot)
 

@@ -15,7 +15,9 @@ import time
 from pathlib import Path
 
 import torch
+from pages import table_text
 from plain_cut import PlainCut
+from results import add_option, column, table, write_results
 from unpaired import Side
 
 from mantid_insgan.gan.data import PairLibrary
@@ -25,6 +27,8 @@ from mantid_insgan.gan.unpaired import ADD, UnpairedRecipe, UnpairedTrainer
 STEPS, WARM = 24, 4
 #: How often one process and two are timed, in turn: a virtual machine's processors are not always equally fast.
 TURNS = 3
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/training.py --pairs pairs"
+CONDITIONS = f"Slices of 64x64 bins, batches of 8, 16 channels, one thread each; medians of {STEPS - WARM} steps."
 KINDS = ("plain CUT", "unpaired", "paired, add-resolution", "paired, remove-resolution")
 
 
@@ -57,25 +61,29 @@ def of_processes(number: int, options) -> float:
 
 
 def main() -> None:
-    """Time all and print."""
+    """Time all, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--as-process", action="store_true", help=argparse.SUPPRESS)
+    add_option(parser, "training")
     options = parser.parse_args()
     if options.as_process:
         print(json.dumps({"seconds": seconds_a_step(KINDS[2], options.pairs, options.batch)}), flush=True)
         return
-    baseline = None
-    for kind in KINDS:
-        seconds = seconds_a_step(kind, options.pairs, options.batch)
-        baseline = baseline or seconds
-        print(f"{kind:28s} {1 / seconds:6.2f} steps/s of {options.batch}, {baseline / seconds:.2f} times plain CUT")
+    times = {kind: seconds_a_step(kind, options.pairs, options.batch) for kind in KINDS}
+    rows = [[kind, 1 / seconds, times[KINDS[0]] / seconds] for kind, seconds in times.items()]
+    columns = [column(""), column("steps/s", "{:.2f}"), column("times plain CUT", "{:.2f}")]
+    tables = [table("steps" if options.batch == 8 else f"steps, batches of {options.batch}", columns, rows)]
     each = [[of_processes(number, options) for number in (1, 2)] for _ in range(TURNS)]
     ratios = sorted(one / two for one, two in each)
+    columns = ("steps/s, times those of one process", "lowest of three turns", "highest")
+    columns = [column(""), *(column(name, "{:.2f}") for name in columns)]
     one, two = (sorted(times)[TURNS // 2] for times in zip(*each, strict=True))
-    print(f"{KINDS[2]}: {1 / one:.2f} steps/s with one process and {1 / two:.2f} with two, medians of {TURNS} turns;")
-    print(f"two make {one / two:.2f} times the steps/s of one, turn by turn {ratios[0]:.2f} to {ratios[-1]:.2f} times")
+    row = [f"batches of {options.batch}", one / two, ratios[0], ratios[-1]]
+    tables.append(table("two processes", columns, [row]))
+    print(*map(table_text, tables), sep="\n\n")
+    write_results(options.results, COMMAND, CONDITIONS, tables, keep_rows=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from plain_cut import PlainCut
+from results import add_option, column, table, write_results
 
 from mantid_insgan.gan import losses
 from mantid_insgan.gan.data import Example, PairLibrary, flipped, stack
@@ -37,6 +38,13 @@ from mantid_insgan.translate import intensity_scale
 WIDER = 1.3
 TAIL = 0.1
 PEAK_COUNTS = 300.0
+COMMAND = "python benchmarks/unpaired.py --pairs build/training/pairs-2d-1 --minutes 5"
+CONDITIONS = (
+    "Median NRMSE to the experiment without noise, and |sum found / sum truth - 1|, one scale for all; simulations of "
+    "held-out families / of the validation split. The seed is that of the training."
+)
+#: What is scored of both sides, as columns of the results.
+SCORES = {"NRMSE": "{:.3f} / {:.3f}", "total wrong by": "{:.3f} / {:.3f}", "scaled by": "{:.3f} / {:.3f}"}
 #: What is left out, and the recipe without it.
 VARIANTS = {
     "ours": {},
@@ -155,33 +163,49 @@ def sides(pairs: Path, simulation: str) -> tuple[Side, Side, tuple[Side, Side]]:
     )
 
 
-def scores_of(method, tests: tuple[Side, Side]) -> str:
-    """Of both sides that are scored, as a row says them."""
-    rows = zip(*(score(method, test) for test in tests), strict=True)
-    names = ("NRMSE", "total wrong by", "scaled by")
-    return ", ".join(f"{name} {one:.3f} / {other:.3f}" for name, (one, other) in zip(names, rows, strict=True))
+def scores_of(method, tests: tuple[Side, Side]) -> list[list[float]]:
+    """The `SCORES` of both sides that are scored."""
+    return [list(pair) for pair in zip(*(score(method, test) for test in tests), strict=True)]
 
 
-def ours(variant: str, options, schedule: Schedule, folder: Path) -> tuple[str, str]:
+def told(row: list) -> str:
+    """A row of the results as it is printed."""
+    name, steps, *scored = row
+    said = (f"{key} {form.format(*pair)}" for (key, form), pair in zip(SCORES.items(), scored, strict=True))
+    return ", ".join([name if steps is None else f"{name}, {steps} steps", *said])
+
+
+def write(rows: list[list], options) -> None:
+    """Rows into the table of trainings for as many minutes, or of as many steps and the seed; the others stay."""
+    columns = [column(""), column("steps"), *(column(*score) for score in SCORES.items())]
+    if options.steps is None:
+        name = f"{options.minutes:g} minutes"
+        rows = [[row[0] if row[1] is None else f"{row[0]}, seed {options.seed}", *row[1:]] for row in rows]
+    else:
+        name = f"{options.steps} steps, seed {options.seed}"
+    write_results(options.results, COMMAND, CONDITIONS, [table(name, columns, rows)], keep_rows=True)
+
+
+def ours(variant: str, options, schedule: Schedule, folder: Path) -> list:
     """Train a variant of ours; its row."""
     recipe = UnpairedRecipe(**{"simulation": "convolved", **VARIANTS[variant]})
     simulations, experiments, tests = sides(options.pairs, recipe.simulation)
     trainer = UnpairedTrainer(recipe, schedule, simulations, experiments, folder)
     trainer.run()
     generator = trainer.averaged(ADD)
-    return f"{variant}, {trainer.step} steps", scores_of(lambda b: generator(*b.inputs())[0], tests)
+    return [variant, trainer.step, *scores_of(lambda b: generator(*b.inputs())[0], tests)]
 
 
-def plain_cut(options, schedule: Schedule, folder: Path) -> tuple[str, str]:
+def plain_cut(options, schedule: Schedule, folder: Path) -> list:
     """Train plain CUT; its row."""
     simulations, experiments, tests = sides(options.pairs, "ideal")
     trainer = PlainCut(ADD, replace(schedule, learning_rate=4e-4), simulations, experiments, folder)
     trainer.run()
-    return f"plain CUT, {trainer.step} steps", scores_of(trainer.method(), tests)
+    return ["plain CUT", trainer.step, *scores_of(trainer.method(), tests)]
 
 
 def main() -> None:
-    """Train what is asked for and print the rows."""
+    """Train what is asked for, print and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=5.0)
@@ -189,20 +213,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--variant", choices=(*VARIANTS, "plain CUT"), action="append", help="default: ours, plain CUT")
     parser.add_argument("--folder", type=Path, help="for checkpoints; a temporary one if not given")
+    add_option(parser, "unpaired")
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = options.folder or Path(tempfile.mkdtemp())
     simulations, experiments, tests = sides(options.pairs, "convolved")
     sizes = " and ".join(str(len(test)) for test in tests)
     print(f"{len(simulations)} simulations, {len(experiments)} experiments, {sizes} held out; seed {options.seed}")
-    print(f"physics only: {scores_of(identity, tests)}")
-    print(f"ideal simulation: {scores_of(identity, sides(options.pairs, 'ideal')[2])}", flush=True)
+    rows = [["physics only", None, *scores_of(identity, tests)]]
+    rows.append(["ideal simulation", None, *scores_of(identity, sides(options.pairs, "ideal")[2])])
+    print(*map(told, rows), sep="\n", flush=True)
     limit = {"steps": 10**7, "minutes": options.minutes} if options.steps is None else {"steps": options.steps}
     schedule = Schedule(**limit, batch=4, seed=options.seed, averaging=0.995)
     for variant in options.variant or ("ours", "plain CUT"):
         place = folder / variant.replace(" ", "-").replace("|", "")
         row = plain_cut(options, schedule, place) if variant == "plain CUT" else ours(variant, options, schedule, place)
-        print("{}: {}".format(*row), flush=True)
+        print(told(row), flush=True)
+        rows.append(row)
+        write(rows, options)
 
 
 if __name__ == "__main__":
