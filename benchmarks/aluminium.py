@@ -100,7 +100,7 @@ def main() -> None:
         spectra[f"model, energies x {factor:g}, bin averages"] = ideal(model, measured, resolution, points=400)
     found = {name: compare(spectrum, measured) for name, spectrum in spectra.items()}
     rows = [[name, c.correlation, *c.peaks, c.edge] for name, c in found.items()]
-    rows_of_factor = [["width factor of the run's elastic line", resolution.width_factor]]
+    rows_of_factor = [["elastic line", resolution.width_factor]]
     made = [
         table("phonons", COLUMNS, rows),
         table("width factor", [column(""), column("factor", "{:.2f}")], rows_of_factor),

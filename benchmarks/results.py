@@ -20,7 +20,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "results"
 #: What is kept of a measured number: more than any page shows, fewer than noise.
-DIGITS = 6
+DIGITS = 9
 
 
 def column(name: str, form: str = "{}") -> dict:

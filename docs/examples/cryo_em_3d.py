@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tools import chosen, folder_of, markdown, parser, schedule, through_onnx, trained
+from tools import chosen, folder_of, parser, report, schedule, through_onnx, trained
 
 from mantid_insgan.gan.data import ArrayLibrary, Example, array_example, stack
 from mantid_insgan.gan.evaluate import lucy_exact
@@ -307,20 +307,27 @@ class Sizes:
     noise: tuple[float, ...] = NOISE
 
 
+COMMAND = "python docs/examples/cryo_em_3d.py --steps 250 --seed 1"
+CONDITIONS = "Medians over eight held-out chains and their range, seed 1."
+NOTE = (
+    "Trained once: {steps} steps of {batch} windows, {processor_minutes:.1f} minutes of processor time on one thread."
+)
+
 QUICK = Sizes(orientations=1, training=2, validation=1, test=1, channels=8, batch=1, noise=(4.0,))
 
 
 def train(sizes: Sizes, noiseless, options, folder: Path):
-    """A generator from windows of the training maps."""
+    """A generator from windows of the training maps, and what its training took."""
     recipe = Recipe(REMOVE, dimensions=3, channels=sizes.channels, physics=options.physics)
     length = schedule(options, sizes.batch, warm_up=50, averaging=0.99)
     library = ArrayLibrary(noiseless, WINDOW, varied)
-    return trained(PairedTrainer(recipe, length, library, folder / "checkpoint")).averaged("generator")
+    trainer, facts = trained(PairedTrainer(recipe, length, library, folder / "checkpoint"))
+    return trainer.averaged("generator"), facts | {"batch": sizes.batch}
 
 
-def scored(sizes: Sizes, options, parts, networks: dict) -> tuple[dict[str, list[str]], list[str]]:
+def scored(sizes: Sizes, options, parts, networks: dict) -> tuple[dict[str, list[list]], list[str]]:
     """The rows of the table, medians over the test chains; what was tuned."""
-    rows: dict[str, list[str]] = {}
+    rows: dict[str, list[list]] = {}
     said = []
     for level in sizes.noise:
         made = {k: cases(v, level, 1000 * options.seed + i) for i, (k, v) in enumerate(parts.items())}
@@ -329,9 +336,7 @@ def scored(sizes: Sizes, options, parts, networks: dict) -> tuple[dict[str, list
         for name, method in (methods | networks).items():
             values = scores(made["test"], method)
             middle, low, high = np.median(values, 0), values.min(0), values.max(0)
-            rows.setdefault(name, []).extend(
-                f"{m:.3f} ({a:.3f}-{b:.3f})" for m, a, b in zip(middle, low, high, strict=True)
-            )
+            rows.setdefault(name, []).extend(map(list, zip(middle, low, high, strict=True)))
     return rows, said
 
 
@@ -353,7 +358,7 @@ def draw(path: Path, case: Case, methods: dict) -> None:
     plt.close(figure)
 
 
-def main(words=None) -> dict[str, list[str]]:
+def main(words=None) -> dict[str, list[list]]:
     """Train, score, print; the rows of the table."""
     arguments = parser(__doc__.splitlines()[0], minutes=15.0)
     arguments.add_argument("--physics", action="store_true", help="with Richardson-Lucy inside")
@@ -367,11 +372,12 @@ def main(words=None) -> dict[str, list[str]]:
         for seed, part in enumerate(("training", "validation", "test"), 10 * options.seed)
     }
     print(", ".join(f"{k}: {len(v)} maps" for k, v in parts.items()), flush=True)
-    generator = train(sizes, parts["training"], options, folder)
+    generator, facts = train(sizes, parts["training"], options, folder)
     network = by_network(through_onnx(generator, folder / "cryo_em_3d.onnx"))
     rows, said = scored(sizes, options, parts, {"paired network": network})
     columns = [f"{what}, noise to {n:g} \u00c5" for n in sizes.noise for what in ("NRMSE", "FSC 3.0-3.5 \u00c5")]
-    print("\n" + markdown(columns, rows) + "\n")
+    columns = dict.fromkeys(columns, "{:.3f} ({:.3f}-{:.3f})")
+    report(options, "cryo_em_3d", COMMAND, CONDITIONS, columns, rows, NOTE, facts)
     print(
         f"Median over {sizes.test} held-out chains (range): {', '.join(names['test'][: sizes.test])}; trained on "
         f"{len(parts['training'])} maps of {len(parts['training']) // sizes.orientations} chains; seed {options.seed}. "

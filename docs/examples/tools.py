@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,6 +16,10 @@ from mantid_insgan.gan.data import Batch
 from mantid_insgan.gan.export import export, input_names
 from mantid_insgan.gan.networks import Generator
 from mantid_insgan.gan.train import Schedule, Trainer
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from pages import table_text
+from results import RESULTS, column, table, write_results
 
 #: Largest difference between ONNX Runtime and torch on held-out data, of the largest value.
 SAME = 1e-3
@@ -29,6 +34,9 @@ def parser(description: str, minutes: float) -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, help="of training, whatever time they take: the same model on any machine")
     made.add_argument("--seed", type=int, default=1, help="of data and training (default: %(default)s)")
     made.add_argument("--quick", action="store_true", help="tiny data and a few steps, to see that everything runs")
+    made.add_argument(
+        "--results", type=Path, help="file for the table (default: in benchmarks/results; not if --quick)"
+    )
     made.add_argument("--folder", type=Path, help="for model, checkpoint and picture; a temporary one if not given")
     return made
 
@@ -47,8 +55,8 @@ def folder_of(options: argparse.Namespace) -> Path:
     return folder
 
 
-def trained(trainer: Trainer) -> Trainer:
-    """Train to the end and say every 200 steps how it goes, at the end how long it took."""
+def trained(trainer: Trainer) -> tuple[Trainer, dict]:
+    """Train to the end and say every 200 steps how it goes; the trainer, and its steps and minutes."""
 
     def tell(done: float, step: int, terms: dict[str, float]) -> None:
         if step % 200 == 0:
@@ -59,7 +67,8 @@ def trained(trainer: Trainer) -> Trainer:
     trainer.run(tell)
     used = (time.process_time() - before) / 60
     print(f"  {trainer.step} steps in {trainer.seconds / 60:.1f} minutes, {used:.1f} of processor time", flush=True)
-    return trainer
+    facts = {"steps": trainer.step, "minutes": trainer.seconds / 60, "processor_minutes": used}
+    return trainer, facts
 
 
 def through_onnx(generator: Generator, path: Path) -> Method:
@@ -87,10 +96,18 @@ def through_onnx(generator: Generator, path: Path) -> Method:
     return apply
 
 
-def markdown(columns: list[str], rows: dict[str, list[str]]) -> str:
-    """A table in Markdown; the first column holds the names of the rows."""
-    lines = [["", *columns], ["---"] * (1 + len(columns)), *([name, *cells] for name, cells in rows.items())]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+def report(
+    options, script: str, command: str, conditions: str, columns: dict, rows: dict, note: str, facts: dict
+) -> None:
+    """Print the table and write it into the file of results of a script; after --quick only where a file is named.
+
+    `columns` are formats by heading, `rows` cells by name; see ``benchmarks/results.py``.
+    """
+    headings = [column(""), *(column(*c) for c in columns.items())]
+    made = table("scores", headings, [[name, *cells] for name, cells in rows.items()], note=note, facts=facts)
+    print(f"\n{table_text(made)}\n")
+    if options.results or not options.quick:
+        write_results(options.results or RESULTS / f"{script}.json", command, conditions, [made])
 
 
 def chosen(choices, loss: Callable[..., float]):
