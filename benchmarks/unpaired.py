@@ -8,7 +8,8 @@ times those told, a tenth of the intensity goes into a tail, a background falls 
 are Poisson, 300 in the brightest bins, and detectors have gaps. Its Hamiltonians and instrument settings are not those
 of the simulations. Scored is the translation of simulations of held-out families / of the validation split, by NRMSE
 to the experiment without noise and by what the total is wrong by, after one factor
-for all, which is printed too: simulations are in their own unit, experiments in theirs.
+for all, which is printed too: simulations are in their own unit, experiments in theirs. The errors of both directions
+are calibrated on pairs of the validation split, and how often they cover is counted on the held-out families.
 
 Ours begins at the simulation convolved in four dimensions with the calculated resolution, as `convolve` gives it; that
 is also the row "physics only". Plain CUT begins, as published, at the ideal simulation. ``--variant`` trains ours with
@@ -32,7 +33,7 @@ from mantid_insgan.gan.data import Example, PairLibrary, flipped, stack
 from mantid_insgan.gan.evaluate import identity
 from mantid_insgan.gan.networks import ResolutionOperator, convolved
 from mantid_insgan.gan.train import Schedule
-from mantid_insgan.gan.unpaired import ADD, UnpairedRecipe, UnpairedTrainer
+from mantid_insgan.gan.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer
 from mantid_insgan.translate import intensity_scale
 
 WIDER = 1.3
@@ -72,7 +73,7 @@ class Side:
     measured : bool
         Whether the members are experiments.
     simulation : {'ideal', 'convolved'}
-        What simulations are; their target is the experiment without noise.
+        What simulations are. Their target is the experiment without noise, and they are that of experiments.
     """
 
     def __init__(self, pairs: PairLibrary, members, measured: bool, simulation: str = "convolved"):
@@ -91,15 +92,16 @@ class Side:
         known = np.isfinite(pair.ideal) & np.isfinite(pair.convolved)
         given = np.where(known, pair.ideal if self.simulation == "ideal" else pair.convolved, 0.0).astype(float)
         truth, size = experiment(pair, known)
-        signal, error, valid = given / size, np.zeros_like(given), known
+        signal, error, valid, target = given / size, np.zeros_like(given), known, truth
         if self.measured:
+            target = given / size
             exposure = PEAK_COUNTS / np.percentile(truth[known], 99.7)
             counts = rng.poisson(truth * exposure)
             signal, error = counts / exposure, np.sqrt(np.maximum(counts, 1)) / exposure
             valid = known & pair.valid
         # Both sides in units of a spectrum's own size, as users' data are.
         unit = intensity_scale(signal, valid)
-        signal, error, target = (np.where(valid, x, 0.0) / unit for x in (signal, error, truth))
+        signal, error, target = (np.where(valid, x, 0.0) / unit for x in (signal, error, target))
         return Example(
             signal,
             valid,
@@ -132,13 +134,42 @@ def _wider(calculated, pair, known) -> np.ndarray:
 
 
 @torch.no_grad()
+def errors_of(generator, test: Side) -> np.ndarray:
+    """|found - truth| over the stated standard error in all valid bins, found and error scaled by one factor for all."""
+    answers = [(generator(*b.inputs()), b) for b in batches_of(test)]
+    top = sum(float((a[0] * b.target * b.valid).sum()) for a, b in answers)
+    factor = top / sum(float((a[0] ** 2 * b.valid).sum()) for a, b in answers)
+    away = [((factor * a[0] - b.target).abs() / (factor * torch.exp(0.5 * a[1])))[b.valid > 0] for a, b in answers]
+    return torch.cat(away).numpy()
+
+
+def coverage_of(trainer: UnpairedTrainer, pairs: Path) -> list[list]:
+    """Rows of how often the errors of both generators cover the truth: as they are, and calibrated on other pairs."""
+    rows = []
+    for direction, measured in ((ADD, False), (REMOVE, True)):
+        calibrating, scoring = (
+            Side(library, range(len(library)), measured, trainer.recipe.simulation)
+            for library in (PairLibrary(pairs, split) for split in ("validation", "test-family"))
+        )
+        generator = trainer.averaged(direction)
+        found = errors_of(generator, scoring)
+        factor = float(np.quantile(errors_of(generator, calibrating), 0.683))
+        shares = [[float((found < n * f).mean()) for n in (1, 2)] for f in (1.0, factor)]
+        rows.append([direction, *shares, factor])
+    return rows
+
+
+def batches_of(test: Side) -> list:
+    """The members of a side in batches, with noise that is the same at every call."""
+    starts = range(0, len(test), 16)
+    return [stack(test.examples(range(i, min(i + 16, len(test))), ADD, np.random.default_rng(i))) for i in starts]
+
+
+@torch.no_grad()
 def score(method, test: Side) -> tuple[float, float, float]:
     """Medians over the test side of the NRMSE and of the error of the total, |sum found / sum truth - 1|; all answers
     are scaled by one factor first (units are free), which is the third."""
-    batches = [
-        stack(test.examples(range(i, min(i + 16, len(test))), ADD, np.random.default_rng(i)))
-        for i in range(0, len(test), 16)
-    ]
+    batches = batches_of(test)
     found = [method(b) for b in batches]
     top = sum(float((f * b.target * b.valid).sum()) for f, b in zip(found, batches, strict=True))
     factor = top / sum(float((f**2 * b.valid).sum()) for f, b in zip(found, batches, strict=True))
@@ -186,12 +217,29 @@ def write(rows: list[list], options) -> None:
     write_results(options.results, COMMAND, CONDITIONS, [table(name, columns, rows)], keep_rows=True)
 
 
+def write_coverage(rows: list[list], options) -> None:
+    """Rows of `coverage_of` into their table."""
+    shares = "{:.3f}, {:.3f}"
+    columns = [
+        column(""),
+        column("as trained", shares),
+        column("calibrated", shares),
+        column("factor of the calibration", "{:.2f}"),
+    ]
+    write_results(options.results, COMMAND, CONDITIONS, [table(f"coverage, seed {options.seed}", columns, rows)])
+
+
 def ours(variant: str, options, schedule: Schedule, folder: Path) -> list:
-    """Train a variant of ours; its row."""
+    """Train a variant of ours; its row. How its errors cover is printed, and written for the whole recipe."""
     recipe = UnpairedRecipe(**{"simulation": "convolved", **VARIANTS[variant]})
     simulations, experiments, tests = sides(options.pairs, recipe.simulation)
     trainer = UnpairedTrainer(recipe, schedule, simulations, experiments, folder)
     trainer.run()
+    covered = coverage_of(trainer, options.pairs)
+    for direction, raw, calibrated, factor in covered:
+        print(f"{direction}: truth within 1 and 2 standard errors {raw}, calibrated {calibrated} (factor {factor:.3g})")
+    if variant == "ours" and options.steps is None:
+        write_coverage(covered, options)
     generator = trainer.averaged(ADD)
     return [variant, trainer.step, *scores_of(lambda b: generator(*b.inputs())[0], tests)]
 

@@ -1,4 +1,4 @@
-"""The measured numbers of all pages are those of the files of results, and these name the command that measures them."""
+"""The measured numbers of all pages are those of the files of results, which name the command that measures them."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from mantid_insgan.cards import bundled_models
 pytest.importorskip("torch", reason="constants of the networks stand in pages: install the extra 'train'")
 
 PAGES = {str(page.relative_to(pages.ROOT)): page.read_text(encoding="utf-8") for page in pages.pages()}
-#: Written whole, or their tables, by docs/make_command_line.py and docs/make_algorithms.py, which have tests of their own.
+#: Written whole, or their tables, by docs/make_command_line.py and docs/make_algorithms.py, which have own tests.
 WRITTEN_BY_OTHERS = {
     "docs/command-line.md",
     "docs/algorithms/ApplyResolutionGAN.md",
@@ -47,7 +47,8 @@ def test_a_number_typed_into_a_table_is_found():
 
 
 def test_pages_with_results_are_found():
-    assert {"README.md", "docs/accuracy.md", "docs/training.md", "docs/examples/README.md"} <= {page for page, _ in MARKS}
+    found = {page for page, _ in MARKS}
+    assert {"README.md", "docs/accuracy.md", "docs/training.md", "docs/examples/README.md"} <= found
 
 
 @pytest.mark.parametrize(("page", "n"), MARKS)

@@ -2,8 +2,9 @@
 
 Patchwise contrastive learning in two directions (CUT: Park et al., ECCV 2020; DCLGAN: Han et al., CVPRW 2021), with
 what is known put in: the generators begin as the calculated resolution, the discriminators know the conditions under
-which a patch was measured, and what is shown to them as measured carries the counting noise that a measurement has. The errors are trained on what is
-known without pairs (see `UnpairedTrainer`); how far a translation is from the truth only pairs can tell.
+which a patch was measured, and what is shown to them as measured carries the counting noise that a measurement has. The
+errors are trained on what is known without pairs (see `UnpairedTrainer`); how far a translation is from the truth only
+pairs can tell.
 """
 
 from __future__ import annotations
