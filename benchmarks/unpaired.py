@@ -135,7 +135,7 @@ def _wider(calculated, pair, known) -> np.ndarray:
 
 @torch.no_grad()
 def errors_of(generator, test: Side) -> np.ndarray:
-    """|found - truth| over the stated standard error in all valid bins, found and error scaled by one factor for all."""
+    """|found - truth| over the standard error in all valid bins, after one factor for all that is found."""
     answers = [(generator(*b.inputs()), b) for b in batches_of(test)]
     top = sum(float((a[0] * b.target * b.valid).sum()) for a, b in answers)
     factor = top / sum(float((a[0] ** 2 * b.valid).sum()) for a, b in answers)

@@ -5,7 +5,7 @@ import pytest
 
 from mantid_insgan.errors import InputError, OutputError
 from mantid_insgan.make_pairs import make_pairs, read_pairs
-from mantid_insgan.make_pairs.cuts import along, cuts_of, cuts_of_slices, resolution_of
+from mantid_insgan.make_pairs.cuts import along, cuts_of, cuts_of_slices
 
 FAMILIES = ("fm_chain", "square_afm", "rutile_afm")
 
@@ -27,13 +27,8 @@ def test_a_cut_is_the_mean_over_a_range(pair, closed):
     cut = along(pair, closed, 3, 4)
     part = np.take(pair.ideal, range(3, 7), closed)
     np.testing.assert_allclose(cut.ideal, part.mean(closed), rtol=1e-6)
-    valid = np.take(pair.valid, range(3, 7), closed)
-    seen = np.where(valid, np.take(pair.experiment, range(3, 7), closed), 0).sum(closed)
-    mean = seen / np.maximum(valid.sum(closed), 1)
-    np.testing.assert_allclose(cut.experiment[cut.valid], mean[cut.valid], rtol=1e-5)
-    np.testing.assert_array_equal(np.isfinite(cut.experiment), cut.valid)
-    assert cut.counts.sum() == np.take(pair.counts, range(3, 7), closed).sum()
-    whole, range_ = (p.spectrum("experiment") for p in (pair, cut))
+    np.testing.assert_array_equal(cut.valid, np.take(pair.valid, range(3, 7), closed).any(closed))
+    whole, range_ = (p.spectrum("ideal") for p in (pair, cut))
     opened = [i for i, axis in enumerate(whole.axes) if len(axis) > 1][closed]
     edges = whole.axes[opened].edges
     np.testing.assert_allclose(range_.axes[opened].edges, edges[[3, 7]], rtol=1e-12, atol=1e-12)
@@ -42,7 +37,7 @@ def test_a_cut_is_the_mean_over_a_range(pair, closed):
 
 @pytest.mark.parametrize("closed", [0, 1])
 def test_widths_are_those_of_the_resolution(pair, closed):
-    resolution = resolution_of(pair.facts)
+    resolution = pair.resolution
     one = along(pair, closed, 5, 1).spectrum("ideal")  # of a single bin's range, the slice's own
     np.testing.assert_allclose(
         resolution.fwhm_in_bins(one).ravel(), np.take(pair.width[1 - closed], 5, closed), rtol=1e-5

@@ -99,7 +99,8 @@ def test_background_constant_in_time():
 
 def test_elastic_line_has_area_and_width(resolution):
     edges = np.linspace(-20, 45, 1301)
-    line, tail = experiment.elastic_profiles(resolution, edges, 0.05)
+    recorded = experiment.RecordedLine(resolution, edges)
+    line, tail = recorded.recorded(0.0, 0.05), recorded.recorded(1.0, 0.05)
     step, centres = edges[1] - edges[0], 0.5 * (edges[1:] + edges[:-1])
     assert line.sum() * step == pytest.approx(1.0, abs=1e-3)
     mean = (line * centres).sum() * step
@@ -112,6 +113,33 @@ def test_elastic_line_has_area_and_width(resolution):
     median = EI * (1 - (length / (length + path)) ** 2)
     assert tail[centres < median].sum() * step == pytest.approx(0.5, abs=0.1)
     assert tail[centres > 3 * sigma].sum() > 20 * tail[centres < -3 * sigma].sum()
+
+
+@pytest.mark.parametrize("tail", [0.0, 0.3])
+def test_without_the_resolution_the_elastic_line_has_its_area_in_the_bin_of_no_transfer(resolution, tail):
+    edges = np.linspace(-20.2, 45, 327)
+    line = experiment.RecordedLine(resolution, edges)
+    sharp, recorded = line.sharp(tail, 0.05), line.recorded(tail, 0.05)
+    steps = np.diff(edges)
+    assert (sharp * steps).sum() == pytest.approx((recorded * steps).sum(), abs=2e-3)
+    at = int(np.searchsorted(edges, 0.0)) - 1
+    assert sharp.argmax() == at and sharp[at] * steps[at] >= 1 - tail
+    np.testing.assert_array_equal(sharp[:at], 0)
+    if not tail:
+        np.testing.assert_array_equal(sharp[at + 1 :], 0)
+
+
+def test_background_of_both_sides_has_the_same_total(resolution):
+    """What the resolution only moves: elastic line, its tail, rings of aluminium; smooth parts are the same."""
+    grid = flat_powder(q=(0.5, 6.0), energy=(-25.0, 30.0))
+    detectors = experiment.Detectors(Bins(grid, resolution))
+    settings = ExperimentSettings(elastic=50.0, tail=0.1, aluminium=20.0, flat=0.2, phonons=0.3)
+    ideal, recorded = experiment.background(detectors, settings, 1.0, detectors.reachable)
+    assert ideal.sum() == pytest.approx(recorded.sum(), rel=0.02)
+    assert ideal.max() > 2 * recorded.max()
+    smooth = ExperimentSettings(flat=0.2, phonons=0.3, time_independent=0.1)
+    ideal, recorded = experiment.background(detectors, smooth, 1.0, detectors.reachable)
+    np.testing.assert_array_equal(ideal, recorded)
 
 
 def test_elastic_line_and_tail_stand_in_the_spectrum(resolution):
@@ -144,7 +172,7 @@ def test_no_aluminium_line_where_neutrons_are_too_slow():
 def test_one_phonon_balances_in_detail_and_ends_at_the_cutoff(resolution):
     settings = ExperimentSettings(phonon_cutoff=20.0, temperature=150.0, displacement=0.01)
     bins = Bins(flat_powder(energy=(-28.0, 28.0)), resolution)
-    phonons = experiment.one_phonon(bins, settings)
+    phonons = experiment.one_phonon(experiment.Detectors(bins), settings)
     energy = bins.energy.centers
     thermal = experiment.BOLTZMANN * 150
     # S(-E) = S(E) exp(-E/kT), at the same Q

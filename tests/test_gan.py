@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,6 +48,8 @@ from mantid_insgan.gan.train import Machine, PairedTrainer, Recipe, Schedule, Tr
 from mantid_insgan.gan.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer, as_measured, counted  # noqa: E402
 from mantid_insgan.make_pairs.draw import Item  # noqa: E402
 from mantid_insgan.make_pairs.shards import FORMAT, write_index, write_shard  # noqa: E402
+from mantid_insgan.resolution import Resolution  # noqa: E402
+from mantid_insgan.resolution.table import setting_facts  # noqa: E402
 
 DIRECTIONS = ("add-resolution", "remove-resolution")
 
@@ -89,17 +91,18 @@ def cosine_item(seed: int, size: int = 32) -> Item:
     width = 2.3548 * np.stack([np.full(grid, sigma_q), np.full(grid, sigma_e)])
     split = ("train", "train", "validation", "test-family")[seed % 4]
     axes = [
-        {"name": "[H,0,0]", "bins": size, "low": -1, "high": 1},
-        {"name": "DeltaE", "bins": size, "low": -5, "high": 20},
+        {"name": "[H,0,0]", "bins": size, "low": 1, "high": 3, "unit": "r.l.u.", "frame": "HKL"},
+        {"name": "DeltaE", "bins": size, "low": -5, "high": 20, "unit": "meV", "frame": "General Frame"},
     ]
     facts = {"split": split, "family": "cosine", "kind": "path", "setting": "none", "axes": axes, "index": seed}
     facts |= {"unstable_draws": 0, "rejected_draws": {}, "errors": {"coarse_grid_of_modes": False}}
+    resolution = Resolution("MERLIN", 60.0, "G", 300.0)
+    facts["resolution"] = setting_facts(resolution) | {"time_model": resolution.time_model, "mosaic": 0.0}
+    facts["resolution"]["sample"] = asdict(resolution.sample)
+    facts["model"] = {"lattice": [5.0, 5.0, 5.0, 90.0, 90.0, 90.0], "temperature": 10.0}
     return Item(
         ideal=ideal,
         convolved=convolved_,
-        experiment=convolved_,
-        variance=np.zeros(grid, np.float32),
-        counts=np.zeros(grid, np.float32),
         valid=valid,
         width=width.astype(np.float32),
         correlation=np.full((1, *grid), rho, np.float32),
@@ -418,7 +421,10 @@ def test_errors_without_pairs_cover_what_is_known(library, tmp_path):
     """Learned from the likelihood alone, scored on noise that was drawn anew: remove against the simulation, add
     against the measurement without its noise, which the training does not see."""
     noise = 0.15
-    batch = stack(library.examples(range(4), "remove-resolution", np.random.default_rng(0), exact_share=1.0))
+    exact = {"exact_share": 1.0, "varied": False}
+    batch = stack(library.examples(range(4), "remove-resolution", np.random.default_rng(0), **exact))
+    level = 0.3 * batch.valid  # so that no bin is empty
+    batch = replace(batch, signal=batch.signal + level, target=batch.target + level)
     x, clean = replace(batch, signal=batch.target, error=0 * batch.error), batch
     trainer = UnpairedTrainer(UnpairedRecipe(channels=4, background=False), SCHEDULE, library, library, tmp_path)
     translated = trainer.networks[ADD](*x.inputs())[0].detach()
@@ -518,8 +524,9 @@ def test_batches(library, direction):
     assert (exact.error == 0).all()
 
 
-def test_turning_round_keeps_the_physics(library):
+def test_turning_round_keeps_the_physics(library, monkeypatch):
     """A turned example is blurred by the turned covariance: the kernel on the cut fits as well as before."""
+    monkeypatch.setattr("mantid_insgan.gan.data.WITH_BACKGROUND", 0.0)  # these pairs have widths that are made up
     off = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
@@ -691,7 +698,8 @@ def test_losses_for_tensorboard(library, tmp_path, monkeypatch):
     assert steps == [(row["nrmse"], row["step"]) for row in trainer.history]
 
 
-def test_training_learns(library, tmp_path):
+def test_training_learns(library, tmp_path, monkeypatch):
+    monkeypatch.setattr("mantid_insgan.gan.data.WITH_BACKGROUND", 0.0)
     schedule = Schedule(steps=60, batch=4, warm_up=5, learning_rate=3e-3)
     trainer = PairedTrainer(Recipe("remove-resolution", channels=8), schedule, library, tmp_path)
     trainer.run()
@@ -747,7 +755,8 @@ def test_several_libraries_are_one(folder, library):
 
 def test_a_library_holds_no_more_in_memory_than_it_may(folder, monkeypatch):
     whole = PairLibrary(folder)
-    size = sum(v.nbytes for v in vars(whole.pair(0)).values() if isinstance(v, np.ndarray))
+    pair = whole.pair(0)
+    size = pair.detectors.nbytes + sum(v.nbytes for v in vars(pair).values() if isinstance(v, np.ndarray))
     monkeypatch.setattr("mantid_insgan.gan.data.REMEMBERED", 3 * size)
     scant = PairLibrary(folder)
     for i in range(len(whole)):

@@ -49,12 +49,14 @@ def test_pairs_are_what_they_say(made):
         assert pair.ideal.shape == pair.convolved.shape == pair.valid.shape == (16,)
         assert pair.width.shape == (1, 16) and (pair.width > 0).all()
         assert np.isfinite(pair.convolved[pair.valid]).all()
-        np.testing.assert_array_equal(np.isfinite(pair.experiment), pair.valid)
-        np.testing.assert_array_equal(pair.counts[~pair.valid], 0)
         assert pair.facts["split"] in ("train", "test-family", "test-setting")
         experiment = pair.spectrum("experiment")
         assert experiment.run.value("instrument") == pair.facts["resolution"]["instrument"]
         np.testing.assert_array_equal(experiment.valid.ravel(), pair.valid)
+        np.testing.assert_array_equal(experiment.num_events.ravel()[~pair.valid], 0)
+        again, other = pair.spectrum("experiment"), pair.spectrum("experiment", seed=1)
+        np.testing.assert_array_equal(again.num_events, experiment.num_events)
+        assert (other.num_events != experiment.num_events).any()
         assert len(experiment.squeeze().axes) == 1
         assert experiment.axes[-1].is_energy
 
