@@ -3,7 +3,7 @@
 A file of ``benchmarks/results`` has the ``command`` that measures again, the ``conditions`` (what was scored, seeds)
 and ``tables``. A table has its name, the package's ``version``, the ``machine`` and, where it is known, the ``date``
 with which it was measured, its ``columns`` and ``rows``, and perhaps a ``note`` above it, into which ``facts`` are
-filled.
+filled. Where rows were measured one at a time, ``kept`` says how the earlier ones were.
 
 A column is ``{"name": "NRMSE", "format": "{:.3f}"}``. A cell is a text or an integer (both stand in the page as they
 are), a float (by the column's format), a list of numbers (the format has a place for each), or null (an empty cell).
@@ -19,8 +19,6 @@ import os
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "results"
-#: What is kept of a measured number: more than any page shows, fewer than noise.
-DIGITS = 9
 
 
 def column(name: str, form: str = "{}") -> dict:
@@ -47,8 +45,8 @@ def table(name: str, columns: list[dict], rows: list[list], *, note: str | None 
     for row in rows:
         if len(row) != len(columns):
             raise ValueError(f"row {row[0]!r} of table {name!r} has {len(row)} cells, for {len(columns)} columns")
-    above = {"note": note, "facts": {k: _rounded(v) for k, v in (facts or {}).items()}} if note else {}
-    return {"name": name, **_measured_now(), **above, "columns": columns, "rows": _rounded(rows)}
+    above = {"note": note, "facts": {k: _plain(v) for k, v in (facts or {}).items()}} if note else {}
+    return {"name": name, **_measured_now(), **above, "columns": columns, "rows": _plain(rows)}
 
 
 def write_results(path: Path, command: str, conditions: str, tables: list[dict], *, keep_rows: bool = False) -> None:
@@ -97,7 +95,17 @@ def _merged(old: dict, new: dict) -> dict:
         names = [c["name"] for c in each["columns"]]
         rows |= {row[0]: dict(zip(names, row, strict=True)) for row in each["rows"]}
     filled = [[row.get(name) for name in columns] for row in rows.values()]
-    return new | {"columns": list(columns.values()), "rows": filled}
+    return new | {"columns": list(columns.values()), "rows": filled} | _kept(old, {row[0] for row in new["rows"]})
+
+
+def _kept(old: dict, anew: set) -> dict:
+    """How the rows that stay were measured: ``kept``, a list of version, machine, date and names of rows."""
+    earlier = [*old.get("kept", []), {k: old[k] for k in ("version", "date", "machine") if k in old}]
+    told_of = {name for part in old.get("kept", []) for name in part["rows"]}
+    earlier[-1]["rows"] = [row[0] for row in old["rows"] if row[0] not in told_of]
+    parts = [part | {"rows": [name for name in part["rows"] if name not in anew]} for part in earlier]
+    parts = [part for part in parts if part["rows"]]
+    return {"kept": parts} if parts else {}
 
 
 def _measured_now() -> dict[str, str]:
@@ -116,15 +124,15 @@ def _measured_now() -> dict[str, str]:
     }
 
 
-def _rounded(value):
-    """Numbers of NumPy as Python's, floats to `DIGITS` digits, NaN as null, also within lists."""
+def _plain(value):
+    """Numbers of NumPy as Python's, NaN as null, also within lists; not rounded, so that pages round once."""
     if isinstance(value, (list, tuple)):
-        return [_rounded(v) for v in value]
+        return [_plain(v) for v in value]
     if value is None or isinstance(value, (str, int)):
         return value
     if hasattr(value, "item"):
-        return _rounded(value.item())
-    return None if value != value else float(f"{value:.{DIGITS}g}")
+        return _plain(value.item())
+    return None if value != value else value
 
 
 def _as_json(content: dict) -> str:

@@ -41,6 +41,19 @@ def cryo_em(example):
     return example("cryo_em_3d")
 
 
+def test_a_table_is_printed_and_written_where_asked(example, tmp_path, capsys):
+    tools = example("tools")
+    about = ("x", "python x.py", "seed 1", {"3 counts": "{:.3f} ({:.2f}-{:.2f})"}, {"network": [[0.5, 0.25, 0.75]]})
+    note, facts = "{steps} steps in {minutes:.1f} minutes.", {"steps": 3, "minutes": 0.25}
+    words = ["--quick", "--results", str(tmp_path / "x.json")]
+    tools.report(tools.parser("", 1.0).parse_args(words), *about, note, facts)
+    assert "3 steps in 0.2 minutes." in (said := capsys.readouterr().out)
+    assert "| network | 0.500 (0.25-0.75) |" in said
+    assert '["network", [0.5, 0.25, 0.75]]' in (tmp_path / "x.json").read_text(encoding="utf-8")
+    tools.report(tools.parser("", 1.0).parse_args(words[:1]), *about, note, facts)
+    assert not (tools.RESULTS / "x.json").exists() and "wrote" not in capsys.readouterr().out
+
+
 # -- arrays without a spectrometer
 
 

@@ -576,7 +576,7 @@ def test_tobyfit_tables(real, folder, index):
     tobyfit = benchmark("resolution_tobyfit")
     setting = tobyfit.SETTINGS[index]
     folder = real(folder)
-    assert len(tobyfit.table(folder, setting.label)[0]) >= 60
+    assert len(tobyfit.tabulated(folder, setting.label)[0]) >= 60
     row = tobyfit.compare(folder, setting.label, tobyfit.resolution(setting)).row()
     assert row[:3] == pytest.approx([1, 1, 1], abs=0.02)
     assert row[3:6] == [1, 1, 1]
