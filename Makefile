@@ -42,7 +42,7 @@ test-all: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 models: $(VENV)/installed-test
-	$(BIN)/python -m mantid_insgan.gan.build_models
+	$(BIN)/python -m mantid_insgan.learn.build_models
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

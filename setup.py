@@ -63,13 +63,13 @@ setup(
         "test": ["pytest>=8", "hypothesis>=6", "PyYAML", "ruff", "import-linter>=2.17", "setuptools>=77"],
         "docs": ["sphinx>=8", "myst-parser>=4", "furo"],
     },
-    packages=[*find_packages(include=["mantid_insgan*"]), "mantid_insgan.plugins", "mantid_insgan.models"],
-    package_dir={"mantid_insgan.plugins": "plugins", "mantid_insgan.models": "models"},
+    packages=[*find_packages(include=["mantid_insgan*"]), "mantid_insgan.plugins", "mantid_insgan.bundled_models"],
+    package_dir={"mantid_insgan.plugins": "plugins", "mantid_insgan.bundled_models": "models"},
     package_data={
         "mantid_insgan.plugins": ["README.md", "**/*.py"],
-        "mantid_insgan.models": ["README.md", "**/*.onnx", "**/*.json"],
+        "mantid_insgan.bundled_models": ["README.md", "**/*.onnx", "**/*.json"],
         "mantid_insgan": ["**/*.toml", "**/*.json", "demo/data/*.nxs"],
     },
-    entry_points={"console_scripts": ["insgan = mantid_insgan.cli:main"]},
+    entry_points={"console_scripts": ["insgan = mantid_insgan.cli.main:main"]},
     zip_safe=False,
 )

@@ -24,11 +24,11 @@ import torch
 from pages import table_text
 from results import add_option, column, table, write_results
 
-from mantid_insgan.cards import DIRECTIONS, bundled_models
-from mantid_insgan.gan.build_models import COUNTS_OF_VOLUMES
-from mantid_insgan.gan.data import PairLibrary
-from mantid_insgan.gan.evaluate import Baselines, batches, is_scored, of_generator
-from mantid_insgan.gan.warm_start import generator_of
+from mantid_insgan.learn.build_models import COUNTS_OF_VOLUMES
+from mantid_insgan.learn.evaluate import Baselines, batches, is_scored, of_generator
+from mantid_insgan.learn.libraries import PairLibrary
+from mantid_insgan.learn.warm_start import generator_of
+from mantid_insgan.translate.cards import DIRECTIONS, bundled_models
 
 COUNTS = (None, 3000.0, 300.0, 100.0, 30.0)
 SPLITS = {"test-family": "held-out families", "test-setting": "held-out instrument settings"}

@@ -20,10 +20,10 @@ from results import add_option, column, table, write_results
 
 from mantid_insgan import Spectrum
 from mantid_insgan.convolve import convolve, ideal
+from mantid_insgan.fit.vanadium import fit_width_factor
+from mantid_insgan.instruments import Resolution
 from mantid_insgan.io import read_spectrum
-from mantid_insgan.phonons import PhononModel, read_force_constants
-from mantid_insgan.resolution import Resolution
-from mantid_insgan.resolution.vanadium import fit_width_factor
+from mantid_insgan.models.phonons import PhononModel, read_force_constants
 
 DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "al-mari"
 #: meV: what is compared; where the transverse and the longitudinal peak lie.

@@ -91,9 +91,9 @@ def warm(direction: str, options) -> list[list]:
     """Rows of warm times of the translator per slice, and of torch eager on the same graph's inputs."""
     import torch
 
-    from mantid_insgan.cards import choose_model
-    from mantid_insgan.gan.networks import Generator
-    from mantid_insgan.translate import Quality, Translator
+    from mantid_insgan.learn.generator import Generator
+    from mantid_insgan.translate.cards import choose_model
+    from mantid_insgan.translate.translator import Quality, Translator
 
     torch.set_num_threads(options.threads)
     translator = Translator(choose_model(direction), "cpu", options.threads)
@@ -114,12 +114,12 @@ def warm(direction: str, options) -> list[list]:
 
 def monte_carlo(options) -> list[list]:
     """Rows of the demo's model convolved by interpolated Monte Carlo, beside the network on the same grid."""
-    from mantid_insgan.cards import choose_model
     from mantid_insgan.convolve import convolve
     from mantid_insgan.demo.make_data import RUN, axes, model
-    from mantid_insgan.resolution import Resolution
-    from mantid_insgan.spinw.simulate import simulate_cut
-    from mantid_insgan.translate import Translator
+    from mantid_insgan.instruments import Resolution
+    from mantid_insgan.models.spinw.simulate import simulate_cut
+    from mantid_insgan.translate.cards import choose_model
+    from mantid_insgan.translate.translator import Translator
 
     resolution, grid = Resolution.from_run(RUN), axes((96, 100))
     spins = model()

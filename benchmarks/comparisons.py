@@ -20,14 +20,14 @@ from pages import table_text
 from plain_cut import PlainCut
 from results import add_option, column, table, write_results
 
-from mantid_insgan.cards import DIRECTIONS, bundled_models
-from mantid_insgan.gan.build_models import HELD_OUT, SIZES
-from mantid_insgan.gan.data import PairLibrary, with_noise
-from mantid_insgan.gan.evaluate import batches, of_generator, scores
-from mantid_insgan.gan.job import BATCH, CHANNELS
-from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
-from mantid_insgan.gan.unpaired import UnpairedRecipe, UnpairedTrainer
-from mantid_insgan.gan.warm_start import generator_of
+from mantid_insgan.learn.build_models import HELD_OUT, SIZES
+from mantid_insgan.learn.evaluate import batches, of_generator, scores
+from mantid_insgan.learn.libraries import PairLibrary, with_noise
+from mantid_insgan.learn.train_job import BATCH, CHANNELS
+from mantid_insgan.learn.trainer import PairedTrainer, Recipe, Schedule
+from mantid_insgan.learn.unpaired import UnpairedRecipe, UnpairedTrainer
+from mantid_insgan.learn.warm_start import generator_of
+from mantid_insgan.translate.cards import DIRECTIONS, bundled_models
 
 #: What can be trained, as a row of the page names it.
 KINDS = {

@@ -11,9 +11,9 @@ from pathlib import Path
 from pages import table_text
 from results import add_option, column, table, write_results
 
+from mantid_insgan.fit.vanadium import WidthFactor, fit_width_factor
+from mantid_insgan.instruments import Resolution
 from mantid_insgan.io import read_nxspe
-from mantid_insgan.resolution import Resolution
-from mantid_insgan.resolution.vanadium import WidthFactor, fit_width_factor
 
 DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "bi2fe4o9-merlin"
 CHOPPER, FREQUENCY = "G", 600.0

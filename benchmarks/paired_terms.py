@@ -1,6 +1,6 @@
 """What each term of the loss of a paired training is worth: one is left out at a time.
 
-    python -m mantid_insgan.gan.build_models --dimensions 1  # leaves its pairs in build/training
+    python -m mantid_insgan.learn.build_models --dimensions 1  # leaves its pairs in build/training
     python benchmarks/paired_terms.py --pairs build/training/pairs-1d-1 --more build/training/cuts-1 --steps 1000
 
 Trains on the pairs and on `--more`, and prints and writes, for pairs of held-out families at 300 peak counts, the
@@ -18,12 +18,12 @@ import torch
 from pages import table_text
 from results import add_option, column, table, write_results
 
-from mantid_insgan.cards import DIRECTIONS
-from mantid_insgan.gan import losses
-from mantid_insgan.gan.data import PairLibrary, Several
-from mantid_insgan.gan.evaluate import batches, of_generator
-from mantid_insgan.gan.job import BATCH, CHANNELS
-from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
+from mantid_insgan.learn import losses
+from mantid_insgan.learn.evaluate import batches, of_generator
+from mantid_insgan.learn.libraries import PairLibrary, Several
+from mantid_insgan.learn.train_job import BATCH, CHANNELS
+from mantid_insgan.learn.trainer import PairedTrainer, Recipe, Schedule
+from mantid_insgan.translate.cards import DIRECTIONS
 
 #: What is left out, and the weights that say so.
 VARIANTS = {

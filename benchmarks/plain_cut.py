@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from mantid_insgan.gan import losses
-from mantid_insgan.gan.data import stack
-from mantid_insgan.gan.networks import FeatureSampler, Generator, PatchDiscriminator
-from mantid_insgan.gan.train import Schedule, Trainer
-from mantid_insgan.gan.unpaired import UnpairedRecipe
+from mantid_insgan.learn import losses
+from mantid_insgan.learn.generator import FeatureSampler, Generator, PatchDiscriminator
+from mantid_insgan.learn.libraries import stack
+from mantid_insgan.learn.trainer import Schedule, Trainer
+from mantid_insgan.learn.unpaired import UnpairedRecipe
 
 
 class PlainCut(Trainer):

@@ -23,9 +23,9 @@ from pages import table_text
 from results import add_option, column, table, write_results
 
 from mantid_insgan.convolve import GridAccuracyWarning, convolve, ideal
-from mantid_insgan.resolution import Resolution
-from mantid_insgan.spectrum import Axis, Lattice, Spectrum
-from mantid_insgan.spinw.zoo import get_family
+from mantid_insgan.core.spectrum import Axis, Lattice, Spectrum
+from mantid_insgan.instruments import Resolution
+from mantid_insgan.models.spinw.zoo import get_family
 
 BINS = 100
 #: Points a bin with which 'montecarlo' is timed.

@@ -19,11 +19,11 @@ import numpy as np
 from pages import table_text
 from results import add_option, column, table, write_results
 
-from mantid_insgan.resolution import Orientation, Resolution, Sample
-from mantid_insgan.resolution.beam import ENERGY_OF_K2, SPEED_OF_K
-from mantid_insgan.resolution.covariance import sensitivity
-from mantid_insgan.resolution.frames import Points
-from mantid_insgan.spectrum import Axis, Lattice, Spectrum
+from mantid_insgan.core.spectrum import Axis, Lattice, Spectrum
+from mantid_insgan.instruments import Orientation, Resolution, Sample
+from mantid_insgan.instruments.beam import ENERGY_OF_K2, SPEED_OF_K
+from mantid_insgan.instruments.covariance import sensitivity
+from mantid_insgan.instruments.frames import Points
 
 TABLES = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "pcsmo-maps"
 #: The cell of the tables' reciprocal lattice units and the sample they were made for; docs/resolution.md says how the

@@ -23,13 +23,13 @@ import numpy as np
 from pages import table_text
 from results import add_option, column, table, write_results
 
-from mantid_insgan.resolution import Orientation, Resolution, Sample
-from mantid_insgan.resolution.beam import ENERGY_OF_K2
-from mantid_insgan.resolution.covariance import DEVIATIONS
-from mantid_insgan.resolution.montecarlo import unit_draws
-from mantid_insgan.spectrum import Axis, Lattice, Spectrum
-from mantid_insgan.spinw import SpinWModel
-from mantid_insgan.spinw.zoo import get_family
+from mantid_insgan.core.spectrum import Axis, Lattice, Spectrum
+from mantid_insgan.instruments import Orientation, Resolution, Sample
+from mantid_insgan.instruments.beam import ENERGY_OF_K2
+from mantid_insgan.instruments.covariance import DEVIATIONS
+from mantid_insgan.instruments.montecarlo import unit_draws
+from mantid_insgan.models.spinw import SpinWModel
+from mantid_insgan.models.spinw.zoo import get_family
 
 IMAGES = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "pcsmo-maps"
 COUPLINGS = {

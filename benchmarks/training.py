@@ -20,9 +20,9 @@ from plain_cut import PlainCut
 from results import add_option, column, table, write_results
 from unpaired import Side
 
-from mantid_insgan.gan.data import PairLibrary
-from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
-from mantid_insgan.gan.unpaired import ADD, UnpairedRecipe, UnpairedTrainer
+from mantid_insgan.learn.libraries import PairLibrary
+from mantid_insgan.learn.trainer import PairedTrainer, Recipe, Schedule
+from mantid_insgan.learn.unpaired import ADD, UnpairedRecipe, UnpairedTrainer
 
 STEPS, WARM = 24, 4
 #: How often one process and two are timed, in turn: a virtual machine's processors are not always equally fast.

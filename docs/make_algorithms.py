@@ -48,7 +48,7 @@ def picture(name: str) -> Path:
 
 def rules(name: str) -> list[str]:
     """Sentences on when the dialog shows properties and lets them be filled."""
-    from mantid_insgan.properties import RULES
+    from mantid_insgan.mantid_support.properties import RULES
 
     together: dict = {}
     for prop, rule in RULES[name].items():

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import typer
 
-from mantid_insgan import cli
+from mantid_insgan.cli import main as cli
 from mantid_insgan.errors import InsganError
-from mantid_insgan.spinw import UnstableModelError
+from mantid_insgan.models.spinw import UnstableModelError
 
 PAGE = Path(__file__).parent / "command-line.md"
 

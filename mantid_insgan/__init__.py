@@ -1,7 +1,7 @@
 """Resolution of neutron spectrometers in and out of S(Q,E), beside and inside Mantid."""
 
+from .core.spectrum import Axis, Fact, Lattice, Run, Spectrum
 from .errors import InsganError
-from .spectrum import Axis, Fact, Lattice, Run, Spectrum
 
 __version__ = "0.1.0"
 __all__ = ["Axis", "Fact", "InsganError", "Lattice", "Run", "Spectrum", "__version__"]

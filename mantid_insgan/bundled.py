@@ -12,14 +12,15 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 
 
-def _folder(name: str) -> Path:
-    inside = _HERE / name
+def _folder(name: str, installed: str = "") -> Path:
+    """A folder of the repository's top: there in a checkout, under the name `installed` inside an installed package."""
+    inside = _HERE / (installed or name)
     return inside if inside.is_dir() else _HERE.parent / name
 
 
 def models_folder() -> Path:
     """The folder of the bundled models: inside the installed package, or at the top of a checkout."""
-    return _folder("models")
+    return _folder("models", "bundled_models")
 
 
 def model_names(folder: Path) -> list[str]:
@@ -36,5 +37,5 @@ def plugin_folders() -> list[Path]:
 @cache
 def instrument_names() -> tuple[str, ...]:
     """Names of the instruments whose resolution is known."""
-    text = (_HERE / "resolution" / "instruments.toml").read_text(encoding="utf-8")
+    text = (_HERE / "instruments" / "instruments.toml").read_text(encoding="utf-8")
     return tuple(re.findall(r"^\[([\w-]+)\]$", text, re.MULTILINE))  # the parser of TOML takes longer than all the rest

@@ -133,7 +133,7 @@ def insgan(monkeypatch, capsys):
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*words) -> tuple[int, str, str]:
-        from mantid_insgan import cli
+        from mantid_insgan.cli import main as cli
 
         monkeypatch.setattr(sys, "argv", ["insgan", *map(str, words)])
         with pytest.raises(SystemExit) as ended:

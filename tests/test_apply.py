@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from mantid_insgan.apply import apply, apply_to_file, per_event, summed
+from mantid_insgan.core.options import ApplyOptions, in_mantid, properties_named
 from mantid_insgan.demo import DATA
 from mantid_insgan.errors import ModelError, RunFactError
 from mantid_insgan.io import read_nexus, write_nexus
-from mantid_insgan.options import ApplyOptions, in_mantid, properties_named
+from mantid_insgan.translate.job import apply, apply_to_file, per_event, summed
 
 OPTIONS = ApplyOptions(device="cpu")
 
@@ -53,7 +53,7 @@ def test_sums_over_events_are_translated_per_event(measured, tmp_path):
 
 
 def test_data_unlike_the_training_data_can_be_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("mantid_insgan.translate.Translator._distance", lambda *_: 2.0)
+    monkeypatch.setattr("mantid_insgan.translate.translator.Translator._distance", lambda *_: 2.0)
     source, target = DATA / "measured.nxs", tmp_path / "out.nxs"
     report = apply_to_file(source, target, OPTIONS)
     assert any("100% of the slices are unlike what the model was trained on" in note for note in report.notes)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mantid_insgan import cards
 from mantid_insgan.errors import DeviceError, ModelError
+from mantid_insgan.translate import cards
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -16,12 +16,13 @@ import h5py
 import numpy as np
 import pytest
 
-from mantid_insgan import apply as apply_module
-from mantid_insgan import cards, cli
-from mantid_insgan.cards import DIRECTIONS
+from mantid_insgan.cli import main as cli
+from mantid_insgan.core.spectrum import Axis, Lattice, Run, Spectrum
 from mantid_insgan.io import read_nexus, write_nexus
 from mantid_insgan.io.nexus import ENTRY
-from mantid_insgan.spectrum import Axis, Lattice, Run, Spectrum
+from mantid_insgan.translate import cards
+from mantid_insgan.translate import job as apply_module
+from mantid_insgan.translate.cards import DIRECTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 LATTICE = Lattice(4.0, 4.0, 13.0, 90.0, 90.0, 90.0, ub=np.diag([1 / 4, 1 / 4, 1 / 13]))
@@ -791,7 +792,7 @@ def test_python_m(measured):
 
 
 def test_entry_point_and_exit_status(tmp_path):
-    code = "from mantid_insgan.cli import main; main()"
+    code = "from mantid_insgan.cli.main import main; main()"
     process = python("-c", code, "inspect", "missing.nxs", cwd=tmp_path)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (3, "")

@@ -9,11 +9,11 @@ from mantid_insgan import Axis, Lattice, Spectrum
 from mantid_insgan.convolve import METHODS, GridAccuracyWarning, convolve, ideal, sample_modes
 from mantid_insgan.convolve import run as run_module
 from mantid_insgan.convolve.bins import Bins, nodes_between
-from mantid_insgan.convolve.lineshape import SHAPES, drawn
 from mantid_insgan.convolve.modes import ModeGrid
 from mantid_insgan.errors import InputError, RunFactError
-from mantid_insgan.resolution import Resolution
-from mantid_insgan.spinw import bin_modes
+from mantid_insgan.instruments import Resolution
+from mantid_insgan.models.lineshape import SHAPES, drawn
+from mantid_insgan.models.spinw import bin_modes
 
 LATTICE = Lattice(4.0, 4.0, 6.0)
 BLURRED = ("montecarlo", "interpolated", "covariance", "energy")

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from conftest import CRYSTAL, CRYSTAL_EI, magnon, write_crystal_run
 
-from mantid_insgan import crystal
-from mantid_insgan.crystal import Setting, bin_crystal, cut_axes
 from mantid_insgan.errors import InputError, RunFactError
-from mantid_insgan.io import read_nexus
+from mantid_insgan.io import crystal, read_nexus
+from mantid_insgan.io.crystal import Setting, bin_crystal, cut_axes
 from mantid_insgan.io.nxspe import read_crystal_run
 
 SETTING = Setting.parsed(**CRYSTAL)

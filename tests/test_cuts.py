@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mantid_insgan.errors import InputError, OutputError
-from mantid_insgan.make_pairs import make_pairs, read_pairs
-from mantid_insgan.make_pairs.cuts import along, cuts_of, cuts_of_slices
+from mantid_insgan.learn.pairs import make_pairs, read_pairs
+from mantid_insgan.learn.pairs.cuts import along, cuts_of, cuts_of_slices
 
 FAMILIES = ("fm_chain", "square_afm", "rutile_afm")
 

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 
 from mantid_insgan.errors import InputError  # noqa: E402
-from mantid_insgan.gan.data import ArrayLibrary, array_example, stack  # noqa: E402
+from mantid_insgan.learn.libraries import ArrayLibrary, array_example, stack  # noqa: E402
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "docs" / "examples"
 
@@ -161,7 +161,7 @@ def test_held_out_chains_are_like_none_of_the_training(cryo_em):
 
 
 def test_the_told_width_is_what_lies_between_the_two_densities(cryo_em):
-    from mantid_insgan.gan.networks import ResolutionOperator
+    from mantid_insgan.learn.generator import ResolutionOperator
 
     member = cryo_em.members(["2xcjA"], 1, seed=1)[0]
     operator = ResolutionOperator(torch.from_numpy(np.array(member.width))[None])

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from mantid_insgan import experiment
+from mantid_insgan.convolve import experiment
 from mantid_insgan.convolve.bins import Bins
+from mantid_insgan.convolve.experiment import ExperimentSettings, make_experiment
+from mantid_insgan.core.spectrum import Axis, Lattice, Spectrum
 from mantid_insgan.errors import InputError
-from mantid_insgan.experiment import ExperimentSettings, make_experiment
-from mantid_insgan.resolution import Resolution
-from mantid_insgan.spectrum import Axis, Lattice, Spectrum
+from mantid_insgan.instruments import Resolution
 
 EI = 50.0
 NOTHING = ExperimentSettings(counts=1e4)

@@ -13,9 +13,10 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 from scipy.special import ndtr  # noqa: E402
 
 from mantid_insgan.errors import DeviceError, InputError, ModelError, OutputError  # noqa: E402
-from mantid_insgan.gan import losses  # noqa: E402
-from mantid_insgan.gan.data import Batch, Example, PairLibrary, Part, Several, flipped, stack, with_noise  # noqa: E402
-from mantid_insgan.gan.evaluate import (  # noqa: E402
+from mantid_insgan.instruments import Resolution  # noqa: E402
+from mantid_insgan.instruments.table import setting_facts  # noqa: E402
+from mantid_insgan.learn import losses  # noqa: E402
+from mantid_insgan.learn.evaluate import (  # noqa: E402
     DIRECTIONS_KNOWN,
     ENERGY_KERNEL,
     Baselines,
@@ -32,8 +33,8 @@ from mantid_insgan.gan.evaluate import (  # noqa: E402
     table,
     widths_kernel,
 )
-from mantid_insgan.gan.export import export  # noqa: E402
-from mantid_insgan.gan.networks import (  # noqa: E402
+from mantid_insgan.learn.export import export  # noqa: E402
+from mantid_insgan.learn.generator import (  # noqa: E402
     LARGEST_FWHM_BINS,
     FeatureSampler,
     Generator,
@@ -44,12 +45,11 @@ from mantid_insgan.gan.networks import (  # noqa: E402
     richardson_lucy,
     root_mean_square,
 )
-from mantid_insgan.gan.train import Machine, PairedTrainer, Recipe, Schedule, TrainingWarning  # noqa: E402
-from mantid_insgan.gan.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer, as_measured, counted  # noqa: E402
-from mantid_insgan.make_pairs.draw import Item  # noqa: E402
-from mantid_insgan.make_pairs.shards import FORMAT, write_index, write_shard  # noqa: E402
-from mantid_insgan.resolution import Resolution  # noqa: E402
-from mantid_insgan.resolution.table import setting_facts  # noqa: E402
+from mantid_insgan.learn.libraries import Batch, Example, PairLibrary, Part, Several, flipped, stack, with_noise  # noqa: E402
+from mantid_insgan.learn.pairs.draw import Item  # noqa: E402
+from mantid_insgan.learn.pairs.shards import FORMAT, write_index, write_shard  # noqa: E402
+from mantid_insgan.learn.trainer import Machine, PairedTrainer, Recipe, Schedule, TrainingWarning  # noqa: E402
+from mantid_insgan.learn.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer, as_measured, counted  # noqa: E402
 
 DIRECTIONS = ("add-resolution", "remove-resolution")
 
@@ -526,7 +526,7 @@ def test_batches(library, direction):
 
 def test_turning_round_keeps_the_physics(library, monkeypatch):
     """A turned example is blurred by the turned covariance: the kernel on the cut fits as well as before."""
-    monkeypatch.setattr("mantid_insgan.gan.data.WITH_BACKGROUND", 0.0)  # these pairs have widths that are made up
+    monkeypatch.setattr("mantid_insgan.learn.libraries.WITH_BACKGROUND", 0.0)  # their widths are made up
     off = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
@@ -583,8 +583,8 @@ def test_a_resumed_training_gives_the_same_weights(library, tmp_path):
 
 KILLED = """
 import os, sys, torch
-from mantid_insgan.gan.data import PairLibrary
-from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
+from mantid_insgan.learn.libraries import PairLibrary
+from mantid_insgan.learn.trainer import PairedTrainer, Recipe, Schedule
 torch.set_num_threads(1)
 trainer = PairedTrainer(Recipe("remove-resolution", channels=4), Schedule(steps=6, batch=2, warm_up=2, seed=3),
                         PairLibrary(sys.argv[1]), sys.argv[2])
@@ -699,7 +699,7 @@ def test_losses_for_tensorboard(library, tmp_path, monkeypatch):
 
 
 def test_training_learns(library, tmp_path, monkeypatch):
-    monkeypatch.setattr("mantid_insgan.gan.data.WITH_BACKGROUND", 0.0)
+    monkeypatch.setattr("mantid_insgan.learn.libraries.WITH_BACKGROUND", 0.0)
     schedule = Schedule(steps=60, batch=4, warm_up=5, learning_rate=3e-3)
     trainer = PairedTrainer(Recipe("remove-resolution", channels=8), schedule, library, tmp_path)
     trainer.run()
@@ -757,7 +757,7 @@ def test_a_library_holds_no_more_in_memory_than_it_may(folder, monkeypatch):
     whole = PairLibrary(folder)
     pair = whole.pair(0)
     size = pair.detectors.nbytes + sum(v.nbytes for v in vars(pair).values() if isinstance(v, np.ndarray))
-    monkeypatch.setattr("mantid_insgan.gan.data.REMEMBERED", 3 * size)
+    monkeypatch.setattr("mantid_insgan.learn.libraries.REMEMBERED", 3 * size)
     scant = PairLibrary(folder)
     for i in range(len(whole)):
         np.testing.assert_array_equal(scant.pair(i).ideal, whole.pair(i).ideal)
@@ -854,7 +854,7 @@ def test_export_of_volumes_agrees_with_torch(tmp_path):
 
 
 def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("mantid_insgan.gan.export.TOLERANCE", 0.0)
+    monkeypatch.setattr("mantid_insgan.learn.export.TOLERANCE", 0.0)
     with pytest.raises(ModelError, match="the exported model's .* differs from torch's by"):
         export(Generator("add-resolution", 1, channels=4), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mantid_insgan import cli, install_plugins
 from mantid_insgan.bundled import plugin_folders
+from mantid_insgan.cli import main as cli
 from mantid_insgan.errors import OutputError
-from mantid_insgan.install_plugins import COMMENT, KEY, carry_out, plan, user_properties
+from mantid_insgan.mantid_support import install as install_plugins
+from mantid_insgan.mantid_support.install import COMMENT, KEY, carry_out, plan, user_properties
 
 OURS = [Path("/opt/insgan/plugins/algorithms"), Path("/opt/insgan/plugins/functions")]
 ADDED = ";".join(map(str, OURS))

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mantid_insgan.core.spectrum import Axis, Fact, Lattice, Run, Spectrum
 from mantid_insgan.errors import InputError, InsganError, OutputError
 from mantid_insgan.io import (
     SpectrumFile,
@@ -27,7 +28,6 @@ from mantid_insgan.io import (
 )
 from mantid_insgan.io.nexus import ENTRY
 from mantid_insgan.io.region import cut
-from mantid_insgan.spectrum import Axis, Fact, Lattice, Run, Spectrum
 
 MANTID_FILES = [
     "mantid/mdhisto_2d_expinfo.nxs",
@@ -690,7 +690,7 @@ def run_writer(tmp_path, body):
         import numpy as np
         from mantid_insgan.errors import OutputError
         from mantid_insgan.io import SpectrumWriter
-        from mantid_insgan.spectrum import Axis, Spectrum
+        from mantid_insgan.core.spectrum import Axis, Spectrum
         n = 300
         noise = np.random.default_rng(0).random((n, n))
         axes = tuple(Axis(name, np.arange(n + 1.0), "") for name in "xy")

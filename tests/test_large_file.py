@@ -7,16 +7,16 @@ import h5py
 import numpy as np
 import pytest
 
+from mantid_insgan.core.spectrum import Axis, Lattice, Run, Spectrum
 from mantid_insgan.io import SpectrumWriter
 from mantid_insgan.io.nexus import SpectrumFile
-from mantid_insgan.spectrum import Axis, Lattice, Run, Spectrum
 
 SHAPE = (64, 64, 64, 100)
 
 APPLY = """
 import resource, sys
-from mantid_insgan.apply import apply_to_file
-from mantid_insgan.options import ApplyOptions
+from mantid_insgan.translate.job import apply_to_file
+from mantid_insgan.core.options import ApplyOptions
 from pathlib import Path
 report = apply_to_file(Path(sys.argv[1]), Path(sys.argv[2]), ApplyOptions(
     direction="add-resolution", model="add-resolution-2d", device="cpu"))

@@ -79,7 +79,7 @@ def test_no_breach_is_excused():
 def test_the_contract_has_the_order_of_the_page():
     section = (ROOT / "docs" / "design.md").read_text().partition("## Rooms")[2].partition("\n## ")[0]
     page = re.findall(r"^\| `(\w+)(?:\.py|/)` \|", section, re.MULTILINE)
-    assert len(page) > 20
+    assert len(page) > 10
     assert [*page, "__main__"] == rooms()
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from mantid_insgan.errors import DeviceError, InputError, OutputError
-from mantid_insgan.make_pairs import SPLITS, Recipe, make_pairs, read_pairs
-from mantid_insgan.make_pairs.draw import draw_item
-from mantid_insgan.make_pairs.recipe import families_of, settings_of
-from mantid_insgan.make_pairs.run import _AHEAD, _in_order
-from mantid_insgan.make_pairs.shards import shard_name, write_shard
+from mantid_insgan.learn.pairs import SPLITS, Recipe, make_pairs, read_pairs
+from mantid_insgan.learn.pairs.draw import draw_item
+from mantid_insgan.learn.pairs.recipe import families_of, settings_of
+from mantid_insgan.learn.pairs.run import _AHEAD, _in_order
+from mantid_insgan.learn.pairs.shards import shard_name, write_shard
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Small and quick: one-dimensional cuts of two families, three in a file.
@@ -186,7 +186,7 @@ def test_every_dimension(dimensions, method):
 
 KILLED = """
 import os, signal, sys
-from mantid_insgan.make_pairs import make_pairs
+from mantid_insgan.learn.pairs import make_pairs
 if __name__ == "__main__":
     def stop(done, total):
         if done == 5:
@@ -361,8 +361,8 @@ def test_folder_without_index(tmp_path):
 FULL = """
 import resource, sys
 from mantid_insgan.errors import OutputError
-from mantid_insgan.make_pairs import read_pairs
-from mantid_insgan.make_pairs.shards import write_shard
+from mantid_insgan.learn.pairs import read_pairs
+from mantid_insgan.learn.pairs.shards import write_shard
 from pathlib import Path
 items = list(read_pairs(sys.argv[1])) * 40
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))

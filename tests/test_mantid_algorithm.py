@@ -19,14 +19,15 @@ from mantid.simpleapi import (
 )
 
 import mantid_insgan.mantid  # noqa: F401  (registers)
-from mantid_insgan import bundled, cards
-from mantid_insgan.apply import apply_to_file
+from mantid_insgan import bundled
+from mantid_insgan.core.options import ApplyOptions, in_mantid, option
 from mantid_insgan.demo import DATA
+from mantid_insgan.instruments import known_instruments
 from mantid_insgan.io import read_nexus
-from mantid_insgan.io.workspace import read_workspace
 from mantid_insgan.mantid import ApplyResolutionGAN
-from mantid_insgan.options import ApplyOptions, in_mantid, option
-from mantid_insgan.resolution import known_instruments
+from mantid_insgan.mantid_support.workspace import read_workspace
+from mantid_insgan.translate import cards
+from mantid_insgan.translate.job import apply_to_file
 
 pytestmark = pytest.mark.mantid
 
@@ -181,7 +182,7 @@ def test_one_line_gives_what_the_command_gives(direction, file, tmp_path, capfd)
 
 
 def test_the_one_line_on_a_file_gives_what_the_command_gives(shared, tmp_path, insgan, mantid_script):
-    from mantid_insgan.install_plugins import carry_out, plan
+    from mantid_insgan.mantid_support.install import carry_out, plan
 
     carry_out(plan(tmp_path / ".mantid" / "Mantid.user.properties"))
     shutil.copy(shared / "mantid" / "mdhisto_3d.nxs", tmp_path)
@@ -459,7 +460,7 @@ def test_invalid_inputs_run_nothing():
 
 
 def test_data_unlike_the_training_data(measured, monkeypatch, capfd):
-    monkeypatch.setattr("mantid_insgan.translate.Translator._distance", lambda *_: 2.0)
+    monkeypatch.setattr("mantid_insgan.translate.translator.Translator._distance", lambda *_: 2.0)
     ApplyResolutionGAN(measured, OutputWorkspace="warned")
     assert "100% of the slices are unlike what the model was trained on" in "".join(capfd.readouterr())
     with pytest.raises(RuntimeError, match="unlike what the model was trained on.* and OutOfDomain Error was given"):
@@ -476,7 +477,7 @@ def test_without_onnx_runtime_the_run_says_what_to_install(measured, monkeypatch
 
 def test_without_another_library_too(measured, monkeypatch):
     monkeypatch.setitem(sys.modules, "resins", None)
-    monkeypatch.setattr("mantid_insgan.resolution.facts._resins", _import_resins)
+    monkeypatch.setattr("mantid_insgan.instruments.facts._resins", _import_resins)
     found = problems(InputWorkspace="measured")
     assert "pip install 'mantid-insgan[cpu]'" in found["Device"]
 
@@ -515,7 +516,7 @@ def test_cancelling_half_way_leaves_no_workspace():
 
 
 def test_a_single_slice_is_cancelled_while_the_network_runs(monkeypatch):
-    from mantid_insgan import translate
+    from mantid_insgan.translate import translator as translate
 
     monkeypatch.setattr(translate, "LOOK", 0.001)
     volume("slice", bins=(100, 1, 60))
@@ -548,8 +549,9 @@ def test_registering_imports_nothing_that_takes_time(mantid_script):
     )
     assert "heavy []" in said
     assert (
-        "rooms ['mantid_insgan.bundled', 'mantid_insgan.errors', 'mantid_insgan.mantid', 'mantid_insgan.options', "
-        "'mantid_insgan.properties', 'mantid_insgan.spectrum']"
+        "rooms ['mantid_insgan.bundled', 'mantid_insgan.core', 'mantid_insgan.core.options', "
+        "'mantid_insgan.core.spectrum', 'mantid_insgan.errors', 'mantid_insgan.mantid', 'mantid_insgan.mantid_support', "
+        "'mantid_insgan.mantid_support.properties']"
     ) in said
 
 
@@ -585,7 +587,7 @@ def test_it_is_registered_where_every_library_is_missing(mantid_script):
 
 def test_an_installed_plugin_is_there_at_start_up(mantid_script, tmp_path):
     home = tmp_path / ".mantid" / "Mantid.user.properties"
-    from mantid_insgan.install_plugins import carry_out, plan
+    from mantid_insgan.mantid_support.install import carry_out, plan
 
     carry_out(plan(home))
     said = mantid_script(

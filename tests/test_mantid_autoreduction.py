@@ -16,7 +16,14 @@ from conftest import CRYSTAL
 from mantid.api import mtd
 from mantid.simpleapi import LoadMD
 
-from mantid_insgan.autoreduction import (
+from mantid_insgan.bundled import plugin_folders
+from mantid_insgan.core.options import ApplyOptions
+from mantid_insgan.core.spectrum import per_event
+from mantid_insgan.demo import DATA
+from mantid_insgan.errors import InputError, InsganError, RunFactError
+from mantid_insgan.io import read_nexus
+from mantid_insgan.io.crystal import Setting, bin_crystal
+from mantid_insgan.mantid_support.autoreduction import (
     cut_of,
     find_files,
     find_scan,
@@ -25,13 +32,6 @@ from mantid_insgan.autoreduction import (
     with_mantid,
     without_mantid,
 )
-from mantid_insgan.bundled import plugin_folders
-from mantid_insgan.crystal import Setting, bin_crystal
-from mantid_insgan.demo import DATA
-from mantid_insgan.errors import InputError, InsganError, RunFactError
-from mantid_insgan.io import read_nexus
-from mantid_insgan.options import ApplyOptions
-from mantid_insgan.spectrum import per_event
 
 pytestmark = pytest.mark.mantid
 

@@ -7,10 +7,10 @@ import pytest
 from mantid.api import AlgorithmManager, mtd
 
 import mantid_insgan.mantid  # noqa: F401  (registers)
-from mantid_insgan import properties
 from mantid_insgan.demo import DATA
-from mantid_insgan.properties import RULES
-from mantid_insgan.resolution.facts import known_choppers, known_instruments
+from mantid_insgan.instruments.facts import known_choppers, known_instruments
+from mantid_insgan.mantid_support import properties
+from mantid_insgan.mantid_support.properties import RULES
 
 pytestmark = pytest.mark.mantid
 

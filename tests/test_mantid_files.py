@@ -9,7 +9,7 @@ from mantid.simpleapi import LoadMD, SaveMD
 
 from mantid_insgan.demo import DATA
 from mantid_insgan.io import read_nexus, write_nexus
-from mantid_insgan.io.workspace import read_workspace
+from mantid_insgan.mantid_support.workspace import read_workspace
 
 pytestmark = pytest.mark.mantid
 

@@ -7,11 +7,11 @@ from mantid.kernel import Direction
 from mantid.simpleapi import CreateEmptyTableWorkspace, CreateMDHistoWorkspace, GroupWorkspaces, SaveMD
 
 import mantid_insgan.mantid  # noqa: F401  (registers)
-from mantid_insgan.cards import read_model
-from mantid_insgan.gan.sources import source_of
-from mantid_insgan.io.workspace import read_workspace
+from mantid_insgan.core.options import TrainOptions, in_mantid, option
+from mantid_insgan.learn.sources import source_of
 from mantid_insgan.mantid import ApplyResolutionGAN, TrainResolutionGAN
-from mantid_insgan.options import TrainOptions, in_mantid, option
+from mantid_insgan.mantid_support.workspace import read_workspace
+from mantid_insgan.translate.cards import read_model
 
 pytestmark = pytest.mark.mantid
 

@@ -15,10 +15,10 @@ from mantid.simpleapi import (
     SetUB,
 )
 
+from mantid_insgan.core.spectrum import Axis, Fact, Lattice, Run, Spectrum
 from mantid_insgan.errors import InputError, OutputError
 from mantid_insgan.io import read_nexus
-from mantid_insgan.io.workspace import read_workspace, run_facts, set_arrays, to_workspace
-from mantid_insgan.spectrum import Axis, Fact, Lattice, Run, Spectrum
+from mantid_insgan.mantid_support.workspace import read_workspace, run_facts, set_arrays, to_workspace
 
 pytestmark = pytest.mark.mantid
 

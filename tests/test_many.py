@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mantid_insgan import many
-from mantid_insgan.apply import apply_to_file
+from mantid_insgan.core.options import ApplyOptions
+from mantid_insgan.core.spectrum import Axis, Run, Spectrum
 from mantid_insgan.errors import InputError, OutputError
 from mantid_insgan.io import read_nexus, write_nexus
-from mantid_insgan.many import apply_to_many, exit_code
-from mantid_insgan.options import ApplyOptions
-from mantid_insgan.spectrum import Axis, Run, Spectrum
+from mantid_insgan.translate import many
+from mantid_insgan.translate.job import apply_to_file
+from mantid_insgan.translate.many import apply_to_many, exit_code
 
 ROOT = Path(__file__).resolve().parents[1]
 ADD = ApplyOptions(direction="add-resolution", device="cpu")
@@ -61,7 +61,7 @@ def test_one_model_is_opened_once(files, tmp_path, monkeypatch):
     opened = []
     original = many._OPENED
     monkeypatch.setattr(many, "_OPENED", {})
-    from mantid_insgan import translate
+    from mantid_insgan.translate import translator as translate
 
     real = translate.open_session
     monkeypatch.setattr(translate, "open_session", lambda *a: opened.append(a) or real(*a))

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import mantid_insgan
-from mantid_insgan import cards
+from mantid_insgan.translate import cards
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "onnx", "onnxruntime", "matplotlib", "pyspinw", "PySide6", "PyQt5", "PyQt6", "mantid")
@@ -85,7 +85,7 @@ def test_extras_and_command():
         "cpu", "gpu", "train", "spinw", "phonons", "fit", "report", "dask", "examples", "test", "docs",
     }  # fmt: skip
     (command,) = (e for e in distribution.entry_points if e.group == "console_scripts")
-    assert (command.name, command.value) == ("insgan", "mantid_insgan.cli:main")
+    assert (command.name, command.value) == ("insgan", "mantid_insgan.cli.main:main")
 
 
 def test_pins_are_what_is_tested():
@@ -104,7 +104,7 @@ def test_models_are_found_in_the_checkout():
 def test_models_are_found_when_installed(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
-    code = "from mantid_insgan import cards; print(cards.models_folder())"
+    code = "from mantid_insgan.translate import cards; print(cards.models_folder())"
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     shown = subprocess.run(
         [sys.executable, "-c", code],
@@ -115,13 +115,13 @@ def test_models_are_found_when_installed(wheel, tmp_path):
         text=True,
         timeout=60,
     )
-    assert Path(shown.stdout.strip()) == tmp_path / "mantid_insgan" / "models"
+    assert Path(shown.stdout.strip()) == tmp_path / "mantid_insgan" / "bundled_models"
 
 
 def test_wheel_holds_models_and_plugins(wheel_names):
     assert {
-        "mantid_insgan/models/probe/model.onnx",
-        "mantid_insgan/models/probe/card.json",
+        "mantid_insgan/bundled_models/probe/model.onnx",
+        "mantid_insgan/bundled_models/probe/card.json",
         "mantid_insgan/plugins/algorithms/Probe.py",
     } <= wheel_names
 

@@ -8,7 +8,7 @@ import pages
 import pytest
 import results
 
-from mantid_insgan.cards import bundled_models
+from mantid_insgan.translate.cards import bundled_models
 
 pytest.importorskip("torch", reason="constants of the networks stand in pages: install the extra 'train'")
 

@@ -12,14 +12,14 @@ import pytest
 from mantid_insgan import Axis
 from mantid_insgan.convolve import convolve, ideal
 from mantid_insgan.errors import DeviceError, InputError
-from mantid_insgan.excitations import BOLTZMANN, UnstableModelError
-from mantid_insgan.make_pairs import Recipe, make_pairs, read_pairs
-from mantid_insgan.make_pairs.draw import draw_item
-from mantid_insgan.make_pairs.run import versions
-from mantid_insgan.phonons import PhononModel, read_force_constants
-from mantid_insgan.phonons.zoo import HELD_OUT, Spring, families, split, spring_force_constants
-from mantid_insgan.resolution import Resolution
-from mantid_insgan.spinw import powder_average
+from mantid_insgan.instruments import Resolution
+from mantid_insgan.learn.pairs import Recipe, make_pairs, read_pairs
+from mantid_insgan.learn.pairs.draw import draw_item
+from mantid_insgan.learn.pairs.run import versions
+from mantid_insgan.models.base import BOLTZMANN, UnstableModelError
+from mantid_insgan.models.phonons import PhononModel, read_force_constants
+from mantid_insgan.models.phonons.zoo import HELD_OUT, Spring, families, split, spring_force_constants
+from mantid_insgan.models.spinw import powder_average
 
 ROOT = Path(__file__).resolve().parents[1]
 #: hbar^2 / u in meV^2 Angstrom^2 over meV, and eV/Angstrom^2 in meV/Angstrom^2 (CODATA 2018).

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mantid_insgan import Axis, Run, Spectrum
-from mantid_insgan.cli import main
+from mantid_insgan.cli.main import main
 from mantid_insgan.io import write_nexus
 
 ROOT = Path(__file__).parent.parent
@@ -56,7 +56,7 @@ def test_files_and_targets_that_it_names_are_there():
 
 
 def test_the_instruments():
-    from mantid_insgan.resolution import known_instruments
+    from mantid_insgan.instruments import known_instruments
 
     named = re.search(r"spectrometers \(([A-Z, ]+)\)", README.replace("\n", " ")).group(1).split(", ")
     assert set(named) <= set(known_instruments())

@@ -5,16 +5,16 @@ import sys
 import numpy as np
 import pytest
 
+from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import DeviceError, InputError, OutputError
 from mantid_insgan.io import read_spectrum
-from mantid_insgan.spectrum import Axis, Spectrum
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'mantid-insgan[report]'")
 
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.image import imread
 
-from mantid_insgan.report import (
+from mantid_insgan.report.spectrum import (
     axis_label,
     comparison_figure,
     plot_comparison,
@@ -314,7 +314,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mantid_insgan.report.os.replace", full)
+    monkeypatch.setattr("mantid_insgan.report.spectrum.os.replace", full)
     with pytest.raises(
         OutputError, match=r"writing the figure .*figure\.png failed: .*No space left.*nothing was left"
     ):

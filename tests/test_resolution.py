@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mantid_insgan.core.spectrum import Axis, Fact, Lattice, Run, Spectrum
 from mantid_insgan.errors import InputError, RunFactError
-from mantid_insgan.resolution import Orientation, Resolution, Sample, known_choppers, known_instruments
-from mantid_insgan.resolution.beam import ENERGY_OF_K2, FWHM, Divergence, Tube, absorption_moments
-from mantid_insgan.resolution.covariance import DEVIATIONS, lab_covariance, sensitivity, variances
-from mantid_insgan.resolution.facts import facts, limits, model_data
-from mantid_insgan.resolution.montecarlo import exact_points, trace, unit_draws
-from mantid_insgan.resolution.vanadium import ElasticLine, fit_width_factor
-from mantid_insgan.spectrum import Axis, Fact, Lattice, Run, Spectrum
+from mantid_insgan.fit.vanadium import ElasticLine, fit_width_factor
+from mantid_insgan.instruments import Orientation, Resolution, Sample, known_choppers, known_instruments
+from mantid_insgan.instruments.beam import ENERGY_OF_K2, FWHM, Divergence, Tube, absorption_moments
+from mantid_insgan.instruments.covariance import DEVIATIONS, lab_covariance, sensitivity, variances
+from mantid_insgan.instruments.facts import facts, limits, model_data
+from mantid_insgan.instruments.montecarlo import exact_points, trace, unit_draws
 
 ROOT = Path(__file__).resolve().parents[1]
 MERLIN = "excerpt/bi2fe4o9-merlin/MER40874_Ei62.00meV_Rings.nxspe"
@@ -247,7 +247,7 @@ def test_the_only_chopper_package_need_not_be_named():
 
 def test_importing_is_light():
     code = (
-        "import sys, mantid_insgan.resolution; "
+        "import sys, mantid_insgan.instruments; "
         "print([m for m in ('scipy', 'resins', 'torch', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -369,7 +369,7 @@ def test_a_large_grid_is_interpolated_close_to_the_truth(monkeypatch):
     r = Resolution("MERLIN", 62, "G", 600)
     grid = spectrum(Axis("|Q|", np.linspace(2, 6, 121), "Angstrom^-1"), energy_axis(-5, 30, 140))
     exact = r.fwhm(grid)
-    monkeypatch.setattr("mantid_insgan.resolution.instrument._DENSE", 900)
+    monkeypatch.setattr("mantid_insgan.instruments.instrument._DENSE", 900)
     assert r.fwhm(grid) == pytest.approx(exact, rel=5e-3)
 
 
@@ -548,7 +548,7 @@ def test_divergence_override_is_the_fwhm():
 
 def test_guide_gain_of_maps_widens_the_aperture():
     """Horace's gain at 4.5 Angstrom is 11.96 (its own constant for longer wavelengths)."""
-    from mantid_insgan.resolution.facts import _flux_gain
+    from mantid_insgan.instruments.facts import _flux_gain
 
     gain = facts()["MAPS"]["flux_gain"]
     assert _flux_gain(gain, 4.5) == pytest.approx(11.964, rel=1e-3)

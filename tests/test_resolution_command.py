@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mantid_insgan.cli import app
+from mantid_insgan.cli.main import app
+from mantid_insgan.core.spectrum import Axis, Lattice, Run, Spectrum
 from mantid_insgan.errors import InputError, OutputError, RunFactError
+from mantid_insgan.instruments import Resolution
+from mantid_insgan.instruments.table import reach_of_modulus, resolution_at, resolution_over
 from mantid_insgan.io import write_nexus
-from mantid_insgan.resolution import Resolution
-from mantid_insgan.resolution.table import reach_of_modulus, resolution_at, resolution_over
-from mantid_insgan.spectrum import Axis, Lattice, Run, Spectrum
 
 FACTS = ["--instrument", "MAPS", "--ei", "100", "--chopper", "S", "--frequency", "300"]
 FWHM = np.sqrt(8 * np.log(2))
@@ -121,7 +121,7 @@ def test_picture(file, tmp_path, points):
 
 
 def test_ellipse_is_the_contour_at_half_maximum():
-    from mantid_insgan.report import resolution_figure
+    from mantid_insgan.report.spectrum import resolution_figure
 
     table = resolution_at(Resolution("MAPS", 100, "S", 300), [3.0], [30.0])
     (axes,) = resolution_figure(table).axes

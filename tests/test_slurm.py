@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mantid_insgan.make_pairs import make_pairs
+from mantid_insgan.learn.pairs import make_pairs
 
 pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is in an extra: pip install mantid-insgan[dask]")
 

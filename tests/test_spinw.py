@@ -7,8 +7,8 @@ pytest.importorskip("pyspinw", reason="pySpinW is an extra: pip install mantid-i
 
 from mantid_insgan import Axis, Lattice, Spectrum
 from mantid_insgan.errors import InputError, InsganError
-from mantid_insgan.excitations import BOLTZMANN
-from mantid_insgan.spinw import (
+from mantid_insgan.models.base import BOLTZMANN
+from mantid_insgan.models.spinw import (
     Bond,
     SpinWModel,
     UnstableModelError,
@@ -18,9 +18,9 @@ from mantid_insgan.spinw import (
     powder_average,
     simulate_cut,
 )
-from mantid_insgan.spinw.colpa import NotDefiniteError
-from mantid_insgan.spinw.model import CROSS_SECTION, _pyspinw_modes
-from mantid_insgan.spinw.zoo import HELD_OUT, ION_SPINS, families, get_family, split
+from mantid_insgan.models.spinw.colpa import NotDefiniteError
+from mantid_insgan.models.spinw.model import CROSS_SECTION, _pyspinw_modes
+from mantid_insgan.models.spinw.zoo import HELD_OUT, ION_SPINS, families, get_family, split
 
 TETRAGONAL = Lattice(4.2, 4.2, 9.0)
 HEXAGONAL = Lattice(5.0, 5.0, 7.0, gamma=120)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from test_translate import Widths, magnon
 
-from mantid_insgan import apply as job
-from mantid_insgan.cards import bundled_models, choose_model
+from mantid_insgan.core.options import ApplyOptions
 from mantid_insgan.demo import DATA
 from mantid_insgan.io import read_spectrum
-from mantid_insgan.options import ApplyOptions
-from mantid_insgan.translate import Translator
+from mantid_insgan.translate import job
+from mantid_insgan.translate.cards import bundled_models, choose_model
+from mantid_insgan.translate.translator import Translator
 
 ROOT = Path(__file__).resolve().parents[1]
 CARDS = {m.card.name: m.card for m in bundled_models()}
@@ -132,8 +132,8 @@ def test_richardson_lucy_is_better_where_it_is_said_to_be():
 
 
 def test_the_numbers_of_families():
-    from mantid_insgan.make_pairs.recipe import families_of
-    from mantid_insgan.spinw.zoo import families
+    from mantid_insgan.learn.pairs.recipe import families_of
+    from mantid_insgan.models.spinw.zoo import families
 
     trained, tuned, held_out = (len(families_of(s)) for s in ("train", "validation", "test-family"))
     assert (
@@ -149,19 +149,19 @@ def test_bundled_models_say_that_no_discriminator_trained_them():
     assert len(CARDS) == 6
     for card in CARDS.values():
         assert "Trained on pairs, with no discriminator" in card.description
-        assert card.training.command.startswith("python -m mantid_insgan.gan.build_models ")
+        assert card.training.command.startswith("python -m mantid_insgan.learn.build_models ")
     assert "trained on pairs, a calculated spectrum and the same with its resolution, with no discriminator" in words(
         "README.md"
     )
     for page in ("ApplyResolutionGAN", "TrainResolutionGAN"):
         assert "no discriminator" in words(f"docs/algorithms/{page}.md")
     # The trainer of pairs, which builds them, holds a generator and nothing that judges it.
-    assert "Discriminator" not in (ROOT / "mantid_insgan" / "gan" / "train.py").read_text(encoding="utf-8")
-    assert "Discriminator" not in (ROOT / "mantid_insgan" / "gan" / "build_models.py").read_text(encoding="utf-8")
+    assert "Discriminator" not in (ROOT / "mantid_insgan" / "learn" / "trainer.py").read_text(encoding="utf-8")
+    assert "Discriminator" not in (ROOT / "mantid_insgan" / "learn" / "build_models.py").read_text(encoding="utf-8")
 
 
 def test_the_grid_above_which_widths_are_interpolated():
-    from mantid_insgan.resolution import instrument
+    from mantid_insgan.instruments import instrument
 
     assert f"Grids of more than {instrument._DENSE:,} bins are".replace(",", " ") in words("docs/resolution.md")
 

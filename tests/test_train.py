@@ -11,16 +11,16 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 
 from mantid_insgan import Axis, Lattice, Run, Spectrum  # noqa: E402
-from mantid_insgan.apply import apply  # noqa: E402
-from mantid_insgan.cards import read_model  # noqa: E402
+from mantid_insgan.core.options import ApplyOptions, TrainOptions  # noqa: E402
 from mantid_insgan.errors import InputError, ModelError, OutputError, RunFactError  # noqa: E402
-from mantid_insgan.gan import job  # noqa: E402
-from mantid_insgan.gan.job import command_of, train_model  # noqa: E402
-from mantid_insgan.gan.train import BACKGROUND_RATE  # noqa: E402
-from mantid_insgan.gan.warm_start import generator_of  # noqa: E402
-from mantid_insgan.inspect import inspect_model  # noqa: E402
 from mantid_insgan.io import write_nexus  # noqa: E402
-from mantid_insgan.options import ApplyOptions, TrainOptions  # noqa: E402
+from mantid_insgan.learn import train_job as job  # noqa: E402
+from mantid_insgan.learn.train_job import command_of, train_model  # noqa: E402
+from mantid_insgan.learn.trainer import BACKGROUND_RATE  # noqa: E402
+from mantid_insgan.learn.warm_start import generator_of  # noqa: E402
+from mantid_insgan.translate.cards import read_model  # noqa: E402
+from mantid_insgan.translate.inspect import inspect_model  # noqa: E402
+from mantid_insgan.translate.job import apply  # noqa: E402
 
 LATTICE = Lattice(4.0, 4.0, 6.0, ub=np.diag([0.25, 0.25, 1 / 6]))
 RUN = Run().updated("test", instrument="MARI", ei=60.0, chopper="S", frequency=300.0, lattice=LATTICE)
@@ -276,7 +276,7 @@ class InOrder:
         return 16
 
     def examples(self, index, direction, rng, **_):
-        from mantid_insgan.gan.data import with_noise
+        from mantid_insgan.learn.libraries import with_noise
         from tests.test_gan import cosine_item
 
         first = self.steps * self.batch + self.rank * len(index)
@@ -287,7 +287,7 @@ class InOrder:
 
 def train_four_steps(folder, library, batch=4):
     """A training of four steps that writes its checkpoint to a folder."""
-    from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
+    from mantid_insgan.learn.trainer import PairedTrainer, Recipe, Schedule
 
     schedule = Schedule(steps=4, batch=batch, warm_up=1, learning_rate=1e-3)
     PairedTrainer(Recipe("add-resolution", channels=4), schedule, library, folder).run()
@@ -295,8 +295,8 @@ def train_four_steps(folder, library, batch=4):
 
 STOPPED_ALONE = """
 import os, sys, torch
-from mantid_insgan.gan.data import PairLibrary
-from mantid_insgan.gan.train import PairedTrainer, Recipe, Schedule
+from mantid_insgan.learn.libraries import PairLibrary
+from mantid_insgan.learn.trainer import PairedTrainer, Recipe, Schedule
 torch.set_num_threads(1)
 trainer = PairedTrainer(Recipe("add-resolution", channels=4), Schedule(steps=1000, batch=4, warm_up=2, minutes=60),
                         PairLibrary(sys.argv[1]), sys.argv[2])
@@ -322,7 +322,7 @@ def test_processes_stop_together(tmp_path, pytestconfig):
 
 
 def write_pairs(folder):
-    from mantid_insgan.make_pairs.shards import FORMAT, write_index, write_shard
+    from mantid_insgan.learn.pairs.shards import FORMAT, write_index, write_shard
     from tests.test_gan import cosine_item
 
     folder.mkdir(exist_ok=True)
@@ -333,7 +333,7 @@ def write_pairs(folder):
 @pytest.mark.slow
 def test_two_processes_share_a_batch(tmp_path, pytestconfig):
     """Two with two examples each learn what one learns from the four, and not what one learns from its own two."""
-    from mantid_insgan.gan.train import read_checkpoint
+    from mantid_insgan.learn.trainer import read_checkpoint
 
     script = tmp_path / "two.py"
     script.write_text(SHARED_BATCH)

@@ -5,12 +5,12 @@ import time
 import numpy as np
 import pytest
 
-from mantid_insgan import translate
-from mantid_insgan.apply import slabs
-from mantid_insgan.cards import DIRECTIONS, choose_model
+from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, ModelError
-from mantid_insgan.spectrum import Axis, Spectrum
-from mantid_insgan.translate import Translator, network_axes, ramp, tile_starts
+from mantid_insgan.translate import translator as translate
+from mantid_insgan.translate.cards import DIRECTIONS, choose_model
+from mantid_insgan.translate.job import slabs
+from mantid_insgan.translate.translator import Translator, network_axes, ramp, tile_starts
 
 
 class Widths:
@@ -262,10 +262,10 @@ def test_slabs_cover_a_file_once_and_keep_slices_whole():
 
 
 def test_a_result_that_does_not_explain_the_data_is_told():
-    from mantid_insgan.apply import apply
+    from mantid_insgan.core.options import ApplyOptions
     from mantid_insgan.demo import DATA
     from mantid_insgan.io import read_spectrum
-    from mantid_insgan.options import ApplyOptions
+    from mantid_insgan.translate.job import apply
 
     measured = read_spectrum(DATA / "measured.nxs")
     options = ApplyOptions(direction="remove-resolution", device="cpu")

@@ -30,10 +30,10 @@ import numpy as np
 import torch
 from tools import chosen, folder_of, parser, report, schedule, through_onnx, trained
 
-from mantid_insgan.gan.data import ArrayLibrary, Example, array_example, stack
-from mantid_insgan.gan.evaluate import lucy_exact
-from mantid_insgan.gan.networks import FWHM_PER_SIGMA, ResolutionOperator, reconciled
-from mantid_insgan.gan.train import PairedTrainer, Recipe
+from mantid_insgan.learn.evaluate import lucy_exact
+from mantid_insgan.learn.generator import FWHM_PER_SIGMA, ResolutionOperator, reconciled
+from mantid_insgan.learn.libraries import ArrayLibrary, Example, array_example, stack
+from mantid_insgan.learn.trainer import PairedTrainer, Recipe
 
 REMOVE = "remove-resolution"
 COARSE, FINE = 4.0, 3.0  #: resolution of input and target in Angstrom

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mantid_insgan.gan.data import Batch
-from mantid_insgan.gan.export import export, input_names
-from mantid_insgan.gan.networks import Generator
-from mantid_insgan.gan.train import Schedule, Trainer
+from mantid_insgan.learn.export import export, input_names
+from mantid_insgan.learn.generator import Generator
+from mantid_insgan.learn.libraries import Batch
+from mantid_insgan.learn.trainer import Schedule, Trainer
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from pages import table_text

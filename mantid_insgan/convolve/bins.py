@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.spectrum import Spectrum
 from ..errors import InputError, RunFactError
-from ..resolution import Resolution
-from ..resolution.frames import Points
-from ..spectrum import Spectrum
+from ..instruments import Resolution
+from ..instruments.frames import Points
 
 #: Bins whose reach is worked out at once.
 _CHUNK = 32768

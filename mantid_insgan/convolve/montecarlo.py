@@ -12,11 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
-from ..excitations import quasi_random
-from ..resolution.covariance import DEVIATIONS
-from ..resolution.montecarlo import unit_draws
+from ..instruments.covariance import DEVIATIONS
+from ..instruments.montecarlo import unit_draws
+from ..models.base import quasi_random
+from ..models.lineshape import drawn
 from .bins import Bins, Nodes
-from .lineshape import drawn
 
 #: Points worked on at once: bounds the memory.
 POINTS_AT_ONCE = 32768

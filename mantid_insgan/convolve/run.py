@@ -10,13 +10,13 @@ from multiprocessing import get_context
 
 import numpy as np
 
+from ..core.spectrum import Axis, Run, Spectrum
 from ..errors import DeviceError, InputError
-from ..resolution import Resolution
-from ..spectrum import Axis, Run, Spectrum
-from ..spinw.simulate import bin_modes
+from ..instruments import Resolution
+from ..models.lineshape import check_line
+from ..models.spinw.simulate import bin_modes
 from .bins import Bins, Nodes, OutsideBins, completed, nodes_between, nodes_in_bins
 from .covariance import Covariance, PowderCovariance
-from .lineshape import check_line
 from .modes import Direct, DirectPowder, ModeGrid, PowderTable
 from .montecarlo import MonteCarlo
 from .sharp import Sharp, SharpPowder
@@ -62,7 +62,7 @@ def convolve(
     Parameters
     ----------
     model
-        With ``modes(q_rlu)`` as `mantid_insgan.spinw.SpinWModel` has it; for |Q| also ``lattice``.
+        With ``modes(q_rlu)`` as `mantid_insgan.models.spinw.SpinWModel` has it; for |Q| also ``lattice``.
     grid : Spectrum or sequence of Axis
         Axes in the HKL frame (one to three in momentum, integrated ones included) or |Q|, and energy transfer. Of a
         Spectrum `valid` and the facts are kept, and columns with nothing valid are left out.
@@ -86,7 +86,7 @@ def convolve(
     progress : callable, optional
         Called with (done, in all), first for the grid of modes, then for the convolution.
     fwhm, shape
-        Intrinsic line width in meV and shape, see `mantid_insgan.spinw.bin_modes`.
+        Intrinsic line width in meV and shape, see `mantid_insgan.models.spinw.bin_modes`.
     gaussian : bool
         For Monte Carlo: Gaussian deviations instead of the pulses, apertures and pixels as they are.
     tolerance : float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..options import ApplyOptions
+from ..core.options import ApplyOptions
 
 DATA = Path(__file__).parent / "data"
 
@@ -38,10 +38,10 @@ def run_demo(output: Path, *, device: str = "auto", progress=None) -> dict[str, 
     """
     import shutil
 
-    from ..apply import apply_to_file
     from ..errors import OutputError
     from ..io import read_spectrum
-    from ..report import plot_comparison
+    from ..report.spectrum import plot_comparison
+    from ..translate.job import apply_to_file
 
     try:
         output.mkdir(parents=True, exist_ok=True)

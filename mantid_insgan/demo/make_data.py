@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from ..convolve import convolve
+from ..core.spectrum import Axis, Lattice, Run, Spectrum
+from ..instruments import Resolution
 from ..io import write_nexus
-from ..resolution import Resolution
-from ..spectrum import Axis, Lattice, Run, Spectrum
-from ..spinw.simulate import simulate_cut
-from ..spinw.zoo import get_family
+from ..models.spinw.simulate import simulate_cut
+from ..models.spinw.zoo import get_family
 from . import DATA
 
 SEED = 2023

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..core.spectrum import Spectrum
 from ..errors import InputError
-from ..spectrum import Spectrum
 from .hdf5 import open_hdf5, reading
 from .nexus import SpectrumFile, SpectrumWriter, check_output, read_nexus, write_nexus
 from .nxspe import is_nxspe, open_nxspe, read_nxspe

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError
-from ..spectrum import Axis, Spectrum
 from .facts import run_facts
 from .hdf5 import dataset_number, naming, open_hdf5, reading, real_dataset, text
 from .region import normal_region

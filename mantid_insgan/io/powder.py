@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.spectrum import FLAG_MAGNITUDE, Axis, Run, Spectrum
 from ..errors import InputError, RunFactError
-from ..spectrum import FLAG_MAGNITUDE, Axis, Run, Spectrum
 from .hdf5 import naming
 from .region import cut, normal_region
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..core.spectrum import Spectrum
 from ..errors import InputError
-from ..spectrum import Spectrum
 
 
 def normal_region(region: tuple[slice, ...] | None, shape: tuple[int, ...]) -> tuple[slice, ...]:

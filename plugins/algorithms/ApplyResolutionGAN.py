@@ -15,8 +15,7 @@ from mantid.api import (
 from mantid.kernel import Direction
 
 from mantid_insgan.bundled import instrument_names, model_names, models_folder
-from mantid_insgan.errors import DeviceError, InputError, InsganError, RunFactError
-from mantid_insgan.options import (
+from mantid_insgan.core.options import (
     BUNDLED_HELP,
     MODEL_FILE_HELP,
     ApplyOptions,
@@ -25,7 +24,8 @@ from mantid_insgan.options import (
     parse_lattice,
     properties_named,
 )
-from mantid_insgan.properties import (
+from mantid_insgan.errors import DeviceError, InputError, InsganError, RunFactError
+from mantid_insgan.mantid_support.properties import (
     Reports,
     declare_option,
     help_url,
@@ -135,7 +135,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         return problems
 
     def _problems_of_model(self):
-        from mantid_insgan.cards import model_for
+        from mantid_insgan.translate.cards import model_for
 
         if self._given("Model") and self._given("ModelFile"):
             return {"ModelFile": "Model and ModelFile are both given. To mend it: empty one of them."}
@@ -147,7 +147,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         return {}
 
     def _problems_of_device(self):
-        from mantid_insgan.cards import available_cuda
+        from mantid_insgan.translate.cards import available_cuda
 
         try:
             if self._options().device == "cuda":  # the others are always there, and need not be looked for
@@ -162,10 +162,10 @@ class ApplyResolutionGAN(PythonAlgorithm):
         return None if workspace is None else len(workspace.getNonIntegratedDimensions())
 
     def _problems_of_data(self, workspace):
-        from mantid_insgan.inspect import missing_facts
-        from mantid_insgan.io.workspace import read_workspace
-        from mantid_insgan.resolution import Resolution
-        from mantid_insgan.translate import network_axes, require_valid
+        from mantid_insgan.instruments import Resolution
+        from mantid_insgan.mantid_support.workspace import read_workspace
+        from mantid_insgan.translate.inspect import missing_facts
+        from mantid_insgan.translate.translator import network_axes, require_valid
 
         options = self._options()
         problems = {}
@@ -193,8 +193,8 @@ class ApplyResolutionGAN(PythonAlgorithm):
             raise RuntimeError(missing_library(error)) from error
 
     def _execute(self):
-        from mantid_insgan.apply import apply
-        from mantid_insgan.io.workspace import read_workspace, to_workspace
+        from mantid_insgan.mantid_support.workspace import read_workspace, to_workspace
+        from mantid_insgan.translate.job import apply
 
         workspace = self.getProperty("InputWorkspace").value
         report_progress = Reports(self)

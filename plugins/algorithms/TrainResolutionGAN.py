@@ -21,8 +21,7 @@ from mantid.api import (
 from mantid.kernel import Direction
 
 from mantid_insgan.bundled import instrument_names
-from mantid_insgan.errors import InputError, InsganError, RunFactError
-from mantid_insgan.options import (
+from mantid_insgan.core.options import (
     BUNDLED,
     OUTPUT_MODEL_HELP,
     OVERWRITE_HELP,
@@ -33,7 +32,8 @@ from mantid_insgan.options import (
     parse_lattice,
     properties_named,
 )
-from mantid_insgan.properties import (
+from mantid_insgan.errors import InputError, InsganError, RunFactError
+from mantid_insgan.mantid_support.properties import (
     Reports,
     declare_option,
     file_names,
@@ -158,7 +158,7 @@ class TrainResolutionGAN(PythonAlgorithm):
 
     def _problems(self):
         """Property -> what is wrong with it."""
-        from mantid_insgan.gan.sources import check_device, check_given, check_target
+        from mantid_insgan.learn.sources import check_device, check_given, check_target
 
         options, problems = self._options(), {}
         if self._given("OutputModel"):
@@ -174,7 +174,7 @@ class TrainResolutionGAN(PythonAlgorithm):
         return problems if "Lattice" in problems else problems | self._problems_of_spectra(options)
 
     def _problems_of_pairs(self, options):
-        from mantid_insgan.make_pairs.shards import read_index
+        from mantid_insgan.learn.pairs.shards import read_index
 
         problems = {}
         index = _note(problems, "Pairs", read_index, Path(options.pairs))
@@ -184,17 +184,17 @@ class TrainResolutionGAN(PythonAlgorithm):
 
     def _problems_of_checkpoint(self):
         """What a checkpoint that is there says; it is asked last, because that takes as long as beginning to train."""
-        from mantid_insgan.gan.sources import resume_folder
+        from mantid_insgan.learn.sources import resume_folder
 
         options, problems = self._options(), {}
         if self._given("OutputModel") and any(resume_folder(options, self._output()).glob("*.safetensors")):
-            from mantid_insgan.gan.job import check_resume
+            from mantid_insgan.learn.train_job import check_resume
 
             _note(problems, "Resume", check_resume, options, self._output(), self._sides)
         return problems
 
     def _problems_of_spectra(self, options):
-        from mantid_insgan.gan.sources import SIDES, VALIDATION, check_sides
+        from mantid_insgan.learn.sources import SIDES, VALIDATION, check_sides
 
         problems = {}
         sides = {flag: self._sources(option_of(flag), options, problems) for flag in (*SIDES, *VALIDATION)}
@@ -209,8 +209,8 @@ class TrainResolutionGAN(PythonAlgorithm):
 
     def _sources(self, name, options, problems):
         """The spectra of a property and of its files, as far as nothing is wrong with them."""
-        from mantid_insgan.gan.sources import source_of
-        from mantid_insgan.inspect import missing_facts
+        from mantid_insgan.learn.sources import source_of
+        from mantid_insgan.translate.inspect import missing_facts
 
         found = []
         for where, title, read in self._spectra(name):
@@ -231,7 +231,7 @@ class TrainResolutionGAN(PythonAlgorithm):
     def _spectra(self, name):
         """(property, name, how to read it) of each spectrum that an option stands for."""
         from mantid_insgan.io import read_spectrum
-        from mantid_insgan.io.workspace import read_workspace
+        from mantid_insgan.mantid_support.workspace import read_workspace
 
         group = self.getProperty(named(name)).value
         for i in range(0 if group is None else group.getNumberOfEntries()):
@@ -251,7 +251,7 @@ class TrainResolutionGAN(PythonAlgorithm):
             raise RuntimeError(missing_library(error, "train")) from error
 
     def _execute(self):
-        from mantid_insgan.gan.job import train_model
+        from mantid_insgan.learn.train_job import train_model
 
         options, sides = self._options(), self._sides
         self._sides = None
@@ -330,7 +330,7 @@ def _note(problems, name, check, *arguments):
 
 def _problems_of_start(options, dimensions):
     """Whether there is such a model to begin with."""
-    from mantid_insgan.cards import choose_model
+    from mantid_insgan.translate.cards import choose_model
 
     problems = {}
     if options.warm_start not in (BUNDLED, "none"):

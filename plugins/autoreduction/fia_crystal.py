@@ -25,9 +25,9 @@ import sys  # noqa: E402
 
 sys.path.append(packages)  # where `pip install --target` put this package and what the image lacks
 
-from mantid_insgan.autoreduction import cut_of, find_scan, with_mantid, without_mantid  # noqa: E402
-from mantid_insgan.crystal import Setting  # noqa: E402
-from mantid_insgan.options import ApplyOptions  # noqa: E402
+from mantid_insgan.core.options import ApplyOptions  # noqa: E402
+from mantid_insgan.io.crystal import Setting  # noqa: E402
+from mantid_insgan.mantid_support.autoreduction import cut_of, find_scan, with_mantid, without_mantid  # noqa: E402
 
 options = ApplyOptions(
     direction=direction,

@@ -19,8 +19,8 @@ import sys  # noqa: E402
 
 sys.path.append(packages)  # where `pip install --target` put this package and what the image lacks
 
-from mantid_insgan.autoreduction import ENDINGS, find_files, with_mantid  # noqa: E402
-from mantid_insgan.options import ApplyOptions  # noqa: E402
+from mantid_insgan.core.options import ApplyOptions  # noqa: E402
+from mantid_insgan.mantid_support.autoreduction import ENDINGS, find_files, with_mantid  # noqa: E402
 
 options = ApplyOptions(
     direction=direction,

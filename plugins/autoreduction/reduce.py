@@ -9,9 +9,9 @@ import reduce_vars as web_var
 
 def main(input_file, output_dir):
     """Write a result for each reduced file of the run, or for the scan of a crystal, into `output_dir`."""
-    from mantid_insgan.autoreduction import find_files, reduced_of, with_mantid, without_mantid
-    from mantid_insgan.crystal import Setting
-    from mantid_insgan.options import ApplyOptions
+    from mantid_insgan.core.options import ApplyOptions
+    from mantid_insgan.io.crystal import Setting
+    from mantid_insgan.mantid_support.autoreduction import find_files, reduced_of, with_mantid, without_mantid
 
     values = {**web_var.standard_vars, **web_var.advanced_vars}
     binning, mantid, scan = (values.pop(name) for name in ("binning", "mantid", "scan"))

@@ -1,0 +1,589 @@
+"""From a convolved spectrum to what a detector would have seen: background, gaps, edges and counts.
+
+Levels are in units of the root mean square of the convolved signal over its valid bins, so that one prior serves every
+model. S here is d2sigma/dOmega/dE x ki/kf, as everywhere in the package.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from ..core.spectrum import Spectrum
+from ..errors import InputError
+from ..fit.vanadium import ElasticLine
+from ..instruments import Resolution
+from ..instruments.table import covariance_of_modulus
+from ..models.base import BOLTZMANN, quasi_random
+from .bins import Bins
+
+#: Lattice parameter of aluminium at 295 K, Angstrom (International Tables; fcc, one atom on each lattice point).
+ALUMINIUM_CELL = 4.0495
+#: Mean-square displacement along one direction of aluminium at 295 K, Angstrom^2 (B = 8 pi^2 u^2 = 0.86 Angstrom^2).
+ALUMINIUM_DISPLACEMENT = 0.86 / (8 * np.pi**2)
+#: Places across a momentum bin, and across an energy bin, at which backgrounds are worked out.
+_ACROSS_BIN, _ACROSS_ENERGY = 16, 7
+#: Share of spectra drawn for training with the gaps of detectors; the others have masks of any shape.
+_OWN_GAPS = 0.4
+
+
+@dataclass(frozen=True)
+class ExperimentSettings:
+    """What an experiment adds to a convolved spectrum and takes from it.
+
+    Parameters
+    ----------
+    counts : float
+        Expected counts at E = 0 in a bin whose signal is the level (its root mean square).
+    flat : float
+        Background that is constant in S, in levels.
+    time_independent : float
+        Background that is constant in time of flight: its value at E = 0, in levels.
+    elastic : float
+        Height of the incoherent elastic line, in levels.
+    tail : float
+        Share of the elastic neutrons that are scattered a second time in the sample environment.
+    tail_path : float
+        Mean further path of those neutrons, metre.
+    displacement : float
+        Mean-square displacement of the scatterers, Angstrom^2: the Debye-Waller factor is exp(-Q^2 u^2).
+    phonons : float
+        Root mean square of the phonon scattering over the valid bins, in levels.
+    phonon_cutoff : float
+        Debye energy, meV.
+    temperature : float
+        Kelvin.
+    aluminium : float
+        Height of the (111) powder line of aluminium, in levels.
+    two_theta : tuple of (float, float)
+        Scattering angles between which there are detectors, degrees.
+    gaps : tuple of (float, float)
+        Ranges of scattering angle without detectors, degrees.
+    dead : float
+        Share of the bins that are lost for other reasons (dead tubes, masked pixels).
+    largest_transfer : float
+        Share of Ei up to which energy transfers are kept.
+
+    Raises
+    ------
+    InputError
+        If a number is negative, or the counts are 0.
+    """
+
+    counts: float = 100.0
+    flat: float = 0.0
+    time_independent: float = 0.0
+    elastic: float = 0.0
+    tail: float = 0.0
+    tail_path: float = 0.1
+    displacement: float = 0.005
+    phonons: float = 0.0
+    phonon_cutoff: float = 30.0
+    temperature: float = 10.0
+    aluminium: float = 0.0
+    two_theta: tuple[float, float] = (0.0, 180.0)
+    gaps: tuple[tuple[float, float], ...] = ()
+    dead: float = 0.0
+    largest_transfer: float = 0.97
+
+    def __post_init__(self):
+        numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("two_theta", "gaps")}
+        wrong = [name for name, value in numbers.items() if not (math.isfinite(value) and value >= 0)]
+        wrong += [name for name in ("counts", "tail_path", "phonon_cutoff") if numbers[name] == 0]
+        if wrong:
+            raise InputError(
+                f"the experiment setting {wrong[0]!r} is {numbers[wrong[0]]:g}",
+                "give a number that is not negative; counts, tail_path and phonon_cutoff above 0",
+            )
+        for name in ("tail", "dead", "largest_transfer"):
+            if numbers[name] > 1:
+                raise InputError(f"the experiment setting {name!r} is {numbers[name]:g}", "give a share from 0 to 1")
+
+    @classmethod
+    def from_facts(cls, facts: dict) -> ExperimentSettings:
+        """Settings as JSON keeps them, with lists for tuples."""
+        ranges = {"two_theta": tuple(facts["two_theta"]), "gaps": tuple(map(tuple, facts["gaps"]))}
+        return cls(**facts | ranges)
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, *, temperature: float = 10.0) -> ExperimentSettings:
+        """Settings from the prior: each ingredient is there in a part of the draws, over decades of strength.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            The same state gives the same settings.
+        temperature : float
+            Of the sample, Kelvin.
+        """
+        sometimes = lambda share, low, high: float((rng.random() < share) * 10 ** rng.uniform(low, high))  # noqa: E731
+        low_angle, high_angle = rng.uniform(2.5, 6.0), rng.uniform(60.0, 140.0)
+        gaps = []
+        for _ in range(rng.integers(0, 5)):
+            start = rng.uniform(low_angle, high_angle)
+            gaps.append((float(start), float(start + 10 ** rng.uniform(-0.4, 0.6))))
+        return cls(
+            counts=float(10 ** rng.uniform(0.3, 3.5)),
+            flat=sometimes(0.7, -2, 0.3),
+            time_independent=sometimes(0.5, -2.5, -0.5),
+            elastic=sometimes(0.8, 0, 2.5),
+            tail=sometimes(0.7, -2.5, -0.8),
+            tail_path=float(10 ** rng.uniform(-1.5, -0.3)),
+            displacement=float(rng.uniform(0.002, 0.015)),
+            phonons=sometimes(0.6, -1.7, 0.0),
+            phonon_cutoff=float(10 ** rng.uniform(1.0, 1.9)),
+            temperature=float(temperature),
+            aluminium=sometimes(0.5, 0, 2.0),
+            two_theta=(float(low_angle), float(high_angle)),
+            gaps=tuple(gaps),
+            dead=sometimes(0.5, -3, -1.3),
+            largest_transfer=float(rng.uniform(0.85, 0.97)),
+        )
+
+
+class Detectors:
+    """What detectors see of a grid: all that depends on the grid and the resolution alone, for any number of draws.
+
+    Arrays are columns in energy as in `Bins`: (momentum bins, energies).
+
+    Parameters
+    ----------
+    bins : Bins
+
+    Attributes
+    ----------
+    edges, centres : ndarray, shape (K + 1,) and (K,)
+        Of the energy bins, meV.
+    reachable : ndarray of bool, shape (M, K)
+    modulus : ndarray, shape (M, K), or (M, 1) where Q does not depend on the energy
+        |Q| at the centre of every bin, 1/Angstrom.
+    kf : ndarray, shape (K,)
+        Final wavevectors, 1/Angstrom.
+    """
+
+    def __init__(self, bins: Bins):
+        self.resolution = bins.resolution
+        self.edges, self.centres = bins.energy.edges, bins.energy.centers
+        self.reachable = bins.reachable
+        self.modulus = _modulus_in_bins(bins)
+        self.kf = bins.resolution.beam.kf(self.centres)
+        across = modulus_across(bins)
+        # Half the memory: the spread across a bin is small beside |Q|, so that single precision keeps |Q| to 1e-8.
+        self._middle = across.mean(axis=1)
+        self._spread = (across - self._middle[:, None]).astype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Momentum bins and energies."""
+        return self.reachable.shape
+
+    def exposure(self, at_zero: float) -> np.ndarray:
+        """Expected counts for one unit of S, shape (K,), if they are `at_zero` at E = 0.
+
+        A bin of S is counted kf/ki times as often (Squires, ch. 1): the exposure falls with the energy transfer.
+        """
+        return at_zero * self.kf / self.resolution.beam.ki
+
+    @property
+    def across(self) -> np.ndarray:
+        """|Q| of elastic scattering at places across each momentum bin, shape (M, places), 1/Angstrom."""
+        return self._middle[:, None] + self._spread
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the arrays take."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+
+    @cached_property
+    def line(self) -> RecordedLine:
+        """The elastic line in these energy bins."""
+        return RecordedLine(self.resolution, self.edges)
+
+    @cached_property
+    def aluminium(self) -> tuple[np.ndarray, np.ndarray]:
+        """Powder lines of aluminium in each momentum bin, sharp and as wide as the resolution; shape (M,) each."""
+        return tuple(aluminium_lines(self.resolution, self.across, sharp=sharp).mean(axis=1) for sharp in (True, False))
+
+
+def make_experiment(
+    convolved: Spectrum,
+    resolution: Resolution,
+    settings: ExperimentSettings,
+    *,
+    seed: int | list[int] = 0,
+    seen: np.ndarray | None = None,
+) -> Spectrum:
+    """What a detector would have seen of a convolved spectrum.
+
+    Parameters
+    ----------
+    convolved : Spectrum
+        As `mantid_insgan.convolve.convolve` gives it.
+    resolution : Resolution
+        The same.
+    settings : ExperimentSettings
+    seed : int or list of int
+        Of counts and dead bins.
+    seen : ndarray of bool, shape of `convolved`, optional
+        Bins that are measured, where they are known; otherwise they follow from the settings.
+
+    Returns
+    -------
+    Spectrum
+        In the unit of `convolved`, background included; ``num_events`` are the counts N, and the variance is that of
+        N counts (of one count where there is none). Bins in gaps or outside the kinematic range are NaN and not valid.
+
+    Raises
+    ------
+    InputError
+        If no valid bin has a signal.
+    """
+    rng = np.random.default_rng(seed)
+    level = _level(convolved)
+    bins = Bins(convolved, resolution)
+    detectors = Detectors(bins)
+    valid = bins.to_columns(convolved.valid)
+    mean = (
+        bins.to_columns(np.where(convolved.valid, convolved.signal, 0.0))
+        + background(detectors, settings, level, valid)[1]
+    )
+    if seen is None:
+        seen = valid & measured_bins(rng, detectors, settings)
+    else:
+        seen = valid & bins.to_columns(seen)
+    values = count(rng, np.where(seen, mean, 0.0), detectors.exposure(settings.counts / level))
+    signal, variance, counts = (bins.from_columns(a) for a in values)
+    seen = bins.from_columns(seen)
+    signal, variance = (np.where(seen, a, np.nan) for a in (signal, variance))
+    return convolved.replace(signal=signal, variance=variance, num_events=counts, masked=None, title="experiment-like")
+
+
+def count(
+    rng: np.random.Generator, mean: np.ndarray, per_count: np.ndarray, *, subtracted: float = 0.0, least: float = 1.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Poisson counts: signal, variance and counts, each of the shape of `mean`.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    mean : ndarray
+        What is seen, in any unit.
+    per_count : ndarray, broadcast to `mean`
+        Expected counts for one unit.
+    subtracted : float
+        Background that was counted as well and is subtracted again, in the unit of `mean`: its noise stays.
+    least : float
+        Counts whose variance a bin without counts is given; 0 leaves such bins without an error, as some reductions do.
+    """
+    counts = rng.poisson(np.maximum(mean + subtracted, 0.0) * per_count).astype(float)
+    return counts / per_count - subtracted, np.maximum(counts, least) / per_count**2, counts
+
+
+def background(
+    detectors: Detectors, settings: ExperimentSettings, level: float, valid: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """All that is added to the signal: without the resolution, and as recorded.
+
+    Without it the elastic line and the lines of aluminium lie in the energy bin that holds E = 0 with the area that is
+    recorded, delayed neutrons begin there, and lines of aluminium are as narrow in |Q| as bins allow (see
+    `aluminium_lines`). What is smooth is the same on both sides.
+
+    Parameters
+    ----------
+    detectors : Detectors
+    settings : ExperimentSettings
+    level : float
+        The unit of the settings' strengths.
+    valid : ndarray of bool, shape (M, K)
+        Bins over which the root mean square of the phonons is taken.
+
+    Returns
+    -------
+    ideal, recorded : ndarray, shape (M, K)
+        In the unit of `level`.
+    """
+    smooth = np.full(detectors.shape, settings.flat * level)
+    if settings.time_independent:
+        smooth += settings.time_independent * level * constant_in_time(detectors.edges, detectors.resolution.ei)
+    if settings.phonons:
+        phonons = one_phonon(detectors, settings)
+        size = math.sqrt((phonons[valid] ** 2).mean()) if valid.any() else 0.0
+        smooth += phonons * (settings.phonons * level / size if size > 0 else 0.0)
+    if not (settings.elastic or settings.aluminium):
+        return smooth, smooth
+    height = np.zeros(len(smooth))
+    if settings.elastic:
+        height += settings.elastic * np.exp(-settings.displacement * detectors.across**2).mean(axis=1)
+    rings = detectors.aluminium if settings.aluminium else (0.0, 0.0)
+    line = detectors.line
+    energies = [profile(settings.tail, settings.tail_path) for profile in (line.sharp, line.recorded)]
+    return tuple(
+        smooth + (height + settings.aluminium * ring)[:, None] * (energy * line.fwhm * level)
+        for ring, energy in zip(rings, energies, strict=True)
+    )
+
+
+def constant_in_time(edges: np.ndarray, ei: float) -> np.ndarray:
+    """A background constant in time of flight, as it appears in S, relative to E = 0; shape (K,), mean over the bin.
+
+    Ef goes as 1/t^2, so that dt/dE goes as Ef^(-3/2); times ki/kf it is (Ei / Ef)^2 with Ef = Ei - E. Clamped where
+    less than 1 % of Ei is left.
+    """
+    ef = np.maximum(ei - edges, 0.01 * ei)
+    middle = np.maximum(ei - 0.5 * (edges[1:] + edges[:-1]), 0.01 * ei)
+    # Integral of (Ei/Ef)^2 over the bin is Ei^2 (1/Ef_high - 1/Ef_low).
+    inside = ef[:-1] > ef[1:]
+    return np.where(inside, ei**2 / (ef[1:] * ef[:-1]), (ei / middle) ** 2)
+
+
+class RecordedLine:
+    """The elastic line with its tail in energy bins: of area 1, mean over the bin, 1/meV.
+
+    The line has the shapes of pulse and pixel (`ElasticLine`), which give it the tail of the moderator. A neutron that
+    is scattered again in the sample environment flies a path l more (exponential, mean `tail_path`); it arrives late
+    and is recorded at E = Ei (1 - (L2 / (L2 + l))^2), L2 from sample to detector: a tail at energy loss.
+
+    Parameters
+    ----------
+    resolution : Resolution
+    edges : ndarray, shape (K + 1,)
+        meV.
+
+    Attributes
+    ----------
+    fwhm : float
+        Of the resolution at E = 0, meV.
+    """
+
+    def __init__(self, resolution: Resolution, edges: np.ndarray):
+        line = ElasticLine(resolution)
+        reach = 8.0 * line.fwhm()
+        offsets = np.linspace(-reach, reach, 801)
+        weights = line(offsets)
+        weights /= weights.sum()
+        step = offsets[1] - offsets[0]
+        cumulated = np.concatenate([[0.0], np.cumsum(weights)])
+        below = np.interp(edges, np.append(offsets, offsets[-1] + step) - 0.5 * step, cumulated)
+        self._resolution, self._edges = resolution, edges
+        self._line = np.diff(below) / np.diff(edges)
+        self._offsets, self._weights = offsets[::8], np.add.reduceat(weights, np.arange(0, 801, 8))
+        self.fwhm = float(resolution.fwhm_energy(0.0))
+
+    def recorded(self, tail: float, tail_path: float) -> np.ndarray:
+        """As the detectors record it, shape (K,), with the share `tail` of it in the tail."""
+        return self._with_tail(self._line, tail, tail_path, self._offsets, self._weights)
+
+    def sharp(self, tail: float, tail_path: float) -> np.ndarray:
+        """The same without the resolution, shape (K,): the line lies in the bin that holds E = 0."""
+        inside = (self._edges[:-1] <= 0) & (self._edges[1:] > 0)
+        return self._with_tail(inside / np.diff(self._edges), tail, tail_path, np.zeros(1), np.ones(1))
+
+    def _with_tail(self, line, tail: float, tail_path: float, offsets, weights) -> np.ndarray:
+        """`line`, and the tail of a line that is made of `weights` at `offsets`."""
+        if not tail:
+            return line
+        below = _delayed_share(self._edges - offsets[:, None], self._resolution, tail_path)
+        delayed = (weights[:, None] * np.diff(below, axis=1)).sum(axis=0) / np.diff(self._edges)
+        return (1 - tail) * line + tail * delayed
+
+
+def _delayed_share(energy: np.ndarray, resolution: Resolution, tail_path: float) -> np.ndarray:
+    """Share of the delayed neutrons recorded below an energy (meV)."""
+    left = np.clip(1 - energy / resolution.ei, 1e-6, 1.0)
+    path = resolution.beam.sample_detector * (1 / np.sqrt(left) - 1)
+    return -np.expm1(-path / tail_path)
+
+
+def aluminium_lines(resolution: Resolution, modulus: np.ndarray, *, sharp: bool = False) -> np.ndarray:
+    """Debye-Scherrer lines of aluminium at |Q| in 1/Angstrom, relative to the recorded peak of (111).
+
+    S of a powder is the sum over reflections of multiplicity x exp(-Q^2 u^2) delta(Q - tau) / tau^2 (Squires, ch. 3;
+    one atom on each lattice point of an fcc lattice, so h, k, l all even or all odd). Each line has the width in |Q|
+    of the elastic resolution.
+
+    Parameters
+    ----------
+    resolution : Resolution
+    modulus : ndarray
+        Any shape; with `sharp`, (M, places): places across each of M bins.
+    sharp : bool
+        Lines of the same area without the resolution, as narrow as the places allow: their standard deviation is half
+        that of |Q| across the bin (a twentieth of the resolution's at least, all of it at most).
+
+    Returns
+    -------
+    ndarray, shape of `modulus`
+    """
+    tau, weight = _aluminium_reflections(2 * resolution.beam.ki)
+    if not tau.size:
+        return np.zeros(modulus.shape)
+    sigma = np.sqrt(covariance_of_modulus(resolution, tau, np.zeros(tau.size))[:, 0, 0])
+    height = weight / sigma
+    order = np.argsort(modulus, axis=None)
+    sorted_modulus, profile = modulus.ravel()[order], np.zeros(modulus.size)
+    narrow = np.broadcast_to(0.5 * modulus.std(axis=-1, keepdims=True), modulus.shape).ravel()[order] if sharp else None
+    for place, spread, value in zip(tau, sigma, height / height[0], strict=True):
+        # Beyond eight standard deviations nothing is left (1e-14).
+        near = slice(*np.searchsorted(sorted_modulus, [place - 8 * spread, place + 8 * spread]))
+        width = np.clip(narrow[near], 0.05 * spread, spread) if sharp else spread
+        profile[near] += value * spread / width * np.exp(-0.5 * ((sorted_modulus[near] - place) / width) ** 2)
+    out = np.empty(modulus.size)
+    out[order] = profile
+    return out.reshape(modulus.shape)
+
+
+def _aluminium_reflections(most: float) -> tuple[np.ndarray, np.ndarray]:
+    """|Q| (1/Angstrom, ascending, below `most`) and relative intensity of the reflections."""
+    squares, multiplicity = _fcc_reflections(int(most * ALUMINIUM_CELL / (2 * np.pi)) + 1)
+    tau = 2 * np.pi / ALUMINIUM_CELL * np.sqrt(squares)
+    keep = (squares > 0) & (tau < 0.999 * most)
+    tau, multiplicity = tau[keep], multiplicity[keep]
+    return tau, multiplicity * np.exp(-(tau**2) * ALUMINIUM_DISPLACEMENT) / tau**2
+
+
+@lru_cache(maxsize=64)
+def _fcc_reflections(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """h^2 + k^2 + l^2 (ascending) and how many reflections have it, for h, k, l from -n to n of an fcc lattice."""
+    hkl = np.stack(np.meshgrid(*[np.arange(-n, n + 1)] * 3), axis=-1).reshape(-1, 3)
+    odd = (hkl % 2).sum(axis=1)
+    return np.unique((hkl[(odd == 0) | (odd == 3)] ** 2).sum(axis=1), return_counts=True)
+
+
+def one_phonon(detectors: Detectors, settings: ExperimentSettings) -> np.ndarray:
+    """Incoherent scattering by one phonon, shape (momentum bins, energies), arbitrary scale.
+
+    Q^2 exp(-Q^2 u^2) g(E) (n(E) + 1) / E with Debye's g(E) ~ E^2 below the cutoff (Squires, ch. 3), on both sides of
+    E = 0; the edge at the cutoff is as wide as the resolution.
+    """
+    from scipy.special import erfc
+
+    edges, resolution = detectors.edges, detectors.resolution
+    steps = (np.arange(_ACROSS_ENERGY) + 0.5) / _ACROSS_ENERGY
+    energy = edges[:-1, None] + np.diff(edges)[:, None] * steps
+    thermal = BOLTZMANN * max(settings.temperature, 0.1)
+    away = np.where(np.abs(energy) < 1e-6, 1e-6, energy)
+    with np.errstate(over="ignore"):
+        occupied = away / -np.expm1(-away / thermal)  # E (n + 1), which is g(n + 1)/E
+    sigma = float(resolution.fwhm_energy(min(settings.phonon_cutoff, 0.97 * resolution.ei))) / 2.355
+    profile = (occupied * 0.5 * erfc((np.abs(energy) - settings.phonon_cutoff) / (math.sqrt(2) * sigma))).mean(axis=1)
+    squared = detectors.modulus**2
+    return squared * np.exp(-settings.displacement * squared) * profile
+
+
+def measured_bins(rng: np.random.Generator, detectors: Detectors, settings: ExperimentSettings) -> np.ndarray:
+    """Bins with a measurement, shape (M, K), bool: `seen_by_detectors` without the dead ones, which are drawn."""
+    return seen_by_detectors(detectors, settings) & (rng.random(detectors.shape) >= settings.dead)
+
+
+def seen_by_detectors(detectors: Detectors, settings: ExperimentSettings) -> np.ndarray:
+    """Bins that detectors and kinematic range reach, shape (momentum bins, energies), bool.
+
+    The scattering angle follows from |Q|^2 = ki^2 + kf^2 - 2 ki kf cos(2 theta).
+    """
+    beam, energy, kf = detectors.resolution.beam, detectors.centres, detectors.kf
+    cosine = (beam.ki**2 + kf**2 - detectors.modulus**2) / (2 * beam.ki * kf)
+    angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    low, high = settings.two_theta
+    seen = detectors.reachable & (np.abs(cosine) <= 1) & (angle >= low) & (angle <= high)
+    for start, stop in settings.gaps:
+        seen &= (angle < start) | (angle > stop)
+    return seen & (energy <= settings.largest_transfer * beam.ei)
+
+
+def draw_masks(rng: np.random.Generator, grid: tuple[int, ...]) -> np.ndarray:
+    """Bins that a user's mask leaves, shape `grid`, energy last, bool: whatever the shape, unlike gaps of detectors.
+
+    All bins in 45 % of the draws; otherwise up to three boxes of up to a third of each axis are cut out, in half of
+    them an edge along the first axis that depends on the last, and in two fifths up to 15 % of single bins.
+    """
+    cut = np.zeros(grid, bool)
+    if rng.random() < 0.45:
+        return ~cut
+    for _ in range(rng.integers(0, 4)):
+        corner, size = rng.integers(0, grid), rng.integers(1, 2 + np.array(grid) // 3)
+        cut[tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))] = True
+    if len(grid) > 1 and rng.random() < 0.5:
+        edge = rng.uniform(0, 0.3) + rng.uniform(-0.3, 0.5) * np.linspace(0, 1, grid[-1]) ** rng.uniform(0.5, 2)
+        rows = np.linspace(0, 1, grid[0]).reshape(-1, *[1] * (len(grid) - 1))
+        cut |= (rows < edge) if rng.random() < 0.5 else (rows > 1 - edge)
+    if rng.random() < 0.4:
+        cut |= rng.random(grid) < rng.uniform(0, 0.15)
+    return ~cut
+
+
+def draw_seen(rng: np.random.Generator, detectors: Detectors, settings: ExperimentSettings, grid) -> np.ndarray:
+    """Bins with a measurement, shape `grid`, energy last: gaps of the settings' detectors, or a mask (`draw_masks`)."""
+    if rng.random() < _OWN_GAPS:
+        return measured_bins(rng, detectors, settings).reshape(grid)
+    return draw_masks(rng, grid)
+
+
+def draw_counted(
+    rng: np.random.Generator, detectors: Detectors, mean: np.ndarray, magnet: np.ndarray, peak_counts: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of `mean` at a given exposure: signal and standard error, in the unit of `mean`.
+
+    Between counts and exposure lie kf/ki and how many pixels contribute, which differs by up to a half along the first
+    axis of slices and volumes. In 40 % of the draws a flat background of up to half the peak was counted as well and
+    has been subtracted; in half of them bins without counts have no error.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    detectors : Detectors
+    mean : ndarray, shape (*grid), energy last
+        What is seen, background included; 0 where there is no measurement.
+    magnet : ndarray, shape (*grid)
+        The same without background, which tells the exposure.
+    peak_counts : float
+        Expected counts in the brightest bins of `magnet` (the 99.7th percentile) where an average number of pixels
+        contributes.
+    """
+    grid = mean.shape
+    exposure = np.broadcast_to(detectors.exposure(1.0), detectors.shape).reshape(grid)
+    peak = np.percentile(magnet * exposure, 99.7) + 1e-9
+    along = np.linspace(0, 1, grid[0]).reshape(-1, *[1] * (len(grid) - 1))
+    pixels = 1 + 0.5 * np.sin(2 * np.pi * (rng.uniform(0, 2) * along + rng.random())) * (len(grid) > 1)
+    subtracted = (rng.random() < 0.4) * rng.uniform(0, 0.5) * np.percentile(magnet, 99.7)
+    least = 1.0 if rng.random() < 0.5 else 0.0
+    signal, variance, _ = count(rng, mean, exposure * pixels * peak_counts / peak, subtracted=subtracted, least=least)
+    return signal, np.sqrt(variance)
+
+
+def modulus_across(bins: Bins) -> np.ndarray:
+    """|Q| of elastic scattering at places across each momentum bin, shape (momentum bins, places), 1/Angstrom."""
+    columns = np.arange(math.prod(bins.shape))
+    places = _places(len(bins.widths)) - 0.5
+    return np.stack([_modulus(bins, bins.coordinates(columns, place), 0.0) for place in places], axis=1)
+
+
+@lru_cache(maxsize=4)
+def _places(dimensions: int) -> np.ndarray:
+    return quasi_random(_ACROSS_BIN, dimensions)
+
+
+def _modulus_in_bins(bins: Bins) -> np.ndarray:
+    """|Q| at the centre of every bin, shape (momentum bins, energies) or (momentum bins, 1) where E does not matter."""
+    centres = bins.coordinates(np.arange(math.prod(bins.shape)))
+    energies = bins.energy.centers if bins.scattered else [0.0]
+    return np.stack([_modulus(bins, centres, energy) for energy in energies], axis=1)
+
+
+def _modulus(bins: Bins, coordinates: np.ndarray, energy: float) -> np.ndarray:
+    points = bins.points(coordinates, np.full(len(coordinates), energy)) if bins.scattered else None
+    place = bins.place(coordinates, points)
+    return place[:, 0] if bins.powder else np.linalg.norm(place @ bins.frame.units.T, axis=1)
+
+
+def _level(convolved: Spectrum) -> float:
+    values = convolved.signal[convolved.valid]
+    level = math.sqrt((values**2).mean()) if values.size else 0.0
+    if not level > 0:
+        raise InputError(
+            "the convolved spectrum has no signal in any valid bin, so counts cannot be scaled to it",
+            "choose a grid that sees the modes of the model",
+        )
+    return level

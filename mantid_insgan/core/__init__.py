@@ -1,0 +1,1 @@
+"""What all rooms share: spectra, the facts of a run, options, files and workers."""

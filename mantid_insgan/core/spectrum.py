@@ -1,0 +1,473 @@
+"""One value flows through the house: a measured or simulated spectrum, its errors, its axes and its run.
+
+Units: meV for energies, 1/Angstrom or r.l.u. for momentum (kept with the axis), Kelvin, Hz, Angstrom.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+
+from ..errors import InputError
+
+#: |signal| at or above this is a flag ("masked"), never a measurement: Horace and nxspe write -1e30 or -1e20,
+#: and an unsigned overflow of such a flag leaves about 1e18.
+FLAG_MAGNITUDE = 1e18
+#: Mantid's MDNormalization under which a bin's signal is a sum over its events.
+NUM_EVENTS_NORMALIZATION = 2
+
+_ENERGY_NAMES = {"deltae", "energy transfer", "energy_transfer", "energy", "e", "en", "omega"}
+_ENERGY_UNITS = {"deltae", "mev"}
+_RLU = re.compile(r"r\.?l\.?u|in\s+[\d.+-]+.*A.*\^-1", re.IGNORECASE)
+_HKL_COMPONENT = re.compile(r"^(?P<factor>[+-]?\d*\.?\d*)\*?(?P<letter>[HKLhklxyzζξη]?)$")
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """A uniformly binned dimension.
+
+    Parameters
+    ----------
+    name : str
+        Long name, as Mantid shows it: ``'DeltaE'``, ``'[H,0,0]'``, ``'|Q|'``.
+    edges : array_like, shape (n + 1,)
+        Bin edges, ascending and uniform, in `unit`.
+    unit : str
+        Unit label as in the file: ``'DeltaE'`` and ``'meV'`` both mean meV.
+    frame : str
+        Mantid frame name: 'HKL', 'QSample', 'QLab', 'General Frame' or 'Unknown frame'.
+    id : str, optional
+        Dimension id (the dataset name in a SaveMD file); `name` if not given.
+
+    Raises
+    ------
+    InputError
+        If the edges are fewer than two, not finite, descending or not uniform (Mantid's MDHistoWorkspace cannot
+        hold non-uniform bins).
+    """
+
+    name: str
+    edges: np.ndarray
+    unit: str
+    frame: str = "General Frame"
+    id: str = ""
+
+    def __post_init__(self):
+        edges = np.array(self.edges, dtype=np.float64)
+        if edges.ndim != 1 or edges.size < 2 or not np.isfinite(edges).all():
+            raise InputError(
+                f"axis {self.name!r} has edges of shape {edges.shape}"
+                f"{'' if np.isfinite(edges).all() else ' with values that are not finite'}, expected at least two "
+                "finite numbers in one row",
+                "save the workspace again with BinMD, which writes proper bin edges",
+            )
+        steps = np.diff(edges)
+        # Mantid keeps limits as float32, so edges may be off by its rounding of the largest coordinate.
+        slack = 4 * np.finfo(np.float32).eps * np.abs(edges).max() + 1e-4 * np.abs(steps).mean()
+        if steps.min() <= 0:
+            raise InputError(
+                f"axis {self.name!r} has edges that do not ascend (smallest step {steps.min():g} {self.unit})",
+                "sort the edges and reverse the data along that axis with them",
+            )
+        if np.abs(steps - steps.mean()).max() > slack:
+            raise InputError(
+                f"axis {self.name!r} has bins of unequal width ({steps.min():g} to {steps.max():g} {self.unit}); "
+                "an MDHistoWorkspace holds uniform bins only",
+                "rebin that axis to equal bins first (BinMD, or Rebin for an nxspe)",
+            )
+        edges.setflags(write=False)
+        object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "id", self.id or self.name)
+
+    def __len__(self) -> int:
+        return self.edges.size - 1
+
+    def __eq__(self, other) -> bool:
+        return (
+            isinstance(other, Axis)
+            and (self.name, self.unit, self.frame, self.id) == (other.name, other.unit, other.frame, other.id)
+            and np.array_equal(self.edges, other.edges)
+        )
+
+    @property
+    def centers(self) -> np.ndarray:
+        """Bin centres, shape (n,), in `unit`."""
+        return 0.5 * (self.edges[1:] + self.edges[:-1])
+
+    @property
+    def width(self) -> float:
+        """Bin width in `unit`."""
+        return float(self.edges[-1] - self.edges[0]) / len(self)
+
+    @property
+    def integrated(self) -> bool:
+        """True for a dimension of one bin."""
+        return len(self) == 1
+
+    @property
+    def is_energy(self) -> bool:
+        """True for energy transfer in meV."""
+        return self.name.strip().lower() in _ENERGY_NAMES or self.unit.strip().lower() in _ENERGY_UNITS
+
+    @property
+    def is_rlu(self) -> bool:
+        """True for momentum in reciprocal lattice units."""
+        return self.frame == "HKL" or bool(_RLU.search(self.unit))
+
+    @property
+    def is_modulus_q(self) -> bool:
+        """True for the length of the momentum transfer, ``|Q|`` (powders)."""
+        return self.name.replace(" ", "").strip("|").lower() in {"q", "modq", "qmod"} and not self.is_energy
+
+    @property
+    def projection(self) -> np.ndarray | None:
+        """Direction in (h, k, l) of one unit along this axis, shape (3,): ``'[-0.5K,K,0]'`` is (-0.5, 1, 0).
+
+        None where the name is not of that form.
+        """
+        text = self.name.strip()
+        if not (text.startswith("[") and text.endswith("]")):
+            return None
+        parts = [p.strip().replace(" ", "") for p in text[1:-1].split(",")]
+        if len(parts) != 3:
+            return None
+        values = [_component(p) for p in parts]
+        return None if None in values or not any(values) else np.array(values, dtype=float)
+
+    def slice(self, start: int, stop: int) -> Axis:
+        """Bins `start` to `stop` (exclusive) as an axis of their own."""
+        return replace(self, edges=self.edges[start : stop + 1])
+
+
+def _component(text: str) -> float | None:
+    match = _HKL_COMPONENT.match(text)
+    if not match or not text:
+        return None
+    factor, letter = match["factor"], match["letter"]
+    if not letter:
+        return float(factor) if factor not in ("", "+", "-", ".") and float(factor) == 0 else None
+    if factor in ("", "+"):
+        return 1.0
+    return -1.0 if factor == "-" else float(factor)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact about the run and where it came from ('log Ei of experiment0', 'option --ei')."""
+
+    value: object
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """A unit cell and its orientation.
+
+    Parameters
+    ----------
+    a, b, c : float
+        Lattice parameters in Angstrom.
+    alpha, beta, gamma : float
+        Angles in degrees.
+    ub : array_like, shape (3, 3), optional
+        UB matrix (Busing and Levy 1967) without the factor 2 pi, as Mantid keeps it.
+    """
+
+    a: float
+    b: float
+    c: float
+    alpha: float = 90.0
+    beta: float = 90.0
+    gamma: float = 90.0
+    ub: np.ndarray | None = None
+
+    def b_matrix(self) -> np.ndarray:
+        """Busing-Levy B (their eq. 3), shape (3, 3), in 1/Angstrom **without** 2 pi: q_cartesian = 2 pi B hkl.
+
+        Raises
+        ------
+        InputError
+            If the cell has no volume.
+        """
+        al, be, ga = np.radians([self.alpha, self.beta, self.gamma])
+        volume_squared = (
+            1 - np.cos(al) ** 2 - np.cos(be) ** 2 - np.cos(ga) ** 2 + 2 * np.cos(al) * np.cos(be) * np.cos(ga)
+        )
+        if min(self.a, self.b, self.c) <= 0 or not volume_squared > 1e-12:
+            raise InputError(
+                f"the lattice a, b, c = {self.a:g}, {self.b:g}, {self.c:g} Angstrom, alpha, beta, gamma = "
+                f"{self.alpha:g}, {self.beta:g}, {self.gamma:g} degrees encloses no volume",
+                "give the six lattice parameters of the crystal (--lattice a,b,c,alpha,beta,gamma)",
+            )
+        root = np.sqrt(volume_squared)
+        a_star, b_star, c_star = (
+            np.sin(al) / (self.a * root),
+            np.sin(be) / (self.b * root),
+            np.sin(ga) / (self.c * root),
+        )
+        cos_be_star = (np.cos(al) * np.cos(ga) - np.cos(be)) / (np.sin(al) * np.sin(ga))
+        cos_ga_star = (np.cos(al) * np.cos(be) - np.cos(ga)) / (np.sin(al) * np.sin(be))
+        return np.array(
+            [
+                [a_star, b_star * cos_ga_star, c_star * cos_be_star],
+                [0.0, b_star * np.sqrt(1 - cos_ga_star**2), -c_star * np.sqrt(1 - cos_be_star**2) * np.cos(al)],
+                [0.0, 0.0, 1.0 / self.c],
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of the measurement; a fact that is not known is None.
+
+    Parameters
+    ----------
+    instrument : Fact of str
+        Instrument name as ResINS spells it ('MAPS').
+    ei : Fact of float
+        Incident energy, meV.
+    chopper : Fact of str
+        Chopper package ('S', 'High Flux').
+    frequency : Fact of float
+        Chopper frequency, Hz.
+    temperature : Fact of float
+        Sample temperature, K.
+    lattice : Fact of Lattice
+        Unit cell and UB.
+    """
+
+    instrument: Fact | None = None
+    ei: Fact | None = None
+    chopper: Fact | None = None
+    frequency: Fact | None = None
+    temperature: Fact | None = None
+    lattice: Fact | None = None
+
+    def value(self, name: str):
+        """The value of a fact, or None."""
+        fact = getattr(self, name)
+        return None if fact is None else fact.value
+
+    def updated(self, source: str, **values) -> Run:
+        """A run with these facts set; values that are None change nothing."""
+        return replace(self, **{k: Fact(v, source) for k, v in values.items() if v is not None})
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Signal and its errors on a grid.
+
+    ``signal[i, j, ...]``: axis 0 is dimension 0 of the workspace, as ``getSignalArray()`` gives it. The raw values of
+    a file stay as they are; `valid` says which of them are measurements.
+
+    Parameters
+    ----------
+    signal, variance : array_like, shape (n0, n1, ...)
+        Intensity and its squared standard error, float64.
+    axes : sequence of Axis
+        One per dimension of `signal`, sizes matching.
+    valid : array_like of bool, optional
+        True where the bin was measured. It is always narrowed to bins with finite signal below `FLAG_MAGNITUDE`
+        and finite, non-negative variance that are not masked.
+    num_events : array_like, optional
+        Contributing events per bin, float64; ones if not given.
+    masked : array_like of bool, optional
+        The workspace's own mask (MaskMD); False if not given.
+    run : Run
+        Facts of the measurement.
+    title : str
+    coordinate_system : int
+        Mantid's SpecialCoordinateSystem: 0 none, 1 QLab, 2 QSample, 3 HKL.
+    visual_normalization : int
+        Mantid's MDNormalization: 0 none, 1 volume, 2 number of events.
+    q_convention : str
+        'Inelastic' (Q = ki - kf) or 'Crystallography'.
+
+    Raises
+    ------
+    InputError
+        If shapes disagree or the data are not real numbers.
+    """
+
+    signal: np.ndarray
+    variance: np.ndarray
+    axes: tuple[Axis, ...]
+    valid: np.ndarray | None = None
+    num_events: np.ndarray | None = None
+    masked: np.ndarray | None = None
+    run: Run = field(default_factory=Run)
+    title: str = ""
+    coordinate_system: int = 0
+    visual_normalization: int = 0
+    q_convention: str = "Inelastic"
+
+    def __post_init__(self):
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  (frozen dataclass)
+        put("axes", tuple(self.axes))
+        shape = tuple(len(a) for a in self.axes)
+        signal = _real_array("signal", self.signal, shape)
+        variance = _real_array("variance", self.variance, shape)
+        events = np.ones(shape) if self.num_events is None else _real_array("num_events", self.num_events, shape)
+        masked = np.zeros(shape, bool) if self.masked is None else _bool_array("masked", self.masked, shape)
+        with np.errstate(invalid="ignore"):
+            measured = np.isfinite(signal) & np.isfinite(variance) & (variance >= 0) & ~masked
+            measured &= np.abs(signal) < FLAG_MAGNITUDE
+        if self.valid is not None:
+            measured &= _bool_array("valid", self.valid, shape)
+        for name, value in zip(
+            ("signal", "variance", "num_events", "masked", "valid"),
+            (signal, variance, events, masked, measured),
+            strict=True,
+        ):
+            value.setflags(write=False)
+            put(name, value)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Bins along each axis."""
+        return self.signal.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions, integrated ones included."""
+        return self.signal.ndim
+
+    @property
+    def energy_axis(self) -> int | None:
+        """Index of the energy-transfer axis, or None."""
+        return energy_axis(self.axes)
+
+    @property
+    def open_axes(self) -> tuple[int, ...]:
+        """Indices of the axes with more than one bin."""
+        return open_axes(self.axes)
+
+    def replace(self, **changes) -> Spectrum:
+        """A copy with these fields changed (`valid` is narrowed again)."""
+        return replace(self, **changes)
+
+    def squeeze(self) -> Spectrum:
+        """The spectrum without its integrated (one-bin) axes; at least one axis stays."""
+        keep = self.open_axes or (0,)
+        index = tuple(slice(None) if i in keep else 0 for i in range(self.ndim))
+        return self._indexed(index, tuple(self.axes[i] for i in keep))
+
+    def slice(self, **bounds: tuple[float, float]) -> Spectrum:
+        """Bins whose centres lie inside ``(low, high)`` of each named axis.
+
+        Axes are named by name or id: ``spectrum.slice(**{'DeltaE': (5, 40), '[H,0,0]': (-1, 1)})``.
+
+        Raises
+        ------
+        InputError
+            If there is no such axis or no bin inside the bounds.
+        """
+        index: list[slice] = [slice(None)] * self.ndim
+        axes = list(self.axes)
+        for name, (low, high) in bounds.items():
+            i = self.axis_index(name)
+            inside = np.flatnonzero((axes[i].centers >= low) & (axes[i].centers <= high))
+            if inside.size == 0:
+                raise InputError(
+                    f"no bin of axis {name!r} has its centre between {low:g} and {high:g}; the axis runs from "
+                    f"{axes[i].edges[0]:g} to {axes[i].edges[-1]:g} {axes[i].unit}",
+                    "choose bounds inside the axis",
+                )
+            index[i] = slice(inside[0], inside[-1] + 1)
+            axes[i] = axes[i].slice(inside[0], inside[-1] + 1)
+        return self._indexed(tuple(index), tuple(axes))
+
+    def axis_index(self, name: str) -> int:
+        """Position of the axis with this name or id.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        for i, axis in enumerate(self.axes):
+            if name in (axis.name, axis.id):
+                return i
+        raise InputError(
+            f"there is no axis {name!r}; the axes are {', '.join(repr(a.name) for a in self.axes)}",
+            "use one of those names",
+        )
+
+    def _indexed(self, index, axes) -> Spectrum:
+        arrays = ("signal", "variance", "valid", "num_events", "masked")
+        return replace(self, axes=axes, **{n: getattr(self, n)[index] for n in arrays})
+
+    def identical(self, other: Spectrum) -> bool:
+        """True if arrays (NaN equal to NaN), axes and conventions agree exactly; edges to float32."""
+        arrays = ("signal", "variance", "num_events")
+        return (
+            self.shape == other.shape
+            and all(np.array_equal(getattr(self, n), getattr(other, n), equal_nan=True) for n in arrays)
+            and all(np.array_equal(getattr(self, n), getattr(other, n)) for n in ("valid", "masked"))
+            and all(
+                (a.name, a.unit, a.frame, a.id) == (b.name, b.unit, b.frame, b.id)
+                and np.array_equal(np.float32(a.edges), np.float32(b.edges))
+                for a, b in zip(self.axes, other.axes, strict=True)
+            )
+            and all(
+                getattr(self, f) == getattr(other, f)
+                for f in ("coordinate_system", "visual_normalization", "q_convention")
+            )
+        )
+
+
+def energy_axis(axes: tuple[Axis, ...]) -> int | None:
+    """Index of the one energy-transfer axis among `axes`, or None."""
+    found = [i for i, a in enumerate(axes) if a.is_energy]
+    return found[0] if len(found) == 1 else None
+
+
+def open_axes(axes: tuple[Axis, ...]) -> tuple[int, ...]:
+    """Indices of the axes with more than one bin."""
+    return tuple(i for i, a in enumerate(axes) if not a.integrated)
+
+
+def _real_array(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiub":
+        raise InputError(
+            f"{name} holds {values.dtype} values, expected real numbers", "convert the data to float64 first"
+        )
+    return _shaped(name, np.array(values, dtype=np.float64, order="C"), shape)
+
+
+def _bool_array(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
+    return _shaped(name, np.array(values, dtype=bool, order="C"), shape)
+
+
+def _shaped(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if values.shape != shape:
+        raise InputError(
+            f"{name} has shape {values.shape}, but the axes have {shape} bins",
+            "give one value for each bin of the axes",
+        )
+    return values
+
+
+#: Names of the run facts, in the order in which they are asked for.
+RUN_FACTS = tuple(f.name for f in fields(Run))
+
+
+def per_event(spectrum: Spectrum) -> Spectrum:
+    """The intensity that Mantid shows: signal over events where the signal is a sum over events, else as it is."""
+    if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
+        return spectrum
+    with np.errstate(divide="ignore", invalid="ignore"):
+        signal = spectrum.signal / spectrum.num_events
+        variance = spectrum.variance / spectrum.num_events**2
+    return spectrum.replace(signal=signal, variance=variance)
+
+
+def summed(spectrum: Spectrum) -> Spectrum:
+    """The way back from `per_event`."""
+    if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
+        return spectrum
+    events = spectrum.num_events
+    return spectrum.replace(signal=spectrum.signal * events, variance=spectrum.variance * events**2)

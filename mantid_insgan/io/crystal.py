@@ -1,0 +1,310 @@
+"""A crystal turned in steps before the detectors: the nxspe files of its scan, binned to h, k, l and energy transfer.
+
+Frames and signs are those of Mantid: z along the beam, y up; Q = ki - kf; u along the beam at psi = 0 and v in the
+horizontal plane (SetUB); psi turns the crystal anticlockwise seen from above (SetGoniometer with Axis0 = psi,0,1,0,1,
+which LoadNXSPE sets).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..core.options import parse_lattice
+from ..core.spectrum import Axis, Lattice, Run, Spectrum, energy_axis
+from ..errors import InputError, RunFactError
+from ..instruments.frames import Orientation
+from .nxspe import CrystalRun, read_crystal_run
+from .powder import HBAR2_OVER_2M
+
+#: Pixels (detector, energy bin) that are placed at a time.
+CHUNK = 2_000_000
+#: Largest difference of Ei between the runs of a scan, as a share of Ei.
+SAME_EI = 0.01
+#: Mantid's SpecialCoordinateSystem for h, k, l.
+HKL = 3
+
+_EXAMPLE = "such as '[H,0,0],-2,2,80', '[0,0,L],-0.1,0.1,1' and 'DeltaE,0,40,80'"
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """How the crystal was mounted.
+
+    Parameters
+    ----------
+    lattice : Lattice
+    u, v : tuple of 3 float
+        (h, k, l) along the beam at psi = 0, and another in the horizontal plane.
+    psi_offset : float
+        Added to the psi of each run, degrees.
+
+    Raises
+    ------
+    InputError
+        If the cell has no volume.
+    RunFactError
+        If u and v span no plane.
+    """
+
+    lattice: Lattice
+    u: tuple[float, float, float]
+    v: tuple[float, float, float]
+    psi_offset: float = 0.0
+
+    def __post_init__(self):
+        self.oriented()
+
+    @classmethod
+    def parsed(cls, lattice: str, u, v, psi_offset: float = 0.0) -> Setting:
+        """From texts as the command line has them: ``Setting.parsed("4,4,6", "1,0,0", "0,1,0")``.
+
+        Raises
+        ------
+        RunFactError
+            If one of them does not parse.
+        """
+        return cls(parse_lattice(lattice), _direction("u", u), _direction("v", v), float(psi_offset))
+
+    def oriented(self) -> Lattice:
+        """The lattice with its UB matrix at psi = 0."""
+        rotation = Orientation(self.u, self.v).rotation(self.lattice)
+        return replace(self.lattice, ub=rotation @ self.lattice.b_matrix())
+
+    def to_hkl(self, psi: float) -> np.ndarray:
+        """Matrix that takes Q in the lab (1/Angstrom) to (h, k, l) at an angle in degrees, shape (3, 3)."""
+        angle = np.radians(psi + self.psi_offset)
+        turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+        return np.linalg.inv(2 * np.pi * turn @ self.oriented().ub)
+
+
+def _direction(name: str, given) -> tuple[float, float, float]:
+    try:
+        values = tuple(float(x) for x in (given.split(",") if isinstance(given, str) else given))
+    except (TypeError, ValueError):
+        values = ()
+    if len(values) != 3 or not np.isfinite(values).all():
+        raise RunFactError(f"{name} is {given!r}, expected three numbers h,k,l", f"give --{name} such as 1,1,0")
+    return values
+
+
+def parse_angles(text: str | None) -> list[float] | None:
+    """``'0,1.5,3'`` as numbers.
+
+    Raises
+    ------
+    RunFactError
+        If one is no number.
+    """
+    try:
+        return None if text is None else [float(x) for x in text.split(",")]
+    except ValueError:
+        raise RunFactError(f"the angles {text!r} are not numbers with commas", "give --psi such as 0,1.5,3") from None
+
+
+def cut_axes(binning: Sequence[str]) -> tuple[Axis, ...]:
+    """The axes of a cut from texts such as ``'[H,H,0],-2,2,80'`` and ``'DeltaE,0,40,80'``: name, low, high, bins.
+
+    Raises
+    ------
+    InputError
+        If one does not parse, or they are not energy transfer and three independent directions of momentum.
+    """
+    axes = tuple(_axis(text) for text in binning)
+    momenta = [a.projection for a in axes if a.projection is not None]
+    independent = len(momenta) == 3 and abs(np.linalg.det(momenta)) > 1e-9
+    if len(axes) != 4 or energy_axis(axes) is None or not independent:
+        raise InputError(
+            f"the cut {' '.join(map(repr, binning)) or '(none)'} has not four axes, three independent directions of "
+            "momentum and DeltaE",
+            f"give all four (--axis), {_EXAMPLE}; one bin integrates",
+        )
+    return axes
+
+
+def _axis(text: str) -> Axis:
+    match = re.fullmatch(r"\s*(\[[^\]]*\]|[^,\[\]]+),([^,]+),([^,]+),\s*(\d+)\s*", text)
+    try:
+        low, high, bins = float(match[2]), float(match[3]), int(match[4])
+        good = low < high and bins > 0
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise InputError(
+            f"the axis {text!r} is not a name, a lower and an upper limit and a number of bins",
+            f"give it {_EXAMPLE}",
+        )
+    name, edges = match[1].strip(), np.linspace(low, high, bins + 1)
+    if Axis(name, edges, "").is_energy:
+        return Axis(name, edges, "DeltaE")
+    axis = Axis(name, edges, "r.l.u.", "HKL")
+    if axis.projection is None:
+        raise InputError(f"the axis {name!r} is neither a direction nor the energy transfer", f"name it {_EXAMPLE}")
+    return axis
+
+
+def bin_crystal(
+    files: Sequence[str | Path],
+    setting: Setting,
+    binning: Sequence[str],
+    *,
+    ei: float | None = None,
+    psi: Sequence[float] | None = None,
+    instrument: str | None = None,
+    progress=None,
+) -> Spectrum:
+    """The runs of a scan, binned to h, k, l and energy transfer; one run is in memory at a time.
+
+    Each pixel (a detector, an energy bin) is a point at its centre, as Mantid's ConvertToMD has it. The signal of a bin
+    is the mean of the pixels whose points lie in it, its variance the sum of theirs over the square of their number,
+    and `num_events` their number.
+
+    Parameters
+    ----------
+    files : sequence of path
+        nxspe files, one for each angle.
+    setting : Setting
+    binning : sequence of str
+        See `cut_axes`.
+    ei : float, optional
+        Incident energy in meV, in place of the files' own.
+    psi : sequence of float, optional
+        Angle of each file, degrees, in place of the files' own.
+    instrument : str, optional
+        Spectrometer, in place of the files' own.
+    progress : callable, optional
+        Called with the share of files done.
+
+    Returns
+    -------
+    Spectrum
+        Axes in the order given; its run has the lattice with UB. Bins without a pixel are NaN.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, the runs differ in Ei or instrument, no pixel lies in the cut, or the cut will not do.
+    RunFactError
+        If Ei or psi is not known.
+    """
+    axes, files = cut_axes(binning), [Path(f) for f in files]
+    if not files or psi is not None and len(psi) != len(files):
+        raise InputError(
+            f"{len(files)} files and {'no' if psi is None else len(psi)} angles were given",
+            "give nxspe files, and with --psi one angle for each of them",
+        )
+    sums = _Sums(axes)
+    first = None
+    for number, file in enumerate(files):
+        run = read_crystal_run(file, ei)
+        first = first or run
+        _require_same(first, run)
+        sums.add(run, setting.to_hkl(required_psi(file, run.psi if psi is None else psi[number])))
+        if progress is not None:
+            progress((number + 1) / len(files))
+    facts = first.run.updated("option --instrument", instrument=instrument)
+    return sums.spectrum(facts.updated("option --lattice", lattice=setting.oriented()), f"{len(files)} runs")
+
+
+def required_psi(file: Path, psi: float | None) -> float:
+    """The angle of a run.
+
+    Raises
+    ------
+    RunFactError
+        If it is not known.
+    """
+    if psi is None or not np.isfinite(psi):
+        raise RunFactError(
+            f"{file} does not tell the angle psi of the crystal (NXSPE_info/psi)",
+            "give the angles with --psi, or save with SaveNXSPE and Psi",
+        )
+    return float(psi)
+
+
+def _require_same(one: CrystalRun, other: CrystalRun) -> None:
+    for name in ("ei", "instrument"):
+        values = [r.run.value(name) for r in (one, other)]
+        same = abs(values[0] - values[1]) <= SAME_EI * values[0] if name == "ei" else values[0] == values[1]
+        if not same:
+            raise InputError(
+                f"{one.path.name} and {other.path.name} differ in {name}: {values[0]} and {values[1]}",
+                "give the runs of one scan",
+            )
+
+
+class _Sums:
+    """What has fallen into the bins so far."""
+
+    def __init__(self, axes: tuple[Axis, ...]):
+        self.axes, self.shape = axes, tuple(len(a) for a in axes)
+        self.energy = energy_axis(axes)
+        self.momenta = [i for i in range(len(axes)) if i != self.energy]
+        self.signal, self.variance, self.number = (np.zeros(np.prod(self.shape)) for _ in range(3))
+        self.reached = np.array([[np.inf, -np.inf]] * len(axes))
+
+    def add(self, run: CrystalRun, to_hkl: np.ndarray) -> None:
+        """Add the pixels of a run."""
+        pixels = run.pixels
+        to_axes = np.linalg.inv(np.transpose([self.axes[i].projection for i in self.momenta])) @ to_hkl
+        energy = 0.5 * (pixels.energy[1:] + pixels.energy[:-1])
+        use = pixels.valid & (energy < pixels.ei) & np.isfinite(run.azimuthal)[:, None]
+        step = max(1, CHUNK // energy.size)
+        for start in range(0, len(pixels.polar), step):
+            rows, columns = np.nonzero(use[start : start + step])
+            if rows.size:
+                rows += start
+                self._add(pixels, rows, columns, self._places(run, rows, energy[columns], to_axes))
+
+    def _places(self, run: CrystalRun, rows, energy, to_axes) -> np.ndarray:
+        """Coordinates of pixels along the axes, shape (axes, n)."""
+        polar, azimuthal = np.radians(run.pixels.polar[rows]), np.radians(run.azimuthal[rows])
+        ki = np.sqrt(run.pixels.ei / HBAR2_OVER_2M)
+        kf = np.sqrt((run.pixels.ei - energy) / HBAR2_OVER_2M)
+        q = -kf * np.stack([np.sin(polar) * np.cos(azimuthal), np.sin(polar) * np.sin(azimuthal), np.cos(polar)])
+        q[2] += ki
+        places = np.empty((len(self.axes), rows.size))
+        places[self.momenta], places[self.energy] = to_axes @ q, energy
+        return places
+
+    def _add(self, pixels, rows, columns, places) -> None:
+        self.reached[:, 0] = np.minimum(self.reached[:, 0], places.min(axis=1))
+        self.reached[:, 1] = np.maximum(self.reached[:, 1], places.max(axis=1))
+        low, width = (np.array(x)[:, None] for x in zip(*((a.edges[0], a.width) for a in self.axes), strict=True))
+        index = np.floor((places - low) / width)
+        inside = ((index >= 0) & (index < np.array(self.shape)[:, None])).all(axis=0)
+        flat = np.ravel_multi_index(tuple(index[:, inside].astype(int)), self.shape)
+        rows, columns = rows[inside], columns[inside]
+        self.signal += np.bincount(flat, pixels.signal[rows, columns], self.signal.size)
+        self.variance += np.bincount(flat, pixels.variance[rows, columns], self.signal.size)
+        self.number += np.bincount(flat, minlength=self.signal.size)
+
+    def spectrum(self, run: Run, title: str) -> Spectrum:
+        """The means.
+
+        Raises
+        ------
+        InputError
+            If there is nothing in any bin.
+        """
+        if not self.number.any():
+            over = zip(self.axes, self.reached, strict=True)
+            reached = ", ".join(f"{a.name} {low:.3g} to {high:.3g}" for a, (low, high) in over if low <= high)
+            raise InputError(
+                f"no valid pixel lies in the cut; valid ones reach over {reached or 'nothing'}",
+                "see whether limits, lattice, u, v and psi are right",
+            )
+        number = np.where(self.number > 0, self.number, np.nan)
+        return Spectrum(
+            (self.signal / number).reshape(self.shape),
+            (self.variance / number**2).reshape(self.shape),
+            self.axes,
+            num_events=self.number.reshape(self.shape),
+            run=run,
+            title=title,
+            coordinate_system=HKL,
+        )

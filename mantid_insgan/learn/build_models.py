@@ -1,0 +1,216 @@
+"""Rebuilds the bundled models: ``python -m mantid_insgan.learn.build_models`` (or ``make models``).
+
+Draws the pairs, trains, scores beside the baselines, exports and writes the cards. Everything follows from the seed; a
+run that was stopped goes on from the scratch folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..translate.cards import COVERAGE, DIRECTIONS, Domain, ModelCard, Table, Training, write_card
+from .evaluate import Baselines, calibrate, coverage, domain_of_application, table
+from .export import export
+from .generator import GRID_MULTIPLE, LARGEST_FWHM_BINS, SMALLEST_GRID
+from .libraries import PairLibrary, Several
+from .pairs import make_pairs
+from .pairs.cuts import cuts_of_slices
+from .pairs.recipe import families_of, settings_of
+from .train_job import BATCH, CHANNELS, NORMALISATION
+from .trainer import Machine, PairedTrainer, Recipe, Schedule
+
+VERSION = "2"
+#: Peak counts at which models are scored; None is without noise. Volumes, which take seconds each, at fewer.
+COUNTS = {"add-resolution": (None, 300.0), "remove-resolution": (None, 3000.0, 300.0, 30.0)}
+COUNTS_OF_VOLUMES = (None, 300.0)
+HELD_OUT = {
+    "test-family": "held-out families of Hamiltonians",
+    "test-setting": "held-out instrument settings",
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is drawn and how long is trained for one number of dimensions."""
+
+    pairs: int
+    steps: int
+
+
+SIZES = {1: Size(1280, 8000), 2: Size(1280, 3200), 3: Size(560, 2000)}
+#: Cuts of each slice of the training split that models of one dimension are trained on too.
+CUTS_PER_SLICE = 12
+
+
+def parse(arguments=None):
+    """The command line's options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dimensions", type=int, choices=(1, 2, 3), action="append", help="build only these")
+    parser.add_argument("--direction", choices=tuple(DIRECTIONS), action="append", help="build only these")
+    parser.add_argument("--output", type=Path, default=Path("models"))
+    parser.add_argument("--scratch", type=Path, default=Path("build/training"))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw pairs")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads that train")
+    parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None) -> None:
+    """Build what the options ask for."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    for dimensions in options.dimensions or SIZES:
+        folder = draw_pairs(dimensions, options)
+        for direction in options.direction or DIRECTIONS:
+            build(direction, dimensions, folder, options)
+
+
+def draw_pairs(dimensions: int, options) -> Path:
+    """Pairs of these dimensions, in a folder that is gone on with if it is there."""
+    folder = options.scratch / f"pairs-{dimensions}d-{options.seed}"
+    with _bar(f"{dimensions}D pairs") as bar:
+        make_pairs(
+            dimensions,
+            SIZES[dimensions].pairs,
+            options.seed,
+            options.workers,
+            folder,
+            method="covariance",
+            progress=lambda done, total: bar(done / total),
+        )
+    return folder
+
+
+def training_library(dimensions: int, pairs: Path, options) -> PairLibrary | Several:
+    """What is trained on: the pairs of the training split, in one dimension cuts of the slices as well."""
+    library = PairLibrary(pairs, "train")
+    if dimensions > 1:
+        return library
+    cuts = options.scratch / f"cuts-{options.seed}"
+    slices = draw_pairs(2, options)
+    with _bar("cuts of slices") as bar:
+        cuts_of_slices(slices, cuts, CUTS_PER_SLICE, options.seed, progress=lambda done, total: bar(done / total))
+    return Several(library, PairLibrary(cuts))
+
+
+def build(direction: str, dimensions: int, pairs: Path, options) -> None:
+    """Train, score, export and describe one model."""
+    name = f"{direction}-{dimensions}d"
+    trainer = PairedTrainer(
+        Recipe(direction, dimensions, CHANNELS[dimensions]),
+        Schedule(steps=SIZES[dimensions].steps, batch=BATCH[dimensions], seed=options.seed),
+        training_library(dimensions, pairs, options),
+        options.scratch / f"{name}-{options.seed}",
+        Machine(options.accelerator),
+    )
+    with _bar(name) as bar:
+        trainer.run(lambda share, step, terms: bar(share, f"NRMSE {terms['nrmse']:.3f}"))
+    folder, made = options.output / name, options.scratch / name
+    for place in (folder, made):
+        place.mkdir(parents=True, exist_ok=True)
+    generator = trainer.averaged("generator")
+    export(generator, made / "model.onnx")
+    card = describe(name, generator, trainer, pairs, options)
+    write_card(card, made / "model.onnx")
+    for part in ("model.onnx", "card.json"):  # only now: a model beside another's card is refused
+        shutil.move(made / part, folder / part)
+    for found in card.metrics:
+        print(f"{name}: {found.title}; {found.conditions}\n  columns: {found.columns}")
+        for row, values in found.rows.items():
+            print(f"  {row:34s}", *values)
+
+
+def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
+    """The card: scores beside baselines, coverage of the errors, domain of application, recipe."""
+    seed = options.seed + 5000
+    validation = PairLibrary(pairs, "validation")
+    factor = calibrate(generator, validation, seed)
+    baselines = Baselines(generator.direction, validation, seed)
+    counts = COUNTS_OF_VOLUMES if generator.dimensions == 3 else COUNTS[generator.direction]
+    held_out = {split: PairLibrary(pairs, split) for split in HELD_OUT}
+    tables = [
+        table(HELD_OUT[split], library, baselines, {"this model": generator}, counts, seed)
+        for split, library in held_out.items()
+    ]
+    covered = Table(
+        title=f"{COVERAGE}, held-out families",
+        conditions=f"share of valid bins with the truth within 1 and 2 standard errors; 20 to 20000 peak counts, "
+        f"30 % without noise; seed {seed}",
+        columns=["1 standard error", "2 standard errors"],
+        rows=coverage(generator, held_out["test-family"], factor, seed),
+    )
+    adds = generator.direction == "add-resolution"
+    what = {1: "1D cuts", 2: "2D slices (Q and energy transfer, or two Q)", 3: "3D volumes"}[generator.dimensions]
+    return ModelCard(
+        name=name,
+        version=VERSION,
+        direction=generator.direction,
+        dimensions=generator.dimensions,
+        description=f"{'Adds the resolution to' if adds else 'Removes the resolution from'} {what} for any widths up "
+        f"to {LARGEST_FWHM_BINS:g} bins FWHM. Trained on pairs, with no discriminator: spin waves convolved with a "
+        "Gaussian of full covariance in (Q, E), momenta outside the cut included; the asymmetry of pulses is not in "
+        "its training.",
+        normalisation=NORMALISATION,
+        grid_multiple=GRID_MULTIPLE,
+        smallest_grid=SMALLEST_GRID,
+        largest_fwhm_bins=LARGEST_FWHM_BINS,
+        error_factor=factor,
+        training=_training(generator, trainer, options),
+        metrics=[*tables, covered],
+        domain=Domain(**domain_of_application(generator, trainer.library, validation, seed)),
+    )
+
+
+def _training(generator, trainer, options) -> Training:
+    return Training(
+        command=f"python -m mantid_insgan.learn.build_models --dimensions {generator.dimensions} "
+        f"--direction {generator.direction} --seed {options.seed}",
+        seed=options.seed,
+        steps=trainer.step,
+        minutes=round(trainer.seconds / 60, 1),
+        device=f"{options.accelerator}, {options.threads} threads, {platform.machine()}",
+        families=sorted(f.name for f in families_of("train")),
+        held_out_families=sorted(f.name for f in families_of("test-family")),
+        settings=[_say(s) for s in settings_of("train")],
+        held_out_settings=[_say(s) for s in settings_of("test-setting")],
+        pairs=len(trainer.library),
+        software={name: version(name) for name in ("torch", "onnx", "onnxruntime", "pyspinw", "resins", "numpy")},
+    )
+
+
+def _say(setting) -> str:
+    instrument, chopper, frequency, low, high = setting
+    return f"{instrument} {chopper} {frequency} Hz, Ei {low} to {high} meV"
+
+
+class _bar:
+    """A progress bar that is called with the share done and what to say of it."""
+
+    def __init__(self, title: str):
+        self.progress = Progress(
+            TextColumn(title), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn()
+        )
+
+    def __enter__(self):
+        self.progress.__enter__()
+        self.task = self.progress.add_task("", total=1.0, said="")
+        return self
+
+    def __call__(self, share, said=""):
+        self.progress.update(self.task, completed=share, said=said)
+
+    def __exit__(self, *raised):
+        return self.progress.__exit__(*raised)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""From a trained generator to ONNX, checked against torch before it is accepted."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import ModelError
+from ..translate.cards import INPUTS, MORE_INPUTS, OUTPUTS
+from .generator import GRID_MULTIPLE, Generator, pairs_of_axes
+
+OPSET = 20
+#: Largest difference to torch that an exported model may show, relative to the largest value.
+TOLERANCE = 1e-4
+
+
+class _Exported(nn.Module):
+    """The generator with what a user's result is judged by: the translation with the resolution put in (again)."""
+
+    def __init__(self, generator: Generator):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, signal, valid, error, width, correlation, position):
+        translated, log_variance, features = self.generator(signal, valid, error, width, correlation, position)
+        again = self.generator.explained(signal, translated, valid, width, correlation, position)
+        return translated, log_variance, again, features
+
+
+class _ExportedCut(_Exported):
+    """In one dimension there is no pair of axes, and no input of no channels either."""
+
+    def forward(self, signal, valid, error, width, position):
+        return super().forward(signal, valid, error, width, width[:, :0], position)
+
+
+def input_names(dimensions: int) -> tuple[str, ...]:
+    """Inputs of an exported model, in their order."""
+    more = MORE_INPUTS if dimensions > 1 else MORE_INPUTS[1:]
+    return (*INPUTS, *more)
+
+
+def export(generator: Generator, path: Path) -> None:
+    """Write `generator` to `path` as ONNX with dynamic batch and grid (multiples of 4).
+
+    Raises
+    ------
+    ModelError
+        If ONNX Runtime's answers differ from torch's on random inputs of several sizes; nothing is written then.
+    """
+    model = (_ExportedCut if generator.dimensions == 1 else _Exported)(generator.eval())
+    inputs = input_names(generator.dimensions)
+    example = _random_inputs((2, 32, 48, 16)[: 1 + generator.dimensions], generator.dimensions, seed=0)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    names = ("first", "second", "third")[: generator.dimensions]
+    grid = {2 + i: GRID_MULTIPLE * torch.export.Dim(name, min=4, max=4096) for i, name in enumerate(names)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter tells of its own internals
+        program = torch.onnx.export(
+            model,
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            input_names=list(inputs),
+            output_names=list(OUTPUTS),
+            dynamic_shapes={name: {0: batch, **grid} for name in inputs},
+        )
+    temporary = path.with_suffix(".part.onnx")
+    try:
+        program.save(temporary)
+        _forget_where(temporary)
+        _check(model, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _forget_where(path: Path) -> None:
+    """Take out the exporter's notes on each node: they are half the file and hold paths of the machine it ran on."""
+    import onnx
+
+    model = onnx.load(path)
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
+        del part.metadata_props[:]
+    for function in model.functions:
+        for node in function.node:
+            del node.metadata_props[:]
+    onnx.save(model, path)
+
+
+def _check(model: _Exported, path: Path) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    dimensions = model.generator.dimensions
+    for seed, size in enumerate([(1, 16, 64, 20), (3, 20, 16, 16), (1, 60, 36, 32)], 1):
+        inputs = _random_inputs(size[: 1 + dimensions], dimensions, seed)
+        with torch.no_grad():
+            expected = model(*inputs)
+        named = zip(input_names(dimensions), inputs, strict=True)
+        found = session.run(list(OUTPUTS), {name: x.numpy() for name, x in named})
+        for name, one, other in zip(OUTPUTS, found, expected, strict=True):
+            off = float(np.abs(one - other.numpy()).max() / max(1.0, other.abs().max()))
+            if not off < TOLERANCE:
+                raise ModelError(
+                    f"the exported model's {name} differs from torch's by {off:.2g} (relative) on a grid of {size}, "
+                    f"allowed is {TOLERANCE:g}",
+                    "export with the versions in constraints.txt",
+                )
+
+
+def _random_inputs(size, dimensions: int, seed: int) -> tuple[torch.Tensor, ...]:
+    random = torch.Generator().manual_seed(seed)
+    batch, grid = size[0], size[1:]
+    rand = lambda channels: torch.rand(batch, channels, *grid, generator=random)  # noqa: E731
+    signal, valid = rand(1), (rand(1) > 0.2).float()
+    # Smooth, as real ones are: where a step is rounded to the next bin, one rounding error would be a bin's intensity.
+    ramp = torch.linspace(0.3, 1.0, grid[-1]).expand(batch, 1, *grid)
+    width, position = 8.0 * ramp.repeat(1, dimensions, *[1] * dimensions), ramp.repeat(1, 3, *[1] * dimensions)
+    correlation = 0.6 * ramp.repeat(1, len(pairs_of_axes(dimensions)), *[1] * dimensions)
+    conditions = (width, correlation, position) if dimensions > 1 else (width, position)
+    return signal, valid, 0.1 * signal, *conditions

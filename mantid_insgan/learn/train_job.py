@@ -1,0 +1,501 @@
+"""The job of training: users' data or pairs in; a model, its card, loss curves and a picture out."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..core.options import BUNDLED, DIRECTIONS, TrainOptions, option_of
+from ..errors import InputError, ModelError
+from ..translate.cards import Domain, ModelCard, Table, Training, choose_model, write_card
+from .evaluate import FEWEST_TO_PART, calibrate, coverage, domain_of_application, halves, held_out_scores
+from .export import export
+from .generator import GRID_MULTIPLE, LARGEST_FWHM_BINS, SMALLEST_GRID, Generator
+from .libraries import PairLibrary, SpectraLibrary
+from .losses import STANDARD
+from .sources import (
+    SIDES,
+    VALIDATION,
+    Source,
+    check_device,
+    check_given,
+    check_sides,
+    check_target,
+    read_sources,
+    resume_folder,
+)
+from .trainer import Machine, PairedTrainer, Recipe, Schedule, Trainer
+from .unpaired import UnpairedRecipe, UnpairedTrainer
+from .warm_start import generator_of
+
+NORMALISATION = "each slice is divided by the root mean square of its valid signal, and multiplied by it afterwards"
+#: By the number of dimensions: spectra in a step, channels of a new generator, bins of the windows cut out of spectra.
+BATCH = {1: 32, 2: 8, 3: 2}
+CHANNELS = {1: 32, 2: 20, 3: 12}
+WINDOW = {1: 64, 2: 64, 3: 32}
+#: Minutes of a training that is not told how long to take.
+MINUTES = 20.0
+#: Steps that a training by minutes could not reach.
+_ENDLESS = 10_000_000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left.
+
+    Parameters
+    ----------
+    model : Path
+        The ONNX file; its card beside it has the same name with .json.
+    losses, curves, picture : Path
+        CSV, PNG, and a spectrum before and after (PNG).
+    steps : int
+    minutes : float
+    finished : bool
+        False where it was stopped before its end; the model is that of the last step all the same.
+    checkpoint : Path
+        To go on from.
+    errors : {'calibrated', 'not calibrated'}
+        Of the model, as its card says.
+    notes : tuple of str
+        Those of the card.
+    """
+
+    model: Path
+    losses: Path
+    curves: Path
+    picture: Path
+    steps: int
+    minutes: float
+    finished: bool
+    checkpoint: Path
+    errors: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a training is fed with; `held_out` and `unseen` are never trained on."""
+
+    training: object
+    held_out: object  #: inputs with their targets, or None
+    other: object = None  #: experiments of unpaired training
+    names: tuple[str, ...] = ()
+    digest: str = ""  #: of the spectra, so that a checkpoint is not taken up with others
+    unseen: object = None  #: inputs of unpaired training without `held_out`, for the threshold of the domain
+
+    @property
+    def dimensions(self) -> int:
+        return self.training.dimensions
+
+    def inputs(self, direction: str):
+        """The side that a model of this direction is given."""
+        return self.other if self.other is not None and direction == "remove-resolution" else self.training
+
+
+def train_model(
+    options: TrainOptions,
+    output: str | Path,
+    *,
+    overwrite: bool = False,
+    progress=None,
+    sides: dict[str, list[Source]] | None = None,
+) -> Trained:
+    """Train a model and write it with its card, loss curves and a picture.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    output : str or Path
+        The ONNX file to write.
+    overwrite : bool
+        Replace the output if it exists.
+    progress : callable, optional
+        Called with (share done, step, losses) after each step; a true answer stops the training with what there is.
+    sides : dict of list of Source, optional
+        Spectra in memory as {'--simulation': ..., '--experiment': ...}, instead of files; perhaps also those that
+        score the model (`sources.VALIDATION`).
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    InsganError
+        Before the first step if options, data or output will not do; later if the losses are not finite any more or
+        the disk is full.
+    """
+    output = Path(output)
+    check_target(options, output, overwrite)
+    check_device(options.device)
+    data = _data(options, sides)
+    trainer = _trainer(options, data, resume_folder(options, output))
+    trainer.data = data.digest
+    finished = trainer.run(progress)
+    generator = trainer.averaged("generator" if isinstance(trainer, PairedTrainer) else options.direction)
+    return _written(generator, trainer, data, options, output, finished)
+
+
+def check_resume(options: TrainOptions, output: Path, sides=None) -> None:
+    """See whether a training can go on from the checkpoint that is there, if one is.
+
+    Raises
+    ------
+    ModelError
+        As `Trainer.resume`.
+    """
+    data = _data(options, sides)
+    trainer = _trainer(options, data, resume_folder(options, output))
+    trainer.data = data.digest
+    trainer.resume()
+
+
+def _data(options: TrainOptions, sides) -> _Data:
+    given = (bool(sides or getattr(options, option_of(flag))) for flag in SIDES)
+    check_given(*given, options.pairs is not None)
+    if options.pairs is not None:
+        training, held_out = PairLibrary(options.pairs, "train"), PairLibrary(options.pairs, "validation")
+        return _Data(training, held_out, names=tuple(sorted(set(training.facts("family")))))
+    if sides is None:
+        sides = {f: read_sources(getattr(options, option_of(f)), f, options) for f in (*SIDES, *VALIDATION)}
+    dimensions = check_sides(sides, options.paired)
+    names = tuple(s.name for flag in SIDES for s in sides[flag])
+    digest = _digest(sides)
+    # No wider than the widest spectrum: a model that has seen them within wide margins finds them strange without.
+    widest = max(n for sources in sides.values() for s in sources for n in s.spectrum.shape)
+    window = min(WINDOW[dimensions], max(SMALLEST_GRID, -(-widest // GRID_MULTIPLE) * GRID_MULTIPLE))
+
+    def library(sources, targets=None):
+        return SpectraLibrary(
+            [(s.spectrum, s.resolution) for s in sources],
+            dimensions,
+            window,
+            None if targets is None else [t.spectrum for t in targets],
+        )
+
+    def pairs(flags):
+        one, other = (sides.get(flag, []) for flag in flags)
+        return (other, one) if options.direction == "remove-resolution" else (one, other)
+
+    validation = pairs(VALIDATION)
+    held_out = library(*validation) if validation[0] else None
+    if not options.paired:
+        return _unpaired_data(options.direction, sides, library, held_out, names, digest)
+    one, other = pairs(SIDES)
+    if held_out is not None:
+        return _Data(library(one, other), held_out, names=names, digest=digest)
+    kept = _kept_out(one)
+    held_out = library(one[-kept:], other[-kept:])
+    return _Data(library(one[:-kept], other[:-kept]), held_out, names=names, digest=digest)
+
+
+def _unpaired_data(direction: str, sides, library, held_out, names, digest) -> _Data:
+    """Both sides; without pairs that score the model, some inputs are kept out for the threshold of its domain."""
+    trained, unseen = {flag: sides[flag] for flag in SIDES}, None
+    inputs = "--experiment" if direction == "remove-resolution" else "--simulation"
+    if held_out is None and len(sides[inputs]) >= FEWEST_TO_PART:
+        kept = _kept_out(sides[inputs])
+        unseen = library(sides[inputs][-kept:])
+        trained[inputs] = sides[inputs][:-kept]
+    one, other = (library(trained[flag]) for flag in SIDES)
+    return _Data(one, held_out, other, names, digest, unseen)
+
+
+def _kept_out(spectra) -> int:
+    """How many of the last spectra are kept out: one in twenty, at least one."""
+    return max(1, len(spectra) // 20)
+
+
+def _digest(sides: dict[str, list[Source]]) -> str:
+    """Differs where a spectrum of a side differs."""
+    found = hashlib.sha256()
+    for flag in SIDES:
+        found.update(flag.encode())
+        for source in sides[flag]:
+            for values in (source.spectrum.signal, source.spectrum.variance):
+                found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()[:16]
+
+
+def _trainer(options: TrainOptions, data: _Data, folder: Path) -> Trainer:
+    d = data.dimensions
+    batch = options.batch or BATCH[d]
+    minutes = options.minutes
+    steps = options.steps or (math.ceil(options.epochs * len(data.training) / batch) if options.epochs else None)
+    if steps is None:
+        steps, minutes = _ENDLESS, minutes or MINUTES
+    for name, value in (("--batch", batch), ("--steps or --epochs", steps), ("--minutes", minutes)):
+        if value is not None and not value > 0:
+            raise InputError(f"{name} is {value}", "give a number above 0")
+    start = _start(options, d)
+    warm = start is not None
+    schedule = Schedule(
+        steps=steps,
+        minutes=minutes,
+        batch=batch,
+        # From a model that knows the physics already, small steps.
+        learning_rate=options.learning_rate * (0.25 if warm else 1.0),
+        warm_up=min(200, max(1, steps // 10)),
+        seed=options.seed,
+    )
+    tensorboard = Path(options.tensorboard) if options.tensorboard else None
+    machine = Machine("auto" if options.device == "auto" else options.device, options.precision, tensorboard)
+    # Measured spectra have a background, the pairs of make-pairs none.
+    sides = {"simulation": _simulation(options), "background": options.pairs is None}
+    if data.other is None:
+        recipe = Recipe(options.direction, d, start.channels if warm else CHANNELS[d], **sides)
+        return PairedTrainer(recipe, schedule, data.training, folder, machine, start)
+    starts = _both_directions(options, start, d)
+    recipe = UnpairedRecipe(d, start.channels if starts else CHANNELS[d], **sides)
+    return UnpairedTrainer(recipe, schedule, data.training, data.other, folder, machine, starts)
+
+
+def _simulation(options: TrainOptions) -> str:
+    return "convolved" if options.simulation_convolved else "ideal"
+
+
+def _both_directions(options: TrainOptions, start: Generator | None, dimensions: int) -> dict[str, Generator]:
+    """Generators to begin with, by direction; none where one of the two is missing or of another size."""
+    if start is None or start.simulation != "ideal":
+        return {}
+    starts = {direction: _bundled(direction, dimensions) for direction in DIRECTIONS} | {options.direction: start}
+    fitting = all(s is not None and s.channels == start.channels for s in starts.values())
+    return starts if fitting else {}
+
+
+def _start(options: TrainOptions, dimensions: int) -> Generator | None:
+    if options.warm_start == "none":
+        return None
+    if options.warm_start == BUNDLED:
+        # The bundled models begin at ideal simulations.
+        return None if options.simulation_convolved else _bundled(options.direction, dimensions)
+    model = choose_model(options.direction, dimensions, options.warm_start)
+    if model.card.simulation != _simulation(options):
+        raise ModelError(
+            f"the model {model.card.name} is for simulations that are {model.card.simulation}, and those given are "
+            f"{_simulation(options)}",
+            "begin with another model (--warm-start), or see --simulation-convolved",
+        )
+    return generator_of(model)
+
+
+def _bundled(direction: str, dimensions: int) -> Generator | None:
+    """The bundled model's generator; None where no model of these dimensions is bundled."""
+    from ..translate.cards import bundled_models
+
+    for model in bundled_models():
+        if (model.card.direction, model.card.dimensions) == (direction, dimensions):
+            return generator_of(model)
+    return None
+
+
+def _written(generator, trainer, data, options, output: Path, finished: bool) -> Trained:
+    made = output.with_suffix(".training") / "made"
+    made.mkdir(parents=True, exist_ok=True)
+    export(generator, made / "model.onnx")
+    card = describe(output.stem, generator, trainer, data, options)
+    write_card(card, made / "model.onnx")
+    beside = {what: output.with_name(f"{output.stem}.{what}") for what in ("losses.csv", "losses.png", "example.png")}
+    _write_losses(trainer.history, beside["losses.csv"])
+    draw_losses(trainer.history, beside["losses.png"])
+    draw_example(
+        generator, data.held_out or data.inputs(generator.direction), beside["example.png"], trainer.schedule.seed
+    )
+    # The card last: a model beside another's card is refused.
+    shutil.move(made / "model.onnx", output)
+    shutil.move(made / "card.json", output.with_suffix(".json"))
+    made.rmdir()
+    return Trained(
+        output,
+        beside["losses.csv"],
+        beside["losses.png"],
+        beside["example.png"],
+        trainer.step,
+        round(trainer.seconds / 60, 2),
+        finished,
+        trainer.checkpoint,
+        card.errors,
+        tuple(card.notes),
+    )
+
+
+def describe(name: str, generator: Generator, trainer: Trainer, data: _Data, options: TrainOptions) -> ModelCard:
+    """The card: scores on what was held out, coverage of the errors, domain of application, recipe."""
+    seed = trainer.schedule.seed + 5000
+    stated = _stated_errors(generator, data, seed)
+    domain, about_domain = _domain(generator, data, seed)
+    kind = "paired" if data.other is None else "unpaired"
+    return ModelCard(
+        name=name,
+        version="1",
+        direction=generator.direction,
+        dimensions=generator.dimensions,
+        simulation=generator.simulation,
+        background=generator.background is not None,
+        description=f"Trained on {len(data.names)} {'families of pairs' if options.pairs else 'spectra'}, {kind}.",
+        normalisation=NORMALISATION,
+        grid_multiple=GRID_MULTIPLE,
+        smallest_grid=SMALLEST_GRID,
+        largest_fwhm_bins=LARGEST_FWHM_BINS,
+        error_factor=stated.factor,
+        errors=stated.errors,
+        notes=[*stated.notes, *about_domain],
+        training=Training(
+            command=command_of(options),
+            seed=trainer.schedule.seed,
+            steps=trainer.step,
+            minutes=round(trainer.seconds / 60, 1),
+            device=f"{trainer.fabric.device.type}, {torch.get_num_threads()} threads, {platform.machine()}",
+            families=list(data.names),
+            held_out_families=[],
+            settings=[],
+            held_out_settings=[],
+            pairs=len(data.training),
+            software={n: version(n) for n in ("torch", "onnx", "onnxruntime", "numpy")},
+        ),
+        metrics=stated.tables,
+        domain=domain,
+    )
+
+
+@dataclass(frozen=True)
+class _StatedErrors:
+    """What a card says of a model's errors, and the scores beside it."""
+
+    factor: float
+    errors: str
+    tables: list[Table]
+    notes: list[str]
+
+
+def _stated_errors(generator: Generator, data: _Data, seed: int) -> _StatedErrors:
+    """Calibrated on half of the spectra that were held out and scored on the other half. Where they are too few they
+    are calibrated on all and not scored; where there are none, the factor is that of the likelihood's own distribution.
+    """
+    if data.held_out is None:
+        note = (
+            "the errors are not calibrated: without pairs that were not trained on, no one knows how often the truth "
+            "lies within them; give such pairs with --validation-simulation and --validation-experiment"
+        )
+        return _StatedErrors(STANDARD, "not calibrated", [], [note])
+    scores = held_out_scores(generator, data.held_out, seed)
+    parts = halves(data.held_out, seed)
+    if parts is None:
+        number = len(np.unique(data.held_out.sources))
+        note = (
+            f"the errors are calibrated on all spectra that were held out, {number}: fewer than {FEWEST_TO_PART}, so "
+            "none are left to say how well the errors cover"
+        )
+        return _StatedErrors(calibrate(generator, data.held_out, seed), "calibrated", [scores], [note])
+    factor = calibrate(generator, parts[0], seed)
+    calibrating, scoring = (len(np.unique(data.held_out.sources[part.index])) for part in parts)
+    covered = Table(
+        title="coverage of the standard errors, held-out data",
+        conditions=f"share of valid bins with the target within 1 and 2 standard errors, over {scoring} spectra; "
+        f"calibrated on {calibrating} others; seed {seed}",
+        columns=["1 standard error", "2 standard errors"],
+        rows=coverage(generator, parts[1], factor, seed + 1),
+    )
+    return _StatedErrors(factor, "calibrated", [scores, covered], [])
+
+
+def _domain(generator: Generator, data: _Data, seed: int) -> tuple[Domain, list[str]]:
+    """The domain of application, and a note where its threshold comes from spectra that were trained on."""
+    seen = data.inputs(generator.direction)
+    unseen = data.held_out or data.unseen
+    found = Domain(**domain_of_application(generator, seen, unseen or seen, seed, most=200))
+    if unseen is not None:
+        return found, []
+    number = len(np.unique(seen.sources))
+    return found, [
+        f"the threshold of the domain of application comes from the training spectra themselves, {number}: fewer than "
+        f"{FEWEST_TO_PART}, so none were kept out; what is unlike them is found too often"
+    ]
+
+
+def command_of(options: TrainOptions) -> str:
+    """The command line that asks for the same training; of paths only the names."""
+    words = ["insgan train"]
+    for name, entry in TrainOptions.__dataclass_fields__.items():
+        value, flag = getattr(options, name), entry.metadata["flag"]
+        if value == entry.default:
+            continue
+        if isinstance(value, bool):
+            words.append(flag)
+        elif isinstance(value, tuple):
+            words += [f"{flag} {Path(v).name}" for v in value]
+        else:
+            words.append(f"{flag} {Path(value).name if name in ('pairs', 'resume', 'warm_start') else value}")
+    return " ".join(words)
+
+
+def _write_losses(history: list[dict], path: Path) -> None:
+    names = list(history[-1]) if history else ["step"]
+    temporary = path.with_suffix(".part")
+    with open(temporary, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows({k: round(v, 6) for k, v in row.items()} for row in history)
+    os.replace(temporary, path)
+
+
+def draw_losses(history: list[dict], path: Path) -> None:
+    """Curves of all terms, each a running median over a fiftieth of the steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    steps = np.array([row["step"] for row in history])
+    window = max(1, len(steps) // 50)
+    for name in [n for n in (history[-1] if history else {}) if n != "step"]:
+        values = np.array([row[name] for row in history])
+        middle = [np.median(values[max(0, i - window) : i + 1]) for i in range(len(values))]
+        axes.plot(steps, middle, label=name)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    if history:
+        axes.legend()
+    _save(figure, path)
+
+
+@torch.no_grad()
+def draw_example(generator: Generator, library, path: Path, seed: int) -> None:
+    """One spectrum before and after, and its target where there is one."""
+    from matplotlib.figure import Figure
+
+    from .libraries import stack
+
+    batch = stack(library.examples([0], generator.direction, np.random.default_rng(seed)))
+    panels = {"before": batch.signal, "after": generator(*batch.inputs())[0]}
+    if batch.target.abs().sum() > 0:
+        panels["target"] = batch.target
+    figure = Figure(figsize=(4 * len(panels), 3.5), layout="constrained")
+    valid = batch.valid[0, 0].numpy() > 0
+    highest = float(np.quantile(panels["after"][0, 0].numpy()[valid], 0.995))
+    for axes, (name, values) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items(), strict=True):
+        shown = np.where(valid, values[0, 0].numpy(), np.nan)
+        while shown.ndim > 2:
+            shown = shown[shown.shape[0] // 2]
+        if shown.ndim == 2:
+            axes.imshow(shown.T, origin="lower", aspect="auto", vmin=0, vmax=max(highest, 1e-6))
+        else:
+            axes.plot(shown)
+        axes.set_title(name)
+    _save(figure, path)
+
+
+def _save(figure, path: Path) -> None:
+    temporary = path.with_suffix(".part.png")
+    figure.savefig(temporary, dpi=110)
+    os.replace(temporary, path)

@@ -1,0 +1,505 @@
+"""Training: steps, averages, checkpoints that a stopped run goes on from; on one device or, by torchrun, on several."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+import warnings
+from abc import ABC, abstractmethod
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from ..errors import DeviceError, ModelError, OutputError
+from . import losses
+from .generator import Generator
+from .libraries import stack
+
+#: Of the layout of checkpoints.
+FORMAT = "mantid-insgan checkpoint 2"
+
+
+class TrainingWarning(UserWarning):
+    """A training that goes wrong in a way that more steps will hardly mend."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a training runs on, and how.
+
+    Parameters
+    ----------
+    accelerator : {'cpu', 'cuda', 'auto'}
+    precision : {'32', 'bf16'}
+        Of the networks' arithmetic; the convolution with the resolution stays at 32 bits.
+    tensorboard : Path, optional
+        Folder for the losses as TensorBoard shows them.
+    """
+
+    accelerator: str = "cpu"
+    precision: str = "32"
+    tensorboard: Path | None = None
+
+    def events(self):
+        """A writer of TensorBoard's events, or None.
+
+        Raises
+        ------
+        DeviceError
+            If they are wanted and the package tensorboard is not installed.
+        """
+        if self.tensorboard is None:
+            return None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as problem:
+            raise DeviceError(
+                "the losses for TensorBoard need tensorboard, which is not installed", "pip install tensorboard"
+            ) from problem
+        return SummaryWriter(str(self.tensorboard))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how fast and from which seed; the same for all kinds of training.
+
+    Parameters
+    ----------
+    steps : int
+        The learning rate falls to nothing at the last.
+    batch : int
+        Examples in a step, over all processes together.
+    minutes : float, optional
+        Stop there even if steps are left; the learning rate falls with the time then.
+    """
+
+    steps: int = 3500
+    batch: int = 8
+    learning_rate: float = 8e-4
+    warm_up: int = 200
+    averaging: float = 0.998  #: share of the old weights kept in the average at each step
+    seed: int = 1
+    minutes: float | None = None
+
+    def rate(self, done: float, step: int) -> float:
+        """Learning rate: linear warm-up, then half a cosine to nothing, where a share `done` is behind."""
+        return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
+
+
+class Trainer(ABC):
+    """What all kinds of training share; a kind gives its networks and what one step does.
+
+    Parameters
+    ----------
+    networks : dict of Module
+        By name; those named in `averaged` have an average of their weights kept.
+    optimisers : dict of (list of names of networks, float)
+        Which networks each optimiser moves, and the factor on the learning rate.
+    recipe : dataclass
+        All that decides the weights beside the data: kept in checkpoints and compared on going on.
+    schedule : Schedule
+    folder : Path
+        For checkpoints.
+    machine : Machine
+        What the training runs on; decides nothing but the last digits of the weights.
+    """
+
+    def __init__(self, networks, optimisers, averaged, recipe, schedule: Schedule, folder: Path, machine=None):
+        machine = machine or Machine()
+        self.recipe, self.schedule, self.folder = recipe, schedule, Path(folder)
+        _made(self.folder)
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        if processes > 1:
+            # torchrun has started the processes; each finds its place in the environment. Buffers are constants.
+            ddp = DDPStrategy(broadcast_buffers=False)
+            strategy = {"strategy": ddp, "devices": local, "num_nodes": processes // local}
+        else:
+            strategy = {"devices": 1}
+        self.fabric, self.machine = Fabric(accelerator=machine.accelerator, **strategy), machine
+        self.fabric.launch()
+        if schedule.batch % processes:
+            raise ModelError(
+                f"a batch of {schedule.batch} cannot be shared among {processes} processes",
+                f"use a batch that is a multiple of {processes} (--batch)",
+            )
+        self.share = schedule.batch // processes
+        self.networks = {name: self.fabric.setup_module(net) for name, net in networks.items()}
+        self.optimisers = {}
+        for name, (moved, factor) in optimisers.items():
+            groups = _groups([p for n in moved for p in self.networks[n].named_parameters()])
+            optimiser = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=_betas(name), weight_decay=1e-4)
+            self.optimisers[name] = (self.fabric.setup_optimizers(optimiser), factor, moved)
+        self.average = {n: {k: v.detach().clone() for k, v in self._weights(n).items()} for n in averaged}
+        self.step, self.history, self.seconds = 0, [], 0.0  # seconds spent in steps, over all runs
+        self.events = machine.events() if self.fabric.is_global_zero else None
+        self.data = ""  # tells one set of data from another in checkpoints, where it is given
+
+    def _weights(self, name: str) -> dict[str, torch.Tensor]:
+        return self.networks[name].module.state_dict()
+
+    # -- the loop
+
+    def run(self, progress=None, checkpoint_every: int = 250) -> bool:
+        """Train to the end of the schedule, from the checkpoint if there is one.
+
+        Ctrl-C (SIGINT) or SIGTERM stops after the step that is being done, with a checkpoint written.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called with (share done, step, losses) after each step; a true answer stops as Ctrl-C does. A
+            KeyboardInterrupt in it leaves a checkpoint and goes on to the caller.
+
+        Returns
+        -------
+        bool
+            Whether the end was reached.
+
+        Raises
+        ------
+        ModelError
+            If a loss is not finite any more.
+        OutputError
+            If a checkpoint cannot be written; the first is written before the first step.
+        """
+        self.resume()
+        if self.step == 0:
+            self.save()  # what cannot be written is told of now, not after hours
+        asked = False
+        with _stop_signals() as stopped:
+            while self.done < 1 and not asked:
+                started = time.monotonic()
+                terms = self._guarded_step()
+                self.step += 1
+                self.seconds += time.monotonic() - started
+                self._note(terms)
+                told = bool(progress and self._told(progress, terms))
+                asked = self._agreed(told or stopped())
+                if not asked and self.step % checkpoint_every == 0:
+                    self.save()
+        self.save()
+        if self.events:
+            self.events.flush()
+        return self.done >= 1
+
+    def _note(self, terms: dict[str, float]) -> None:
+        self.history.append({"step": self.step, **terms})
+        if self.events:
+            for name, value in terms.items():
+                self.events.add_scalar(name, value, self.step)
+        if self.step % 200 == 0:
+            self._watch()
+
+    def _agreed(self, stop: bool) -> bool:
+        """Whether any process is to stop; the time that the slowest took is that of all. A process that stopped or
+        changed its learning rate alone would leave the others waiting, or learn otherwise than they do."""
+        if self.fabric.world_size == 1:
+            return stop
+        mine = torch.tensor([self.seconds, float(stop)], dtype=torch.float64, device=self.fabric.device)
+        self.seconds, stop_of_any = self.fabric.all_reduce(mine, reduce_op="max").tolist()
+        return stop_of_any > 0
+
+    def _told(self, progress, terms: dict[str, float]) -> bool:
+        """What `progress` answers; where it interrupts instead (Cancel in Mantid), there is a checkpoint."""
+        try:
+            return bool(progress(self.done, self.step, terms))
+        except KeyboardInterrupt:
+            self.save()
+            raise
+
+    @property
+    def done(self) -> float:
+        """Share of the schedule behind: of its steps, or of its minutes where these are used up faster."""
+        share = self.step / self.schedule.steps
+        if self.schedule.minutes is not None:
+            share = max(share, self.seconds / 60 / self.schedule.minutes)
+        return share
+
+    def _guarded_step(self) -> dict[str, float]:
+        # Seeded by the step, so that a resumed run draws what an uninterrupted one would have drawn.
+        rng = np.random.default_rng([self.schedule.seed, self.step, self.fabric.global_rank])
+        torch.manual_seed(int(rng.integers(2**31)))
+        rate = self.schedule.rate(self.done, self.step)
+        for optimiser, factor, _ in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate * factor * group["faster"]
+        # Not Fabric's own precision, which would give the spectra themselves to the networks with 8 bits.
+        kind, half = self.fabric.device.type, self.machine.precision == "bf16"
+        with torch.autocast(kind, torch.bfloat16) if half else nullcontext():
+            terms = self._train_step(rng)
+        if not all(map(math.isfinite, terms.values())):
+            raise ModelError(
+                f"the losses at step {self.step} are not finite any more: {terms}",
+                "go on from the last checkpoint with a smaller learning rate (--learning-rate), or look for a spectrum "
+                "with extreme values (`insgan inspect`)",
+            )
+        self._update_averages()
+        return terms
+
+    @abstractmethod
+    def _train_step(self, rng) -> dict[str, float]:
+        """One step: every optimiser moved once; the terms of the loss by name."""
+
+    def _move(self, optimiser: str, loss: torch.Tensor) -> None:
+        """One step of an optimiser down the gradient of a loss, the gradient's length cut to 1."""
+        chosen, _, moved = self.optimisers[optimiser]
+        chosen.zero_grad()
+        self.fabric.backward(loss)
+        for name in moved:
+            self.fabric.clip_gradients(self.networks[name], chosen, max_norm=1.0, error_if_nonfinite=False)
+        chosen.step()
+
+    @torch.no_grad()
+    def _update_averages(self) -> None:
+        # The average forgets its random start: early on it follows closely.
+        keep = min(self.schedule.averaging, (1 + self.step) / (10 + self.step))
+        for name, average in self.average.items():
+            for key, value in self._weights(name).items():
+                average[key].lerp_(value, 1 - keep)
+
+    @abstractmethod
+    def _watch(self) -> None:
+        """Warn of a training that has gone wrong."""
+
+    # -- checkpoints
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that `run` goes on from."""
+        return self.folder / "checkpoint.safetensors"
+
+    def save(self) -> None:
+        """Write weights, averages, optimisers and position: beside, then renamed into place.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; the checkpoint before is kept.
+        """
+        if not self.fabric.is_global_zero:
+            return
+        tensors = {f"network.{n}.{k}": v for n in self.networks for k, v in self._weights(n).items()}
+        tensors |= {f"average.{n}.{k}": v for n, a in self.average.items() for k, v in a.items()}
+        for name, (optimiser, _, _) in self.optimisers.items():
+            for i, state in optimiser.state_dict()["state"].items():
+                tensors |= {f"optimiser.{name}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        position = {"step": self.step, "history": self.history, "seconds": self.seconds}
+        facts = {"format": FORMAT, "recipe": self._recipe(), "position": json.dumps(position)}
+        temporary = self.checkpoint.with_suffix(".part")
+        others = set(self.folder.glob(".tmp*"))  # safetensors has a temporary name of its own, and so may others
+        try:
+            save_file(tensors, temporary, metadata=facts)
+            os.replace(temporary, self.checkpoint)
+        except (OSError, SafetensorError) as problem:
+            for left in {temporary, *self.folder.glob(".tmp*")} - others:
+                left.unlink(missing_ok=True)
+            raise OutputError(
+                f"the checkpoint {self.checkpoint} cannot be written: {problem}",
+                "make room on the disk and run the same command again: it goes on from the last checkpoint, if any",
+            ) from problem
+
+    def _recipe(self) -> str:
+        data = {"data": self.data} if self.data else {}
+        return json.dumps({"training": type(self).__name__, **asdict(self.recipe), **asdict(self.schedule), **data})
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one.
+
+        Raises
+        ------
+        ModelError
+            If it is of another version or was made with another recipe.
+        """
+        if not self.checkpoint.exists():
+            return
+        facts, tensors = read_checkpoint(self.checkpoint)
+        if json.loads(facts["recipe"]) != json.loads(self._recipe()):
+            raise ModelError(
+                f"the checkpoint {self.checkpoint} was made with another recipe: {facts['recipe']}, expected "
+                f"{self._recipe()}",
+                "train in another folder, or remove the checkpoint to begin anew",
+            )
+        for name, network in self.networks.items():
+            network.module.load_state_dict(_part(tensors, f"network.{name}."))
+        for name, average in self.average.items():
+            stored = _part(tensors, f"average.{name}.")
+            self.average[name] = {k: stored[k].to(v.device) for k, v in average.items()}
+        for name, (optimiser, _, _) in self.optimisers.items():
+            state: dict[int, dict] = {}
+            for key, value in _part(tensors, f"optimiser.{name}.").items():
+                number, what = key.split(".", 1)
+                state.setdefault(int(number), {})[what] = value
+            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        position = json.loads(facts["position"])
+        self.step, self.history, self.seconds = (position[name] for name in ("step", "history", "seconds"))
+
+    def averaged(self, name: str) -> torch.nn.Module:
+        """A network with its averaged weights, on the CPU, in evaluation mode."""
+        network = _copy(self.networks[name].module)
+        network.load_state_dict({k: v.cpu() for k, v in self.average[name].items()})
+        return network.eval()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A paired training: what is trained and the weights of the loss's terms."""
+
+    direction: str
+    dimensions: int = 2
+    channels: int = 20
+    physics: bool = True
+    simulation: str = "ideal"
+    background: bool = False
+    flux_weight: float = 0.2
+    likelihood_weight: float = 0.05
+
+
+class PairedTrainer(Trainer):
+    """One generator, from pairs of input and target.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    schedule : Schedule
+    library : PairLibrary or SpectraLibrary
+    start : Generator, optional
+        Whose weights to begin with.
+    """
+
+    #: Weights of the terms for which the recipe has none.
+    WEIGHTS = {"nrmse": 1.0, "l1": 0.5}
+
+    def __init__(self, recipe: Recipe, schedule: Schedule, library, folder, machine=None, start=None):
+        torch.manual_seed(schedule.seed)
+        r = recipe
+        generator = Generator(r.direction, r.dimensions, r.channels, r.physics, r.simulation, r.background)
+        if start is not None:
+            generator.begin_as(start)
+        self.library = library
+        networks = {"generator": generator}
+        super().__init__(
+            networks, {"generator": (["generator"], 1.0)}, ["generator"], recipe, schedule, folder, machine
+        )
+
+    def _train_step(self, rng) -> dict[str, float]:
+        index = rng.integers(0, len(self.library), self.share)
+        batch = stack(self.library.examples(index, self.recipe.direction, rng)).to(self.fabric.device)
+        signal, log_variance, _ = self.networks["generator"](*batch.inputs())
+        terms = paired_terms(signal, log_variance, batch)
+        weights = self.WEIGHTS | {"flux": self.recipe.flux_weight, "likelihood": self.recipe.likelihood_weight}
+        self._move("generator", sum(weights[k] * v for k, v in terms.items()))
+        return {k: float(v.detach()) for k, v in terms.items()}
+
+    def _watch(self) -> None:
+        mean = float(np.mean([h["nrmse"] for h in self.history[-200:]]))
+        if mean > 0.95:
+            warn(
+                f"step {self.step}: the generator is as far from its targets as an empty spectrum (NRMSE {mean:.2f} "
+                "over 200 steps): do inputs and targets belong together, in the same units?"
+            )
+
+
+def paired_terms(signal, log_variance, batch) -> dict[str, torch.Tensor]:
+    """The terms of a paired loss, each the mean over the batch."""
+    target, valid = batch.target, batch.valid
+    return {
+        "nrmse": losses.nrmse(signal, target, valid).mean(),
+        "l1": losses.relative_l1(signal, target, valid).mean(),
+        "flux": losses.flux(signal, target, valid).mean(),
+        "likelihood": losses.likelihood(signal, log_variance, target, valid).mean(),
+    }
+
+
+def _copy(network: torch.nn.Module) -> torch.nn.Module:
+    import copy
+
+    return copy.deepcopy(network).cpu()
+
+
+#: A background spans decades and its network is small: it learns this much faster than a U-Net may.
+BACKGROUND_RATE = 10.0
+
+
+def _groups(named: list[tuple[str, torch.nn.Parameter]]) -> list[dict]:
+    """Parameters for an optimiser, those of backgrounds apart, each group with its factor on the learning rate."""
+    apart = [p for name, p in named if "background." in name]
+    rest = [p for name, p in named if "background." not in name]
+    groups = [{"params": rest, "faster": 1.0}]
+    return [*groups, {"params": apart, "faster": BACKGROUND_RATE}] if apart else groups
+
+
+def _betas(optimiser: str) -> tuple[float, float]:
+    """Of Adam: against an adversary the past counts for less (Park et al., ECCV 2020, appendix)."""
+    return (0.9, 0.999) if optimiser == "generator" else (0.5, 0.999)
+
+
+def _part(tensors: dict, prefix: str) -> dict:
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _made(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OutputError(f"the folder {folder} cannot be made: {problem}", "choose another folder") from problem
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Facts and tensors of a checkpoint.
+
+    Raises
+    ------
+    ModelError
+        If it is none, or of another version.
+    """
+    try:
+        with safe_open(path, "pt") as stored:
+            facts = stored.metadata() or {}
+    except Exception as problem:  # safetensors raises its own type, told by its text
+        raise ModelError(f"{path} is no checkpoint: {problem}", "remove it to begin anew") from problem
+    if facts.get("format") != FORMAT:
+        raise ModelError(
+            f"the checkpoint {path} has the format {facts.get('format')!r}, expected {FORMAT!r}",
+            "it was made by another version: remove it to begin anew, or use that version",
+        )
+    return facts, load_file(path)
+
+
+@contextmanager
+def _stop_signals():
+    """Within it, the first SIGINT or SIGTERM only sets what the function that it gives tells; a second one acts at
+    once. Python delivers signals to the main thread alone: in any other nothing is changed."""
+    seen = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def note(number, frame):
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def warn(text: str) -> None:
+    """Tell of a training that goes wrong."""
+    warnings.warn(text, TrainingWarning, stacklevel=3)

@@ -1,0 +1,1 @@
+"""Mantid's side: properties of the algorithms, live workspaces, installation, autoreduction."""

@@ -1,0 +1,193 @@
+"""Telling Mantid where the plug-ins lie: one entry in its properties file, put there and taken away again.
+
+Mantid knows no entry points; it executes the Python files below the folders that its property
+``user.python.plugins.directories`` lists. A line that the user has is kept, ours is added at its end; without one a
+line with a comment is put at the top. All else stays as it is, byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..bundled import plugin_folders
+from ..errors import OutputError
+
+KEY = "user.python.plugins.directories"
+FILE = "Mantid.user.properties"
+#: Stands above a line that was not there before.
+COMMENT = "# Algorithms of mantid-insgan, added by insgan install-plugins"
+
+#: Places of Mantid.properties below an installation's prefix (conda on Windows has Library).
+_INSTALLED = ("bin", "Library/bin", "etc", ".")
+# A value runs on over line ends that follow a backslash.
+_LINE = re.compile(
+    rf"^(?P<head>[ \t]*{re.escape(KEY)}[ \t]*[=:][ \t]*)(?P<value>(?:\\\r?\n|[^\r\n])*?)(?P<tail>[ \t]*\r?$)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was done, or would be done, to a properties file.
+
+    Attributes
+    ----------
+    path : Path
+    before, after : bytes or None
+        Contents; None where there is no file.
+    backup : Path
+        Where the contents before are kept, if there were any.
+    """
+
+    path: Path
+    before: bytes | None
+    after: bytes | None
+    backup: Path
+
+    @property
+    def needed(self) -> bool:
+        """False if the file is as it should be already."""
+        return self.before != self.after
+
+    def lines(self) -> list[str]:
+        """The lines that go and come, with ``-`` and ``+`` before them."""
+        import difflib
+
+        old, new = ([] if c is None else _text(c).splitlines() for c in (self.before, self.after))
+        shown = difflib.unified_diff(old, new, lineterm="", n=0)
+        return [line for line in shown if not line.startswith(("---", "+++", "@@"))]
+
+
+def user_properties(prefix: Path | None = None, platform: str = sys.platform) -> Path:
+    """The properties file to change.
+
+    Parameters
+    ----------
+    prefix : Path, optional
+        A Mantid installation, to change it for all its users. Without one it is the user's own file: in ``~/.mantid``,
+        or on Windows, where Mantid has it beside Mantid.properties, in the installation that runs this Python.
+    platform : str
+        As `sys.platform`.
+
+    Raises
+    ------
+    OutputError
+        If there is no Mantid.properties under the prefix.
+    """
+    windows = platform == "win32"
+    if prefix is None and not windows:
+        return Path.home() / ".mantid" / FILE
+    root = Path(sys.prefix if prefix is None else prefix)
+    for folder in (root / place for place in _INSTALLED):
+        if (folder / "Mantid.properties").is_file():
+            return folder / (FILE if windows else "Mantid.properties")
+    raise OutputError(
+        f"there is no Mantid.properties in {', '.join(_INSTALLED[:-1])} under {root}",
+        "name the folder of a Mantid installation with --prefix, or change the user's own file with --user",
+    )
+
+
+def plan(path: Path, *, remove: bool = False, folders: list[Path] | None = None) -> Change:
+    """What has to be done to a properties file so that it lists the plug-in folders, or no longer lists them.
+
+    Parameters
+    ----------
+    path : Path
+    remove : bool
+    folders : list of Path, optional
+        This package's plug-in folders if not given.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be read, or a folder's name cannot stand in it.
+    """
+    path = path.resolve()  # a link stays one
+    names = [_name(f) for f in (plugin_folders() if folders is None else folders)]
+    try:
+        before = path.read_bytes() if path.exists() else None
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read ({error.strerror})", "see its permissions") from error
+    backup = path.with_name(f"{path.name}.before-insgan")
+    text = _text(before or b"")
+    after = (_without(text, names) if remove else _with(text, names)).encode("utf-8", "surrogateescape")
+    if not after and before != b"" and not (before and backup.exists()):
+        after = None  # no file, or one that the installation made
+    return Change(path, before, after, backup)
+
+
+def carry_out(change: Change) -> None:
+    """Write the file, whole or not at all; what was there before stays beside it as a backup.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    if not change.needed:
+        return
+    temporary = change.path.with_name(f".{change.path.name}.{secrets.token_hex(4)}.part")
+    try:
+        change.path.parent.mkdir(parents=True, exist_ok=True)
+        if change.after is None:
+            change.path.unlink()
+            return
+        restored = change.backup.exists() and change.backup.read_bytes() == change.after
+        if change.before is not None and not restored:
+            shutil.copy2(change.path, change.backup)
+        temporary.write_bytes(change.after)
+        if change.before is not None:
+            shutil.copymode(change.path, temporary)
+        os.replace(temporary, change.path)
+        if restored:
+            change.backup.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{change.path} cannot be written ({error.strerror})", "see the permissions of the file and its folder"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "surrogateescape")
+
+
+def _name(folder: Path) -> str:
+    name = folder.as_posix()  # Mantid reads forward slashes on every platform, and takes a backslash for an escape
+    if ";" in name or "\n" in name:
+        raise OutputError(
+            f"the folder {name!r} has a character in its name that separates folders in Mantid's properties",
+            "install the package in a folder without ; in its name",
+        )
+    return name
+
+
+def _with(text: str, names: list[str]) -> str:
+    lines = list(_LINE.finditer(text))
+    if not lines:
+        end = "\r\n" if "\r\n" in text else "\n"
+        return f"{COMMENT}{end}{KEY} = {';'.join(names)}{end}{text}"
+    line = lines[-1]  # the last one counts
+    entries = line["value"].split(";") if line["value"] else []
+    entries += [n for n in names if n not in map(str.strip, entries)]
+    return _put(text, line, entries)
+
+
+def _without(text: str, names: list[str]) -> str:
+    for line in reversed(list(_LINE.finditer(text))):
+        entries = line["value"].split(";") if line["value"] else []
+        left = [e for e in entries if e.strip() not in names]
+        text = _put(text, line, left)
+    ours = re.compile(rf"^{re.escape(COMMENT)}\r?\n{re.escape(KEY)} = \r?\n", re.MULTILINE)
+    return ours.sub("", text)
+
+
+def _put(text: str, line: re.Match, entries: list[str]) -> str:
+    return f"{text[: line.start('value')]}{';'.join(entries)}{text[line.end('value') :]}"

@@ -1,0 +1,232 @@
+"""A live IMDHistoWorkspace to and from Spectrum; Mantid itself is imported only by the functions that need it.
+
+What Mantid gives are views of memory that is gone with the workspace, so arrays are copied at once; what it takes are
+float64 arrays and Python's own numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.spectrum import Axis, Fact, Lattice, Run, Spectrum
+from ..errors import InputError, OutputError
+from ..io.facts import SEARCHED_GROUPS, as_fact, disagreeing, facts_of_logs, instrument_name, log_name, logs_of_run
+from ..io.writer import stored_arrays
+
+#: Names of the six lattice parameters, of Lattice and of Mantid's OrientedLattice.
+_CELL = ("a", "b", "c", "alpha", "beta", "gamma")
+
+
+def read_workspace(workspace) -> Spectrum:
+    """The spectrum in an IMDHistoWorkspace; nothing of it is shared with the workspace.
+
+    Mantid gives no access to the mask, but masked bins are NaN and so are not valid here.
+
+    Parameters
+    ----------
+    workspace : mantid.api.IMDHistoWorkspace
+
+    Raises
+    ------
+    InputError
+        If it is another kind of workspace, or an axis cannot be one of a spectrum.
+    """
+    from mantid.kernel import config
+
+    if not hasattr(workspace, "getErrorSquaredArray"):
+        kind = workspace.id() if hasattr(workspace, "id") else type(workspace).__name__
+        raise InputError(
+            f"{_name(workspace)!r} is a {kind}, expected an MDHistoWorkspace",
+            "bin events first (BinMD or MDNorm), and give the members of a group one by one",
+        )
+    run, title = run_facts(workspace)
+    return Spectrum(
+        signal=_copied(workspace.getSignalArray()),
+        variance=_copied(workspace.getErrorSquaredArray()),
+        num_events=_copied(workspace.getNumEventsArray()),
+        axes=axes_of(workspace),
+        run=run,
+        title=workspace.getTitle() or title,
+        coordinate_system=int(workspace.getSpecialCoordinateSystem()),
+        visual_normalization=int(workspace.displayNormalization()),
+        q_convention=config["Q.convention"] or "Inelastic",
+    )
+
+
+def _name(workspace) -> str:
+    return workspace.name() if hasattr(workspace, "name") else str(workspace)
+
+
+def _copied(view: np.ndarray) -> np.ndarray:
+    return np.array(view, dtype=np.float64, order="C")
+
+
+def axes_of(workspace) -> tuple[Axis, ...]:
+    """The dimensions of a workspace, dimension 0 first."""
+    return tuple(_axis(workspace.getDimension(i)) for i in range(workspace.getNumDims()))
+
+
+def _axis(dimension) -> Axis:
+    return Axis(
+        name=dimension.name,
+        edges=[dimension.getX(i) for i in range(dimension.getNBoundaries())],
+        unit=str(dimension.getUnits()),
+        frame=dimension.getMDFrame().name(),
+        id=dimension.getDimensionId(),
+    )
+
+
+def run_facts(workspace) -> tuple[Run, str]:
+    """Facts and run title from the ExperimentInfos of a workspace: the same as from the file that SaveMD makes of it.
+
+    Returns
+    -------
+    Run
+    str
+        The title of the run, '' if there is none.
+    """
+    infos = [workspace.getExperimentInfo(i) for i in range(workspace.getNumExperimentInfo())]
+    facts: dict[str, Fact] = {}
+    title = ""
+    for number, info in enumerate(infos[:SEARCHED_GROUPS]):
+        for name, fact in _experiment_facts(info, f"experiment{number}").items():
+            facts.setdefault(name, fact)
+        title = title or (_log_text(info.run(), "run_title") or "").strip()
+    if "ei" in facts:
+        log = log_name(facts["ei"])
+        values = [v for i in infos if (v := _log_number(i.run(), log)) is not None]
+        facts["ei"] = disagreeing(facts["ei"], values)
+    return Run(**facts), title
+
+
+def _experiment_facts(info, where: str) -> dict[str, Fact]:
+    run = info.run()
+    spelled = {name.lower(): name for name in run.keys()}
+    facts = facts_of_logs(spelled, lambda name, fact: _log_value(run, name, fact), where)
+    if name := instrument_name(info.getInstrument().getName()):
+        facts["instrument"] = Fact(name, f"instrument of {where}")
+    sample = info.sample()
+    if sample.hasOrientedLattice():
+        cell = sample.getOrientedLattice()
+        lattice = Lattice(*(float(getattr(cell, n)()) for n in _CELL), ub=np.array(cell.getUB(), dtype=float))
+        facts["lattice"] = Fact(lattice, f"oriented lattice of {where}")
+    return facts
+
+
+def _log_value(run, name: str, fact: str):
+    if fact in ("instrument", "chopper"):
+        return as_fact(fact, _log_text(run, name))
+    value = _log_number(run, name)
+    return None if value is None else as_fact(fact, value, run.getProperty(name).units)
+
+
+def _log_number(run, name: str) -> float | None:
+    """The number in a log, the median of a time series, or None."""
+    if not run.hasProperty(name):
+        return None
+    value = np.asarray(run.getProperty(name).value)
+    if value.dtype.kind not in "fiu" or not value.size:
+        return None
+    value = float(np.median(value))
+    return value if np.isfinite(value) else None
+
+
+def _log_text(run, name: str) -> str | None:
+    value = np.asarray(run.getProperty(name).value) if run.hasProperty(name) else np.array(())
+    return str(value.reshape(-1)[0]) if value.size else None
+
+
+def to_workspace(spectrum: Spectrum, template=None):
+    """A workspace that holds a spectrum; it is not in the data service.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    template : mantid.api.IMDHistoWorkspace, optional
+        The workspace is a clone of it with signal and error-squared set, so that all else survives: dimensions,
+        frames, numbers of events, mask, logs, UB, display normalisation, title, history. Without one a workspace is
+        made, with the facts of the run in its logs.
+
+    Raises
+    ------
+    OutputError
+        If the template has another shape.
+    """
+    if template is None:
+        workspace = _created(spectrum)
+    else:
+        workspace = run_child("CloneMDWorkspace", InputWorkspace=template)
+    set_arrays(workspace, spectrum)
+    return workspace
+
+
+def set_arrays(workspace, spectrum: Spectrum) -> None:
+    """Signal and error-squared of a workspace from a spectrum, whose bins that are not valid show as NaN there.
+
+    Raises
+    ------
+    OutputError
+        If the shapes differ.
+    """
+    shape = tuple(workspace.getDimension(i).getNBins() for i in range(workspace.getNumDims()))
+    if spectrum.shape != shape:
+        raise OutputError(
+            f"a spectrum of {spectrum.shape} bins was given for the workspace {_name(workspace)!r} of {shape} bins",
+            "give a workspace with the dimensions of the spectrum",
+        )
+    arrays = stored_arrays(spectrum)
+    workspace.setSignalArray(arrays["signal"])
+    workspace.setErrorSquaredArray(arrays["errors_squared"])
+
+
+def run_child(name: str, **properties):
+    """Run one of Mantid's algorithms outside the data service and give its output workspace, if it has one."""
+    from mantid.api import AlgorithmManager
+
+    algorithm = AlgorithmManager.createUnmanaged(name)
+    algorithm.initialize()
+    algorithm.setChild(True)
+    algorithm.setLogging(False)
+    algorithm.setRethrows(True)
+    for key, value in properties.items():
+        algorithm.setProperty(key, value)
+    if not algorithm.existsProperty("OutputWorkspace"):
+        algorithm.execute()
+        return None
+    algorithm.setPropertyValue("OutputWorkspace", "_")
+    algorithm.execute()
+    return algorithm.getProperty("OutputWorkspace").value
+
+
+def _created(spectrum: Spectrum):
+    from mantid.api import MDNormalization
+
+    workspace = run_child(
+        "CreateMDHistoWorkspace",
+        SignalInput=spectrum.signal.ravel("F"),
+        ErrorInput=np.sqrt(spectrum.variance).ravel("F"),
+        NumberOfEvents=spectrum.num_events.ravel("F"),
+        Dimensionality=spectrum.ndim,
+        Extents=[float(x) for a in spectrum.axes for x in (a.edges[0], a.edges[-1])],
+        NumberOfBins=[len(a) for a in spectrum.axes],
+        Names=[a.name for a in spectrum.axes],
+        Units=[a.unit for a in spectrum.axes],
+        Frames=[a.frame for a in spectrum.axes],
+    )
+    workspace.setTitle(spectrum.title)
+    workspace.setDisplayNormalization(MDNormalization.values[spectrum.visual_normalization])
+    if any(vars(spectrum.run).values()):
+        workspace.addExperimentInfo(_experiment(spectrum.run, spectrum.title))
+    return workspace
+
+
+def _experiment(run: Run, title: str):
+    """An ExperimentInfo: Python cannot make a bare one, but a Workspace2D is one too."""
+    carrier = run_child("CreateWorkspace", DataX=[0.0, 1.0], DataY=[0.0])
+    for name, value in logs_of_run(run, title).items():
+        carrier.mutableRun().addProperty(name, value, True)
+    lattice = run.value("lattice")
+    if lattice is not None:
+        ub = lattice.b_matrix() if lattice.ub is None else lattice.ub
+        run_child("SetUB", Workspace=carrier, UB=[float(x) for x in np.asarray(ub).ravel()])
+    return carrier

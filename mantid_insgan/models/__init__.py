@@ -1,0 +1,1 @@
+"""Models of S(Q,E) by their modes: spin waves, phonons."""

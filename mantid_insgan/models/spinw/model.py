@@ -1,0 +1,265 @@
+"""Linear spin-wave models as functions of momentum: energies and neutron cross-sections.
+
+pySpinW builds the Hamiltonian; mode energies and the spin correlation perpendicular to Q come from `colpa`, which gives
+what pySpinW does in a fraction of its time. Here stands what both leave out: the magnetic form factor, the population
+factor, the absolute scale, domains, and the refusal of unstable models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from ...core.spectrum import Lattice
+from ...errors import InputError
+from ..base import ModeModel, UnstableModelError, quasi_random
+from .colpa import NotDefiniteError, SpinWaves
+
+#: (gamma r0 / 2)^2 in mbarn/sr: the cross-section of one Bohr magneton squared (Xu, Xu and Tranquada, Rev. Sci.
+#: Instrum. 84, 083906 (2013)); gamma = 1.91304273, r0 = 2.8179403 fm.
+CROSS_SECTION = 10.0 * (1.91304273 * 2.8179403 / 2) ** 2
+#: Imaginary parts of an energy above this fraction of the largest energy (or this many meV) mean instability;
+#: rounding at a Goldstone point stays below.
+IMAGINARY_TOLERANCE = 1e-3
+#: As many momenta as this, one of which is not positive definite, are left to pySpinW.
+_FEW = 64
+# Moves every momentum off symmetry points, where an ordered magnet's gapless mode has no finite intensity (r.l.u.).
+_OFFSET = np.array([1.13e-5, 0.87e-5, 1.31e-5])
+
+_FIX_UNSTABLE = "change the couplings, or start from the magnetic order that they favour"
+
+
+class SpinWModel(ModeModel):
+    """Spin waves of one Hamiltonian as a neutron sees them.
+
+    The modes' intensities are d2sigma/dOmega/dE x ki/kf, integrated over energy, of one unit cell of `lattice`:
+    (gamma r0/2)^2 g^2 |F(Q)|^2 S_perp(Q) (n(E) + 1), in mbarn/sr, without Debye-Waller factor (Squires, Introduction
+    to the Theory of Thermal Neutron Scattering, ch. 8).
+
+    Parameters
+    ----------
+    hamiltonian : pyspinw.Hamiltonian
+        As `build_hamiltonian` makes it.
+    lattice : Lattice
+        The cell whose r.l.u. all momenta are given in.
+    ion : str or sequence of str
+        Magnetic ion as in 'Mn3+' (periodictable's dipole form factor j0); the form factors of several are averaged.
+    cell : array_like, shape (3, 3), optional
+        Vectors of the Hamiltonian's cell as rows, in units of `lattice`; the lattice's own cell if not given.
+    g : float
+        Lande factor.
+    temperature : float
+        Kelvin; energies and order stay those of T = 0.
+    domains : sequence of (array_like of shape (3, 3), float), optional
+        Matrices R in r.l.u. and fractions: that part of the sample scatters at hkl as the model does at R hkl.
+        The fractions are normalised to 1.
+    scale : float
+        Factor on all intensities.
+    floor : float
+        meV. The intensity of a mode of energy E below it is multiplied by (E/floor)^2, so that the divergence of a
+        gapless mode is cut.
+    facts : mapping, optional
+        What the model is: family, couplings... Kept as given.
+    check : bool
+        Refuse a magnetic structure that is not stable.
+
+    Raises
+    ------
+    InputError
+        If the ion has no form factor or a parameter is out of range.
+    UnstableModelError
+        If the magnetic structure is not a minimum of the classical energy.
+    """
+
+    def __init__(
+        self,
+        hamiltonian,
+        lattice: Lattice,
+        *,
+        ion: str | Sequence[str],
+        cell: np.ndarray | None = None,
+        g: float = 2.0,
+        temperature: float = 5.0,
+        domains: Sequence[tuple[np.ndarray, float]] | None = None,
+        scale: float = 1.0,
+        floor: float = 0.05,
+        facts: dict | None = None,
+        check: bool = True,
+    ):
+        options = {"temperature": temperature, "domains": domains, "scale": scale, "floor": floor, "facts": facts}
+        super().__init__(lattice, cell=cell, **options)
+        self.hamiltonian = hamiltonian
+        self.ion = (ion,) if isinstance(ion, str) else tuple(ion)
+        self.g = float(g)
+        self._form_factors = [_form_factor(name) for name in self.ion]
+        self._spin_waves = _spin_waves(hamiltonian)
+        if check:
+            check_stability(hamiltonian)
+
+    def form_factor(self, q_modulus: np.ndarray) -> np.ndarray:
+        """Magnetic form factor F at |Q| in 1/Angstrom; 1 at Q = 0."""
+        return np.mean([form(np.asarray(q_modulus, dtype=float)) for form in self._form_factors], axis=0)
+
+    def _domain_modes(self, q: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
+        energies, s_perp = self._raw_modes((q + _OFFSET) @ self.cell.T)
+        factor = CROSS_SECTION * self.g**2 * self.form_factor(self.q_modulus(q)) ** 2
+        factor *= self.scale * weight / np.linalg.det(self.cell)  # pySpinW counts per cell of the Hamiltonian
+        return energies, factor[:, None] * s_perp * self.population(energies) * self._at_floor(energies)
+
+    def _zone_energies(self, q: np.ndarray) -> np.ndarray:
+        return self._raw_modes(q)[0]
+
+    def _raw_modes(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies, sorted, and S_perp per magnetic cell, each (N, M), at momenta in r.l.u. of the magnetic cell."""
+        if self._spin_waves is None:
+            return _pyspinw_modes(self.hamiltonian, q)
+        try:
+            energies, s_perp = self._spin_waves.modes(q)
+        except NotDefiniteError:
+            if len(q) <= _FEW:
+                return _pyspinw_modes(self.hamiltonian, q)
+            halves = zip(*map(self._raw_modes, np.array_split(q, 2)), strict=True)
+            return tuple(np.vstack(half) for half in halves)
+        order = np.argsort(energies, axis=1, kind="stable")
+        return np.take_along_axis(energies, order, axis=1), np.take_along_axis(s_perp, order, axis=1)
+
+
+def _spin_waves(hamiltonian) -> SpinWaves | None:
+    """Our own, much quicker diagonalisation; None for a helix, which pySpinW works out in its rotating frame."""
+    if getattr(hamiltonian.structure.supercell, "propagation_vector", None) is not None:
+        return None
+    sites = hamiltonian.structure.sites
+    index = {site.unique_id: i for i, site in enumerate(sites)}
+    return SpinWaves(
+        np.array([site.ijk for site in sites]),
+        np.array([site.base_spin for site in sites]),
+        _couplings(hamiltonian, index),
+        2 * np.pi * np.linalg.inv(hamiltonian.structure.unit_cell._xyz).T,
+    )
+
+
+def _pyspinw_modes(hamiltonian, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """pySpinW's own modes, by its private interface: positive energies (N, M) in meV and S_perp (N, M) per cell.
+
+    For helices, and wherever the Hamiltonian is not safely positive definite. pySpinW returns each mode twice, at +E
+    and -E, in an order that depends on its algorithm.
+    """
+    pairs, s_perp = (np.asarray(a) for a in hamiltonian._energies_and_intensities(np.ascontiguousarray(q)))
+    worst = np.abs(pairs.imag).max(initial=0.0)
+    if not worst <= IMAGINARY_TOLERANCE * max(1.0, np.abs(pairs.real).max(initial=0.0)):
+        where = q[np.abs(pairs.imag).max(axis=1).argmax()]
+        raise UnstableModelError(
+            f"a mode energy has the imaginary part {worst:.3g} meV at q = {np.round(where, 4).tolist()} (r.l.u. of the "
+            "magnetic cell), expected real energies",
+            _FIX_UNSTABLE,
+        )
+    half = pairs.shape[1] // 2
+    order = np.argsort(pairs.real, axis=1)[:, half:]
+    energies = np.maximum(np.take_along_axis(pairs.real, order, axis=1), 0.0)
+    return energies, np.maximum(np.take_along_axis(np.real(s_perp), order, axis=1), 0.0)
+
+
+def check_stability(hamiltonian, *, points: int = 128) -> None:
+    """Refuse a magnetic structure that is not a minimum of the classical energy.
+
+    Real mode energies are not enough: about a maximum of the energy they are real as well. The spins must feel no
+    torque, and the second variation of the energy under transverse deviations must not be negative at any of
+    `points` quasi-random wavevectors (which is the condition for Colpa's diagonalisation, Physica A 93, 327 (1978)).
+
+    Parameters
+    ----------
+    hamiltonian : pyspinw.Hamiltonian
+        With explicit sites, or a helix of one wavevector.
+    points : int
+        Wavevectors tried, beside the high-symmetry points.
+
+    Raises
+    ------
+    UnstableModelError
+        If a torque is left or a deviation lowers the energy.
+    """
+    sites = hamiltonian.structure.sites
+    index = {site.unique_id: i for i, site in enumerate(sites)}
+    spins = np.array([site.base_spin for site in sites])
+    couplings = list(_couplings(hamiltonian, index))
+    fields = np.zeros_like(spins)  # dE/dS
+    for i, j, matrix, _ in couplings:
+        fields[i] += matrix @ spins[j]
+    units = spins / np.linalg.norm(spins, axis=1, keepdims=True)
+    size = max(np.abs(fields).max(), 1e-12)
+    torque = np.abs(np.cross(units, fields)).max()
+    if torque > 1e-6 * size:
+        raise UnstableModelError(
+            f"the spins feel a torque of up to {torque:.3g} meV, expected none in equilibrium", _FIX_UNSTABLE
+        )
+    lowest = _lowest_curvature(
+        couplings, units, np.einsum("ij,ij->i", units, fields) / np.linalg.norm(spins, axis=1), points
+    )
+    if lowest < -1e-6 * size:
+        raise UnstableModelError(
+            f"a deviation of the spins lowers the energy (smallest second variation {lowest:.3g} meV, expected 0 or "
+            "more), so this magnetic order is not stable",
+            _FIX_UNSTABLE,
+        )
+
+
+def _couplings(hamiltonian, index: dict[int, int]) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """(i, j, matrix, cell offset), each bond from both ends; in the rotating frame of a helix."""
+    supercell = hamiltonian.structure.supercell
+    wavevector = getattr(getattr(supercell, "propagation_vector", None), "vector", None)
+    for bond in hamiltonian.exchanges:
+        i, j, offset = index[bond.site_1.unique_id], index[bond.site_2.unique_id], bond.cell_offset.vector
+        matrix = bond.exchange_matrix
+        if wavevector is not None:
+            matrix = matrix @ _rotation(supercell.perpendicular, 2 * np.pi * np.dot(wavevector, offset))
+        yield i, j, matrix, offset
+        yield j, i, matrix.T, -offset
+    for term in hamiltonian.anisotropies:
+        matrix = np.asarray(term.anisotropy_matrix)
+        i = index[term.site.unique_id]
+        yield i, i, matrix + matrix.T, np.zeros(3)
+
+
+def _lowest_curvature(couplings, units: np.ndarray, lagrange: np.ndarray, points: int) -> float:
+    """The smallest eigenvalue, in meV, of the second variation of the classical energy over wavevectors."""
+    n = len(units)
+    # Two unit vectors across every spin, from the rows of V in units[i] = U S V: shape (n, 2, 3).
+    across = np.array([np.linalg.svd(u[None, :])[2][1:] for u in units])
+    q = np.vstack([quasi_random(points, 3), np.array(np.meshgrid(*[[0.0, 0.5, 1 / 3]] * 3)).reshape(3, -1).T])
+    hessian = np.zeros((len(q), n, 2, n, 2), dtype=complex)
+    for i, j, matrix, offset in couplings:
+        phase = np.exp(2j * np.pi * (q @ offset))
+        hessian[:, i, :, j, :] += phase[:, None, None] * (across[i] @ matrix @ across[j].T)
+    for i in range(n):
+        hessian[:, i, :, i, :] -= lagrange[i] * np.eye(2)
+    return float(np.linalg.eigvalsh(hessian.reshape(len(q), 2 * n, 2 * n)).min())
+
+
+def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
+    """Rodrigues' rotation about a unit vector by an angle in radians, shape (3, 3)."""
+    x, y, z = axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+
+
+def _form_factor(ion: str) -> Callable[[np.ndarray], np.ndarray]:
+    import periodictable
+
+    symbol, charge = (
+        ion.rstrip("+0123456789"),
+        ion.strip("+").lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"),
+    )
+    known = getattr(periodictable.elements.symbol(symbol), "magnetic_ff", {}) if _is_element(symbol) else {}
+    if not charge.isdigit() or not hasattr(known.get(int(charge)), "j0"):
+        listed = ", ".join(f"{symbol}{n}+" for n in sorted(known)) or "none for that element"
+        raise InputError(
+            f"there is no magnetic form factor for the ion {ion!r} (known: {listed})", "name the ion as in 'Mn3+'"
+        )
+    return known[int(charge)].j0_Q
+
+
+def _is_element(symbol: str) -> bool:
+    import periodictable
+
+    return symbol in {element.symbol for element in periodictable.elements}

@@ -1,0 +1,306 @@
+"""From modes to spectra: binning in energy, cuts on a measured grid, and powder averages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from ...core.spectrum import Axis, Run, Spectrum
+from ...errors import InputError
+from ..base import ModeModel, quasi_random
+
+#: Sub-samples along an axis where none are asked for: across an open bin, and across an integrated one.
+OPEN_SAMPLES = 2
+INTEGRATED_SAMPLES = 8
+#: Largest number of momenta held at once.
+BLOCK = 1 << 16
+
+
+def bin_modes(
+    energies: np.ndarray,
+    intensities: np.ndarray,
+    energy_edges: np.ndarray,
+    *,
+    fwhm: float | np.ndarray | None = None,
+    shape: str = "dho",
+) -> np.ndarray:
+    """Modes in energy bins, integrated over each bin.
+
+    Parameters
+    ----------
+    energies, intensities : array_like, shape (N, M)
+        As `ModeModel.modes` gives them, meV and mbarn/sr.
+    energy_edges : array_like, shape (K + 1,)
+        Ascending bin edges, meV.
+    fwhm : float or array_like broadcasting to (N, M), optional
+        Intrinsic full width at half maximum, meV; infinitely sharp modes if not given.
+    shape : {'dho', 'gaussian', 'lorentzian'}
+        Line shape. 'dho' is the damped harmonic oscillator as the difference of two Lorentzians at +E and -E
+        (equivalent to its usual form, Faak and Dorner, Physica B 234, 1107 (1997)), for energy loss: bins below
+        E = 0 get nothing from it.
+
+    Returns
+    -------
+    np.ndarray, shape (N, K)
+        Mean over the bin, mbarn/sr/meV.
+
+    Raises
+    ------
+    InputError
+        If the edges do not ascend, a width is not positive or the line shape is not known.
+    """
+    energies, intensities = np.asarray(energies, dtype=float), np.asarray(intensities, dtype=float)
+    edges = np.asarray(energy_edges, dtype=float)
+    widths = np.diff(edges)
+    if edges.ndim != 1 or not widths.size or not (widths > 0).all():
+        raise InputError("the energy bin edges do not ascend", "give at least two ascending edges in meV")
+    if fwhm is None:
+        return _histogram(energies, intensities, edges) / widths
+    if shape not in _CUMULATIVE:
+        raise InputError(f"unknown line shape {shape!r}", f"use one of {', '.join(map(repr, _CUMULATIVE))}")
+    if not (np.asarray(fwhm) > 0).all():
+        raise InputError("an intrinsic width is not positive", "give fwhm above 0 meV, or None for sharp modes")
+    cumulative, fwhm = _CUMULATIVE[shape], np.broadcast_to(fwhm, energies.shape)
+    binned = np.empty((len(energies), widths.size))
+    block = max(1, 2_000_000 // max(1, energies.shape[1] * edges.size))
+    for start in range(0, len(energies), block):
+        rows = slice(start, start + block)
+        fractions = np.diff(cumulative(edges, energies[rows, :, None], fwhm[rows, :, None]), axis=-1)
+        binned[rows] = np.einsum("nm,nmk->nk", intensities[rows], fractions)
+    return binned / widths
+
+
+def _histogram(energies: np.ndarray, intensities: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    bins = np.searchsorted(edges, energies, side="right") - 1
+    inside = (bins >= 0) & (bins < edges.size - 1)
+    rows = np.broadcast_to(np.arange(len(energies))[:, None], energies.shape)
+    flat = rows[inside] * (edges.size - 1) + bins[inside]
+    return np.bincount(flat, intensities[inside], len(energies) * (edges.size - 1)).reshape(len(energies), -1)
+
+
+def _gaussian(x, centre, fwhm):
+    from scipy.special import ndtr
+
+    return ndtr((x - centre) * (2 * np.sqrt(2 * np.log(2))) / fwhm)
+
+
+def _lorentzian(x, centre, fwhm):
+    return 0.5 + np.arctan(2 * (x - centre) / fwhm) / np.pi
+
+
+def _dho(x, centre, fwhm):
+    x = np.maximum(x, 0.0)
+    # Normalised by the area above E = 0, so that damping moves intensity and does not take it away.
+    area = np.maximum(2 * np.arctan(2 * centre / fwhm) / np.pi, 1e-12)
+    return (_lorentzian(x, centre, fwhm) - _lorentzian(x, -centre, fwhm)) / area
+
+
+_CUMULATIVE = {"dho": _dho, "gaussian": _gaussian, "lorentzian": _lorentzian}
+
+
+def powder_average(
+    model: ModeModel,
+    q_modulus: np.ndarray,
+    energy_edges: np.ndarray,
+    *,
+    n_orientations: int = 400,
+    seed: int = 0,
+    q_width: float = 0.0,
+    fwhm: float | None = None,
+    shape: str = "dho",
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Orientational average at some |Q|, with its own statistical error.
+
+    Eight Fibonacci spheres (Hannay and Nye, J. Phys. A 37, 11591 (2004)), each turned at random anew for every |Q|:
+    the average of each is unbiased, and their scatter gives the standard error of the mean.
+
+    Parameters
+    ----------
+    model : ModeModel
+    q_modulus : array_like, shape (K,)
+        |Q| in 1/Angstrom.
+    energy_edges : array_like, shape (L + 1,)
+        Bin edges, meV.
+    n_orientations : int
+        Directions for each |Q|, at least 16; rounded up to a multiple of eight.
+    seed : int
+        Of the random turns.
+    q_width : float
+        Width of the |Q| bins in 1/Angstrom: directions are spread evenly over it.
+    fwhm, shape
+        Intrinsic line width, see `bin_modes`.
+    progress : callable, optional
+        Called with (|Q| done, |Q| in all).
+
+    Returns
+    -------
+    intensity, error : np.ndarray, shape (K, L)
+        mbarn/sr/meV per unit cell, and its standard error.
+
+    Raises
+    ------
+    InputError
+        If fewer than 16 orientations are asked for.
+    """
+    if n_orientations < 16:
+        raise InputError(f"{n_orientations} orientations are too few for an error estimate", "ask for 16 or more")
+    q_modulus, rng = np.atleast_1d(np.asarray(q_modulus, dtype=float)), np.random.default_rng(seed)
+    replicas, points = 8, -(-n_orientations // 8)
+    sphere = fibonacci_sphere(points)
+    spread = (np.arange(points) + 0.5) / points - 0.5
+    to_hkl = np.linalg.inv(2 * np.pi * model.lattice.b_matrix().T)
+    intensity, error = (np.empty((q_modulus.size, np.size(energy_edges) - 1)) for _ in range(2))
+    for k, q in enumerate(q_modulus):
+        # The sphere runs from pole to pole, so its |Q| are shuffled: every latitude sees the whole bin.
+        lengths = q + q_width * np.stack([rng.permutation(spread) for _ in range(replicas)])
+        turned = np.stack([sphere @ random_rotation(rng).T for _ in range(replicas)])
+        energies, intensities = model.modes((lengths[..., None] * turned).reshape(-1, 3) @ to_hkl)
+        binned = bin_modes(energies, intensities, energy_edges, fwhm=fwhm, shape=shape)
+        means = binned.reshape(replicas, points, -1).mean(axis=1)
+        intensity[k], error[k] = means.mean(axis=0), means.std(axis=0, ddof=1) / np.sqrt(replicas)
+        if progress is not None:
+            progress(k + 1, q_modulus.size)
+    return intensity, error
+
+
+def fibonacci_sphere(count: int) -> np.ndarray:
+    """Evenly spread unit vectors, shape (count, 3)."""
+    i = np.arange(count)
+    z = (2 * i + 1) / count - 1
+    angle = np.pi * (3 - np.sqrt(5)) * i
+    radius = np.sqrt(1 - z**2)
+    return np.column_stack([radius * np.cos(angle), radius * np.sin(angle), z])
+
+
+def random_rotation(rng: np.random.Generator) -> np.ndarray:
+    """A rotation matrix, uniform over all rotations, shape (3, 3)."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.random(rng=rng).as_matrix()
+
+
+def simulate_cut(
+    model: ModeModel,
+    target: Spectrum | Sequence[Axis],
+    *,
+    oversample: int | Mapping[str, int] | None = None,
+    origin: Sequence[float] = (0.0, 0.0, 0.0),
+    fwhm: float | None = None,
+    shape: str = "dho",
+    n_orientations: int = 400,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Spectrum:
+    """The model's cross-section on a measured grid, averaged over the volume of each bin. No resolution.
+
+    Parameters
+    ----------
+    model : ModeModel
+    target : Spectrum or sequence of Axis
+        One energy axis and either axes in r.l.u. of the model's lattice (integrated ones included) or |Q|.
+        Of a Spectrum the facts and `valid` are kept.
+    oversample : int or mapping of axis name to int, optional
+        Sub-samples across a bin of each momentum axis; 2 on open axes and 8 on integrated ones if not given. In
+        energy the integral is exact. Sub-samples are quasi-random where an axis is integrated.
+    origin : array_like, shape (3,)
+        (h, k, l) where all the axes are 0: the place of a cut that has lost its integrated axes.
+    fwhm, shape
+        Intrinsic line width, see `bin_modes`.
+    n_orientations, seed
+        For |Q|: see `powder_average`.
+    progress : callable, optional
+        Called with (done, in all).
+
+    Returns
+    -------
+    Spectrum
+        mbarn/sr/meV per unit cell; the variance is that of the powder average, and 0 for a crystal.
+
+    Raises
+    ------
+    InputError
+        If there is no energy axis, or an axis is neither |Q| nor a direction in r.l.u.
+    """
+    axes = target.axes if isinstance(target, Spectrum) else tuple(target)
+    energy = [i for i, a in enumerate(axes) if a.is_energy]
+    if len(energy) != 1:
+        raise InputError(
+            f"{len(energy)} of the axes {', '.join(repr(a.name) for a in axes)} are energies, expected one",
+            "give one axis named 'DeltaE' in meV",
+        )
+    momenta = [i for i in range(len(axes)) if i != energy[0]]
+    width = {"fwhm": fwhm, "shape": shape, "progress": progress}
+    if len(momenta) == 1 and axes[momenta[0]].is_modulus_q:
+        axis = axes[momenta[0]]
+        signal, error = powder_average(
+            model,
+            axis.centers,
+            axes[energy[0]].edges,
+            q_width=axis.width,
+            n_orientations=n_orientations,
+            seed=seed,
+            **width,
+        )
+        variance = error**2
+    else:
+        signal = _crystal(model, [axes[i] for i in momenta], axes[energy[0]], oversample, origin, **width)
+        variance = np.zeros_like(signal)
+    signal, variance = (np.moveaxis(a, -1, energy[0]) for a in (signal, variance))
+    if isinstance(target, Spectrum):
+        return target.replace(signal=signal, variance=variance, num_events=None, masked=None, title="spin-wave model")
+    run = Run().updated("spin-wave model", temperature=model.temperature, lattice=model.lattice)
+    return Spectrum(signal, variance, axes, run=run, title="spin-wave model")
+
+
+def _crystal(model, axes: list[Axis], energy: Axis, oversample, origin, *, fwhm, shape, progress) -> np.ndarray:
+    """Mean cross-section of every bin, shape (*bins, energies)."""
+    directions = np.array([_direction(axis) for axis in axes]).reshape(-1, 3)
+    offsets = _offsets(axes, oversample) @ directions
+    mesh = np.meshgrid(*[axis.centers for axis in axes], indexing="ij") if axes else []
+    centres = np.stack([m.ravel() for m in mesh], axis=1) @ directions if axes else np.zeros((1, 3))
+    centres = centres + np.asarray(origin, dtype=float)
+    signal = np.empty((len(centres), len(energy)))
+    rows = max(1, BLOCK // len(offsets))
+    for start in range(0, len(centres), rows):
+        block = centres[start : start + rows]
+        energies, intensities = model.modes((block[:, None, :] + offsets).reshape(-1, 3))
+        binned = bin_modes(energies, intensities, energy.edges, fwhm=fwhm, shape=shape)
+        signal[start : start + rows] = binned.reshape(len(block), len(offsets), -1).mean(axis=1)
+        if progress is not None:
+            progress(start + len(block), len(centres))
+    return signal.reshape(*[len(axis) for axis in axes], len(energy))
+
+
+def _direction(axis: Axis) -> np.ndarray:
+    if not axis.is_rlu or axis.projection is None:
+        raise InputError(
+            f"axis {axis.name!r} ({axis.unit}, frame {axis.frame!r}) is not a direction in r.l.u. such as '[H,0,0]'",
+            "give the cut in the HKL frame, or |Q| alone for a powder",
+        )
+    return axis.projection
+
+
+def _offsets(axes: list[Axis], oversample) -> np.ndarray:
+    """Sub-samples of one bin about its centre, in units of the axes, shape (samples, len(axes))."""
+    counts = [_count(axis, oversample) for axis in axes]
+    total = int(np.prod(counts))
+    if any(axis.integrated for axis in axes):
+        # A regular grid would see the same few planes of a zone that an integrated axis crosses many times.
+        unit = quasi_random(total, len(axes))
+    else:
+        unit = np.stack(
+            [m.ravel() for m in np.meshgrid(*[(np.arange(n) + 0.5) / n for n in counts], indexing="ij")], axis=1
+        )
+    return (unit - 0.5) * [axis.width for axis in axes]
+
+
+def _count(axis: Axis, oversample) -> int:
+    default = INTEGRATED_SAMPLES if axis.integrated else OPEN_SAMPLES
+    if oversample is None:
+        return default
+    count = oversample.get(axis.name, default) if isinstance(oversample, Mapping) else oversample
+    if int(count) < 1:
+        raise InputError(f"{count} sub-samples along axis {axis.name!r}", "ask for 1 or more")
+    return int(count)

@@ -1,0 +1,348 @@
+"""Model cards: what a model is, what it was trained on and how good it is; finding, verifying and opening models.
+
+A model is a folder (or a file) with ``model.onnx`` and ``card.json`` beside it. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..bundled import model_names, models_folder
+from ..core.options import DEVICES, DIRECTIONS
+from ..errors import DeviceError, ModelError
+
+#: Those that every model takes, and those that it may take.
+INPUTS = ("signal", "valid", "error", "width")
+MORE_INPUTS = ("correlation", "position")
+OUTPUTS = ("translated", "log_variance", "convolved", "features")
+#: How the title of the table begins that tells how often the truth lay within one and two standard errors.
+COVERAGE = "coverage of the standard errors"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Table(_Part):
+    """Numbers with their conditions: one row a method."""
+
+    title: str
+    conditions: str
+    columns: list[str]
+    rows: dict[str, list[float]]
+
+
+class Training(_Part):
+    """How the weights came about."""
+
+    command: str
+    seed: int
+    steps: int
+    minutes: float
+    device: str
+    families: list[str]
+    held_out_families: list[str]
+    settings: list[str]
+    held_out_settings: list[str]
+    pairs: int
+    software: dict[str, str]
+
+
+class Domain(_Part):
+    """Where the training features lie: distance = | components (features - mean) / scale | / sqrt(number)."""
+
+    mean: list[float]
+    components: list[list[float]]
+    scale: list[float]
+    threshold: float = Field(description="distance that 1 % of unseen training-like slices exceed")
+
+
+class ModelCard(_Part):
+    """The card of one model (``card.json``)."""
+
+    name: str
+    version: str
+    direction: Literal["add-resolution", "remove-resolution"]
+    dimensions: int = Field(ge=1, le=3)
+    simulation: Literal["ideal", "convolved"] = Field(
+        "ideal",
+        description="what its simulated side is: as calculated, or with the calculated resolution already in it",
+    )
+    background: bool = Field(False, description="whether its measured side has a background that simulations lack")
+    licence: str = "GPL-3.0-or-later"
+    description: str
+    normalisation: str
+    grid_multiple: int = Field(ge=1)
+    smallest_grid: int = Field(ge=1)
+    largest_fwhm_bins: float = Field(gt=0, description="widest resolution, in bins, that the model can apply")
+    error_factor: float = Field(gt=0, description="the model's standard errors are multiplied by this")
+    errors: Literal["calibrated", "not calibrated"] = Field(
+        "calibrated",
+        description="whether that factor was found on pairs that were not trained on, or only follows from the loss",
+    )
+    notes: list[str] = Field([], description="what a careful user should know of the numbers on this card")
+    training: Training
+    metrics: list[Table]
+    domain: Domain
+    sha256: str = ""
+
+    @property
+    def coverage(self) -> tuple[float, float] | None:
+        """Shares of held-out bins with the truth within one and two of the model's standard errors; None where nothing
+        was held out."""
+        for table in self.metrics:
+            if table.title.startswith(COVERAGE):
+                one, two = table.rows["this model"]
+                return one, two
+        return None
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model found on disk: its card and its ONNX file, not yet opened."""
+
+    card: ModelCard
+    path: Path
+
+
+def bundled_names() -> list[str]:
+    """Names of the bundled models, which are those of their folders; nothing is opened."""
+    return model_names(models_folder())
+
+
+def bundled_models() -> list[ModelFile]:
+    """All bundled models, by name, verified as `read_model` does."""
+    return [find_model(name) for name in bundled_names()]
+
+
+def find_model(name: str) -> ModelFile:
+    """The bundled model of that name, or the model at that path (errors as `read_model`)."""
+    return read_model(models_folder() / name if name in bundled_names() else Path(name))
+
+
+def choose_model(direction: str, dimensions: int = 2, model: str | None = None) -> ModelFile:
+    """The model named or at the path `model`, or the bundled one for `direction`.
+
+    Raises
+    ------
+    ModelError
+        If the direction is not known, there is no such model, or it is for the other direction or another number of
+        dimensions.
+    """
+    if direction not in DIRECTIONS:
+        raise ModelError(
+            f"the direction {direction!r} is not known; there are {' and '.join(DIRECTIONS)}",
+            "give one of them (--direction)",
+        )
+    chosen = find_model(_bundled_for(direction, dimensions) if model is None else model)
+    if chosen.card.direction != direction:
+        raise ModelError(
+            f"the model {chosen.card.name} is for {chosen.card.direction}, but {direction} was asked for",
+            f"use --direction {chosen.card.direction}, or another model",
+        )
+    if chosen.card.dimensions != dimensions:
+        raise ModelError(
+            f"the model {chosen.card.name} is for {chosen.card.dimensions} dimensions, but {dimensions} are needed",
+            f"use one of {', '.join(bundled_names())}",
+        )
+    return chosen
+
+
+def model_for(direction: str, open_axes: int | None = None, model: str | None = None) -> ModelFile:
+    """The model to apply to data with some number of open axes.
+
+    A bundled one sees as many axes as it can; what has more axes is walked slice by slice. A 2D model also takes a cut.
+
+    Parameters
+    ----------
+    direction : str
+    open_axes : int, optional
+        Of the data; not checked if not given.
+    model : str, optional
+        Name or path; bundled ones are looked through if not given.
+
+    Raises
+    ------
+    ModelError
+        As `choose_model`; a model that sees more axes than there are.
+    """
+    if model is None:
+        wanted = min(2 if open_axes is None else open_axes, 3)
+        bundled = direction in DIRECTIONS and (direction, wanted) in _bundled()
+        return choose_model(direction, wanted if bundled else 2)
+    dimensions = find_model(model).card.dimensions
+    if open_axes is not None and dimensions > max(open_axes, 2):
+        raise ModelError(
+            f"the model {model} sees {dimensions} axes, and the data have {open_axes} of more than one bin",
+            "leave --model away, or use a model of fewer dimensions",
+        )
+    return choose_model(direction, dimensions, model)
+
+
+def _bundled() -> dict[tuple[str, int], str]:
+    """Names of the bundled models by direction and dimensions; only cards are read, so that a damaged file harms no
+    other model."""
+    cards = {name: _read_card(models_folder() / name / "card.json") for name in bundled_names()}
+    return {(card.direction, card.dimensions): name for name, card in cards.items()}
+
+
+def _bundled_for(direction: str, dimensions: int) -> str:
+    found = _bundled().get((direction, dimensions))
+    if found is not None:
+        return found
+    raise ModelError(
+        f"no bundled model for {direction} in {dimensions} dimensions; there are: "
+        f"{', '.join(bundled_names()) or 'none'}",
+        "give a model file with --model PATH",
+    )
+
+
+def read_model(path: Path) -> ModelFile:
+    """The model in a folder, or an ONNX file with its card beside it (``card.json`` or ``NAME.json``); the hash is
+    checked.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing, the card does not parse, or the hash does not fit.
+    """
+    onnx = path / "model.onnx" if path.is_dir() else path
+    if not onnx.is_file():
+        raise ModelError(
+            f"there is no model {str(path)!r}: neither a bundled name ({', '.join(bundled_names()) or 'none'}) nor a "
+            "file",
+            "give a bundled name or the path of a .onnx file",
+        )
+    beside = [onnx.with_suffix(".json"), onnx.parent / "card.json"]
+    found = [p for p in beside if p.is_file()]
+    if not found:
+        raise ModelError(
+            f"{onnx} has no card: looked for {beside[0].name} and {beside[1].name} beside it",
+            "keep the card that was written with the model in the same folder",
+        )
+    card = _read_card(found[0])
+    actual = hashlib.sha256(onnx.read_bytes()).hexdigest()
+    if actual != card.sha256:
+        raise ModelError(
+            f"{onnx} has the hash {actual[:12]}..., but its card {found[0].name} says {card.sha256[:12]}...: "
+            "the file is damaged or is not the model of that card",
+            "install the package again, or fetch the model and its card again",
+        )
+    return ModelFile(card, onnx)
+
+
+def _read_card(path: Path) -> ModelCard:
+    try:
+        return ModelCard.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ModelError(
+            f"the card {path} does not fit: {where}: {first['msg']}", "use the card that was written with the model"
+        ) from error
+
+
+def write_card(card: ModelCard, onnx: Path) -> Path:
+    """Write `card` beside `onnx` as card.json with the hash of the file as it is now."""
+    card = card.model_copy(update={"sha256": hashlib.sha256(onnx.read_bytes()).hexdigest()})
+    path = onnx.parent / "card.json"
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(card.model_dump(), indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def open_session(model: ModelFile, device: str = "auto", threads: int | None = None):
+    """An ONNX Runtime session on the device asked for.
+
+    Parameters
+    ----------
+    device : {'auto', 'cpu', 'cuda'}
+        'auto' takes CUDA where ONNX Runtime has it and CPU elsewhere; 'cuda' never falls back.
+    threads : int, optional
+        CPU threads; if not given OMP_NUM_THREADS of them, or all cores.
+
+    Raises
+    ------
+    DeviceError
+        If ONNX Runtime is missing, or CUDA was asked for and is not there.
+    ModelError
+        If the file is no ONNX model or its inputs and outputs are not those of a card's model.
+    """
+    runtime, available = available_cuda(device)
+    wanted = device.lower()
+    use_cuda = available and wanted != "cpu"
+    providers = (["CUDAExecutionProvider"] if use_cuda else []) + ["CPUExecutionProvider"]
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = threads or (int(wished) if wished.isdigit() else 0)
+    try:
+        session = runtime.InferenceSession(str(model.path), options, providers=providers)
+    except Exception as error:  # ONNX Runtime raises its own types, all told by their text
+        raise ModelError(
+            f"ONNX Runtime cannot open {model.path}: {str(error).splitlines()[0]}", "install or export the model again"
+        ) from error
+    # ONNX Runtime falls back to the CPU with no more than a line on stderr, so ask what it really uses.
+    if wanted == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise DeviceError(
+            "the device cuda was asked for, but CUDA did not start (driver, CUDA 13 or cuDNN 9 missing)",
+            "mend the CUDA installation or use --device cpu",
+        )
+    _check_graph(model, session)
+    return session
+
+
+def available_cuda(device: str) -> tuple:
+    """ONNX Runtime, and whether its build has CUDA (whether that starts, only a session shows).
+
+    Raises
+    ------
+    DeviceError
+        If ONNX Runtime is missing, the device is not known, or cuda was asked for and is not there.
+    """
+    runtime = _runtime()
+    wanted = device.lower()
+    if wanted not in DEVICES:
+        raise DeviceError(f"the device {device!r} is not known", f"choose one of {', '.join(DEVICES)}")
+    available = "CUDAExecutionProvider" in runtime.get_available_providers()
+    if wanted == "cuda" and not available:
+        raise DeviceError(
+            "the device cuda was asked for, but this ONNX Runtime has only "
+            f"{', '.join(runtime.get_available_providers())}",
+            "install the gpu extra (pip uninstall onnxruntime; pip install 'mantid-insgan[gpu]') or use --device cpu",
+        )
+    return runtime, available
+
+
+def _runtime():
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DeviceError(
+            f"ONNX Runtime is not installed ({error})",
+            "pip install 'mantid-insgan[cpu]' (or 'mantid-insgan[gpu]' for an NVIDIA GPU)",
+        ) from error
+    return onnxruntime
+
+
+def _check_graph(model: ModelFile, session) -> None:
+    rank = model.card.dimensions + 2
+    found = {i.name: len(i.shape) for i in session.get_inputs()}
+    expected = dict.fromkeys(INPUTS, rank)
+    allowed = expected | dict.fromkeys(MORE_INPUTS, rank)
+    outputs = {o.name for o in session.get_outputs()}
+    if not expected.items() <= found.items() <= allowed.items() or not set(OUTPUTS) <= outputs:
+        raise ModelError(
+            f"{model.path} takes {found} and gives {sorted(outputs)}; a model of {model.card.dimensions} dimensions "
+            f"takes {expected} (name: number of axes), perhaps also {' and '.join(MORE_INPUTS)}, and gives "
+            f"{sorted(OUTPUTS)}",
+            "export the model with this version of mantid-insgan",
+        )

@@ -1,0 +1,177 @@
+"""What a file or a model holds, for people (text) and scripts (dict)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.spectrum import RUN_FACTS, Axis, Lattice, Run, Spectrum
+from ..errors import InsganError
+from .cards import ModelFile, bundled_names, find_model
+
+
+@dataclass(frozen=True)
+class FileSheet:
+    """A data file: axes, run facts with their sources, how much is valid, what is missing for ``apply``."""
+
+    path: Path
+    title: str
+    axes: tuple[Axis, ...]
+    run: Run
+    bins: int
+    valid: int
+    without_error: int
+    missing: str | None
+    unknown: tuple[str, ...]
+
+    def as_dict(self) -> dict:
+        """Plain values; energies in meV, temperature in K, lattice in Angstrom and degrees."""
+        facts = {name: getattr(self.run, name) for name in RUN_FACTS}
+        return {
+            "file": str(self.path),
+            "title": self.title,
+            "axes": [_axis(a) for a in self.axes],
+            "run": {n: None if f is None else {"value": _plain(f.value), "source": f.source} for n, f in facts.items()},
+            "bins": self.bins,
+            "valid_fraction": self.valid / self.bins,
+            "valid_bins_without_error": self.without_error,
+            "missing_for_apply": self.missing,
+            "missing_run_facts": list(self.unknown),
+        }
+
+    def as_text(self) -> str:
+        """A page of text."""
+        lines = [f"{self.path}" + (f": {self.title}" if self.title else "")]
+        for i, a in enumerate(self.axes):
+            span = f"{a.edges[0]:g} to {a.edges[-1]:g} {a.unit}"
+            lines.append(f"  axis {i}: {a.name:12s} {len(a):5d} bins of {a.width:.5g}, {span} ({a.frame})")
+        for name, fact in self.as_dict()["run"].items():
+            lines.append(f"  {name}: " + ("not known" if fact is None else f"{fact['value']} ({fact['source']})"))
+        lines.append(f"  valid: {self.valid} of {self.bins} bins ({self.valid / self.bins:.1%})")
+        if self.without_error:
+            lines.append(f"  valid bins with error 0: {self.without_error}")
+        lines.append("  for apply: " + (self.missing or "nothing is missing"))
+        if len(self.unknown) > 1:
+            lines.append("  all that is to be given: " + ", ".join(f"--{name}" for name in self.unknown))
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class ModelSheet:
+    """A model by its card."""
+
+    model: ModelFile
+
+    def as_dict(self) -> dict:
+        """The card and where the model lies."""
+        return {"path": str(self.model.path), **self.model.card.model_dump(exclude={"domain"})}
+
+    def as_text(self) -> str:
+        """Name, what it does, its scores beside the baselines."""
+        card = self.model.card
+        size = self.model.path.stat().st_size / 1e6
+        lines = [
+            f"{card.name} version {card.version} ({size:.1f} MB): {card.direction}, {card.dimensions}D",
+            f"  {card.description}",
+            *(f"  note: {note}" for note in card.notes),
+        ]
+        for table in card.metrics:
+            lines += [
+                f"  {table.title}",
+                f"    ({table.conditions})",
+                " " * 39 + "  ".join(f"{c:>16s}" for c in table.columns),
+            ]
+            lines += [f"    {row:35s}" + "  ".join(f"{v:16.3f}" for v in values) for row, values in table.rows.items()]
+        lines.append(
+            f"  trained by: {card.training.command} ({card.training.minutes:g} minutes, {card.training.device})"
+        )
+        return "\n".join([*lines, f"  sha256 {card.sha256}", f"  licence {card.licence}"])
+
+
+def is_model(name: str) -> bool:
+    """True for a bundled model's name, a .onnx file, or a folder with a card."""
+    path = Path(name)
+    return name in bundled_names() or path.suffix == ".onnx" or (path / "card.json").is_file()
+
+
+def inspect_model(name: str) -> ModelSheet:
+    """The sheet of a model given by bundled name or path.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be used.
+    """
+    return ModelSheet(find_model(name))
+
+
+def inspect_file(path: Path) -> FileSheet:
+    """The sheet of a data file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    from ..io import open_spectrum
+    from .job import slabs
+
+    with open_spectrum(path) as source:
+        valid = without_error = 0
+        problem = None
+        for region in slabs(source.shape, (source.ndim - 1,)):
+            part = source.read(region)
+            valid += int(part.valid.sum())
+            without_error += int((part.valid & (part.variance == 0)).sum())
+            problem = problem or _problem(source.axes, part)
+        missing = problem if valid else "no bin is valid"
+        return FileSheet(
+            path=Path(path),
+            title=source.title,
+            axes=source.axes,
+            run=source.run,
+            bins=int(np.prod(source.shape)),
+            valid=valid,
+            without_error=without_error,
+            missing=missing,
+            unknown=missing_facts(source.run, source.axes),
+        )
+
+
+def _problem(axes: tuple[Axis, ...], part: Spectrum) -> str | None:
+    """The first thing that stands in the way of ``apply`` to a part of a file with these axes, in the words of its
+    error: a fact, an axis, valid bins beyond Ei."""
+    from ..instruments.instrument import Resolution
+    from .translator import network_axes
+
+    try:
+        network_axes(axes)
+        Resolution.from_run(part.run).frame(part)
+    except InsganError as error:
+        return str(error)
+    return None
+
+
+def missing_facts(run: Run, axes: tuple[Axis, ...]) -> tuple[str, ...]:
+    """Names of the run facts that ``apply`` needs and that the data do not tell."""
+    from ..instruments.facts import known_choppers, known_instruments
+
+    needed = ["instrument", "ei", "chopper", "frequency"]
+    if run.value("instrument") in known_instruments() and len(known_choppers(run.value("instrument"))) == 1:
+        needed.remove("chopper")
+    if any(a.is_rlu or a.projection is not None for a in axes):
+        needed.append("lattice")
+    return tuple(name for name in needed if getattr(run, name) is None)
+
+
+def _axis(axis: Axis) -> dict:
+    limits = {"minimum": float(axis.edges[0]), "maximum": float(axis.edges[-1]), "bins": len(axis)}
+    return {"name": axis.name, "id": axis.id, "unit": axis.unit, "frame": axis.frame, **limits}
+
+
+def _plain(value):
+    if isinstance(value, Lattice):
+        return [value.a, value.b, value.c, value.alpha, value.beta, value.gamma]
+    return value

@@ -1,0 +1,273 @@
+"""The main job: the resolution in or out of a file or a spectrum. Command line, scripts and Mantid all come here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..core.options import OUT_OF_DOMAIN, ApplyOptions
+from ..core.spectrum import Run, Spectrum, energy_axis, open_axes, per_event, summed
+from ..errors import ModelError, RunFactError
+from ..instruments.instrument import Resolution
+from ..io import check_output, open_spectrum
+from ..io.writer import SpectrumWriter, last_record
+from .cards import ModelFile, model_for
+from .translator import Quality, Translator, network_axes, require_valid
+
+#: A chi-squared per bin of the re-convolution above this is told to the user.
+MISFIT = 3.0
+#: A share of slices unlike the training data above this is told to the user, or is an error where that is asked for.
+OUTSIDE = 0.05
+#: What the history of an output calls this job, and the options in it that leave the result as it is.
+HISTORY_NAME = "insgan apply"
+NEUTRAL = ("device", "out_of_domain")
+#: Bins held in memory at a time; larger files go through in slabs. A volume of more bins than these is walked slice by
+#: slice if no model is named: a network's volume is held as a whole.
+SLAB_BINS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done: the model, the run facts it used and the quality of the result; `coverage` is that of the model's
+    card."""
+
+    model: str
+    run: Run
+    quality: Quality
+    notes: tuple[str, ...]
+    coverage: tuple[float, float] | None = None
+
+    def summary(self) -> dict:
+        """For people and scripts: plain numbers and strings."""
+        facts = {n: getattr(self.run, n) for n in ("instrument", "ei", "chopper", "frequency")}
+        used = {n: {"value": f.value, "source": f.source} for n, f in facts.items() if f is not None}
+        one, two = self.coverage or (None, None)
+        errors = {"held_out_truth_within_1_standard_error": one, "held_out_truth_within_2_standard_errors": two}
+        return {"model": self.model, "run": used, **self.quality.summary(), **errors, "notes": list(self.notes)}
+
+
+def apply(spectrum: Spectrum, options: ApplyOptions, progress=None) -> tuple[Spectrum, Report]:
+    """Translate a spectrum in memory.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    options : ApplyOptions
+    progress : callable, optional
+        Called with the share done, 0 to 1.
+
+    Raises
+    ------
+    InsganError
+        If a run fact is missing or out of range, or the model does not fit; see the errors' texts.
+    """
+    run, resolution, translator = _prepare(spectrum, options)
+    result, quality = translator.apply(per_event(spectrum.replace(run=run)), resolution, progress)
+    _require_known(options, quality)
+    return summed(result), _report(spectrum, run, translator, quality)
+
+
+def apply_to_file(
+    source: Path,
+    target: Path,
+    options: ApplyOptions,
+    *,
+    overwrite: bool = False,
+    progress=None,
+    opened: dict | None = None,
+) -> Report:
+    """Translate a file; the result is written beside `target` and renamed when it is complete.
+
+    Files of more than `SLAB_BINS` bins go through in slabs, so that memory does not grow with the file.
+
+    Parameters
+    ----------
+    source, target : Path
+    options : ApplyOptions
+    overwrite : bool
+    progress : callable, optional
+        Called with the share done, 0 to 1.
+    opened : dict, optional
+        Keeps the models that are open, for the next call.
+
+    Raises
+    ------
+    InsganError
+        As `apply`; also if the output exists and `overwrite` is False, or cannot be written.
+    """
+    check_output(target, overwrite)
+    with open_spectrum(source, ei=options.ei) as file:
+        run, resolution, translator = _prepare(file, options, opened)
+        file.run = run  # facts given as options go into the output's logs
+        quality = Quality()
+        history = {
+            "name": HISTORY_NAME,
+            "version": __version__,
+            "parameters": _parameters(source, translator.card, run, options),
+        }
+        with SpectrumWriter(target, file, template=source, overwrite=overwrite, history=history) as writer:
+            regions = slabs(file.shape, network_axes(file.axes, translator.card.dimensions))
+            for done, region in enumerate(regions):
+                spectrum = per_event(file.read(region).replace(run=run))
+                share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
+                if spectrum.valid.any():
+                    spectrum, part = translator.apply(spectrum, resolution, share)
+                    quality.add(part)
+                else:
+                    spectrum = nothing_measured(spectrum)
+                writer.write(region, summed(spectrum))
+            if not quality.bins:
+                require_valid(spectrum)
+            _require_known(options, quality)
+    return _report(file, run, translator, quality)
+
+
+def _report(spectrum, run: Run, translator: Translator, quality: Quality) -> Report:
+    card = translator.card
+    return Report(card.name, run, quality, _notes(spectrum, translator, quality), card.coverage)
+
+
+def _prepare(spectrum, options: ApplyOptions, opened: dict | None = None) -> tuple[Run, Resolution, Translator]:
+    if options.out_of_domain not in OUT_OF_DOMAIN:
+        raise RunFactError(
+            f"--out-of-domain is {options.out_of_domain!r}, expected {' or '.join(OUT_OF_DOMAIN)}", "give one of them"
+        )
+    run = options.run(spectrum.run)
+    network_axes(spectrum.axes)
+    resolution = Resolution.from_run(run, width_factor=options.width_factor)
+    model = _model(spectrum, options)
+    if opened is None:
+        return run, resolution, Translator(model, options.device)
+    key = (model.path, model.card.sha256, options.device)
+    if key not in opened:
+        opened[key] = Translator(model, options.device)
+    return run, resolution, opened[key]
+
+
+def _model(spectrum, options: ApplyOptions) -> ModelFile:
+    """The model named, or the bundled one for the open axes of a spectrum or file."""
+    opened = len(open_axes(spectrum.axes))
+    if options.model is None and _why_not_as_volumes(spectrum):
+        opened = 2
+    return model_for(options.direction, opened, options.model)
+
+
+def _why_not_as_volumes(spectrum) -> str:
+    """Why the bundled model for three axes is not for a spectrum of three open axes or more; empty otherwise."""
+    if len(open_axes(spectrum.axes)) < 3:
+        return ""
+    seen = network_axes(spectrum.axes, 3)
+    bins = math.prod(len(spectrum.axes[a]) for a in seen if a is not None)
+    if energy_axis(spectrum.axes) not in seen:
+        return "models for three axes know volumes with an energy axis"
+    if bins > SLAB_BINS:
+        return f"a volume of {bins:,} bins is more than the {SLAB_BINS:,} that are held in memory; cut or rebin it"
+    return ""
+
+
+def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
+    """Whether a file is what `apply_to_file` makes of `source` now: its history tells the input's name, the options,
+    the facts of the run and the model, and it is not older than the input. A file that is there is complete, because
+    it takes its name only then.
+
+    Raises
+    ------
+    InsganError
+        As `apply_to_file`, as far as it comes before the translation.
+    """
+    with open_spectrum(source, ei=options.ei) as file:
+        run = options.run(file.run)
+        model = _model(file, options)
+    expected = _parameters(source, model.card, run, options)
+    found = last_record(target)
+    if found.get("name") != HISTORY_NAME or found.get("version") != __version__:
+        return False
+    decides = [{k: v for k, v in p.items() if k not in NEUTRAL} for p in (found["parameters"], expected)]
+    return decides[0] == decides[1] and target.stat().st_mtime >= source.stat().st_mtime
+
+
+def _require_known(options: ApplyOptions, quality: Quality) -> None:
+    """Raise ModelError for data unlike the training data, where that is asked for."""
+    if options.out_of_domain == "error" and quality.outside > OUTSIDE:
+        raise ModelError(
+            f"{_unlike(quality)}, and --out-of-domain error was given",
+            "compare with a simulation, use another model (--model), or take the result with --out-of-domain warn",
+        )
+
+
+def _unlike(quality: Quality) -> str:
+    return (
+        f"{quality.outside:.0%} of the slices are unlike what the model was trained on by an experimental measure "
+        f"(median distance {np.median(quality.distances):.2g} of the threshold)"
+    )
+
+
+def nothing_measured(spectrum: Spectrum) -> Spectrum:
+    """The spectrum with NaN in every bin, as the translator leaves bins that are not valid."""
+    nothing = np.full(spectrum.shape, np.nan)
+    return spectrum.replace(signal=nothing, variance=nothing)
+
+
+def slabs(shape: tuple[int, ...], axes: tuple[int | None, ...], limit: int | None = None) -> list[tuple[slice, ...]]:
+    """Regions that hold whole network slices and at most `limit` bins each (one slice at least)."""
+    limit = SLAB_BINS if limit is None else limit
+    regions = [tuple(slice(0, n) for n in shape)]
+    for axis in (i for i in range(len(shape)) if i not in axes):
+        size = math.prod(s.stop - s.start for s in regions[0])
+        step = max(1, int(shape[axis] * limit / size)) if size > limit else shape[axis]
+        cuts = [slice(s, min(s + step, shape[axis])) for s in range(0, shape[axis], step)]
+        regions = [(*r[:axis], cut, *r[axis + 1 :]) for r in regions for cut in cuts]
+    return regions
+
+
+def _parameters(source, card, run, options) -> dict:
+    facts = {n: getattr(run, n).value for n in ("instrument", "ei", "chopper", "frequency") if getattr(run, n)}
+    model = {"model": card.name, "model_version": card.version, "model_sha256": card.sha256}
+    return {"input": Path(source).name, **options.given(), "direction": options.direction, **facts, **model}
+
+
+def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...]:
+    """What a careful user should know of this result."""
+    axes = network_axes(spectrum.axes, translator.card.dimensions)
+    notes = []
+    left = [spectrum.axes[i].name for i in open_axes(spectrum.axes) if i not in axes]
+    if left:
+        seen = " and ".join(repr(spectrum.axes[a].name) for a in axes if a is not None)
+        why = _why_not_as_volumes(spectrum) if translator.card.dimensions < 3 else ""
+        notes.append(
+            f"the model sees slices in {seen}: the resolution along {', '.join(map(repr, left))} was left as it is"
+            + (f" ({why})" if why else "")
+        )
+    if None in axes:
+        notes.append("a cut of one axis was taken as a slice that does not vary along the other")
+    if spectrum.axes[energy_axis(spectrum.axes)].integrated:
+        notes.append("the energy is integrated: its resolution was left as it is, the momentum widths were used")
+    if translator.card.simulation == "convolved":
+        adds = translator.card.direction == "add-resolution"
+        what = "takes simulations that carry" if adds else "leaves in its result"
+        notes.append(f"the model {translator.card.name} {what} the calculated resolution")
+    if translator.card.errors == "not calibrated":
+        notes.append(
+            f"the errors are not calibrated: the model {translator.card.name} was trained without pairs, so no one "
+            "knows how often the truth lies within them; do not use them in fits"
+        )
+    if quality.too_wide:
+        share = quality.too_wide / quality.bins
+        notes.append(
+            f"in {share:.1%} of the valid bins the resolution is wider than {translator.card.largest_fwhm_bins:g} bins "
+            "and was taken as that"
+        )
+    if quality.compared and quality.chi_squared > MISFIT * quality.compared:
+        notes.append(
+            "convolved again, the result misses the data by chi-squared "
+            f"{quality.chi_squared / quality.compared:.3g} per bin: the calculated widths or the strongest peaks may "
+            "not fit (see --width-factor). It is no test of the result: it grows with the counts, and spectra like "
+            "those of the training exceed 1 as well"
+        )
+    if quality.outside > OUTSIDE:
+        notes.append(f"{_unlike(quality)}: compare with a simulation before trusting details")
+    return tuple(notes)

@@ -1,0 +1,157 @@
+"""The main job for many files: by one process, by several, or by a Dask cluster; taken up again where it stopped."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.options import ApplyOptions
+from ..core.workers import worker_pool
+from ..errors import InputError, InsganError, OutputError
+from .job import apply_to_file, is_result
+
+#: Models that are open in this process.
+_OPENED: dict = {}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file.
+
+    Parameters
+    ----------
+    input, output : str
+    status : {'written', 'kept', 'failed'}
+    seconds : float
+    messages : list of str
+        Notes of the result, or why it failed.
+    exit_code : int
+        0, or that of the error.
+    """
+
+    input: str
+    output: str
+    status: str
+    seconds: float
+    messages: list[str]
+    exit_code: int = 0
+
+
+def apply_to_many(
+    files,
+    folder: str | Path,
+    options: ApplyOptions,
+    *,
+    workers: int = 1,
+    dask: str | None = None,
+    overwrite: bool = False,
+    progress=None,
+) -> list[Outcome]:
+    """Translate files into a folder, each under its name with the ending .nxs.
+
+    A result that is there already is kept if it is what would be made (`is_result`); anything else under its name makes
+    that file fail, unless `overwrite` is given. A file that fails does not stop the others.
+
+    Parameters
+    ----------
+    files : sequence of path
+    folder : str or Path
+        Made if it is not there.
+    options : ApplyOptions
+    workers : int
+        Processes on this machine; each opens the model once. With 1 this process does the work, on all cores.
+    dask : str, optional
+        Address of a Dask scheduler whose workers see the same files, or 'local'.
+    overwrite : bool
+    progress : callable, optional
+        Called with the share of files done.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of `files`.
+
+    Raises
+    ------
+    InputError
+        If `workers` is below 1, or two files would be written under one name, or one over itself.
+    OutputError
+        If the folder cannot be made.
+    DeviceError
+        As `worker_pool`.
+    """
+    if workers < 1:
+        raise InputError(f"the workers are {workers}", "ask for 1 or more (--workers)")
+    tasks = [(s, t, options, overwrite) for s, t in _targets([Path(f).absolute() for f in files], Path(folder))]
+    outcomes = []
+
+    def note(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if progress is not None:
+            progress(len(outcomes) / len(tasks))
+
+    if workers == 1 and dask is None:
+        for task in tasks:
+            note(apply_to_one(*task))
+    else:
+        with worker_pool(min(workers, len(tasks)), dask) as (submit, _):
+            futures = [submit(apply_to_one, *task) for task in tasks]
+            for future in futures:
+                note(future.result())
+    return outcomes
+
+
+def _targets(files: list[Path], folder: Path) -> list[tuple[Path, Path]]:
+    """Each file and its result."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OutputError(
+            f"the output folder {folder} cannot be made: {problem.strerror}", "name another folder (--output-dir)"
+        ) from problem
+    owners: dict[Path, Path] = {}
+    for file in files:
+        target = folder.absolute() / f"{file.stem}.nxs"
+        if target in owners:
+            raise InputError(
+                f"{owners[target]} and {file} would both be written to {target}",
+                "do them in two calls with two folders (--output-dir)",
+            )
+        if target == file:
+            raise InputError(f"{file} would be replaced by its own result", "name another folder (--output-dir)")
+        owners[target] = file
+    return [(file, target) for target, file in owners.items()]
+
+
+def apply_to_one(source: Path, target: Path, options: ApplyOptions, overwrite: bool) -> Outcome:
+    """One file of many; whatever goes wrong is told in the outcome."""
+    started = time.monotonic()
+
+    def outcome(status, messages, code=0):
+        return Outcome(str(source), str(target), status, round(time.monotonic() - started, 2), messages, code)
+
+    try:
+        if target.exists() and not overwrite:
+            _require_result(source, target, options)
+            return outcome("kept", [])
+        report = apply_to_file(source, target, options, overwrite=overwrite, opened=_OPENED)
+        return outcome("written", list(report.notes))
+    except InsganError as error:
+        return outcome("failed", [str(error)], error.exit_code)
+    except Exception as error:  # a fault of the program in one file is told, and the others are done all the same
+        return outcome("failed", [f"{type(error).__name__}: {error}"], InsganError.exit_code)
+
+
+def _require_result(source: Path, target: Path, options: ApplyOptions) -> None:
+    if not is_result(source, target, options):
+        raise OutputError(
+            f"the output {target} exists already and is not the result of {source.name} now with these options",
+            "name another folder (--output-dir), or give --overwrite to replace it",
+        )
+
+
+def exit_code(outcomes: list[Outcome]) -> int:
+    """That of the failures if they have one in common, else that of errors in general; 0 without any."""
+    codes = {o.exit_code for o in outcomes if o.status == "failed"}
+    return 0 if not codes else codes.pop() if len(codes) == 1 else InsganError.exit_code

@@ -1,0 +1,387 @@
+"""The translator: an ONNX model applied to a spectrum of any size.
+
+The network sees slices of D axes (Q and energy transfer, energy last); further axes are walked. Each slice is scaled
+by its own size, cut into overlapping tiles where it is large, and put together again.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations, product
+
+import numpy as np
+
+from ..core.spectrum import Axis, Spectrum, energy_axis, open_axes
+from ..errors import InputError, ModelError
+from .cards import OUTPUTS, ModelFile, open_session
+
+#: Slices up to this many bins along each axis go through whole, larger ones as tiles with this overlap: by the number
+#: of dimensions of the model.
+TILE = {1: 4096, 2: 256, 3: 64}
+OVERLAP = {1: 96, 2: 64, 3: 24}
+#: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
+INTENSITY_SLACK = 0.03
+#: Seconds between two looks, while the network runs, at whether the work is to be ended.
+LOOK = 0.1
+#: Rows that a one-dimensional cut is repeated to, to be a slice of a 2D model (as in its training).
+ROWS_OF_A_CUT = 64
+
+
+def intensity_scale(signal: np.ndarray, valid: np.ndarray) -> float:
+    """Root mean square of the valid signal: what a slice is divided by before the network, so that doubling the
+    input doubles the output. 1 where there is nothing."""
+    values = signal[valid]
+    scale = float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+    return scale if scale > 0 else 1.0
+
+
+@dataclass
+class Quality:
+    """How far to trust a translation; sums over all that was translated so far.
+
+    Attributes
+    ----------
+    flux_in, flux_out : float
+        Sum of the signal over the valid bins before and after.
+    bins : int
+        Valid bins.
+    chi_squared : float
+        Sum over the valid bins that have an error of ((data - convolved) / error)^2, where `convolved` is the
+        translated spectrum with the resolution put in again (remove-resolution); 0 for add-resolution.
+    compared : int
+        Number of bins in that sum.
+    too_wide : int
+        Valid bins where the resolution is wider than the model can apply, so that it was cut there.
+    distances : list of float
+        For each slice or tile, the distance of its features from the training set, in units of the card's threshold.
+    """
+
+    flux_in: float = 0.0
+    flux_out: float = 0.0
+    bins: int = 0
+    chi_squared: float = 0.0
+    compared: int = 0
+    too_wide: int = 0
+    distances: list[float] = field(default_factory=list)
+
+    def add(self, other: Quality) -> None:
+        """Add the sums of another part of the same data."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    @property
+    def outside(self) -> float:
+        """Share of slices beyond the threshold of the domain of application."""
+        return float(np.mean(np.array(self.distances) > 1.0)) if self.distances else 0.0
+
+    def summary(self) -> dict[str, float | None]:
+        """The numbers a person or a script wants, by name."""
+        return {
+            "valid_bins": self.bins,
+            "flux_ratio": self.flux_out / self.flux_in if self.flux_in else None,
+            "reduced_chi_squared_of_reconvolution": self.chi_squared / self.compared if self.compared else None,
+            "share_of_bins_with_resolution_too_wide": self.too_wide / self.bins if self.bins else None,
+            "median_distance_from_training": float(np.median(self.distances)) if self.distances else None,
+            "share_of_slices_outside_training": self.outside,
+        }
+
+
+class Translator:
+    """One opened model.
+
+    Parameters
+    ----------
+    model : ModelFile
+    device : {'auto', 'cpu', 'cuda'}
+    threads : int, optional
+        CPU threads; all cores if not given.
+
+    Raises
+    ------
+    DeviceError, ModelError
+        See `cards.open_session`.
+    """
+
+    def __init__(self, model: ModelFile, device: str = "auto", threads: int | None = None):
+        self.card = model.card
+        self.session = open_session(model, device, threads)
+        self.inputs = [i.name for i in self.session.get_inputs()]
+        self.device = "cuda" if self.session.get_providers()[0].startswith("CUDA") else "cpu"
+
+    def apply(self, spectrum: Spectrum, resolution, progress=None) -> tuple[Spectrum, Quality]:
+        """Translate a spectrum held in memory.
+
+        Parameters
+        ----------
+        spectrum : Spectrum
+            Any number of dimensions; see `network_axes` for those the network sees.
+        resolution : Resolution
+            Gives ``fwhm_in_bins``, ``correlation`` and ``position`` of a spectrum.
+        progress : callable, optional
+            Called with the share done, 0 to 1, tile by tile and every `LOOK` seconds; what it raises ends the work.
+
+        Returns
+        -------
+        spectrum : Spectrum
+            Signal and variance translated; NaN where the input is not valid; all else as in the input.
+        quality : Quality
+
+        Raises
+        ------
+        InputError
+            If no bin is valid or no axis can be translated.
+        ModelError
+            If the resolution is wider than the model can apply in most bins.
+        """
+        axes = network_axes(spectrum.axes, self.card.dimensions)
+        require_valid(spectrum)
+        quality = Quality()
+        signal, variance = np.full(spectrum.shape, np.nan), np.full(spectrum.shape, np.nan)
+        conditions = conditions_of(spectrum, resolution, axes)
+        self._check_width(conditions["width"], spectrum.valid)
+        total = math.prod(n for i, n in enumerate(spectrum.shape) if i not in axes)
+        for done, (place, data, part) in enumerate(network_slices(spectrum, conditions, axes)):
+            tell = partial(_share_of, done, total, progress)
+            answer = self._translate(*data, part, quality, tell)
+            signal[place], variance[place] = (from_network(x, axes) for x in answer)
+            tell(1.0)
+        return spectrum.replace(signal=signal, variance=variance, valid=spectrum.valid), quality
+
+    def _check_width(self, width: np.ndarray, valid: np.ndarray) -> None:
+        limit = self.card.largest_fwhm_bins
+        for along in width:
+            middle = float(np.median(along[valid]))
+            if middle > limit:
+                raise ModelError(
+                    f"the resolution is {middle:.3g} bins wide (FWHM, median over the valid bins), and the model "
+                    f"{self.card.name} knows up to {limit:g}",
+                    f"rebin that axis to bins at least {middle / limit:.2g} times as wide",
+                )
+
+    def _translate(self, signal, valid, error, conditions, quality, tell):
+        """Signal and variance of one slice; the quality is added up."""
+        if not valid.any():
+            return np.full(signal.shape, np.nan), np.full(signal.shape, np.nan)
+        scale = intensity_scale(signal, valid)
+        answer = self._run_tiles(signal / scale, valid, error / scale, conditions, quality, tell)
+        translated = np.where(valid, answer[0] * scale, np.nan)
+        if self.card.direction == "add-resolution" and not self.card.background:
+            translated *= kept_intensity(answer[0][valid], answer[2][valid])
+        self._judge(quality, signal, error, valid, translated, answer[2] * scale, conditions["width"])
+        # float32 could round the smallest errors to nothing; an error is never zero
+        sigma = scale * np.maximum(self.card.error_factor * np.exp(0.5 * answer[1]), 1e-9)
+        return translated, np.where(valid, sigma**2, np.nan)
+
+    def _judge(self, quality, signal, error, valid, translated, convolved, width) -> None:
+        quality.flux_in += float(signal[valid].sum())
+        quality.flux_out += float(translated[valid].sum())
+        quality.bins += int(valid.sum())
+        quality.too_wide += int((valid & (width > self.card.largest_fwhm_bins).any(0)).sum())
+        if self.card.direction == "remove-resolution":
+            known = valid & (error > 0)
+            quality.chi_squared += float((((signal - convolved)[known] / error[known]) ** 2).sum())
+            quality.compared += int(known.sum())
+
+    def _run_tiles(self, signal, valid, error, conditions, quality, tell) -> np.ndarray:
+        """(3, *grid): translated, log variance and convolved, blended over overlapping tiles."""
+        shape = signal.shape
+        grid = [ROWS_OF_A_CUT if n == 1 else n for n in shape]
+        inputs = {"signal": signal[None], "valid": valid[None], "error": error[None], **conditions}
+        inputs = {name: np.broadcast_to(x, (len(x), *grid)) for name, x in inputs.items()}
+        size, overlap = TILE[len(shape)], OVERLAP[len(shape)]
+        total, weight = np.zeros((3, *grid)), np.zeros(grid)
+        places = list(product(*(tile_starts(n, size, overlap) for n in grid)))
+        for number, place in enumerate(places):
+            look = partial(tell, number / len(places))
+            look()
+            part = tuple(slice(s, min(s + size, n)) for s, n in zip(place, grid, strict=True))
+            tile = {name: x[(slice(None), *part)] for name, x in inputs.items()}
+            if not tile["valid"].any():
+                continue
+            answer = self._run(tile, quality, look)
+            blend = np.ones(())
+            for p, n in zip(part, grid, strict=True):
+                blend = np.multiply.outer(blend, ramp(p.start, p.stop, n, overlap))
+            total[(slice(None), *part)] += blend * answer
+            weight[part] += blend
+        middle = tuple(slice(ROWS_OF_A_CUT // 2, ROWS_OF_A_CUT // 2 + 1) if n == 1 else slice(None) for n in shape)
+        return (total / np.maximum(weight, 1e-30))[(slice(None), *middle)]
+
+    def _run(self, tile: dict[str, np.ndarray], quality, look) -> np.ndarray:
+        """The network on one tile, padded with bins that are not valid to a size it takes."""
+        multiple, least = self.card.grid_multiple, self.card.smallest_grid
+        grid = tile["signal"].shape[1:]
+        padding = [(0, 0), *((0, max(least, math.ceil(n / multiple) * multiple) - n) for n in grid)]
+        measured = ("signal", "valid", "error")
+        inputs = {
+            name: np.pad(tile[name].astype(np.float32), padding, mode="constant" if name in measured else "edge")[None]
+            for name in self.inputs
+        }
+        answer = run_interruptibly(self.session, list(OUTPUTS), inputs, look)
+        quality.distances.append(self._distance(answer[3][0]))
+        crop = (0, 0, *(slice(0, n) for n in grid))
+        return np.stack([x[crop] for x in answer[:3]])
+
+    def _distance(self, features: np.ndarray) -> float:
+        domain = self.card.domain
+        away = np.array(domain.components) @ (features - np.array(domain.mean)) / np.array(domain.scale)
+        return float(np.sqrt(np.mean(away**2))) / domain.threshold
+
+
+def _share_of(done: int, total: int, progress, part: float) -> None:
+    """Tell that `part` of the slice after the first `done` is done."""
+    if progress:
+        progress((done + part) / total)
+
+
+def run_interruptibly(session, outputs, inputs: dict, look) -> list[np.ndarray]:
+    """What ``session.run(outputs, inputs)`` gives, ended early by an interrupt or by what `look` raises.
+
+    ONNX Runtime works in a thread of its own, because Python sees no Ctrl-C while it is inside; told to end, it does so
+    after the operation it is at.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+    outputs : sequence of str
+    inputs : dict of ndarray
+    look : callable
+        Called without arguments every `LOOK` seconds, in the calling thread.
+    """
+    from onnxruntime import RunOptions
+
+    options = RunOptions()
+    with ThreadPoolExecutor(1) as pool:  # leaving it waits for the thread
+        answer = pool.submit(session.run, outputs, inputs, options)
+        try:
+            while wait([answer], LOOK).not_done:
+                look()
+        except BaseException:
+            options.terminate = True
+            raise
+    return answer.result()
+
+
+def kept_intensity(translated: np.ndarray, convolved: np.ndarray) -> float:
+    """Factor that brings the total of the network's answer within `INTENSITY_SLACK` of the exact convolution's.
+
+    The network may move some intensity over the edges of a slice, but not make or lose more. 1 where a total near zero
+    (background-subtracted noise) tells nothing.
+    """
+    total, expected = float(translated.sum()), float(convolved.sum())
+    telling = min(total, expected) > 0.1 * float(np.abs(convolved).sum())
+    ratio = total / expected if telling else 1.0
+    return float(np.clip(ratio, 1 - INTENSITY_SLACK, 1 + INTENSITY_SLACK)) / ratio
+
+
+def conditions_of(spectrum: Spectrum, resolution, axes) -> dict[str, np.ndarray]:
+    """What a model is told beside the data: width, correlation and position, see the contract of models.
+
+    Returns
+    -------
+    dict of ndarray, float32, each of shape (C, *spectrum.shape)
+        C is D, D (D - 1) / 2 and 3, for the axes and pairs of axes in the network's order.
+    """
+    opened = spectrum.open_axes
+    width = dict(zip(opened, resolution.fwhm_in_bins(spectrum), strict=True))
+    correlation = dict(zip(combinations(opened, 2), resolution.correlation(spectrum), strict=True))
+    nothing = np.zeros_like(width[opened[0]])  # a cut does not vary along an axis that it lacks
+    found = {
+        "width": [nothing if a is None else width[a] for a in axes],
+        "correlation": [
+            nothing if None in pair else correlation[tuple(sorted(pair))] for pair in combinations(axes, 2)
+        ],
+        "position": resolution.position(spectrum, tuple(a for a in axes if a is not None)),
+    }
+    return {name: np.asarray(x, np.float32).reshape(len(x), *spectrum.shape) for name, x in found.items()}
+
+
+def network_slices(spectrum: Spectrum, conditions: dict[str, np.ndarray], axes):
+    """The slices of a spectrum that a network sees, one after the other.
+
+    Yields
+    ------
+    place : tuple
+        Index of the slice in the spectrum.
+    data : tuple of ndarray, each (*grid) in the network's axis order
+        Signal, valid, error; signal and error are 0 where not valid.
+    conditions : dict of ndarray, each (C, *grid)
+        Those of `conditions_of` that have channels.
+    """
+    signal = np.where(spectrum.valid, spectrum.signal, 0.0)
+    error = np.sqrt(np.where(spectrum.valid, spectrum.variance, 0.0))
+    walked = [range(1) if i in axes else range(n) for i, n in enumerate(spectrum.shape)]
+    for place in product(*walked):
+        place = tuple(slice(None) if i in axes else p for i, p in enumerate(place))
+        data = tuple(to_network(x[place], axes) for x in (signal, spectrum.valid, error))
+        channels = {k: [to_network(c[place], axes) for c in x] for k, x in conditions.items()}
+        yield place, data, {k: np.stack(x) for k, x in channels.items() if x}
+
+
+def to_network(values: np.ndarray, axes) -> np.ndarray:
+    """From ascending spectrum axes to the network's order, with one bin where the network has an axis more."""
+    ranks = np.argsort(np.argsort([a for a in axes if a is not None]))
+    values = np.transpose(values, ranks)
+    return np.expand_dims(values, axes.index(None)) if None in axes else values
+
+
+def from_network(values: np.ndarray, axes) -> np.ndarray:
+    """The way back."""
+    values = values.squeeze(axes.index(None)) if None in axes else values
+    return np.transpose(values, np.argsort([a for a in axes if a is not None]))
+
+
+def network_axes(axes: tuple[Axis, ...], dimensions: int = 2) -> tuple[int | None, ...]:
+    """Which axes of a spectrum the network sees, in its order (energy last).
+
+    With an energy axis of several bins: the energy and the momentum axes with most bins. With the energy integrated:
+    the momentum axes with most bins. A cut with one open axis leaves the other place None.
+
+    Raises
+    ------
+    InputError
+        If there is no energy axis, or no axis of more than one bin.
+    """
+    energy = energy_axis(axes)
+    if energy is None:
+        raise InputError(
+            f"there is no energy axis among {', '.join(repr(a.name) for a in axes)}",
+            "give data with an axis 'DeltaE' (one integrated bin is enough), so that the resolution is known",
+        )
+    opened = open_axes(axes)
+    if not opened:
+        raise InputError("every axis has a single bin", "give a cut with at least one axis of several bins")
+    momenta = sorted((i for i in opened if i != energy), key=lambda i: (-len(axes[i]), i))
+    room = dimensions - (energy in opened)
+    chosen: list[int | None] = sorted(momenta[:room])
+    missing = [None] * (room - len(chosen))
+    return (*missing, *chosen, energy) if energy in opened else (*chosen, *missing)
+
+
+def require_valid(spectrum: Spectrum) -> None:
+    """Raise InputError if no bin is valid."""
+    if not spectrum.valid.any():
+        raise InputError(
+            f"none of the {spectrum.signal.size} bins is valid (all are NaN, masked or without a finite error)",
+            "check the binning and the mask of the workspace",
+        )
+
+
+def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
+    """Where the tiles of an axis of `size` bins begin."""
+    if size <= tile:
+        return [0]
+    count = math.ceil((size - overlap) / (tile - overlap))
+    return [round(i * (size - tile) / (count - 1)) for i in range(count)]
+
+
+def ramp(start: int, stop: int, size: int, overlap: int) -> np.ndarray:
+    """Weight of a tile along one axis: 1 inside, falling to nearly 0 over the middle half of the overlap with its
+    neighbours. The outer quarter hardly counts: there the tile does not see what lies around."""
+    from_start = np.arange(stop - start) + 0.5
+    rise, fall = (np.clip((x - overlap / 4) / (overlap / 2), 1e-6, 1.0) for x in (from_start, from_start[::-1]))
+    ones = np.ones(stop - start)
+    return (ones if start == 0 else rise) * (ones if stop == size else fall)
