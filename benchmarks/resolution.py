@@ -23,7 +23,8 @@ from pages import table_text
 from results import add_option, column, table, write_results
 
 from mantid_insgan.convolve import GridAccuracyWarning, convolve, ideal
-from mantid_insgan.core.spectrum import Axis, Lattice, Spectrum
+from mantid_insgan.core.run import Lattice
+from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.models.spinw.zoo import get_family
 

@@ -23,7 +23,8 @@ import numpy as np
 from pages import table_text
 from results import add_option, column, table, write_results
 
-from mantid_insgan.core.spectrum import Axis, Lattice, Spectrum
+from mantid_insgan.core.run import Lattice
+from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.instruments import Orientation, Resolution, Sample
 from mantid_insgan.instruments.beam import ENERGY_OF_K2
 from mantid_insgan.instruments.covariance import DEVIATIONS

@@ -28,13 +28,13 @@ import torch
 from plain_cut import PlainCut
 from results import add_option, column, table, write_results
 
+from mantid_insgan.core.slices import intensity_scale
 from mantid_insgan.learn import losses
 from mantid_insgan.learn.evaluate import identity
 from mantid_insgan.learn.generator import ResolutionOperator, convolved
 from mantid_insgan.learn.libraries import Example, PairLibrary, flipped, stack
 from mantid_insgan.learn.trainer import Schedule
 from mantid_insgan.learn.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer
-from mantid_insgan.translate.translator import intensity_scale
 
 WIDER = 1.3
 TAIL = 0.1

@@ -1,6 +1,7 @@
 """Resolution of neutron spectrometers in and out of S(Q,E), beside and inside Mantid."""
 
-from .core.spectrum import Axis, Fact, Lattice, Run, Spectrum
+from .core.run import Fact, Lattice, Run
+from .core.spectrum import Axis, Spectrum
 from .errors import InsganError
 
 __version__ = "0.1.0"

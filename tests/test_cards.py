@@ -10,6 +10,7 @@ import pytest
 
 from mantid_insgan.errors import DeviceError, ModelError
 from mantid_insgan.translate import cards
+from mantid_insgan.translate.session import open_session
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,7 +61,7 @@ def test_a_bundled_model_is_small_and_keeps_the_documented_contract(name):
     model = cards.find_model(name)
     card = model.card
     assert model.path.stat().st_size < 10e6
-    session = cards.open_session(model, "cpu")
+    session = open_session(model, "cpu")
     # A cut of one axis has no pair of axes, so no correlation.
     taken = of_kind("input") | of_kind("input, if taken")
     if card.dimensions == 1:
@@ -147,7 +148,7 @@ def test_no_onnx_file_under_a_fitting_hash(copied):
     model.path.write_bytes(b"not a model")
     cards.write_card(model.card, model.path)
     with pytest.raises(ModelError, match="ONNX Runtime cannot open"):
-        cards.open_session(cards.read_model(copied), "cpu")
+        open_session(cards.read_model(copied), "cpu")
 
 
 def test_a_model_with_other_inputs_is_refused(copied):
@@ -160,27 +161,27 @@ def test_a_model_with_other_inputs_is_refused(copied):
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9), model.path)
     cards.write_card(model.card, model.path)
     with pytest.raises(ModelError, match=r"takes \{'image': 2\} and gives \['result'\]; a model of 2 dimensions takes"):
-        cards.open_session(cards.read_model(copied), "cpu")
+        open_session(cards.read_model(copied), "cpu")
 
 
 def test_devices():
     model = cards.choose_model("add-resolution")
     with pytest.raises(DeviceError, match="'tpu' is not known.*auto, cpu, cuda"):
-        cards.open_session(model, "tpu")
+        open_session(model, "tpu")
     import onnxruntime
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         with pytest.raises(
             DeviceError, match="cuda was asked for, but this ONNX Runtime has only .*CPUExecutionProvider"
         ):
-            cards.open_session(model, "cuda")
-        assert cards.open_session(model, "auto").get_providers() == ["CPUExecutionProvider"]
+            open_session(model, "cuda")
+        assert open_session(model, "auto").get_providers() == ["CPUExecutionProvider"]
 
 
 def test_onnxruntime_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(DeviceError, match=r"ONNX Runtime is not installed.*pip install 'mantid-insgan\[cpu\]'"):
-        cards.open_session(cards.choose_model("add-resolution"), "cpu")
+        open_session(cards.choose_model("add-resolution"), "cpu")
 
 
 def test_the_card_is_in_plain_json():

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from mantid_insgan.cli import main as cli
-from mantid_insgan.core.spectrum import Axis, Lattice, Run, Spectrum
+from mantid_insgan.core.run import Lattice, Run
+from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.io import read_nexus, write_nexus
 from mantid_insgan.io.nexus import ENTRY
 from mantid_insgan.translate import cards

@@ -6,7 +6,8 @@ import pytest
 from mantid_insgan.convolve import experiment
 from mantid_insgan.convolve.bins import Bins
 from mantid_insgan.convolve.experiment import ExperimentSettings, make_experiment
-from mantid_insgan.core.spectrum import Axis, Lattice, Spectrum
+from mantid_insgan.core.run import Lattice
+from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError
 from mantid_insgan.instruments import Resolution
 

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mantid_insgan.core.spectrum import Axis, Fact, Lattice, Run, Spectrum
+from mantid_insgan.core.run import Fact, Lattice, Run
+from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, InsganError, OutputError
 from mantid_insgan.io import (
     SpectrumFile,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mantid_insgan.core.spectrum import Fact, Run
+from mantid_insgan.core.run import Fact, Run
 from mantid_insgan.errors import InputError, RunFactError
 from mantid_insgan.io import open_spectrum, read_nexus, read_nxspe, read_spectrum, write_nexus
 from mantid_insgan.io.powder import HBAR2_OVER_2M, Pixels, powder_spectrum, width_from_neighbours

@@ -7,7 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mantid_insgan.core.spectrum import Axis, Lattice, Run, Spectrum
+from mantid_insgan.core.run import Lattice, Run
+from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.io import SpectrumWriter
 from mantid_insgan.io.nexus import SpectrumFile
 

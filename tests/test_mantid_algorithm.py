@@ -516,9 +516,9 @@ def test_cancelling_half_way_leaves_no_workspace():
 
 
 def test_a_single_slice_is_cancelled_while_the_network_runs(monkeypatch):
-    from mantid_insgan.translate import translator as translate
+    from mantid_insgan.translate import session
 
-    monkeypatch.setattr(translate, "LOOK", 0.001)
+    monkeypatch.setattr(session, "LOOK", 0.001)
     volume("slice", bins=(100, 1, 60))
     algorithm = initialized()
     algorithm.setRethrows(True)

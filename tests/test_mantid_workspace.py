@@ -15,7 +15,8 @@ from mantid.simpleapi import (
     SetUB,
 )
 
-from mantid_insgan.core.spectrum import Axis, Fact, Lattice, Run, Spectrum
+from mantid_insgan.core.run import Fact, Lattice, Run
+from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, OutputError
 from mantid_insgan.io import read_nexus
 from mantid_insgan.mantid_support.workspace import read_workspace, run_facts, set_arrays, to_workspace

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from mantid_insgan.core.options import ApplyOptions
-from mantid_insgan.core.spectrum import Axis, Run, Spectrum
+from mantid_insgan.core.run import Run
+from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, OutputError
 from mantid_insgan.io import read_nexus, write_nexus
 from mantid_insgan.translate import many

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mantid_insgan.core.spectrum import Axis, Fact, Lattice, Run, Spectrum
+from mantid_insgan.core.run import Fact, Lattice, Run
+from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, RunFactError
 from mantid_insgan.fit.vanadium import ElasticLine, fit_width_factor
 from mantid_insgan.instruments import Orientation, Resolution, Sample, known_choppers, known_instruments

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mantid_insgan.cli.main import app
-from mantid_insgan.core.spectrum import Axis, Lattice, Run, Spectrum
+from mantid_insgan.core.run import Lattice, Run
+from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, OutputError, RunFactError
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.instruments.table import reach_of_modulus, resolution_at, resolution_over

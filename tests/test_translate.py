@@ -5,12 +5,14 @@ import time
 import numpy as np
 import pytest
 
+from mantid_insgan.core.slices import network_axes
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, ModelError
+from mantid_insgan.translate import session
 from mantid_insgan.translate import translator as translate
 from mantid_insgan.translate.cards import DIRECTIONS, choose_model
 from mantid_insgan.translate.job import slabs
-from mantid_insgan.translate.translator import Translator, network_axes, ramp, tile_starts
+from mantid_insgan.translate.translator import Translator, ramp, tile_starts
 
 
 class Widths:
@@ -288,11 +290,11 @@ def test_the_network_neither_makes_nor_loses_intensity():
 def test_progress_comes_tile_by_tile_and_slice_by_slice(translator, monkeypatch):
     monkeypatch.setitem(translate.TILE, 2, 32)
     monkeypatch.setitem(translate.OVERLAP, 2, 8)
-    monkeypatch.setattr(translate, "LOOK", 1e9)  # only what is done, not that it is being done
+    monkeypatch.setattr(session, "LOOK", 1e9)  # only what is done, not that it is being done
     shares = []
     translator.apply(magnon(56, 32), Widths(0.3), shares.append)
     assert len(translate.tile_starts(56, 32, 8)) == 2 and shares == [0.0, 0.5, 1.0]
-    monkeypatch.setattr(translate, "LOOK", 0.001)
+    monkeypatch.setattr(session, "LOOK", 0.001)
     shares.clear()
     run = translator.session.run
 
@@ -323,13 +325,13 @@ def test_a_network_that_runs_is_ended_by_what_its_caller_raises(monkeypatch):
     def interrupt():
         raise KeyboardInterrupt
 
-    session = Slow()
-    monkeypatch.setattr(translate, "LOOK", 0.01)
+    slow = Slow()
+    monkeypatch.setattr(session, "LOOK", 0.01)
     with pytest.raises(KeyboardInterrupt):
-        translate.run_interruptibly(session, ["translated"], {}, interrupt)
-    assert session.ended, "no thread is left behind"
+        session.run_interruptibly(slow, ["translated"], {}, interrupt)
+    assert slow.ended, "no thread is left behind"
 
 
 def test_what_goes_wrong_in_the_network_is_raised(translator):
     with pytest.raises(Exception, match="(?i)input"):
-        translate.run_interruptibly(translator.session, ["translated"], {}, lambda: None)
+        session.run_interruptibly(translator.session, ["translated"], {}, lambda: None)

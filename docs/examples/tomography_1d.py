@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from tools import chosen, folder_of, parser, report, schedule, through_onnx, trained
 
+from mantid_insgan.core.slices import intensity_scale
 from mantid_insgan.learn.libraries import ArrayLibrary, Example, array_example, stack
 from mantid_insgan.learn.trainer import PairedTrainer, Recipe
 from mantid_insgan.learn.unpaired import REMOVE, UnpairedRecipe, UnpairedTrainer
-from mantid_insgan.translate.translator import intensity_scale
 
 TRAINING_PHASES = ("Al", "Cu", "Pt")
 TEST_PHASES = ("Fe", "Zn")

@@ -10,7 +10,8 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from ..core.spectrum import Axis, Run, Spectrum
+from ..core.run import Run
+from ..core.spectrum import Axis, Spectrum
 from ..errors import DeviceError, InputError
 from ..instruments import Resolution
 from ..models.lineshape import check_line

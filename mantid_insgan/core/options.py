@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field, fields
 
 from ..errors import RunFactError
-from .spectrum import Lattice, Run
+from .run import Lattice, Run
 
 #: What an option may be -> how Mantid's dialog spells it.
 DIRECTIONS = {"add-resolution": "AddResolution", "remove-resolution": "RemoveResolution"}

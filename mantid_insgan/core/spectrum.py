@@ -6,11 +6,12 @@ Units: meV for energies, 1/Angstrom or r.l.u. for momentum (kept with the axis),
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..errors import InputError
+from .run import Run
 
 #: |signal| at or above this is a flag ("masked"), never a measurement: Horace and nxspe write -1e30 or -1e20,
 #: and an unsigned overflow of such a flag leaves about 1e18.
@@ -151,108 +152,6 @@ def _component(text: str) -> float | None:
     if factor in ("", "+"):
         return 1.0
     return -1.0 if factor == "-" else float(factor)
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A fact about the run and where it came from ('log Ei of experiment0', 'option --ei')."""
-
-    value: object
-    source: str
-
-
-@dataclass(frozen=True, eq=False)
-class Lattice:
-    """A unit cell and its orientation.
-
-    Parameters
-    ----------
-    a, b, c : float
-        Lattice parameters in Angstrom.
-    alpha, beta, gamma : float
-        Angles in degrees.
-    ub : array_like, shape (3, 3), optional
-        UB matrix (Busing and Levy 1967) without the factor 2 pi, as Mantid keeps it.
-    """
-
-    a: float
-    b: float
-    c: float
-    alpha: float = 90.0
-    beta: float = 90.0
-    gamma: float = 90.0
-    ub: np.ndarray | None = None
-
-    def b_matrix(self) -> np.ndarray:
-        """Busing-Levy B (their eq. 3), shape (3, 3), in 1/Angstrom **without** 2 pi: q_cartesian = 2 pi B hkl.
-
-        Raises
-        ------
-        InputError
-            If the cell has no volume.
-        """
-        al, be, ga = np.radians([self.alpha, self.beta, self.gamma])
-        volume_squared = (
-            1 - np.cos(al) ** 2 - np.cos(be) ** 2 - np.cos(ga) ** 2 + 2 * np.cos(al) * np.cos(be) * np.cos(ga)
-        )
-        if min(self.a, self.b, self.c) <= 0 or not volume_squared > 1e-12:
-            raise InputError(
-                f"the lattice a, b, c = {self.a:g}, {self.b:g}, {self.c:g} Angstrom, alpha, beta, gamma = "
-                f"{self.alpha:g}, {self.beta:g}, {self.gamma:g} degrees encloses no volume",
-                "give the six lattice parameters of the crystal (--lattice a,b,c,alpha,beta,gamma)",
-            )
-        root = np.sqrt(volume_squared)
-        a_star, b_star, c_star = (
-            np.sin(al) / (self.a * root),
-            np.sin(be) / (self.b * root),
-            np.sin(ga) / (self.c * root),
-        )
-        cos_be_star = (np.cos(al) * np.cos(ga) - np.cos(be)) / (np.sin(al) * np.sin(ga))
-        cos_ga_star = (np.cos(al) * np.cos(be) - np.cos(ga)) / (np.sin(al) * np.sin(be))
-        return np.array(
-            [
-                [a_star, b_star * cos_ga_star, c_star * cos_be_star],
-                [0.0, b_star * np.sqrt(1 - cos_ga_star**2), -c_star * np.sqrt(1 - cos_be_star**2) * np.cos(al)],
-                [0.0, 0.0, 1.0 / self.c],
-            ]
-        )
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is known of the measurement; a fact that is not known is None.
-
-    Parameters
-    ----------
-    instrument : Fact of str
-        Instrument name as ResINS spells it ('MAPS').
-    ei : Fact of float
-        Incident energy, meV.
-    chopper : Fact of str
-        Chopper package ('S', 'High Flux').
-    frequency : Fact of float
-        Chopper frequency, Hz.
-    temperature : Fact of float
-        Sample temperature, K.
-    lattice : Fact of Lattice
-        Unit cell and UB.
-    """
-
-    instrument: Fact | None = None
-    ei: Fact | None = None
-    chopper: Fact | None = None
-    frequency: Fact | None = None
-    temperature: Fact | None = None
-    lattice: Fact | None = None
-
-    def value(self, name: str):
-        """The value of a fact, or None."""
-        fact = getattr(self, name)
-        return None if fact is None else fact.value
-
-    def updated(self, source: str, **values) -> Run:
-        """A run with these facts set; values that are None change nothing."""
-        return replace(self, **{k: Fact(v, source) for k, v in values.items() if v is not None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -449,10 +348,6 @@ def _shaped(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray
             "give one value for each bin of the axes",
         )
     return values
-
-
-#: Names of the run facts, in the order in which they are asked for.
-RUN_FACTS = tuple(f.name for f in fields(Run))
 
 
 def per_event(spectrum: Spectrum) -> Spectrum:

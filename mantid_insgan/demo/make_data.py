@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ..convolve import convolve
-from ..core.spectrum import Axis, Lattice, Run, Spectrum
+from ..core.run import Lattice, Run
+from ..core.spectrum import Axis, Spectrum
 from ..instruments import Resolution
 from ..io import write_nexus
 from ..models.spinw.simulate import simulate_cut

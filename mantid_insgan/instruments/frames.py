@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.spectrum import Axis, Lattice, Spectrum
+from ..core.run import Lattice
+from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError, RunFactError
 from .beam import Beam
 

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ..core.spectrum import Lattice, Run, Spectrum
+from ..core.run import Lattice, Run
+from ..core.spectrum import Spectrum
 from ..errors import RunFactError
 from . import facts as known
 from .beam import FWHM, Beam, Sample, Tube

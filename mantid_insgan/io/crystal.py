@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.options import parse_lattice
-from ..core.spectrum import Axis, Lattice, Run, Spectrum, energy_axis
+from ..core.run import Lattice, Run
+from ..core.spectrum import Axis, Spectrum, energy_axis
 from ..errors import InputError, RunFactError
 from ..instruments.frames import Orientation
 from .nxspe import CrystalRun, read_crystal_run

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..core.spectrum import Fact, Lattice, Run
+from ..core.run import Fact, Lattice, Run
 from .hdf5 import dataset_number, dataset_text, text
 
 #: Instrument names as files spell them (facility prefixes, short names) -> as ResINS does.

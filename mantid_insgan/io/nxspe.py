@@ -8,7 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..core.spectrum import Fact, Run, Spectrum
+from ..core.run import Fact, Run
+from ..core.spectrum import Spectrum
 from ..errors import InputError, RunFactError
 from .facts import instrument_from_names, instrument_name
 from .hdf5 import dataset_number, dataset_text, naming, open_hdf5, reading, real_dataset, text

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.spectrum import FLAG_MAGNITUDE, Axis, Run, Spectrum
+from ..core.run import Run
+from ..core.spectrum import FLAG_MAGNITUDE, Axis, Spectrum
 from ..errors import InputError, RunFactError
 from .hdf5 import naming
 from .region import cut, normal_region

@@ -12,7 +12,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..core.spectrum import Axis, Run, Spectrum
+from ..core.run import Run
+from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError, RunFactError
 from .facts import experiment_facts, instrument_from_names
 from .hdf5 import dataset_text, naming, open_hdf5, reading, real_dataset, text

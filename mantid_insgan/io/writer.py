@@ -18,7 +18,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..core.spectrum import Axis, Run, Spectrum
+from ..core.run import Run
+from ..core.spectrum import Axis, Spectrum
 from ..errors import OutputError
 from .facts import experiment_groups, logs_of_run
 from .hdf5 import fixed, open_hdf5

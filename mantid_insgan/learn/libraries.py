@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ..convolve.experiment import ExperimentSettings, background, draw_counted, draw_seen
+from ..core.slices import conditions_of, intensity_scale, network_axes, network_slices, to_network
 from ..errors import InputError
-from ..translate.translator import conditions_of, intensity_scale, network_axes, network_slices, to_network
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, pairs_of_axes
 
 #: Bytes of pairs that a library holds in memory: 5000 slices of 64x64 bins, or 500 volumes of 32x32x32.

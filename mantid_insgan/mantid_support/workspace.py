@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.spectrum import Axis, Fact, Lattice, Run, Spectrum
+from ..core.run import Fact, Lattice, Run
+from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError, OutputError
 from ..io.facts import SEARCHED_GROUPS, as_fact, disagreeing, facts_of_logs, instrument_name, log_name, logs_of_run
 from ..io.writer import stored_arrays

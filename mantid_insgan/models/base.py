@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ..core.spectrum import Lattice
+from ..core.run import Lattice
 from ..errors import InputError, InsganError
 
 #: Boltzmann's constant, meV/K (CODATA 2018).

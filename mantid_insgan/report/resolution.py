@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.options import parse_lattice
-from ..core.spectrum import Run, Spectrum
+from ..core.run import Run
+from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..instruments import Resolution
 from ..instruments.table import TABLE_POINTS, ResolutionTable, parse_momenta, resolution_at, resolution_over

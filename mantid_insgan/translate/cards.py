@@ -1,4 +1,4 @@
-"""Model cards: what a model is, what it was trained on and how good it is; finding, verifying and opening models.
+"""Model cards: what a model is, what it was trained on and how good it is; finding and verifying models.
 
 A model is a folder (or a file) with ``model.onnx`` and ``card.json`` beside it. Nothing is unpickled.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,8 +14,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..bundled import model_names, models_folder
-from ..core.options import DEVICES, DIRECTIONS
-from ..errors import DeviceError, ModelError
+from ..core.options import DIRECTIONS
+from ..errors import ModelError
 
 #: Those that every model takes, and those that it may take.
 INPUTS = ("signal", "valid", "error", "width")
@@ -257,92 +256,3 @@ def write_card(card: ModelCard, onnx: Path) -> Path:
     temporary.write_text(json.dumps(card.model_dump(), indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
     return path
-
-
-def open_session(model: ModelFile, device: str = "auto", threads: int | None = None):
-    """An ONNX Runtime session on the device asked for.
-
-    Parameters
-    ----------
-    device : {'auto', 'cpu', 'cuda'}
-        'auto' takes CUDA where ONNX Runtime has it and CPU elsewhere; 'cuda' never falls back.
-    threads : int, optional
-        CPU threads; if not given OMP_NUM_THREADS of them, or all cores.
-
-    Raises
-    ------
-    DeviceError
-        If ONNX Runtime is missing, or CUDA was asked for and is not there.
-    ModelError
-        If the file is no ONNX model or its inputs and outputs are not those of a card's model.
-    """
-    runtime, available = available_cuda(device)
-    wanted = device.lower()
-    use_cuda = available and wanted != "cpu"
-    providers = (["CUDAExecutionProvider"] if use_cuda else []) + ["CPUExecutionProvider"]
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    wished = os.environ.get("OMP_NUM_THREADS", "")
-    options.intra_op_num_threads = threads or (int(wished) if wished.isdigit() else 0)
-    try:
-        session = runtime.InferenceSession(str(model.path), options, providers=providers)
-    except Exception as error:  # ONNX Runtime raises its own types, all told by their text
-        raise ModelError(
-            f"ONNX Runtime cannot open {model.path}: {str(error).splitlines()[0]}", "install or export the model again"
-        ) from error
-    # ONNX Runtime falls back to the CPU with no more than a line on stderr, so ask what it really uses.
-    if wanted == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
-        raise DeviceError(
-            "the device cuda was asked for, but CUDA did not start (driver, CUDA 13 or cuDNN 9 missing)",
-            "mend the CUDA installation or use --device cpu",
-        )
-    _check_graph(model, session)
-    return session
-
-
-def available_cuda(device: str) -> tuple:
-    """ONNX Runtime, and whether its build has CUDA (whether that starts, only a session shows).
-
-    Raises
-    ------
-    DeviceError
-        If ONNX Runtime is missing, the device is not known, or cuda was asked for and is not there.
-    """
-    runtime = _runtime()
-    wanted = device.lower()
-    if wanted not in DEVICES:
-        raise DeviceError(f"the device {device!r} is not known", f"choose one of {', '.join(DEVICES)}")
-    available = "CUDAExecutionProvider" in runtime.get_available_providers()
-    if wanted == "cuda" and not available:
-        raise DeviceError(
-            "the device cuda was asked for, but this ONNX Runtime has only "
-            f"{', '.join(runtime.get_available_providers())}",
-            "install the gpu extra (pip uninstall onnxruntime; pip install 'mantid-insgan[gpu]') or use --device cpu",
-        )
-    return runtime, available
-
-
-def _runtime():
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise DeviceError(
-            f"ONNX Runtime is not installed ({error})",
-            "pip install 'mantid-insgan[cpu]' (or 'mantid-insgan[gpu]' for an NVIDIA GPU)",
-        ) from error
-    return onnxruntime
-
-
-def _check_graph(model: ModelFile, session) -> None:
-    rank = model.card.dimensions + 2
-    found = {i.name: len(i.shape) for i in session.get_inputs()}
-    expected = dict.fromkeys(INPUTS, rank)
-    allowed = expected | dict.fromkeys(MORE_INPUTS, rank)
-    outputs = {o.name for o in session.get_outputs()}
-    if not expected.items() <= found.items() <= allowed.items() or not set(OUTPUTS) <= outputs:
-        raise ModelError(
-            f"{model.path} takes {found} and gives {sorted(outputs)}; a model of {model.card.dimensions} dimensions "
-            f"takes {expected} (name: number of axes), perhaps also {' and '.join(MORE_INPUTS)}, and gives "
-            f"{sorted(OUTPUTS)}",
-            "export the model with this version of mantid-insgan",
-        )

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.spectrum import RUN_FACTS, Axis, Lattice, Run, Spectrum
+from ..core.run import RUN_FACTS, Lattice, Run, required_facts
+from ..core.slices import network_axes
+from ..core.spectrum import Axis, Spectrum
 from ..errors import InsganError
 from .cards import ModelFile, bundled_names, find_model
 
@@ -144,7 +146,6 @@ def _problem(axes: tuple[Axis, ...], part: Spectrum) -> str | None:
     """The first thing that stands in the way of ``apply`` to a part of a file with these axes, in the words of its
     error: a fact, an axis, valid bins beyond Ei."""
     from ..instruments.instrument import Resolution
-    from .translator import network_axes
 
     try:
         network_axes(axes)
@@ -158,12 +159,9 @@ def missing_facts(run: Run, axes: tuple[Axis, ...]) -> tuple[str, ...]:
     """Names of the run facts that ``apply`` needs and that the data do not tell."""
     from ..instruments.facts import known_choppers, known_instruments
 
-    needed = ["instrument", "ei", "chopper", "frequency"]
-    if run.value("instrument") in known_instruments() and len(known_choppers(run.value("instrument"))) == 1:
-        needed.remove("chopper")
-    if any(a.is_rlu or a.projection is not None for a in axes):
-        needed.append("lattice")
-    return tuple(name for name in needed if getattr(run, name) is None)
+    instrument = run.value("instrument")
+    choppers = known_choppers(instrument) if instrument in known_instruments() else ()
+    return tuple(name for name in required_facts(axes, choppers) if getattr(run, name) is None)
 
 
 def _axis(axis: Axis) -> dict:

@@ -10,13 +10,15 @@ import numpy as np
 
 from .. import __version__
 from ..core.options import OUT_OF_DOMAIN, ApplyOptions
-from ..core.spectrum import Run, Spectrum, energy_axis, open_axes, per_event, summed
+from ..core.run import RESOLUTION_FACTS, Run
+from ..core.slices import network_axes, require_valid
+from ..core.spectrum import Spectrum, energy_axis, open_axes, per_event, summed
 from ..errors import ModelError, RunFactError
 from ..instruments.instrument import Resolution
 from ..io import check_output, open_spectrum
 from ..io.writer import SpectrumWriter, last_record
 from .cards import ModelFile, model_for
-from .translator import Quality, Translator, network_axes, require_valid
+from .translator import Quality, Translator
 
 #: A chi-squared per bin of the re-convolution above this is told to the user.
 MISFIT = 3.0
@@ -43,7 +45,7 @@ class Report:
 
     def summary(self) -> dict:
         """For people and scripts: plain numbers and strings."""
-        facts = {n: getattr(self.run, n) for n in ("instrument", "ei", "chopper", "frequency")}
+        facts = {n: getattr(self.run, n) for n in RESOLUTION_FACTS}
         used = {n: {"value": f.value, "source": f.source} for n, f in facts.items() if f is not None}
         one, two = self.coverage or (None, None)
         errors = {"held_out_truth_within_1_standard_error": one, "held_out_truth_within_2_standard_errors": two}
@@ -225,7 +227,7 @@ def slabs(shape: tuple[int, ...], axes: tuple[int | None, ...], limit: int | Non
 
 
 def _parameters(source, card, run, options) -> dict:
-    facts = {n: getattr(run, n).value for n in ("instrument", "ei", "chopper", "frequency") if getattr(run, n)}
+    facts = {n: getattr(run, n).value for n in RESOLUTION_FACTS if getattr(run, n)}
     model = {"model": card.name, "model_version": card.version, "model_sha256": card.sha256}
     return {"input": Path(source).name, **options.given(), "direction": options.direction, **facts, **model}
 

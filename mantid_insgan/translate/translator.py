@@ -7,16 +7,17 @@ by its own size, cut into overlapping tiles where it is large, and put together 
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 
-from ..core.spectrum import Axis, Spectrum, energy_axis, open_axes
-from ..errors import InputError, ModelError
-from .cards import OUTPUTS, ModelFile, open_session
+from ..core.slices import conditions_of, from_network, intensity_scale, network_axes, network_slices, require_valid
+from ..core.spectrum import Spectrum
+from ..errors import ModelError
+from .cards import OUTPUTS, ModelFile
+from .session import open_session, run_interruptibly
 
 #: Slices up to this many bins along each axis go through whole, larger ones as tiles with this overlap: by the number
 #: of dimensions of the model.
@@ -24,18 +25,8 @@ TILE = {1: 4096, 2: 256, 3: 64}
 OVERLAP = {1: 96, 2: 64, 3: 24}
 #: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
 INTENSITY_SLACK = 0.03
-#: Seconds between two looks, while the network runs, at whether the work is to be ended.
-LOOK = 0.1
 #: Rows that a one-dimensional cut is repeated to, to be a slice of a 2D model (as in its training).
 ROWS_OF_A_CUT = 64
-
-
-def intensity_scale(signal: np.ndarray, valid: np.ndarray) -> float:
-    """Root mean square of the valid signal: what a slice is divided by before the network, so that doubling the
-    input doubles the output. 1 where there is nothing."""
-    values = signal[valid]
-    scale = float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
-    return scale if scale > 0 else 1.0
 
 
 @dataclass
@@ -102,7 +93,7 @@ class Translator:
     Raises
     ------
     DeviceError, ModelError
-        See `cards.open_session`.
+        See `session.open_session`.
     """
 
     def __init__(self, model: ModelFile, device: str = "auto", threads: int | None = None):
@@ -121,7 +112,8 @@ class Translator:
         resolution : Resolution
             Gives ``fwhm_in_bins``, ``correlation`` and ``position`` of a spectrum.
         progress : callable, optional
-            Called with the share done, 0 to 1, tile by tile and every `LOOK` seconds; what it raises ends the work.
+            Called with the share done, 0 to 1, tile by tile and every `session.LOOK` seconds; what it raises ends the
+            work.
 
         Returns
         -------
@@ -237,34 +229,6 @@ def _share_of(done: int, total: int, progress, part: float) -> None:
         progress((done + part) / total)
 
 
-def run_interruptibly(session, outputs, inputs: dict, look) -> list[np.ndarray]:
-    """What ``session.run(outputs, inputs)`` gives, ended early by an interrupt or by what `look` raises.
-
-    ONNX Runtime works in a thread of its own, because Python sees no Ctrl-C while it is inside; told to end, it does so
-    after the operation it is at.
-
-    Parameters
-    ----------
-    session : onnxruntime.InferenceSession
-    outputs : sequence of str
-    inputs : dict of ndarray
-    look : callable
-        Called without arguments every `LOOK` seconds, in the calling thread.
-    """
-    from onnxruntime import RunOptions
-
-    options = RunOptions()
-    with ThreadPoolExecutor(1) as pool:  # leaving it waits for the thread
-        answer = pool.submit(session.run, outputs, inputs, options)
-        try:
-            while wait([answer], LOOK).not_done:
-                look()
-        except BaseException:
-            options.terminate = True
-            raise
-    return answer.result()
-
-
 def kept_intensity(translated: np.ndarray, convolved: np.ndarray) -> float:
     """Factor that brings the total of the network's answer within `INTENSITY_SLACK` of the exact convolution's.
 
@@ -275,99 +239,6 @@ def kept_intensity(translated: np.ndarray, convolved: np.ndarray) -> float:
     telling = min(total, expected) > 0.1 * float(np.abs(convolved).sum())
     ratio = total / expected if telling else 1.0
     return float(np.clip(ratio, 1 - INTENSITY_SLACK, 1 + INTENSITY_SLACK)) / ratio
-
-
-def conditions_of(spectrum: Spectrum, resolution, axes) -> dict[str, np.ndarray]:
-    """What a model is told beside the data: width, correlation and position, see the contract of models.
-
-    Returns
-    -------
-    dict of ndarray, float32, each of shape (C, *spectrum.shape)
-        C is D, D (D - 1) / 2 and 3, for the axes and pairs of axes in the network's order.
-    """
-    opened = spectrum.open_axes
-    width = dict(zip(opened, resolution.fwhm_in_bins(spectrum), strict=True))
-    correlation = dict(zip(combinations(opened, 2), resolution.correlation(spectrum), strict=True))
-    nothing = np.zeros_like(width[opened[0]])  # a cut does not vary along an axis that it lacks
-    found = {
-        "width": [nothing if a is None else width[a] for a in axes],
-        "correlation": [
-            nothing if None in pair else correlation[tuple(sorted(pair))] for pair in combinations(axes, 2)
-        ],
-        "position": resolution.position(spectrum, tuple(a for a in axes if a is not None)),
-    }
-    return {name: np.asarray(x, np.float32).reshape(len(x), *spectrum.shape) for name, x in found.items()}
-
-
-def network_slices(spectrum: Spectrum, conditions: dict[str, np.ndarray], axes):
-    """The slices of a spectrum that a network sees, one after the other.
-
-    Yields
-    ------
-    place : tuple
-        Index of the slice in the spectrum.
-    data : tuple of ndarray, each (*grid) in the network's axis order
-        Signal, valid, error; signal and error are 0 where not valid.
-    conditions : dict of ndarray, each (C, *grid)
-        Those of `conditions_of` that have channels.
-    """
-    signal = np.where(spectrum.valid, spectrum.signal, 0.0)
-    error = np.sqrt(np.where(spectrum.valid, spectrum.variance, 0.0))
-    walked = [range(1) if i in axes else range(n) for i, n in enumerate(spectrum.shape)]
-    for place in product(*walked):
-        place = tuple(slice(None) if i in axes else p for i, p in enumerate(place))
-        data = tuple(to_network(x[place], axes) for x in (signal, spectrum.valid, error))
-        channels = {k: [to_network(c[place], axes) for c in x] for k, x in conditions.items()}
-        yield place, data, {k: np.stack(x) for k, x in channels.items() if x}
-
-
-def to_network(values: np.ndarray, axes) -> np.ndarray:
-    """From ascending spectrum axes to the network's order, with one bin where the network has an axis more."""
-    ranks = np.argsort(np.argsort([a for a in axes if a is not None]))
-    values = np.transpose(values, ranks)
-    return np.expand_dims(values, axes.index(None)) if None in axes else values
-
-
-def from_network(values: np.ndarray, axes) -> np.ndarray:
-    """The way back."""
-    values = values.squeeze(axes.index(None)) if None in axes else values
-    return np.transpose(values, np.argsort([a for a in axes if a is not None]))
-
-
-def network_axes(axes: tuple[Axis, ...], dimensions: int = 2) -> tuple[int | None, ...]:
-    """Which axes of a spectrum the network sees, in its order (energy last).
-
-    With an energy axis of several bins: the energy and the momentum axes with most bins. With the energy integrated:
-    the momentum axes with most bins. A cut with one open axis leaves the other place None.
-
-    Raises
-    ------
-    InputError
-        If there is no energy axis, or no axis of more than one bin.
-    """
-    energy = energy_axis(axes)
-    if energy is None:
-        raise InputError(
-            f"there is no energy axis among {', '.join(repr(a.name) for a in axes)}",
-            "give data with an axis 'DeltaE' (one integrated bin is enough), so that the resolution is known",
-        )
-    opened = open_axes(axes)
-    if not opened:
-        raise InputError("every axis has a single bin", "give a cut with at least one axis of several bins")
-    momenta = sorted((i for i in opened if i != energy), key=lambda i: (-len(axes[i]), i))
-    room = dimensions - (energy in opened)
-    chosen: list[int | None] = sorted(momenta[:room])
-    missing = [None] * (room - len(chosen))
-    return (*missing, *chosen, energy) if energy in opened else (*chosen, *missing)
-
-
-def require_valid(spectrum: Spectrum) -> None:
-    """Raise InputError if no bin is valid."""
-    if not spectrum.valid.any():
-        raise InputError(
-            f"none of the {spectrum.signal.size} bins is valid (all are NaN, masked or without a finite error)",
-            "check the binning and the mask of the workspace",
-        )
 
 
 def tile_starts(size: int, tile: int, overlap: int) -> list[int]:

@@ -147,7 +147,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         return {}
 
     def _problems_of_device(self):
-        from mantid_insgan.translate.cards import available_cuda
+        from mantid_insgan.translate.session import available_cuda
 
         try:
             if self._options().device == "cuda":  # the others are always there, and need not be looked for
@@ -162,10 +162,10 @@ class ApplyResolutionGAN(PythonAlgorithm):
         return None if workspace is None else len(workspace.getNonIntegratedDimensions())
 
     def _problems_of_data(self, workspace):
+        from mantid_insgan.core.slices import network_axes, require_valid
         from mantid_insgan.instruments import Resolution
         from mantid_insgan.mantid_support.workspace import read_workspace
         from mantid_insgan.translate.inspect import missing_facts
-        from mantid_insgan.translate.translator import network_axes, require_valid
 
         options = self._options()
         problems = {}

@@ -16,7 +16,8 @@ import numpy as np
 
 from ...convolve.bins import Bins
 from ...convolve.experiment import Detectors, ExperimentSettings, make_experiment
-from ...core.spectrum import Axis, Lattice, Run, Spectrum
+from ...core.run import Lattice, Run
+from ...core.spectrum import Axis, Spectrum
 from ...errors import InputError, OutputError
 from ...instruments import Resolution, Sample
 from ...io.hdf5 import open_hdf5

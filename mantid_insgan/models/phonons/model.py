@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.spectrum import Lattice
+from ...core.run import Lattice
 from ...errors import DeviceError, InputError
 from ..base import ModeModel, UnstableModelError, quasi_random
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...core.spectrum import Lattice
+from ...core.run import Lattice
 from ...errors import InputError
 
 #: Positions closer than this (in cell fractions) are the same site.

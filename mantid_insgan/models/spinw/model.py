@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ...core.spectrum import Lattice
+from ...core.run import Lattice
 from ...errors import InputError
 from ..base import ModeModel, UnstableModelError, quasi_random
 from .colpa import NotDefiniteError, SpinWaves

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ...core.spectrum import Axis, Run, Spectrum
+from ...core.run import Run
+from ...core.spectrum import Axis, Spectrum
 from ...errors import InputError
 from ..base import ModeModel, quasi_random
 

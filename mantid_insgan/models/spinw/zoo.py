@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ...core.spectrum import Lattice
+from ...core.run import Lattice
 from ...errors import InputError
 from ..base import ModeModel, UnstableModelError
 from .build import Bond, build_hamiltonian, dzyaloshinskii_moriya

@@ -1,0 +1,132 @@
+"""The ONNX Runtime session of a model: opened on a device, checked against the contract of models, and run."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import numpy as np
+
+from ..core.options import DEVICES
+from ..errors import DeviceError, ModelError
+from .cards import INPUTS, MORE_INPUTS, OUTPUTS, ModelFile
+
+#: Seconds between two looks, while the network runs, at whether the work is to be ended.
+LOOK = 0.1
+
+
+def open_session(model: ModelFile, device: str = "auto", threads: int | None = None):
+    """An ONNX Runtime session on the device asked for.
+
+    Parameters
+    ----------
+    device : {'auto', 'cpu', 'cuda'}
+        'auto' takes CUDA where ONNX Runtime has it and CPU elsewhere; 'cuda' never falls back.
+    threads : int, optional
+        CPU threads; if not given OMP_NUM_THREADS of them, or all cores.
+
+    Raises
+    ------
+    DeviceError
+        If ONNX Runtime is missing, or CUDA was asked for and is not there.
+    ModelError
+        If the file is no ONNX model or its inputs and outputs are not those of a card's model.
+    """
+    runtime, available = available_cuda(device)
+    wanted = device.lower()
+    use_cuda = available and wanted != "cpu"
+    providers = (["CUDAExecutionProvider"] if use_cuda else []) + ["CPUExecutionProvider"]
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = threads or (int(wished) if wished.isdigit() else 0)
+    try:
+        session = runtime.InferenceSession(str(model.path), options, providers=providers)
+    except Exception as error:  # ONNX Runtime raises its own types, all told by their text
+        raise ModelError(
+            f"ONNX Runtime cannot open {model.path}: {str(error).splitlines()[0]}", "install or export the model again"
+        ) from error
+    # ONNX Runtime falls back to the CPU with no more than a line on stderr, so ask what it really uses.
+    if wanted == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise DeviceError(
+            "the device cuda was asked for, but CUDA did not start (driver, CUDA 13 or cuDNN 9 missing)",
+            "mend the CUDA installation or use --device cpu",
+        )
+    _check_graph(model, session)
+    return session
+
+
+def available_cuda(device: str) -> tuple:
+    """ONNX Runtime, and whether its build has CUDA (whether that starts, only a session shows).
+
+    Raises
+    ------
+    DeviceError
+        If ONNX Runtime is missing, the device is not known, or cuda was asked for and is not there.
+    """
+    runtime = _runtime()
+    wanted = device.lower()
+    if wanted not in DEVICES:
+        raise DeviceError(f"the device {device!r} is not known", f"choose one of {', '.join(DEVICES)}")
+    available = "CUDAExecutionProvider" in runtime.get_available_providers()
+    if wanted == "cuda" and not available:
+        raise DeviceError(
+            "the device cuda was asked for, but this ONNX Runtime has only "
+            f"{', '.join(runtime.get_available_providers())}",
+            "install the gpu extra (pip uninstall onnxruntime; pip install 'mantid-insgan[gpu]') or use --device cpu",
+        )
+    return runtime, available
+
+
+def _runtime():
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DeviceError(
+            f"ONNX Runtime is not installed ({error})",
+            "pip install 'mantid-insgan[cpu]' (or 'mantid-insgan[gpu]' for an NVIDIA GPU)",
+        ) from error
+    return onnxruntime
+
+
+def _check_graph(model: ModelFile, session) -> None:
+    rank = model.card.dimensions + 2
+    found = {i.name: len(i.shape) for i in session.get_inputs()}
+    expected = dict.fromkeys(INPUTS, rank)
+    allowed = expected | dict.fromkeys(MORE_INPUTS, rank)
+    outputs = {o.name for o in session.get_outputs()}
+    if not expected.items() <= found.items() <= allowed.items() or not set(OUTPUTS) <= outputs:
+        raise ModelError(
+            f"{model.path} takes {found} and gives {sorted(outputs)}; a model of {model.card.dimensions} dimensions "
+            f"takes {expected} (name: number of axes), perhaps also {' and '.join(MORE_INPUTS)}, and gives "
+            f"{sorted(OUTPUTS)}",
+            "export the model with this version of mantid-insgan",
+        )
+
+
+def run_interruptibly(session, outputs, inputs: dict, look) -> list[np.ndarray]:
+    """What ``session.run(outputs, inputs)`` gives, ended early by an interrupt or by what `look` raises.
+
+    ONNX Runtime works in a thread of its own, because Python sees no Ctrl-C while it is inside; told to end, it does so
+    after the operation it is at.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+    outputs : sequence of str
+    inputs : dict of ndarray
+    look : callable
+        Called without arguments every `LOOK` seconds, in the calling thread.
+    """
+    from onnxruntime import RunOptions
+
+    options = RunOptions()
+    with ThreadPoolExecutor(1) as pool:  # leaving it waits for the thread
+        answer = pool.submit(session.run, outputs, inputs, options)
+        try:
+            while wait([answer], LOOK).not_done:
+                look()
+        except BaseException:
+            options.terminate = True
+            raise
+    return answer.result()
