@@ -74,7 +74,7 @@ $(VENV)/installed-torch: $(VENV)/created constraints.txt
 	@$(INSTALL) --no-deps "torch==$(TORCH)+cpu" 2>/dev/null \
 	|| $(INSTALL) --no-deps --index-url "$(TORCH_INDEX)" "torch==$(TORCH)" \
 	|| { echo "No CPU build of torch $(TORCH) for this Python in pip's sources or at $(TORCH_INDEX)." \
-	     "To mend it: set TORCH_INDEX to an index that has one, or use another PYTHON." >&2; exit 1; }
+	     "Fix: set TORCH_INDEX to an index that has one, or use another PYTHON." >&2; exit 1; }
 	@touch $@
 
 $(VENV)/created:
@@ -84,11 +84,11 @@ $(VENV)/created:
 	done; \
 	if [ -z "$$found" ]; then \
 	    echo "No Python 3.11 or newer among: $(or $(PYTHON),python3 python3.13 python3.12 python3.11)." \
-	         "To mend it: install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
+	         "Fix: install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
 	fi; \
 	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
 	    echo "$$found cannot make virtual environments: its venv module is missing." \
-	         "To mend it: sudo apt install python3-venv" >&2; exit 1; \
+	         "Fix: sudo apt install python3-venv" >&2; exit 1; \
 	fi; \
 	echo "$$found -m venv $(VENV)"; "$$found" -m venv --clear $(VENV)
 	@touch $@

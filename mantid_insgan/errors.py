@@ -16,7 +16,7 @@ class InsganError(Exception):
     Examples
     --------
     >>> print(InsganError("Ei is missing from cut.nxs", "give --ei in meV"))
-    Ei is missing from cut.nxs. To mend it: give --ei in meV.
+    Ei is missing from cut.nxs. Fix: give --ei in meV.
     """
 
     #: Exit status of the command line for this kind of error (see docs/command-line.md).
@@ -25,7 +25,7 @@ class InsganError(Exception):
     def __init__(self, reason: str, fix: str):
         self.reason = reason.rstrip(".")
         self.fix = fix.rstrip(".")
-        super().__init__(f"{self.reason}. To mend it: {self.fix}.")
+        super().__init__(f"{self.reason}. Fix: {self.fix}.")
 
 
 class InputError(InsganError):

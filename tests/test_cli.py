@@ -141,7 +141,7 @@ def test_existing_output_is_refused_and_unchanged(insgan, measured):
     output.write_bytes(b"precious")
     code, out, err = insgan("apply", measured, output)
     assert (code, out) == (6, "")
-    assert err == f"insgan: the output {output} exists already. To mend it: give another name, or --overwrite to " + (
+    assert err == f"insgan: the output {output} exists already. Fix: give another name, or --overwrite to " + (
         "replace it.\n"
     )
     assert output.read_bytes() == b"precious"
@@ -451,7 +451,7 @@ def test_bad_input_is_one_clear_error_and_nothing_is_written(insgan, measured, c
     before = listing(measured.parent)
     code, out, err = insgan("apply", measured, measured.with_name("out.nxs"), *options)
     assert (code, out) == (status, "")
-    assert err.startswith("insgan: ") and err.count("\n") == 1 and err.count("To mend it: ") == 1
+    assert err.startswith("insgan: ") and err.count("\n") == 1 and err.count("Fix: ") == 1
     for piece in pieces:
         assert piece in err
     assert listing(measured.parent) == before
@@ -571,7 +571,7 @@ def test_bad_model_is_one_clear_error_and_nothing_is_written(insgan, measured, m
     spoil(model)
     code, out, err = insgan("apply", measured, measured.with_name("out.nxs"), "--model", model)
     assert (code, out) == (5, "")
-    assert err.startswith("insgan: ") and err.count("To mend it: ") == 1
+    assert err.startswith("insgan: ") and err.count("Fix: ") == 1
     for piece in pieces:
         assert piece in err
     assert sorted(listing(measured.parent)) == ["measured.nxs"]
@@ -797,7 +797,7 @@ def test_entry_point_and_exit_status(tmp_path):
     process = python("-c", code, "inspect", "missing.nxs", cwd=tmp_path)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (3, "")
-    assert err == "insgan: missing.nxs is not there. To mend it: check the name and the folder.\n"
+    assert err == "insgan: missing.nxs is not there. Fix: check the name and the folder.\n"
 
 
 def test_version_help_and_wrong_usage(insgan):

@@ -358,18 +358,18 @@ def test_nothing_is_wrong_with_a_good_input_or_an_empty_dialog(measured):
         (
             {"Instrument": ""},
             "Instrument",
-            "the instrument is not known. To mend it: give it (Instrument): one of MAPS",
+            "the instrument is not known. Fix: give it (Instrument): one of MAPS",
         ),
         ({"ChopperPackage": ""}, "ChopperPackage", "give it (ChopperPackage): one of"),
         (
             {"IncidentEnergy": ""},
             "IncidentEnergy",
-            "the incident energy is not known. To mend it: give it (IncidentEnergy): ",
+            "the incident energy is not known. Fix: give it (IncidentEnergy): ",
         ),
         (
             {"ChopperFrequency": ""},
             "ChopperFrequency",
-            "the chopper frequency is not known. To mend it: give it (ChopperFrequency): ",
+            "the chopper frequency is not known. Fix: give it (ChopperFrequency): ",
         ),
         ({"Lattice": ""}, "Lattice", "Lattice"),
         ({"Lattice": "4,4"}, "Lattice", "the lattice '4,4' is not three or six finite numbers"),
@@ -549,7 +549,7 @@ def test_registering_imports_nothing_that_takes_time(mantid_script):
     )
     assert "heavy []" in said
     assert (
-        "rooms ['mantid_insgan.bundled', 'mantid_insgan.core', 'mantid_insgan.core.options', "
+        "rooms ['mantid_insgan.bundled', 'mantid_insgan.core', 'mantid_insgan.core.options', 'mantid_insgan.core.run', "
         "'mantid_insgan.core.spectrum', 'mantid_insgan.errors', 'mantid_insgan.mantid', 'mantid_insgan.mantid_support', "
         "'mantid_insgan.mantid_support.properties']"
     ) in said

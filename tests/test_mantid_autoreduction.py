@@ -158,7 +158,7 @@ def test_the_script_for_a_crystal(crystal_scan, tmp_path, way):
     assert loaded.getDimension(0).getMDFrame().name() == "HKL" and spectrum.shape == (40, 40, 1, 20)
     assert np.array_equal(loaded.getSignalArray(), spectrum.signal, equal_nan=True) and spectrum.valid.mean() > 0.05
     code, _, last = ended(started(script("fia_crystal", **values | {"v": [1, 0, 0]}), tmp_path))
-    assert code == 1 and re.search("Error: u = .* span no scattering plane. To mend it: ", last)
+    assert code == 1 and re.search("Error: u = .* span no scattering plane. Fix: ", last)
 
 
 def test_a_scan_in_the_older_way(crystal_scan, tmp_path):
@@ -211,8 +211,8 @@ def test_a_crystal_from_a_file_of_savemd(tmp_path):
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"chopper": "Z"}, "Error: .*chopper package 'Z' is not known for MERLIN; it has .* To mend it: "),
-        ({"runno": 1}, r"Error: there is no file .*MER1_Ei62.00meV\*.nxspe. To mend it: see whether the reduction ran"),
+        ({"chopper": "Z"}, "Error: .*chopper package 'Z' is not known for MERLIN; it has .* Fix: "),
+        ({"runno": 1}, r"Error: there is no file .*MER1_Ei62.00meV\*.nxspe. Fix: see whether the reduction ran"),
     ],
 )
 def test_a_failed_run_ends_with_a_clear_line(name, values, text, measured, tmp_path):
@@ -267,7 +267,7 @@ def test_limits_of_the_cut(measured, tmp_path):
 
 def test_what_an_algorithm_says_is_one_line(tmp_path):
     shutil.copy(DATA / "measured.nxs", tmp_path / "cut.nxs")
-    with pytest.raises(InsganError, match=r"^IncidentEnergy: Ei = 5000 meV is outside .* To mend it: [^\n]*$"):
+    with pytest.raises(InsganError, match=r"^IncidentEnergy: Ei = 5000 meV is outside .* Fix: [^\n]*$"):
         with_mantid(tmp_path / "cut.nxs", tmp_path, ApplyOptions(ei=5000.0, device="cpu"), [])
     assert [p.name for p in tmp_path.iterdir()] == ["cut.nxs"]
 

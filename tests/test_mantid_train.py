@@ -281,14 +281,14 @@ def test_an_empty_dialog_asks_for_data():
     found = problems()
     assert set(found) == {"Simulation"}
     assert found["Simulation"] == (
-        "training needs both sides, found no Simulation. To mend it: give Simulation and Experiment, or Pairs."
+        "training needs both sides, found no Simulation. Fix: give Simulation and Experiment, or Pairs."
     )
 
 
 def test_all_facts_that_the_data_lack_are_asked_for_at_once():
     found = problems(**sides(2))
     assert set(found) == set(FACTS)
-    assert found["IncidentEnergy"].startswith("Simulation0 does not tell it. To mend it: give it. Incident energy")
+    assert found["IncidentEnergy"].startswith("Simulation0 does not tell it. Fix: give it. Incident energy")
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ class TestWithoutEuphonic:
         monkeypatch.setitem(sys.modules, "euphonic", None)
 
     def test_what_asks_for_it_says_what_to_install(self, tmp_path, insgan):
-        with pytest.raises(DeviceError, match=r"not installed. To mend it: pip install 'mantid-insgan\[phonons\]'"):
+        with pytest.raises(DeviceError, match=r"not installed. Fix: pip install 'mantid-insgan\[phonons\]'"):
             family("phonon_fcc").draw(np.random.default_rng(1))
         with pytest.raises(DeviceError, match="phonons need Euphonic"):
             read_force_constants(tmp_path / "al.json")

@@ -349,7 +349,7 @@ class TestPowder:
 class TestRefusals:
     def test_maximum_of_the_energy(self):
         # Energies about a maximum are real: only the second variation tells.
-        with pytest.raises(UnstableModelError, match="lowers the energy.*To mend it: change the couplings"):
+        with pytest.raises(UnstableModelError, match="lowers the energy.*Fix: change the couplings"):
             model("fm_chain", J1=1.0)
 
     def test_frustration(self):

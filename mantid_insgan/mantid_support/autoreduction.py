@@ -311,5 +311,5 @@ def _saved(workspace, path: Path) -> Path:
 
 def _in_one_line(error: RuntimeError | str) -> InsganError:
     """Mantid adds to a message where it came from, in lines of their own."""
-    reason, _, fix = str(error).split("\n")[0].partition(". To mend it: ")
+    reason, _, fix = str(error).split("\n")[0].partition(". Fix: ")
     return InsganError(reason or "a Mantid algorithm failed without a message", fix or "see the log above")

@@ -170,4 +170,4 @@ def file_names(value) -> list[str]:
 
 def missing_library(error: ImportError, extra: str = "cpu") -> str:
     """What to tell a user whose Mantid has no such library; `extra` is that of the package which brings it."""
-    return f"{error}. To mend it: pip install 'mantid-insgan[{extra}]' into the Python of Mantid."
+    return f"{error}. Fix: pip install 'mantid-insgan[{extra}]' into the Python of Mantid."

@@ -138,7 +138,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         from mantid_insgan.translate.cards import model_for
 
         if self._given("Model") and self._given("ModelFile"):
-            return {"ModelFile": "Model and ModelFile are both given. To mend it: empty one of them."}
+            return {"ModelFile": "Model and ModelFile are both given. Fix: empty one of them."}
         options = self._options()
         try:
             model_for(options.direction, self._open_axes(), options.model)
@@ -176,7 +176,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
             run = options.run(spectrum.run)
             for name in missing_facts(run, spectrum.axes):
                 about = option(name)
-                problems[about["property"]] = f"the data do not tell it. To mend it: give it. {about['help']}"
+                problems[about["property"]] = f"the data do not tell it. Fix: give it. {about['help']}"
             Resolution.from_run(run, width_factor=options.width_factor).frame(spectrum)
         except InputError as error:
             problems["InputWorkspace"] = str(error)

@@ -218,7 +218,7 @@ class TrainResolutionGAN(PythonAlgorithm):
                 spectrum = read()
                 lacking = missing_facts(options.run(spectrum.run), spectrum.axes)
                 for fact in lacking:
-                    text = f"{title} does not tell it. To mend it: give it. {option(fact, TrainOptions)['help']}"
+                    text = f"{title} does not tell it. Fix: give it. {option(fact, TrainOptions)['help']}"
                     problems.setdefault(named(fact), text)
                 if not lacking:
                     found.append(source_of(title, spectrum, options))
