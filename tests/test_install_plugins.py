@@ -8,7 +8,6 @@ import pytest
 from mantid_insgan.bundled import plugin_folders
 from mantid_insgan.cli import main as cli
 from mantid_insgan.errors import OutputError
-from mantid_insgan.mantid_support import install as install_plugins
 from mantid_insgan.mantid_support.install import COMMENT, KEY, carry_out, plan, user_properties
 
 OURS = [Path("/opt/insgan/plugins/algorithms"), Path("/opt/insgan/plugins/functions")]
@@ -125,7 +124,7 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(install_plugins.os, "replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(OutputError, match=r"cannot be written \(No space left on device\)"):
         install(path)
     assert path.read_bytes() == FILES["an entry"]

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mantid_insgan.core.files import check_output
 from mantid_insgan.core.run import Fact, Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, InsganError, OutputError
 from mantid_insgan.io import (
     SpectrumFile,
     SpectrumWriter,
-    check_output,
     open_spectrum,
     read_nexus,
     read_spectrum,

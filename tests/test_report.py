@@ -314,7 +314,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mantid_insgan.report.spectrum.os.replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(
         OutputError, match=r"writing the figure .*figure\.png failed: .*No space left.*nothing was left"
     ):

@@ -145,7 +145,8 @@ def bin_(
     json: Json = False,
 ):
     """Bin the runs of a crystal to h, k, l and energy transfer: a file for apply."""
-    from ..io import check_output, write_nexus
+    from ..core.files import check_output
+    from ..io import write_nexus
     from ..io.crystal import Setting, bin_crystal, parse_angles
 
     if len(files) < 2 or lattice is None:
@@ -203,7 +204,8 @@ def plot(
     overwrite: Overwrite = False,
 ):
     """Draw a file: a line for one open axis, a map for two, several slices for more."""
-    from ..io import check_output, read_spectrum
+    from ..core.files import check_output
+    from ..io import read_spectrum
     from ..report.spectrum import plot_spectrum
 
     output = file.with_suffix(".png") if output is None else output

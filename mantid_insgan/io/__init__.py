@@ -7,7 +7,7 @@ from pathlib import Path
 from ..core.spectrum import Spectrum
 from ..errors import InputError
 from .hdf5 import open_hdf5, reading
-from .nexus import SpectrumFile, SpectrumWriter, check_output, read_nexus, write_nexus
+from .nexus import SpectrumFile, SpectrumWriter, read_nexus, write_nexus
 from .nxspe import is_nxspe, open_nxspe, read_nxspe
 from .powder import PowderFile
 from .workspace2d import is_workspace2d, open_workspace2d
@@ -16,7 +16,6 @@ __all__ = [
     "PowderFile",
     "SpectrumFile",
     "SpectrumWriter",
-    "check_output",
     "open_spectrum",
     "read_nexus",
     "read_nxspe",

@@ -19,9 +19,9 @@ from ..errors import InputError
 from .facts import run_facts
 from .hdf5 import dataset_number, naming, open_hdf5, reading, real_dataset, text
 from .region import normal_region
-from .writer import ENTRY, SpectrumWriter, check_output
+from .writer import ENTRY, SpectrumWriter
 
-__all__ = ["SpectrumFile", "SpectrumWriter", "check_output", "read_nexus", "write_nexus"]
+__all__ = ["SpectrumFile", "SpectrumWriter", "read_nexus", "write_nexus"]
 
 #: dataset of the file -> argument of Spectrum
 ARRAYS = {"signal": "signal", "errors_squared": "variance", "num_events": "num_events", "mask": "masked"}

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import secrets
 import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from ..core.files import check_output, read_only, replacing
 from ..core.run import Run
 from ..core.spectrum import Axis, Spectrum
 from ..errors import OutputError
@@ -45,30 +44,6 @@ _PARAMETER_MAP_HELP = (
     "|detID:id-value;param-type;param-name;param-value| for a detector or  "
     "|comp-name;param-type;param-name;param-value| for other components."
 )
-
-
-def check_output(path: str | Path, overwrite: bool = False) -> None:
-    """See before the long work whether a result can be written.
-
-    Raises
-    ------
-    OutputError
-        If the file exists and may not be overwritten, is a folder, or its folder is missing or read-only.
-    """
-    path = Path(path)
-    folder = path.parent
-    if path.is_dir():
-        raise OutputError(f"the output {path} is a folder", "name a file inside it")
-    if path.exists() and not overwrite:
-        raise OutputError(f"the output {path} exists already", "give another name, or --overwrite to replace it")
-    if not folder.is_dir():
-        raise OutputError(f"the output folder {folder} is not there", "make the folder first, or name another")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise _read_only(folder)
-
-
-def _read_only(folder: Path) -> OutputError:
-    return OutputError(f"the output folder {folder} is read-only", "choose a folder in which you may write")
 
 
 class SpectrumWriter:
@@ -120,14 +95,15 @@ class SpectrumWriter:
         self._history = history
         self._file: h5py.File | None = None
         self._stage: h5py.File | None = None
-        self._temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
+        self._whole = contextlib.ExitStack()  # of the temporary file, which is renamed or deleted when it closes
 
     def __enter__(self) -> SpectrumWriter:
+        self._temporary = self._whole.enter_context(replacing(self.path))
         try:
             self._file = self._create(self._temporary)
             self._write_skeleton(self._file)
         except BaseException as problem:
-            self._discard()
+            self._discard(problem)
             self._explain(problem)
             raise
         return self
@@ -160,17 +136,15 @@ class SpectrumWriter:
 
     def __exit__(self, kind, problem, traceback) -> None:
         if problem is not None:
-            self._discard()
+            self._discard(problem)
             return
         try:
             self._unstage()
             self._file.close()
-            with open(self._temporary, "rb") as stream:
-                os.fsync(stream.fileno())
             check_output(self.path, self._overwrite)
-            os.replace(self._temporary, self.path)
+            self._whole.close()
         except BaseException as failure:
-            self._discard()
+            self._discard(failure)
             self._explain(failure)
             raise
 
@@ -183,20 +157,20 @@ class SpectrumWriter:
 
     def _explain(self, problem: BaseException) -> None:
         if isinstance(problem, PermissionError):
-            raise _read_only(self.path.parent) from problem
+            raise read_only(self.path.parent) from problem
         if isinstance(problem, OSError | RuntimeError):
             raise OutputError(
                 f"writing {self.path} failed: {problem}",
                 "see whether the disk is full or the folder has gone; nothing was left behind",
             ) from problem
 
-    def _discard(self) -> None:
+    def _discard(self, problem: BaseException) -> None:
         for file in filter(None, (self._stage, self._file)):
             # What is thrown away may fail to close (disk full); the failure that led here is the one to tell.
             with contextlib.suppress(OSError, RuntimeError):
                 file.close()
-        for path in (self._stage_path, self._temporary):
-            path.unlink(missing_ok=True)
+        self._stage_path.unlink(missing_ok=True)
+        self._whole.__exit__(type(problem), problem, problem.__traceback__)
 
     # Slabs that cut through the compressed chunks would have each chunk packed again for every slab. They are put
     # into an uncompressed neighbour first and packed once, at the end.

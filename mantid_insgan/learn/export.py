@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..core.files import replacing
 from ..errors import ModelError
 from ..translate.cards import INPUTS, MORE_INPUTS, OUTPUTS
 from .generator import GRID_MULTIPLE, Generator, pairs_of_axes
@@ -71,14 +71,10 @@ def export(generator: Generator, path: Path) -> None:
             output_names=list(OUTPUTS),
             dynamic_shapes={name: {0: batch, **grid} for name in inputs},
         )
-    temporary = path.with_suffix(".part.onnx")
-    try:
+    with replacing(path, ".part.onnx") as temporary:
         program.save(temporary)
         _forget_where(temporary)
         _check(model, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _forget_where(path: Path) -> None:

@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.files import check_output
 from ..core.options import DIRECTIONS, PRECISIONS, TrainOptions
 from ..core.spectrum import Spectrum, energy_axis, open_axes, per_event
 from ..errors import DeviceError, InputError, ModelError, OutputError, RunFactError
 from ..instruments.instrument import Resolution
-from ..io import check_output, read_spectrum
+from ..io import read_spectrum
 
 #: Names of files that are taken out of a folder.
 SUFFIXES = (".nxs", ".nxspe", ".h5", ".hdf5")

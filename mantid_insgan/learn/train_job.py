@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-import os
 import platform
 import shutil
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..core.files import replacing
 from ..core.options import BUNDLED, DIRECTIONS, TrainOptions, option_of
 from ..errors import InputError, ModelError
 from ..translate.cards import Domain, ModelCard, Table, Training, choose_model, write_card
@@ -442,12 +442,10 @@ def command_of(options: TrainOptions) -> str:
 
 def _write_losses(history: list[dict], path: Path) -> None:
     names = list(history[-1]) if history else ["step"]
-    temporary = path.with_suffix(".part")
-    with open(temporary, "w", newline="", encoding="utf-8") as stream:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, names)
         writer.writeheader()
         writer.writerows({k: round(v, 6) for k, v in row.items()} for row in history)
-    os.replace(temporary, path)
 
 
 def draw_losses(history: list[dict], path: Path) -> None:
@@ -496,6 +494,5 @@ def draw_example(generator: Generator, library, path: Path, seed: int) -> None:
 
 
 def _save(figure, path: Path) -> None:
-    temporary = path.with_suffix(".part.png")
-    figure.savefig(temporary, dpi=110)
-    os.replace(temporary, path)
+    with replacing(path, ".part.png") as temporary:
+        figure.savefig(temporary, dpi=110)

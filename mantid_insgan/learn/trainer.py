@@ -21,6 +21,7 @@ from lightning_fabric.strategies import DDPStrategy
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from ..core.files import replacing
 from ..errors import DeviceError, ModelError, OutputError
 from . import losses
 from .generator import Generator
@@ -298,13 +299,12 @@ class Trainer(ABC):
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         position = {"step": self.step, "history": self.history, "seconds": self.seconds}
         facts = {"format": FORMAT, "recipe": self._recipe(), "position": json.dumps(position)}
-        temporary = self.checkpoint.with_suffix(".part")
         others = set(self.folder.glob(".tmp*"))  # safetensors has a temporary name of its own, and so may others
         try:
-            save_file(tensors, temporary, metadata=facts)
-            os.replace(temporary, self.checkpoint)
+            with replacing(self.checkpoint) as temporary:
+                save_file(tensors, temporary, metadata=facts)
         except (OSError, SafetensorError) as problem:
-            for left in {temporary, *self.folder.glob(".tmp*")} - others:
+            for left in set(self.folder.glob(".tmp*")) - others:
                 left.unlink(missing_ok=True)
             raise OutputError(
                 f"the checkpoint {self.checkpoint} cannot be written: {problem}",

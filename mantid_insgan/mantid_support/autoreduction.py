@@ -6,19 +6,18 @@ Errors are those of `errors`: one line that an operator can read.
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from glob import glob
 from pathlib import Path
 
+from ..core.files import check_output, replacing
 from ..core.options import ApplyOptions, option
 from ..core.spectrum import Axis
 from ..errors import InputError, InsganError
 from ..io import write_nexus
 from ..io.crystal import Setting, bin_crystal, cut_axes, required_psi
 from ..io.hdf5 import open_hdf5
-from ..io.writer import ENTRY, check_output
+from ..io.writer import ENTRY
 from ..translate.job import apply_to_file
 
 #: What is added to the name of the input.
@@ -300,12 +299,8 @@ def _saved(workspace, path: Path) -> Path:
     """Save under a name of its own, then rename: readers and other runs never see half a file."""
     from .workspace import run_child
 
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part.nxs")
-    try:
+    with replacing(path, ".part.nxs") as temporary:
         run_child("SaveMD", InputWorkspace=workspace, Filename=str(temporary))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -7,15 +7,14 @@ line with a comment is put at the top. All else stays as it is, byte for byte.
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..bundled import plugin_folders
+from ..core.files import replacing
 from ..errors import OutputError
 
 KEY = "user.python.plugins.directories"
@@ -132,7 +131,6 @@ def carry_out(change: Change) -> None:
     """
     if not change.needed:
         return
-    temporary = change.path.with_name(f".{change.path.name}.{secrets.token_hex(4)}.part")
     try:
         change.path.parent.mkdir(parents=True, exist_ok=True)
         if change.after is None:
@@ -141,18 +139,16 @@ def carry_out(change: Change) -> None:
         restored = change.backup.exists() and change.backup.read_bytes() == change.after
         if change.before is not None and not restored:
             shutil.copy2(change.path, change.backup)
-        temporary.write_bytes(change.after)
-        if change.before is not None:
-            shutil.copymode(change.path, temporary)
-        os.replace(temporary, change.path)
+        with replacing(change.path) as temporary:
+            temporary.write_bytes(change.after)
+            if change.before is not None:
+                shutil.copymode(change.path, temporary)
         if restored:
             change.backup.unlink()
     except OSError as error:
         raise OutputError(
             f"{change.path} cannot be written ({error.strerror})", "see the permissions of the file and its folder"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _text(content: bytes) -> str:

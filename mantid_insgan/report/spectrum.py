@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import secrets
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -14,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.files import check_output, replacing
 from ..core.spectrum import Axis, Spectrum
 from ..errors import DeviceError, InputError, OutputError
-from ..io import check_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -751,15 +748,11 @@ def _format(output: Path) -> str:
 
 def _save(figure: Figure, output: Path) -> None:
     """Write beside the output and rename into place; nothing is left behind by a failure."""
-    temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}.part")
     try:
-        figure.savefig(temporary, format=_format(output))
-        os.replace(temporary, output)
+        with replacing(output) as temporary:
+            figure.savefig(temporary, format=_format(output))
     except OSError as problem:
         raise OutputError(
             f"writing the figure {output} failed: {problem}",
             "see whether the disk is full or the folder has gone; nothing was left behind",
         ) from problem
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()

@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..bundled import model_names, models_folder
+from ..core.files import replacing
 from ..core.options import DIRECTIONS
 from ..errors import ModelError
 
@@ -252,7 +253,6 @@ def write_card(card: ModelCard, onnx: Path) -> Path:
     """Write `card` beside `onnx` as card.json with the hash of the file as it is now."""
     card = card.model_copy(update={"sha256": hashlib.sha256(onnx.read_bytes()).hexdigest()})
     path = onnx.parent / "card.json"
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(card.model_dump(), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(card.model_dump(), indent=1) + "\n", encoding="utf-8")
     return path

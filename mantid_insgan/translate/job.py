@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
+from ..core.files import check_output
 from ..core.options import OUT_OF_DOMAIN, ApplyOptions
 from ..core.run import RESOLUTION_FACTS, Run
 from ..core.slices import network_axes, require_valid
 from ..core.spectrum import Spectrum, energy_axis, open_axes, per_event, summed
 from ..errors import ModelError, RunFactError
 from ..instruments.instrument import Resolution
-from ..io import check_output, open_spectrum
+from ..io import open_spectrum
 from ..io.writer import SpectrumWriter, last_record
 from .cards import ModelFile, model_for
 from .translator import Quality, Translator

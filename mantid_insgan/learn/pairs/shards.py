@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from ...convolve.bins import Bins
 from ...convolve.experiment import Detectors, ExperimentSettings, make_experiment
+from ...core.files import replacing
 from ...core.run import Lattice, Run
 from ...core.spectrum import Axis, Spectrum
 from ...errors import InputError, OutputError
@@ -163,31 +163,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-class _replacing:
-    """A temporary name beside `path` that takes its place when the ``with`` block ends well, and goes otherwise."""
-
-    def __init__(self, path: Path):
-        self.path, self.temporary = path, path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(self, kind, problem, traceback) -> None:
-        try:
-            if problem is None:
-                with open(self.temporary, "rb") as stream:
-                    os.fsync(stream.fileno())
-                os.replace(self.temporary, self.path)
-                return
-        except OSError as failure:
-            problem = failure
-        self.temporary.unlink(missing_ok=True)
-        if isinstance(problem, OSError):
-            raise OutputError(
-                f"writing {self.path} failed: {problem}",
-                "see whether the disk is full or the folder has gone; run the same command again, and it goes on "
-                "from the files that are complete",
-            ) from problem
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """`replacing`, whose failures say that the same command goes on from where it stopped."""
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    except OSError as problem:
+        raise OutputError(
+            f"writing {path} failed: {problem}",
+            "see whether the disk is full or the folder has gone; run the same command again, and it goes on "
+            "from the files that are complete",
+        ) from problem
 
 
 def write_text(path: Path, text: str) -> None:

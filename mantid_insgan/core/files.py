@@ -1,0 +1,64 @@
+"""Writing files whole or not at all: beside the final name, then renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import OutputError
+
+
+@contextmanager
+def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
+    """A temporary name in the folder of `path`, for the file that is to replace it.
+
+    When the ``with`` block ends well the file is flushed to the disk and renamed to `path`; when it ends by any
+    exception, KeyboardInterrupt among them, the file is deleted and what stood under `path` stays.
+
+    Parameters
+    ----------
+    path : Path
+    ending : str
+        Of the temporary name, for libraries that tell the format by it.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be flushed or renamed (disk full, folder gone).
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{ending}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_output(path: str | Path, overwrite: bool = False) -> None:
+    """Check before the long work whether a result can be written.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and may not be overwritten, is a folder, or its folder is missing or read-only.
+    """
+    path = Path(path)
+    folder = path.parent
+    if path.is_dir():
+        raise OutputError(f"the output {path} is a folder", "name a file inside it")
+    if path.exists() and not overwrite:
+        raise OutputError(f"the output {path} exists already", "give another name, or --overwrite to replace it")
+    if not folder.is_dir():
+        raise OutputError(f"the output folder {folder} is not there", "make the folder first, or name another")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise read_only(folder)
+
+
+def read_only(folder: Path) -> OutputError:
+    """The error for a folder in which the user may not write."""
+    return OutputError(f"the output folder {folder} is read-only", "choose a folder in which you may write")
