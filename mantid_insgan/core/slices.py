@@ -56,12 +56,13 @@ def network_slices(spectrum: Spectrum, conditions: dict[str, np.ndarray], axes):
     conditions : dict of ndarray, each (C, *grid)
         Those of `conditions_of` that have channels.
     """
-    signal = np.where(spectrum.valid, spectrum.signal, 0.0)
-    error = np.sqrt(np.where(spectrum.valid, spectrum.variance, 0.0))
     walked = [range(1) if i in axes else range(n) for i, n in enumerate(spectrum.shape)]
     for place in product(*walked):
         place = tuple(slice(None) if i in axes else p for i, p in enumerate(place))
-        data = tuple(to_network(x[place], axes) for x in (signal, spectrum.valid, error))
+        valid = spectrum.valid[place]
+        signal = np.where(valid, spectrum.signal[place], 0.0)
+        error = np.sqrt(np.where(valid, spectrum.variance[place], 0.0))
+        data = tuple(to_network(x, axes) for x in (signal, valid, error))
         channels = {k: [to_network(c[place], axes) for c in x] for k, x in conditions.items()}
         yield place, data, {k: np.stack(x) for k, x in channels.items() if x}
 

@@ -208,11 +208,16 @@ class Spectrum:
         shape = tuple(len(a) for a in self.axes)
         signal = _real_array("signal", self.signal, shape)
         variance = _real_array("variance", self.variance, shape)
-        events = np.ones(shape) if self.num_events is None else _real_array("num_events", self.num_events, shape)
-        masked = np.zeros(shape, bool) if self.masked is None else _bool_array("masked", self.masked, shape)
-        with np.errstate(invalid="ignore"):
-            measured = np.isfinite(signal) & np.isfinite(variance) & (variance >= 0) & ~masked
-            measured &= np.abs(signal) < FLAG_MAGNITUDE
+        # Defaults take no memory: one value, seen in every bin.
+        events, masked = np.broadcast_to(_ONE, shape), np.broadcast_to(_FALSE, shape)
+        if self.num_events is not None:
+            events = _real_array("num_events", self.num_events, shape)
+        if self.masked is not None:
+            masked = _bool_array("masked", self.masked, shape)
+        measured = (signal > -FLAG_MAGNITUDE) & (signal < FLAG_MAGNITUDE)
+        measured &= variance >= 0
+        measured &= variance < np.inf
+        measured &= ~masked
         if self.valid is not None:
             measured &= _bool_array("valid", self.valid, shape)
         for name, value in zip(
@@ -334,11 +339,37 @@ def _real_array(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
         raise InputError(
             f"{name} holds {values.dtype} values, expected real numbers", "convert the data to float64 first"
         )
-    return _shaped(name, np.array(values, dtype=np.float64, order="C"), shape)
+    return _shaped(name, _own(values, np.float64), shape)
 
 
 def _bool_array(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
-    return _shaped(name, np.array(values, dtype=bool, order="C"), shape)
+    return _shaped(name, _own(np.asarray(values), bool), shape)
+
+
+def frozen(values: np.ndarray) -> np.ndarray:
+    """An array made read-only, so that a `Spectrum` takes it without a copy; for arrays that were made for it."""
+    values.setflags(write=False)
+    return values
+
+
+#: What defaults of a spectrum are views of.
+_ONE, _FALSE = frozen(np.ones(())), frozen(np.zeros((), bool))
+
+
+def _own(values: np.ndarray, dtype: type) -> np.ndarray:
+    """`values` itself where nobody can write into it any more, else a copy in C order."""
+    if values.dtype == dtype and _frozen(values) and (values.flags.c_contiguous or 0 in values.strides):
+        return values
+    return np.array(values, dtype=dtype, order="C")
+
+
+def _frozen(values) -> bool:
+    """Whether an array and all that it is a view of are read-only NumPy arrays."""
+    while isinstance(values, np.ndarray) and not values.flags.writeable:
+        if values.base is None:
+            return True
+        values = values.base
+    return False
 
 
 def _shaped(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -357,7 +388,7 @@ def per_event(spectrum: Spectrum) -> Spectrum:
     with np.errstate(divide="ignore", invalid="ignore"):
         signal = spectrum.signal / spectrum.num_events
         variance = spectrum.variance / spectrum.num_events**2
-    return spectrum.replace(signal=signal, variance=variance)
+    return spectrum.replace(signal=frozen(signal), variance=frozen(variance))
 
 
 def summed(spectrum: Spectrum) -> Spectrum:
@@ -365,4 +396,4 @@ def summed(spectrum: Spectrum) -> Spectrum:
     if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
         return spectrum
     events = spectrum.num_events
-    return spectrum.replace(signal=spectrum.signal * events, variance=spectrum.variance * events**2)
+    return spectrum.replace(signal=frozen(spectrum.signal * events), variance=frozen(spectrum.variance * events**2))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from ..core.spectrum import Axis, Spectrum
+from ..core.spectrum import Axis, Spectrum, frozen
 from ..errors import InputError
 from .facts import run_facts
 from .hdf5 import dataset_number, naming, open_hdf5, reading, real_dataset, text
@@ -129,7 +129,6 @@ class SpectrumFile:
         region = normal_region(region, self.shape)
         with reading(self.path):
             arrays = {ARRAYS[name]: self._read_array(dataset, region) for name, dataset in self._arrays.items()}
-        arrays["masked"] = arrays["masked"] != 0
         return Spectrum(
             **arrays,
             axes=tuple(a.slice(s.start, s.stop) for a, s in zip(self.axes, region, strict=True)),
@@ -151,8 +150,9 @@ class SpectrumFile:
             row = dataset.size // self.shape[-1]
             values = dataset[stored[0].start * row : stored[0].stop * row]
             values = values.reshape((-1, *self.shape[-2::-1]))[(slice(None), *stored[1:])]
-        values = values.T
-        return values[tuple(slice(None, None, -1) if flipped else slice(None) for flipped in self._flipped)]
+        values = values.T[tuple(slice(None, None, -1) if flipped else slice(None) for flipped in self._flipped)]
+        dtype = bool if dataset is self._arrays["mask"] else np.float64
+        return frozen(np.array(values, dtype=dtype, order="C"))
 
     def close(self) -> None:
         """Close the file."""

@@ -13,7 +13,7 @@ from ..core.files import check_output
 from ..core.options import OUT_OF_DOMAIN, ApplyOptions
 from ..core.run import RESOLUTION_FACTS, Run
 from ..core.slices import network_axes, require_valid
-from ..core.spectrum import Spectrum, energy_axis, open_axes, per_event, summed
+from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
 from ..errors import ModelError, RunFactError
 from ..instruments.instrument import Resolution
 from ..io import open_spectrum
@@ -115,16 +115,10 @@ def apply_to_file(
         with SpectrumWriter(target, file, template=source, overwrite=overwrite, history=history) as writer:
             regions = slabs(file.shape, network_axes(file.axes, translator.card.dimensions))
             for done, region in enumerate(regions):
-                spectrum = per_event(file.read(region).replace(run=run))
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
-                if spectrum.valid.any():
-                    spectrum, part = translator.apply(spectrum, resolution, share)
-                    quality.add(part)
-                else:
-                    spectrum = nothing_measured(spectrum)
-                writer.write(region, summed(spectrum))
+                writer.write(region, _translated(file, region, resolution, translator, quality, share))
             if not quality.bins:
-                require_valid(spectrum)
+                require_valid(file.read(regions[-1]))
             _require_known(options, quality)
     return _report(file, run, translator, quality)
 
@@ -132,6 +126,17 @@ def apply_to_file(
 def _report(spectrum, run: Run, translator: Translator, quality: Quality) -> Report:
     card = translator.card
     return Report(card.name, run, quality, _notes(spectrum, translator, quality), card.coverage)
+
+
+def _translated(file, region, resolution, translator: Translator, quality: Quality, progress) -> Spectrum:
+    """One slab; nothing of it stays in memory but the result. Its quality is added."""
+    spectrum = per_event(file.read(region))
+    if not spectrum.valid.any():
+        return summed(nothing_measured(spectrum))
+    result, part = translator.apply(spectrum, resolution, progress)
+    del spectrum
+    quality.add(part)
+    return summed(result)
 
 
 def _prepare(spectrum, options: ApplyOptions, opened: dict | None = None) -> tuple[Run, Resolution, Translator]:
@@ -211,7 +216,7 @@ def _unlike(quality: Quality) -> str:
 
 def nothing_measured(spectrum: Spectrum) -> Spectrum:
     """The spectrum with NaN in every bin, as the translator leaves bins that are not valid."""
-    nothing = np.full(spectrum.shape, np.nan)
+    nothing = frozen(np.full(spectrum.shape, np.nan))
     return spectrum.replace(signal=nothing, variance=nothing)
 
 

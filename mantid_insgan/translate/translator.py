@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 
 from ..core.slices import conditions_of, from_network, intensity_scale, network_axes, network_slices, require_valid
-from ..core.spectrum import Spectrum
+from ..core.spectrum import Spectrum, frozen
 from ..errors import ModelError
 from .cards import OUTPUTS, ModelFile
 from .session import open_session, run_interruptibly
@@ -140,7 +140,7 @@ class Translator:
             answer = self._translate(*data, part, quality, tell)
             signal[place], variance[place] = (from_network(x, axes) for x in answer)
             tell(1.0)
-        return spectrum.replace(signal=signal, variance=variance, valid=spectrum.valid), quality
+        return spectrum.replace(signal=frozen(signal), variance=frozen(variance)), quality
 
     def _check_width(self, width: np.ndarray, valid: np.ndarray) -> None:
         limit = self.card.largest_fwhm_bins
