@@ -5,13 +5,12 @@ import time
 import numpy as np
 import pytest
 
-from mantid_insgan.core.slices import network_axes
+from mantid_insgan.core.slices import network_axes, regions_of
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, ModelError
 from mantid_insgan.translate import session
 from mantid_insgan.translate import translator as translate
 from mantid_insgan.translate.cards import DIRECTIONS, choose_model
-from mantid_insgan.translate.job import slabs
 from mantid_insgan.translate.translator import Translator, ramp, tile_starts
 
 
@@ -254,7 +253,7 @@ def test_tiles_cover_an_axis_with_weights_above_zero():
 
 def test_slabs_cover_a_file_once_and_keep_slices_whole():
     shape, axes = (20, 30, 7, 40), (1, 3)
-    regions = slabs(shape, axes, limit=3000)
+    regions = regions_of(shape, axes, 3000)
     seen = np.zeros(shape, int)
     for region in regions:
         seen[region] += 1

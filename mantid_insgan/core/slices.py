@@ -6,6 +6,7 @@ it is told beside the data are laid down in the contract of models (docs/design.
 
 from __future__ import annotations
 
+import math
 from itertools import combinations, product
 
 import numpy as np
@@ -114,3 +115,14 @@ def require_valid(spectrum: Spectrum) -> None:
             f"none of the {spectrum.signal.size} bins is valid (all are NaN, masked or without a finite error)",
             "check the binning and the mask of the workspace",
         )
+
+
+def regions_of(shape: tuple[int, ...], axes: tuple[int | None, ...], limit: int) -> list[tuple[slice, ...]]:
+    """Regions that hold whole network slices and at most `limit` bins each (one slice at least)."""
+    regions = [tuple(slice(0, n) for n in shape)]
+    for axis in (i for i in range(len(shape)) if i not in axes):
+        size = math.prod(s.stop - s.start for s in regions[0])
+        step = max(1, int(shape[axis] * limit / size)) if size > limit else shape[axis]
+        cuts = [slice(s, min(s + step, shape[axis])) for s in range(0, shape[axis], step)]
+        regions = [(*r[:axis], cut, *r[axis + 1 :]) for r in regions for cut in cuts]
+    return regions

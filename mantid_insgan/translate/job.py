@@ -12,7 +12,7 @@ from .. import __version__
 from ..core.files import check_output
 from ..core.options import OUT_OF_DOMAIN, ApplyOptions
 from ..core.run import RESOLUTION_FACTS, Run
-from ..core.slices import network_axes, require_valid
+from ..core.slices import network_axes, regions_of, require_valid
 from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
 from ..errors import ModelError, RunFactError
 from ..instruments.instrument import Resolution
@@ -220,16 +220,9 @@ def nothing_measured(spectrum: Spectrum) -> Spectrum:
     return spectrum.replace(signal=nothing, variance=nothing)
 
 
-def slabs(shape: tuple[int, ...], axes: tuple[int | None, ...], limit: int | None = None) -> list[tuple[slice, ...]]:
-    """Regions that hold whole network slices and at most `limit` bins each (one slice at least)."""
-    limit = SLAB_BINS if limit is None else limit
-    regions = [tuple(slice(0, n) for n in shape)]
-    for axis in (i for i in range(len(shape)) if i not in axes):
-        size = math.prod(s.stop - s.start for s in regions[0])
-        step = max(1, int(shape[axis] * limit / size)) if size > limit else shape[axis]
-        cuts = [slice(s, min(s + step, shape[axis])) for s in range(0, shape[axis], step)]
-        regions = [(*r[:axis], cut, *r[axis + 1 :]) for r in regions for cut in cuts]
-    return regions
+def slabs(shape: tuple[int, ...], axes: tuple[int | None, ...]) -> list[tuple[slice, ...]]:
+    """The regions of at most `SLAB_BINS` bins in which a file is read (`regions_of`)."""
+    return regions_of(shape, axes, SLAB_BINS)
 
 
 def _parameters(source, card, run, options) -> dict:
