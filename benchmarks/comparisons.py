@@ -23,8 +23,9 @@ from results import add_option, column, table, write_results
 from mantid_insgan.learn.build_models import HELD_OUT, SIZES
 from mantid_insgan.learn.evaluate import batches, of_generator, scores
 from mantid_insgan.learn.libraries import PairLibrary, with_noise
+from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
 from mantid_insgan.learn.train_job import BATCH, CHANNELS
-from mantid_insgan.learn.trainer import PairedTrainer, Recipe, Schedule
+from mantid_insgan.learn.trainer import Schedule
 from mantid_insgan.learn.unpaired import UnpairedRecipe, UnpairedTrainer
 from mantid_insgan.learn.warm_start import generator_of
 from mantid_insgan.translate.cards import DIRECTIONS, bundled_models
@@ -81,7 +82,7 @@ def trainer_of(kind: str, direction: str, pairs: Path, seed: int, output: Path):
     d = library.dimensions
     folder = output / f"{kind}-{d}d-{seed}" if kind == "unpaired" else output / f"{kind}-{direction}-{d}d-{seed}"
     if kind in ("ours", "unet"):
-        recipe = Recipe(direction, d, CHANNELS[d], physics=kind == "ours")
+        recipe = PairedRecipe(direction, d, CHANNELS[d], physics=kind == "ours")
         schedule = Schedule(steps=SIZES[d].steps, batch=BATCH[d], seed=seed)
         return PairedTrainer(recipe, schedule, library, folder)
     schedule = Schedule(steps=10**7, batch=4, seed=seed, minutes=MINUTES[d], averaging=0.995)

@@ -21,8 +21,9 @@ from results import add_option, column, table, write_results
 from mantid_insgan.learn import losses
 from mantid_insgan.learn.evaluate import batches, of_generator
 from mantid_insgan.learn.libraries import PairLibrary, Several
+from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
 from mantid_insgan.learn.train_job import BATCH, CHANNELS
-from mantid_insgan.learn.trainer import PairedTrainer, Recipe, Schedule
+from mantid_insgan.learn.trainer import Schedule
 from mantid_insgan.translate.cards import DIRECTIONS
 
 #: What is left out, and the weights that say so.
@@ -61,7 +62,7 @@ def trained(variant: str, direction: str, seed: int, options) -> torch.nn.Module
     named = {name: weights.pop(name) for name in list(weights) if name.endswith("_weight")}
     library = Several(*(PairLibrary(folder, "train") for folder in (options.pairs, *options.more)))
     d = library.dimensions
-    recipe = Recipe(direction, d, CHANNELS[d], **named)
+    recipe = PairedRecipe(direction, d, CHANNELS[d], **named)
     schedule = Schedule(steps=options.steps, batch=BATCH[d], seed=seed)
     place = options.folder / f"{direction}-{d}d-{seed}" / variant.replace(" ", "-")
     trainer = Varied(weights, recipe, schedule, library, place)

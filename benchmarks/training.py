@@ -21,7 +21,8 @@ from results import add_option, column, table, write_results
 from unpaired import Side
 
 from mantid_insgan.learn.libraries import PairLibrary
-from mantid_insgan.learn.trainer import PairedTrainer, Recipe, Schedule
+from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
+from mantid_insgan.learn.trainer import Schedule
 from mantid_insgan.learn.unpaired import ADD, UnpairedRecipe, UnpairedTrainer
 
 STEPS, WARM = 24, 4
@@ -45,7 +46,7 @@ def seconds_a_step(kind: str, pairs: Path, batch: int) -> float:
     elif kind == "unpaired":
         trainer = UnpairedTrainer(UnpairedRecipe(), schedule, *sides, folder)
     else:
-        trainer = PairedTrainer(Recipe(kind.split()[-1], channels=16), schedule, library, folder)
+        trainer = PairedTrainer(PairedRecipe(kind.split()[-1], channels=16), schedule, library, folder)
     ends: list[float] = []
     trainer.run(lambda *_: ends.append(time.perf_counter()))
     times = sorted(b - a for a, b in zip(ends[WARM:], ends[WARM + 1 :], strict=False))

@@ -161,7 +161,7 @@ def test_held_out_chains_are_like_none_of_the_training(cryo_em):
 
 
 def test_the_told_width_is_what_lies_between_the_two_densities(cryo_em):
-    from mantid_insgan.learn.generator import ResolutionOperator
+    from mantid_insgan.learn.operator import ResolutionOperator
 
     member = cryo_em.members(["2xcjA"], 1, seed=1)[0]
     operator = ResolutionOperator(torch.from_numpy(np.array(member.width))[None])

@@ -34,21 +34,30 @@ from mantid_insgan.learn.evaluate import (  # noqa: E402
     widths_kernel,
 )
 from mantid_insgan.learn.export import export  # noqa: E402
-from mantid_insgan.learn.generator import (  # noqa: E402
+from mantid_insgan.learn.generator import Generator  # noqa: E402
+from mantid_insgan.learn.judges import FeatureSampler, PatchDiscriminator  # noqa: E402
+from mantid_insgan.learn.libraries import (  # noqa: E402
+    Batch,
+    Example,
+    PairLibrary,
+    Part,
+    Several,
+    flipped,
+    stack,
+    with_noise,
+)
+from mantid_insgan.learn.operator import (  # noqa: E402
     LARGEST_FWHM_BINS,
-    FeatureSampler,
-    Generator,
-    PatchDiscriminator,
     ResolutionOperator,
     convolved,
     pairs_of_axes,
     richardson_lucy,
     root_mean_square,
 )
-from mantid_insgan.learn.libraries import Batch, Example, PairLibrary, Part, Several, flipped, stack, with_noise  # noqa: E402
+from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer  # noqa: E402
 from mantid_insgan.learn.pairs.draw import Item  # noqa: E402
 from mantid_insgan.learn.pairs.shards import FORMAT, write_index, write_shard  # noqa: E402
-from mantid_insgan.learn.trainer import Machine, PairedTrainer, Recipe, Schedule, TrainingWarning  # noqa: E402
+from mantid_insgan.learn.trainer import Machine, Schedule, TrainingWarning  # noqa: E402
 from mantid_insgan.learn.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer, as_measured, counted  # noqa: E402
 
 DIRECTIONS = ("add-resolution", "remove-resolution")
@@ -570,7 +579,7 @@ def weights(trainer, name="generator"):
 
 
 def test_a_resumed_training_gives_the_same_weights(library, tmp_path):
-    recipe = Recipe("remove-resolution", channels=4)
+    recipe = PairedRecipe("remove-resolution", channels=4)
     whole = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "whole")
     assert whole.run()
     first = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "cut")
@@ -584,16 +593,17 @@ def test_a_resumed_training_gives_the_same_weights(library, tmp_path):
 KILLED = """
 import os, sys, torch
 from mantid_insgan.learn.libraries import PairLibrary
-from mantid_insgan.learn.trainer import PairedTrainer, Recipe, Schedule
+from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
+from mantid_insgan.learn.trainer import Schedule
 torch.set_num_threads(1)
-trainer = PairedTrainer(Recipe("remove-resolution", channels=4), Schedule(steps=6, batch=2, warm_up=2, seed=3),
+trainer = PairedTrainer(PairedRecipe("remove-resolution", channels=4), Schedule(steps=6, batch=2, warm_up=2, seed=3),
                         PairLibrary(sys.argv[1]), sys.argv[2])
 trainer.run(lambda share, step, terms: step == 5 and os.kill(os.getpid(), 9), checkpoint_every=2)
 """
 
 
 def test_a_training_that_was_killed_ends_with_the_same_weights(folder, library, tmp_path):
-    recipe = Recipe("remove-resolution", channels=4)
+    recipe = PairedRecipe("remove-resolution", channels=4)
     whole = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "whole")
     whole.run()
     done = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(tmp_path / "killed")], capture_output=True)
@@ -621,7 +631,7 @@ def test_an_unpaired_training_resumes_with_the_same_weights(library, tmp_path, s
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(library, tmp_path):
-    recipe = Recipe("add-resolution", channels=4)
+    recipe = PairedRecipe("add-resolution", channels=4)
     PairedTrainer(recipe, replace(SCHEDULE, steps=1), library, tmp_path).run()
     with pytest.raises(ModelError, match="was made with another recipe.*train in another folder"):
         PairedTrainer(recipe, SCHEDULE, library, tmp_path).run()
@@ -631,7 +641,7 @@ def test_a_checkpoint_of_another_version_is_refused(library, tmp_path):
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(1)}, tmp_path / "checkpoint.safetensors", metadata={"format": "older"})
-    trainer = PairedTrainer(Recipe("add-resolution", channels=4), SCHEDULE, library, tmp_path)
+    trainer = PairedTrainer(PairedRecipe("add-resolution", channels=4), SCHEDULE, library, tmp_path)
     with pytest.raises(ModelError, match="has the format 'older', expected 'mantid-insgan checkpoint"):
         trainer.run()
     (tmp_path / "checkpoint.safetensors").write_bytes(b"nothing")
@@ -641,7 +651,7 @@ def test_a_checkpoint_of_another_version_is_refused(library, tmp_path):
 
 def test_a_full_disk_is_told_of_before_the_first_step(library, tmp_path):
     resource = pytest.importorskip("resource", reason="limits of file sizes are of POSIX")
-    recipe = Recipe("add-resolution", channels=4)
+    recipe = PairedRecipe("add-resolution", channels=4)
     trainer = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "new")
     half_done = PairedTrainer(recipe, SCHEDULE, library, tmp_path / "half")
     half_done.run(lambda share, step, terms: step == 2)
@@ -661,7 +671,7 @@ def test_a_full_disk_is_told_of_before_the_first_step(library, tmp_path):
 
 def test_with_half_precision_the_physics_stays_exact(library, tmp_path):
     trainer = PairedTrainer(
-        Recipe("add-resolution", channels=4), SCHEDULE, library, tmp_path, Machine(precision="bf16")
+        PairedRecipe("add-resolution", channels=4), SCHEDULE, library, tmp_path, Machine(precision="bf16")
     )
     batch = stack(library.examples([0, 1], "add-resolution", np.random.default_rng(0)))
     with torch.autocast("cpu", torch.bfloat16):
@@ -690,7 +700,7 @@ def test_losses_for_tensorboard(library, tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
     trainer = PairedTrainer(
-        Recipe("add-resolution", channels=4), replace(SCHEDULE, steps=2), library, tmp_path, machine
+        PairedRecipe("add-resolution", channels=4), replace(SCHEDULE, steps=2), library, tmp_path, machine
     )
     trainer.run()
     assert written[0] == str(tmp_path / "events") and written[-1] == "flushed"
@@ -701,14 +711,14 @@ def test_losses_for_tensorboard(library, tmp_path, monkeypatch):
 def test_training_learns(library, tmp_path, monkeypatch):
     monkeypatch.setattr("mantid_insgan.learn.libraries.WITH_BACKGROUND", 0.0)
     schedule = Schedule(steps=60, batch=4, warm_up=5, learning_rate=3e-3)
-    trainer = PairedTrainer(Recipe("remove-resolution", channels=8), schedule, library, tmp_path)
+    trainer = PairedTrainer(PairedRecipe("remove-resolution", channels=8), schedule, library, tmp_path)
     trainer.run()
     found = [row["nrmse"] for row in trainer.history]
     assert np.mean(found[-15:]) < 0.9 * np.mean(found[:15])
 
 
 def test_losses_that_are_not_finite_stop_the_training(library, tmp_path):
-    trainer = PairedTrainer(Recipe("add-resolution", channels=4), SCHEDULE, library, tmp_path)
+    trainer = PairedTrainer(PairedRecipe("add-resolution", channels=4), SCHEDULE, library, tmp_path)
     with torch.no_grad():
         next(trainer.networks["generator"].parameters()).fill_(float("nan"))
     with pytest.raises(ModelError, match="losses at step 0 are not finite any more"):
@@ -716,7 +726,7 @@ def test_losses_that_are_not_finite_stop_the_training(library, tmp_path):
 
 
 def test_trainings_that_go_wrong_are_told(library, tmp_path):
-    paired = PairedTrainer(Recipe("add-resolution", channels=4), SCHEDULE, library, tmp_path / "one")
+    paired = PairedTrainer(PairedRecipe("add-resolution", channels=4), SCHEDULE, library, tmp_path / "one")
     paired.history = [{"nrmse": 1.0}] * 200
     with pytest.warns(TrainingWarning, match="as far from its targets as an empty spectrum"):
         paired._watch()

@@ -287,19 +287,21 @@ class InOrder:
 
 def train_four_steps(folder, library, batch=4):
     """A training of four steps that writes its checkpoint to a folder."""
-    from mantid_insgan.learn.trainer import PairedTrainer, Recipe, Schedule
+    from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
+    from mantid_insgan.learn.trainer import Schedule
 
     schedule = Schedule(steps=4, batch=batch, warm_up=1, learning_rate=1e-3)
-    PairedTrainer(Recipe("add-resolution", channels=4), schedule, library, folder).run()
+    PairedTrainer(PairedRecipe("add-resolution", channels=4), schedule, library, folder).run()
 
 
 STOPPED_ALONE = """
 import os, sys, torch
 from mantid_insgan.learn.libraries import PairLibrary
-from mantid_insgan.learn.trainer import PairedTrainer, Recipe, Schedule
+from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
+from mantid_insgan.learn.trainer import Schedule
 torch.set_num_threads(1)
-trainer = PairedTrainer(Recipe("add-resolution", channels=4), Schedule(steps=1000, batch=4, warm_up=2, minutes=60),
-                        PairLibrary(sys.argv[1]), sys.argv[2])
+trainer = PairedTrainer(PairedRecipe("add-resolution", channels=4),
+                        Schedule(steps=1000, batch=4, warm_up=2, minutes=60), PairLibrary(sys.argv[1]), sys.argv[2])
 second = os.environ["RANK"] == "1"
 finished = trainer.run(lambda share, step, terms: second and step == 3)
 print("stopped at", trainer.step, trainer.seconds)

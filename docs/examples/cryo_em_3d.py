@@ -31,9 +31,9 @@ import torch
 from tools import chosen, folder_of, parser, report, schedule, through_onnx, trained
 
 from mantid_insgan.learn.evaluate import lucy_exact
-from mantid_insgan.learn.generator import FWHM_PER_SIGMA, ResolutionOperator, reconciled
 from mantid_insgan.learn.libraries import ArrayLibrary, Example, array_example, stack
-from mantid_insgan.learn.trainer import PairedTrainer, Recipe
+from mantid_insgan.learn.operator import FWHM_PER_SIGMA, ResolutionOperator, reconciled
+from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
 
 REMOVE = "remove-resolution"
 COARSE, FINE = 4.0, 3.0  #: resolution of input and target in Angstrom
@@ -318,7 +318,7 @@ QUICK = Sizes(orientations=1, training=2, validation=1, test=1, channels=8, batc
 
 def train(sizes: Sizes, noiseless, options, folder: Path):
     """A generator from windows of the training maps, and what its training took."""
-    recipe = Recipe(REMOVE, dimensions=3, channels=sizes.channels, physics=options.physics)
+    recipe = PairedRecipe(REMOVE, dimensions=3, channels=sizes.channels, physics=options.physics)
     length = schedule(options, sizes.batch, warm_up=50, averaging=0.99)
     library = ArrayLibrary(noiseless, WINDOW, varied)
     trainer, facts = trained(PairedTrainer(recipe, length, library, folder / "checkpoint"))

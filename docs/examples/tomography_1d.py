@@ -28,7 +28,7 @@ from tools import chosen, folder_of, parser, report, schedule, through_onnx, tra
 
 from mantid_insgan.core.slices import intensity_scale
 from mantid_insgan.learn.libraries import ArrayLibrary, Example, array_example, stack
-from mantid_insgan.learn.trainer import PairedTrainer, Recipe
+from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
 from mantid_insgan.learn.unpaired import REMOVE, UnpairedRecipe, UnpairedTrainer
 
 TRAINING_PHASES = ("Al", "Cu", "Pt")
@@ -335,7 +335,7 @@ QUICK = Sizes(training=3, validation=1, test=1, seeds=(1,), channels=8, batch=4,
 
 def train_paired(sizes: Sizes, members, options, folder):
     """One generator from noisy and clean patterns of the same pixels, and what its training took."""
-    recipe = Recipe(REMOVE, dimensions=1, channels=sizes.channels, physics=False)
+    recipe = PairedRecipe(REMOVE, dimensions=1, channels=sizes.channels, physics=False)
     library = ArrayLibrary(examples(members), WINDOW, jittered)
     print(f"paired: {len(library)} patterns of {len(members)} phantoms", flush=True)
     trainer, facts = trained(PairedTrainer(recipe, schedule(options, sizes.batch), library, folder / "paired"))

@@ -19,13 +19,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ..translate.cards import COVERAGE, DIRECTIONS, Domain, ModelCard, Table, Training, write_card
 from .evaluate import Baselines, calibrate, coverage, domain_of_application, table
 from .export import export
-from .generator import GRID_MULTIPLE, LARGEST_FWHM_BINS, SMALLEST_GRID
+from .generator import GRID_MULTIPLE, SMALLEST_GRID
 from .libraries import PairLibrary, Several
+from .operator import LARGEST_FWHM_BINS
+from .paired import PairedRecipe, PairedTrainer
 from .pairs import make_pairs
 from .pairs.cuts import cuts_of_slices
 from .pairs.recipe import families_of, settings_of
 from .train_job import BATCH, CHANNELS, NORMALISATION
-from .trainer import Machine, PairedTrainer, Recipe, Schedule
+from .trainer import Machine, Schedule
 
 VERSION = "2"
 #: Peak counts at which models are scored; None is without noise. Volumes, which take seconds each, at fewer.
@@ -106,7 +108,7 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
     """Train, score, export and describe one model."""
     name = f"{direction}-{dimensions}d"
     trainer = PairedTrainer(
-        Recipe(direction, dimensions, CHANNELS[dimensions]),
+        PairedRecipe(direction, dimensions, CHANNELS[dimensions]),
         Schedule(steps=SIZES[dimensions].steps, batch=BATCH[dimensions], seed=options.seed),
         training_library(dimensions, pairs, options),
         options.scratch / f"{name}-{options.seed}",

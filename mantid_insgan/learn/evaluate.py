@@ -11,8 +11,9 @@ from torch import nn
 from ..translate.cards import Table
 from ..translate.translator import kept_intensity
 from . import losses
-from .generator import FWHM_PER_SIGMA, RADIUS, Generator, ResolutionOperator, convolved, richardson_lucy
+from .generator import Generator
 from .libraries import Batch, PairLibrary, Part, stack
+from .operator import FWHM_PER_SIGMA, RADIUS, ResolutionOperator, convolved, richardson_lucy
 
 #: Iterations among which the Richardson-Lucy baselines choose, on validation pairs.
 ITERATIONS = (3, 10, 30, 100)

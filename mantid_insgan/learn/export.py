@@ -12,7 +12,8 @@ from torch import nn
 from ..core.files import replacing
 from ..errors import ModelError
 from ..translate.cards import INPUTS, MORE_INPUTS, OUTPUTS
-from .generator import GRID_MULTIPLE, Generator, pairs_of_axes
+from .generator import GRID_MULTIPLE, Generator
+from .operator import pairs_of_axes
 
 OPSET = 20
 #: Largest difference to torch that an exported model may show, relative to the largest value.

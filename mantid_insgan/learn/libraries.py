@@ -14,7 +14,8 @@ import torch
 from ..convolve.experiment import ExperimentSettings, background, draw_counted, draw_seen
 from ..core.slices import conditions_of, intensity_scale, network_axes, network_slices, to_network
 from ..errors import InputError
-from .generator import GRID_MULTIPLE, SMALLEST_GRID, pairs_of_axes
+from .generator import GRID_MULTIPLE, SMALLEST_GRID
+from .operator import pairs_of_axes
 
 #: Bytes of pairs that a library holds in memory: 5000 slices of 64x64 bins, or 500 volumes of 32x32x32.
 REMEMBERED = 1 << 30

@@ -20,9 +20,11 @@ from ..errors import InputError, ModelError
 from ..translate.cards import Domain, ModelCard, Table, Training, choose_model, write_card
 from .evaluate import FEWEST_TO_PART, calibrate, coverage, domain_of_application, halves, held_out_scores
 from .export import export
-from .generator import GRID_MULTIPLE, LARGEST_FWHM_BINS, SMALLEST_GRID, Generator
+from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
 from .libraries import PairLibrary, SpectraLibrary
 from .losses import STANDARD
+from .operator import LARGEST_FWHM_BINS
+from .paired import PairedRecipe, PairedTrainer
 from .sources import (
     SIDES,
     VALIDATION,
@@ -34,7 +36,7 @@ from .sources import (
     read_sources,
     resume_folder,
 )
-from .trainer import Machine, PairedTrainer, Recipe, Schedule, Trainer
+from .trainer import Machine, Schedule, Trainer
 from .unpaired import UnpairedRecipe, UnpairedTrainer
 from .warm_start import generator_of
 
@@ -254,7 +256,7 @@ def _trainer(options: TrainOptions, data: _Data, folder: Path) -> Trainer:
     # Measured spectra have a background, the pairs of make-pairs none.
     sides = {"simulation": _simulation(options), "background": options.pairs is None}
     if data.other is None:
-        recipe = Recipe(options.direction, d, start.channels if warm else CHANNELS[d], **sides)
+        recipe = PairedRecipe(options.direction, d, start.channels if warm else CHANNELS[d], **sides)
         return PairedTrainer(recipe, schedule, data.training, folder, machine, start)
     starts = _both_directions(options, start, d)
     recipe = UnpairedRecipe(d, start.channels if starts else CHANNELS[d], **sides)

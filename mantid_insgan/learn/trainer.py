@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import warnings
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +22,13 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch.optim.swa_utils import AveragedModel
 
 from ..core.files import replacing
 from ..errors import DeviceError, ModelError, OutputError
-from . import losses
-from .generator import Generator
-from .libraries import stack
 
 #: Of the layout of checkpoints.
-FORMAT = "mantid-insgan checkpoint 2"
+FORMAT = "mantid-insgan checkpoint 3"
 
 
 class TrainingWarning(UserWarning):
@@ -142,7 +142,8 @@ class Trainer(ABC):
             groups = _groups([p for n in moved for p in self.networks[n].named_parameters()])
             optimiser = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=_betas(name), weight_decay=1e-4)
             self.optimisers[name] = (self.fabric.setup_optimizers(optimiser), factor, moved)
-        self.average = {n: {k: v.detach().clone() for k, v in self._weights(n).items()} for n in averaged}
+        keep = partial(_keep_averaged, schedule.averaging)
+        self.average = {n: AveragedModel(self.networks[n].module, multi_avg_fn=keep) for n in averaged}
         self.step, self.history, self.seconds = 0, [], 0.0  # seconds spent in steps, over all runs
         self.events = machine.events() if self.fabric.is_global_zero else None
         self.data = ""  # tells one set of data from another in checkpoints, where it is given
@@ -262,13 +263,9 @@ class Trainer(ABC):
             self.fabric.clip_gradients(self.networks[name], chosen, max_norm=1.0, error_if_nonfinite=False)
         chosen.step()
 
-    @torch.no_grad()
     def _update_averages(self) -> None:
-        # The average forgets its random start: early on it follows closely.
-        keep = min(self.schedule.averaging, (1 + self.step) / (10 + self.step))
         for name, average in self.average.items():
-            for key, value in self._weights(name).items():
-                average[key].lerp_(value, 1 - keep)
+            average.update_parameters(self.networks[name].module)
 
     @abstractmethod
     def _watch(self) -> None:
@@ -292,7 +289,7 @@ class Trainer(ABC):
         if not self.fabric.is_global_zero:
             return
         tensors = {f"network.{n}.{k}": v for n in self.networks for k, v in self._weights(n).items()}
-        tensors |= {f"average.{n}.{k}": v for n, a in self.average.items() for k, v in a.items()}
+        tensors |= {f"average.{n}.{k}": v for n, a in self.average.items() for k, v in a.state_dict().items()}
         for name, (optimiser, _, _) in self.optimisers.items():
             for i, state in optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{name}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
@@ -335,8 +332,7 @@ class Trainer(ABC):
         for name, network in self.networks.items():
             network.module.load_state_dict(_part(tensors, f"network.{name}."))
         for name, average in self.average.items():
-            stored = _part(tensors, f"average.{name}.")
-            self.average[name] = {k: stored[k].to(v.device) for k, v in average.items()}
+            average.load_state_dict(_part(tensors, f"average.{name}."))
         for name, (optimiser, _, _) in self.optimisers.items():
             state: dict[int, dict] = {}
             for key, value in _part(tensors, f"optimiser.{name}.").items():
@@ -348,85 +344,17 @@ class Trainer(ABC):
 
     def averaged(self, name: str) -> torch.nn.Module:
         """A network with its averaged weights, on the CPU, in evaluation mode."""
-        network = _copy(self.networks[name].module)
-        network.load_state_dict({k: v.cpu() for k, v in self.average[name].items()})
-        return network.eval()
+        return copy.deepcopy(self.average[name].module).cpu().eval()
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A paired training: what is trained and the weights of the loss's terms."""
-
-    direction: str
-    dimensions: int = 2
-    channels: int = 20
-    physics: bool = True
-    simulation: str = "ideal"
-    background: bool = False
-    flux_weight: float = 0.2
-    likelihood_weight: float = 0.05
-
-
-class PairedTrainer(Trainer):
-    """One generator, from pairs of input and target.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    schedule : Schedule
-    library : PairLibrary or SpectraLibrary
-    start : Generator, optional
-        Whose weights to begin with.
-    """
-
-    #: Weights of the terms for which the recipe has none.
-    WEIGHTS = {"nrmse": 1.0, "l1": 0.5}
-
-    def __init__(self, recipe: Recipe, schedule: Schedule, library, folder, machine=None, start=None):
-        torch.manual_seed(schedule.seed)
-        r = recipe
-        generator = Generator(r.direction, r.dimensions, r.channels, r.physics, r.simulation, r.background)
-        if start is not None:
-            generator.begin_as(start)
-        self.library = library
-        networks = {"generator": generator}
-        super().__init__(
-            networks, {"generator": (["generator"], 1.0)}, ["generator"], recipe, schedule, folder, machine
-        )
-
-    def _train_step(self, rng) -> dict[str, float]:
-        index = rng.integers(0, len(self.library), self.share)
-        batch = stack(self.library.examples(index, self.recipe.direction, rng)).to(self.fabric.device)
-        signal, log_variance, _ = self.networks["generator"](*batch.inputs())
-        terms = paired_terms(signal, log_variance, batch)
-        weights = self.WEIGHTS | {"flux": self.recipe.flux_weight, "likelihood": self.recipe.likelihood_weight}
-        self._move("generator", sum(weights[k] * v for k, v in terms.items()))
-        return {k: float(v.detach()) for k, v in terms.items()}
-
-    def _watch(self) -> None:
-        mean = float(np.mean([h["nrmse"] for h in self.history[-200:]]))
-        if mean > 0.95:
-            warn(
-                f"step {self.step}: the generator is as far from its targets as an empty spectrum (NRMSE {mean:.2f} "
-                "over 200 steps): do inputs and targets belong together, in the same units?"
-            )
-
-
-def paired_terms(signal, log_variance, batch) -> dict[str, torch.Tensor]:
-    """The terms of a paired loss, each the mean over the batch."""
-    target, valid = batch.target, batch.valid
-    return {
-        "nrmse": losses.nrmse(signal, target, valid).mean(),
-        "l1": losses.relative_l1(signal, target, valid).mean(),
-        "flux": losses.flux(signal, target, valid).mean(),
-        "likelihood": losses.likelihood(signal, log_variance, target, valid).mean(),
-    }
-
-
-def _copy(network: torch.nn.Module) -> torch.nn.Module:
-    import copy
-
-    return copy.deepcopy(network).cpu()
+@torch.no_grad()
+def _keep_averaged(most: float, averages, weights, updates) -> None:
+    """Move averages towards the weights, keeping a share `most` of the past, and less of it while there is little: the
+    average forgets its random start."""
+    updates = int(updates)
+    keep = min(most, (1 + updates) / (10 + updates))
+    for average, weight in zip(averages, weights, strict=True):
+        average.lerp_(weight, 1 - keep)
 
 
 #: A background spans decades and its network is small: it learns this much faster than a U-Net may.

@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from . import losses
-from .generator import FeatureSampler, Generator, PatchDiscriminator, root_mean_square
+from .generator import Generator
+from .judges import FeatureSampler, PatchDiscriminator
 from .libraries import Batch, stack
+from .operator import root_mean_square
 from .trainer import Schedule, Trainer, warn
 
 ADD, REMOVE = "add-resolution", "remove-resolution"

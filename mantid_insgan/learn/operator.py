@@ -1,0 +1,208 @@
+"""The resolution as an operator on tensors: exact, differentiable, exportable; nothing here is learned.
+
+Shapes are (N, C, *grid) with D grid axes, energy last where there is one; widths are FWHM in bins."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+
+import torch
+
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+
+
+#: Widest resolution along an axis; a wider one counts as that.
+LARGEST_FWHM_BINS = 12.0
+
+
+#: How far kernels reach, in bins: 2.7 standard deviations of the widest.
+RADIUS = math.ceil(2.7 * LARGEST_FWHM_BINS / FWHM_PER_SIGMA)
+
+
+#: Standard deviations beyond which a kernel of 32 bits has next to nothing (7e-6).
+_NOTHING_BEYOND = 4.5
+
+
+def pairs_of_axes(dimensions: int) -> list[tuple[int, int]]:
+    """The pairs of axes in the order of `correlation`: (0, 1), (0, 2), (1, 2)."""
+    return [(i, j) for i in range(dimensions) for j in range(i + 1, dimensions)]
+
+
+class ResolutionOperator:
+    """Convolution with a Gaussian of full covariance that changes from bin to bin; nothing is learned.
+
+    The Gaussian is taken apart as covariances are, C = L diag(v) L^T: it is spread along the last axis, each step of
+    that taking its share of steps along the other axes with it, then along the last but one, and so on. Steps on the
+    other axes are rounded to whole bins, and what the rounding adds to the variance is taken from that of their own
+    spread, so that second moments are exact. A kernel between bin centres is what a Gaussian puts into each bin.
+
+    ``convolve`` is H x: every bin is spread by the Gaussian of its own position, so that intensity is conserved (where
+    correlations change along the cut, to first order in the change). ``adjoint`` is the transpose of H: the mean over
+    each bin's own kernel. Widths above `LARGEST_FWHM_BINS` count as that.
+
+    Parameters
+    ----------
+    width : Tensor, (N, D, *grid)
+        FWHM along each axis in bins.
+    correlation : Tensor, (N, P, *grid), optional
+        Correlation coefficients of the pairs of axes (`pairs_of_axes`); none if not given.
+    """
+
+    def __init__(self, width: torch.Tensor, correlation: torch.Tensor | None = None):
+        self.dimensions = dimensions = width.shape[1]
+        self.grid = width.shape[2:]
+        sigma = width.clamp(0.0, LARGEST_FWHM_BINS) / FWHM_PER_SIGMA
+        covariance = {(i, i): sigma[:, i : i + 1] ** 2 for i in range(dimensions)}
+        for number, (i, j) in enumerate(pairs_of_axes(dimensions)):
+            rho = 0.0 if correlation is None else correlation[:, number : number + 1]
+            covariance[i, j] = rho * sigma[:, i : i + 1] * sigma[:, j : j + 1]
+        self.passes = [self._pass(axis, covariance) for axis in reversed(range(dimensions))]
+
+    def _pass(self, axis: int, covariance: dict):
+        """Where the T steps along one axis lead from each bin, and the kernel there: for H and for its transpose."""
+        variance = covariance[axis, axis].clamp(min=0.0)
+        reach = _reach(variance)
+        steps = self._along(torch.arange(-reach, reach + 1, device=variance.device), 1)
+        kernel = _bin_gaussian(variance, reach)  # (N, T, *grid)
+        taken = [torch.round(covariance[i, axis] / variance.clamp(min=1e-4) * steps) for i in range(axis)]
+        for i in range(axis):
+            for j in range(i, axis):
+                covariance[i, j] = covariance[i, j] - _total(kernel * (taken[i] * taken[j]))
+        there, inside = self._places([*taken, steps], 1)
+        back, came = self._places([*taken, steps], -1)
+        # What comes to a bin is weighed with the kernel of the bin that it comes from.
+        of_sources = _at(kernel, back) if axis else self._rows_of_each(kernel, back)
+        return (back, of_sources * came), (there, kernel * inside)
+
+    def _places(self, offsets, sign: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Flat indices of the bins at ``sign * offsets`` from each bin, (N, T, *grid), and where these lie on the grid.
+
+        Steps along axis 0 take no others with them: there whole rows are moved, and the indices are theirs, (T, n).
+        """
+        if len(offsets) == 1:
+            rows = torch.arange(self.grid[0], device=offsets[0].device) + sign * offsets[0].view(-1, 1)
+            inside = (rows >= 0) & (rows < self.grid[0])
+            return rows.clamp(0, self.grid[0] - 1), inside.view(1, *rows.shape, *[1] * (self.dimensions - 1))
+        flat, inside = 0, True
+        for axis, size in enumerate(self.grid):
+            place = self._along(torch.arange(size, device=offsets[-1].device), 2 + axis)
+            if axis < len(offsets):
+                place = place + sign * offsets[axis].long()
+            inside = inside & (place >= 0) & (place < size)
+            flat = flat * size + place.clamp(0, size - 1)
+        return flat, inside
+
+    def _rows_of_each(self, kernel: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """kernel (N, T, n, ...) with the rows of each of its T channels moved to `rows` (T, n)."""
+        steps = torch.arange(rows.shape[0], device=rows.device).view(-1, 1) * self.grid[0]
+        return kernel.flatten(1, 2).index_select(1, (rows + steps).flatten()).view_as(kernel)
+
+    def _along(self, values: torch.Tensor, axis: int) -> torch.Tensor:
+        shape = [1] * (2 + self.dimensions)
+        shape[axis] = -1
+        return values.view(shape)
+
+    def _apply(self, x: torch.Tensor, places: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        """Sum over the T steps of kernel (N, T, *grid) times x (N, 1, *grid) at the places of the steps."""
+        if places.ndim == 2:
+            moved = x.squeeze(1).index_select(1, places.flatten()).view(x.shape[0], -1, *x.shape[2:])
+        else:
+            moved = _at(x.expand_as(kernel), places)
+        return _total(kernel * moved)
+
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
+        """H x for x (N, 1, *grid)."""
+        for (places, kernel), _ in self.passes:
+            x = self._apply(x, places, kernel)
+        return x
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """The transpose of H applied to y (N, 1, *grid)."""
+        for _, (places, kernel) in reversed(self.passes):
+            y = self._apply(y, places, kernel)
+        return y
+
+
+def _reach(variance: torch.Tensor) -> int:
+    """Bins that kernels reach: fewer than `RADIUS` where all are narrow, but not in a graph, whose size is fixed."""
+    if torch.compiler.is_exporting():
+        return RADIUS
+    return min(RADIUS, max(1, math.ceil(_NOTHING_BEYOND * math.sqrt(float(variance.max())))))
+
+
+def _bin_gaussian(variance: torch.Tensor, reach: int) -> torch.Tensor:
+    """What a Gaussian at a bin's centre puts into the bins -reach to reach, (N, 1, *grid) -> (N, T, *grid)."""
+    edges = torch.arange(-reach, reach + 2, dtype=variance.dtype, device=variance.device) - 0.5
+    below = torch.erf(edges.view(1, -1, *[1] * (variance.ndim - 2)) * (0.5 / variance.clamp(min=1e-6)).sqrt())
+    kernel = below[:, 1:] - below[:, :-1]
+    return kernel / (below[:, -1:] - below[:, :1])
+
+
+def _at(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """values (N, T, *grid) at flat places that broadcast to the same shape."""
+    return torch.gather(values.flatten(2), 2, places.expand_as(values).flatten(2)).view_as(values)
+
+
+def _total(values: torch.Tensor) -> torch.Tensor:
+    """Sum over the channels, (N, T, *grid) -> (N, 1, *grid): as a product of matrices, which ONNX Runtime does many
+    times as fast as a sum along this axis."""
+    return (values.new_ones(1, values.shape[1]) @ values.flatten(2)).view(values.shape[0], 1, *values.shape[2:])
+
+
+def richardson_lucy(operator: ResolutionOperator, data, valid, keep: tuple[int, ...]) -> list[torch.Tensor]:
+    """Richardson-Lucy iterates of the exact operator with gaps (Richardson 1972, Lucy 1974).
+
+    x <- x / (A^T v) * A^T (v d / A x), with d >= 0 and v the valid bins. A is H with what of each bin's kernel falls
+    on the grid divided out: what lies beyond the edges counts as what lies at them. If it counted as nothing, what the
+    resolution brings in from there would be piled up at the edges.
+
+    Parameters
+    ----------
+    data, valid : Tensor, (N, 1, *grid)
+    keep : tuple of int
+        Numbers of iterations after which an iterate is returned.
+    """
+    tiny = 1e-6
+    positive = data.clamp(min=0.0) * valid
+    on_grid = operator.adjoint(torch.ones_like(valid)).clamp(min=0.05)
+    reach = operator.adjoint(valid / on_grid).clamp(min=1e-3)
+    x = operator.adjoint(positive) / operator.adjoint(valid).clamp(min=1e-3) + tiny
+    kept = []
+    for step in range(1, max(keep) + 1):
+        ratio = positive / (operator.convolve(x) / on_grid).clamp(min=tiny)
+        x = x * operator.adjoint(ratio / on_grid) / reach
+        if step in keep:
+            kept.append(x)
+    return kept
+
+
+def full_precision(x: torch.Tensor):
+    """Within it, arithmetic on the device of x is in 32 bits, whatever a training asks for."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+def root_mean_square(signal: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """Of the valid bins of each member, (N, 1, 1, ...)."""
+    over = tuple(range(1, signal.ndim))
+    square = (signal**2 * valid).sum(over, keepdim=True) / valid.sum(over, keepdim=True).clamp(min=1.0)
+    return square.clamp(min=1e-12).sqrt()
+
+
+def convolved(operator: ResolutionOperator, signal: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """H s from the valid bins alone, (N, 1, *grid).
+
+    Away from gaps and edges the denominator is 1; there, what was not measured counts as its surroundings.
+    """
+    return operator.convolve(signal * valid) / operator.adjoint(valid).clamp(min=0.05)
+
+
+def reconciled(operator: ResolutionOperator, result, signal, valid) -> torch.Tensor:
+    """One step x + H^T (d - H x) / H^T v towards the data d, (N, 1, *grid).
+
+    It keeps the intensity of the data, also where the network moves some of it out of the slice, and adds nothing
+    sharper than the resolution.
+    """
+    unexplained = (signal - convolved(operator, result, valid)) * valid
+    return result + operator.adjoint(unexplained) / operator.adjoint(valid).clamp(min=0.05)

@@ -1,0 +1,83 @@
+"""Training with pairs: one generator, from inputs whose targets are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import losses
+from .generator import Generator
+from .libraries import stack
+from .trainer import Schedule, Trainer, warn
+
+
+@dataclass(frozen=True)
+class PairedRecipe:
+    """A paired training: what is trained and the weights of the loss's terms."""
+
+    direction: str
+    dimensions: int = 2
+    channels: int = 20
+    physics: bool = True
+    simulation: str = "ideal"
+    background: bool = False
+    flux_weight: float = 0.2
+    likelihood_weight: float = 0.05
+
+
+class PairedTrainer(Trainer):
+    """One generator, from pairs of input and target.
+
+    Parameters
+    ----------
+    recipe : PairedRecipe
+    schedule : Schedule
+    library : PairLibrary or SpectraLibrary
+    start : Generator, optional
+        Whose weights to begin with.
+    """
+
+    #: Weights of the terms for which the recipe has none.
+    WEIGHTS = {"nrmse": 1.0, "l1": 0.5}
+
+    def __init__(self, recipe: PairedRecipe, schedule: Schedule, library, folder, machine=None, start=None):
+        torch.manual_seed(schedule.seed)
+        r = recipe
+        generator = Generator(r.direction, r.dimensions, r.channels, r.physics, r.simulation, r.background)
+        if start is not None:
+            generator.begin_as(start)
+        self.library = library
+        networks = {"generator": generator}
+        super().__init__(
+            networks, {"generator": (["generator"], 1.0)}, ["generator"], recipe, schedule, folder, machine
+        )
+
+    def _train_step(self, rng) -> dict[str, float]:
+        index = rng.integers(0, len(self.library), self.share)
+        batch = stack(self.library.examples(index, self.recipe.direction, rng)).to(self.fabric.device)
+        signal, log_variance, _ = self.networks["generator"](*batch.inputs())
+        terms = paired_terms(signal, log_variance, batch)
+        weights = self.WEIGHTS | {"flux": self.recipe.flux_weight, "likelihood": self.recipe.likelihood_weight}
+        self._move("generator", sum(weights[k] * v for k, v in terms.items()))
+        return {k: float(v.detach()) for k, v in terms.items()}
+
+    def _watch(self) -> None:
+        mean = float(np.mean([h["nrmse"] for h in self.history[-200:]]))
+        if mean > 0.95:
+            warn(
+                f"step {self.step}: the generator is as far from its targets as an empty spectrum (NRMSE {mean:.2f} "
+                "over 200 steps): do inputs and targets belong together, in the same units?"
+            )
+
+
+def paired_terms(signal, log_variance, batch) -> dict[str, torch.Tensor]:
+    """The terms of a paired loss, each the mean over the batch."""
+    target, valid = batch.target, batch.valid
+    return {
+        "nrmse": losses.nrmse(signal, target, valid).mean(),
+        "l1": losses.relative_l1(signal, target, valid).mean(),
+        "flux": losses.flux(signal, target, valid).mean(),
+        "likelihood": losses.likelihood(signal, log_variance, target, valid).mean(),
+    }
