@@ -79,3 +79,14 @@ def test_messages_in_the_words_of_mantids_dialog():
     )
     assert in_mantid("--out-of-domain error, --einstein") == "OutOfDomain Error, --einstein"
     assert properties_named("check --ei and --chopper, or --other") == ["IncidentEnergy", "ChopperPackage"]
+
+
+def test_an_option_wins_and_what_it_replaced_is_told():
+    """One rule for all options of a run; a value that is the same replaces nothing."""
+    spectrum = read_nexus(DATA / "measured.nxs")
+    _, report = apply(spectrum, device="cpu", ei=199.0, chopper="S", frequency=400.0)
+    (note,) = [n for n in report.notes if "replaces" in n]
+    assert "--ei 199" in note and "200" in note and "log Ei of experiment0" in note
+    assert report.run.value("ei") == 199.0
+    _, same = apply(spectrum, device="cpu", ei=200.0)
+    assert not [n for n in same.notes if "replaces" in n]

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mantid_insgan.cli import main as cli
+from mantid_insgan.cli import progress
 from mantid_insgan.core.run import Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.io import read_nexus, write_nexus
@@ -835,16 +835,16 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path, number):
 def test_progress_shows_on_a_terminal_after_two_seconds(monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     now = iter([0.0, 1.0, 2.5, 3.0])
-    monkeypatch.setattr(cli.time, "monotonic", lambda: next(now, 4.0))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now, 4.0))
     shown = []
     monkeypatch.setattr("rich.progress.Progress.start", lambda self: shown.append("start"))
     monkeypatch.setattr("rich.progress.Progress.stop", lambda self: shown.append("stop"))
     monkeypatch.setattr("rich.progress.Progress.update", lambda self, task, completed: shown.append(completed))
-    with cli._progress("work") as progress:
-        progress(0.1)
+    with progress.progress("work") as bar:
+        bar(0.1)
         assert shown == []
-        progress(0.2)
-        progress(0.3)
+        bar(0.2)
+        bar(0.3)
     assert shown == ["start", 0.2, 0.3, "stop"]
 
 

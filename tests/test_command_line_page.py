@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mantid_insgan import report
 from mantid_insgan.cli import main as cli
 from mantid_insgan.core.options import ApplyOptions
-from mantid_insgan.report import spectrum as report
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "command-line.md"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mantid_insgan as insgan
 from mantid_insgan import Axis, Run, Spectrum
 from mantid_insgan.cli.main import main
 from mantid_insgan.io import write_nexus
@@ -45,6 +46,7 @@ def test_the_script(cut, capsys):
     (script,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     exec(compile(script, "README.md", "exec"), {})
     assert "flux_ratio" in capsys.readouterr().out
+    assert insgan.read("corrected.nxs").shape == insgan.read("cut.nxs").shape
 
 
 def test_files_and_targets_that_it_names_are_there():

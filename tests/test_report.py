@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip insta
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.image import imread
 
-from mantid_insgan.report.spectrum import (
+from mantid_insgan.report import (
     axis_label,
     comparison_figure,
     plot_comparison,

@@ -122,7 +122,7 @@ def test_picture(file, tmp_path, points):
 
 
 def test_ellipse_is_the_contour_at_half_maximum():
-    from mantid_insgan.report.spectrum import resolution_figure
+    from mantid_insgan.report import resolution_figure
 
     table = resolution_at(Resolution("MAPS", 100, "S", 300), [3.0], [30.0])
     (axes,) = resolution_figure(table).axes

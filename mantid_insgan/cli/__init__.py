@@ -1,1 +1,1 @@
-"""The command ``insgan``."""
+"""The command ``insgan``: `main` collects the commands, which stand in one file for each group."""

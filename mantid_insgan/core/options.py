@@ -1,44 +1,102 @@
-"""Names, defaults and help texts of the main job's options, stated once for command line, Python and Mantid."""
+"""Options of the jobs: names, defaults and help texts, stated once for the command line, scripts and Mantid.
+
+The command line and Mantid read this at their start, so nothing is imported here that takes time.
+"""
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
-from ..errors import RunFactError
-from .run import Lattice, Run
+from ..errors import InsganError, RunFactError
 
-#: What an option may be -> how Mantid's dialog spells it.
+if TYPE_CHECKING:
+    from .run import Lattice, Run
+
+#: Options that say something about the run, and are used in place of what the data say.
+RUN_OPTIONS = ("instrument", "ei", "chopper", "frequency", "lattice")
+#: Two numbers that agree to this fraction are the same: a log kept in single precision, or Ei written to five digits.
+SAME = 1e-4
+
+#: Choices of an option -> how Mantid's dialog spells them.
 DIRECTIONS = {"add-resolution": "AddResolution", "remove-resolution": "RemoveResolution"}
 DEVICES = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}
 PRECISIONS = {"32": "32", "bf16": "bf16"}
 OUT_OF_DOMAIN = {"warn": "Warn", "error": "Error"}
 
-#: Flags that are no option of the job itself -> property.
+#: Flags of the command that are not options of a job -> property.
 _MORE_FLAGS = {"--output": "OutputModel", "--overwrite": "Overwrite"}
 
-#: A flag in a text, perhaps with what it may be behind it.
+#: A flag in a text, perhaps followed by one of its choices.
 _FLAG = re.compile(r"(?P<option>option )?(?P<flag>--[a-z][a-z-]*)(?: (?P<value>[a-z][a-z-]*))?(?!\w)")
 
-#: Mantid has two properties for a model, the other faces one option.
+#: Mantid has two properties for a model, the command line and scripts one option.
 BUNDLED_HELP = "Bundled model by name; the one for the direction if not given."
 OUTPUT_MODEL_HELP = "Model to write (ONNX); its card, losses and pictures come beside it."
 OVERWRITE_HELP = "Replace the output if it exists."
 MODEL_FILE_HELP = "ONNX file of another model, with its card beside it."
 
 
-def _option(default, text: str, flag: str, name: str, choices: dict | None = None):
+def _option(default, text: str, flag: str, name: str | None = None, choices: dict | None = None):
     return field(default=default, metadata={"help": text, "flag": flag, "property": name, "choices": choices})
 
 
+class Options:
+    """Base of the dataclasses of options.
+
+    The metadata of each field hold its help text, its flag on the command line, its property in Mantid (if it has one)
+    and its choices (if it has a few). Mantid shows the help up to the first full stop. The command line makes its flags
+    from the fields, so a new field is a new flag.
+    """
+
+    def run(self, run: Run) -> Run:
+        """The facts of a run with those given as options: an option that was given is used in place of the data.
+
+        `overridden` tells what was replaced. A lattice with the same cell as the run's keeps its orientation (UB).
+
+        Raises
+        ------
+        RunFactError
+            If the lattice does not parse.
+        """
+        for name in (n for n in RUN_OPTIONS if n in self.__dataclass_fields__):
+            value = getattr(self, name)
+            if name == "lattice":
+                value = _oriented_as(parse_lattice(value), run.value(name))
+            run = run.updated(f"option {option(name, type(self))['flag']}", **{name: value})
+        return run
+
+    def given(self) -> dict[str, object]:
+        """The options that differ from their defaults, for the history of the output."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+    def updated(self, **options) -> Self:
+        """These options with some changed.
+
+        Raises
+        ------
+        InsganError
+            If there is no option of that name; the message names the nearest.
+        """
+        known = list(self.__dataclass_fields__)
+        for name in options:
+            if name not in known:
+                (nearest,) = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+                raise InsganError(
+                    f"there is no option {name!r}; the nearest is {nearest!r}", f"use one of {', '.join(known)}"
+                )
+        return replace(self, **options)
+
+
 @dataclass(frozen=True)
-class ApplyOptions:
+class ApplyOptions(Options):
     """Options of applying a model.
 
-    The metadata of each field hold its help text, its flag on the command line, its property in Mantid and, where it
-    is one of a few, what it may be. Mantid shows the help up to the first full stop. Run facts that are None are taken
-    from the data; one that is given wins over the data.
+    Of instrument, ei, chopper, frequency and lattice, what is None comes from the data.
     """
 
     direction: str = _option(
@@ -91,32 +149,48 @@ class ApplyOptions:
         OUT_OF_DOMAIN,
     )
 
-    def run(self, run: Run) -> Run:
-        """`run` with the facts that were given as options.
 
-        Raises
-        ------
-        RunFactError
-            If the lattice does not parse.
-        """
-        for name in ("instrument", "ei", "chopper", "frequency"):
-            run = run.updated(
-                f"option {self.__dataclass_fields__[name].metadata['flag']}", **{name: getattr(self, name)}
-            )
-        return run.updated("option --lattice", lattice=parse_lattice(self.lattice))
+def _as_for_apply(name: str, text: str | None = None):
+    """An option that `ApplyOptions` has too, perhaps with another help text."""
+    entry = ApplyOptions.__dataclass_fields__[name]
+    return field(default=entry.default, metadata=dict(entry.metadata) | ({"help": text} if text else {}))
 
-    def given(self) -> dict[str, object]:
-        """The options that differ from their defaults, for the history of the output."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+@dataclass(frozen=True)
+class ResolutionOptions(Options):
+    """Options of calculating the resolution. What is None comes from the file."""
+
+    instrument: str | None = _as_for_apply("instrument")
+    ei: float | None = _as_for_apply("ei")
+    chopper: str | None = _as_for_apply("chopper")
+    frequency: float | None = _as_for_apply("frequency")
+    lattice: str | None = _as_for_apply("lattice")
+    width_factor: float = _as_for_apply("width_factor")
+
+
+@dataclass(frozen=True)
+class BinOptions(Options):
+    """Options of binning the runs of a crystal."""
+
+    axis: tuple[str, ...] = _option(
+        (), "Name, low, high and bins of an axis, such as [H,0,0],-2,2,80; four times.", "--axis"
+    )
+    lattice: str | None = _as_for_apply("lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees.")
+    u: str = _option("1,0,0", "h,k,l along the beam at psi = 0.", "--u")
+    v: str = _option("0,1,0", "h,k,l of another direction in the horizontal plane.", "--v")
+    psi: str | None = _option(None, "Angle of each file in degrees, with commas; from the files if not given.", "--psi")
+    psi_offset: float = _option(0.0, "Added to each angle, degrees.", "--psi-offset")
+    instrument: str | None = _as_for_apply("instrument")
+    ei: float | None = _as_for_apply("ei", "Incident energy in meV; from the files if not given.")
 
 
 def option(name: str, options: type = ApplyOptions) -> dict:
-    """Help text, flag, property and choices of an option."""
+    """Help text, flag, property in Mantid and choices of an option."""
     return dict(options.__dataclass_fields__[name].metadata)
 
 
 def option_of(flag: str) -> str:
-    """Name of the option of training that has a flag.
+    """The option of training that has this flag.
 
     Examples
     --------
@@ -127,7 +201,7 @@ def option_of(flag: str) -> str:
 
 
 def in_mantid(text: str) -> str:
-    """A help text or message with the flags and choices of the command line as Mantid's dialog has them.
+    """A help text or message in which flags and choices of the command line are named as in Mantid's dialog.
 
     Examples
     --------
@@ -145,13 +219,13 @@ def in_mantid(text: str) -> str:
         return ("property " if match["option"] else "") + name + (f" {value}" if value else "")
 
     text = _FLAG.sub(spelled, text)
-    for value, shown in DIRECTIONS.items():  # not inside the name of a model
+    for value, shown in DIRECTIONS.items():  # but not inside the name of a model
         text = re.sub(rf"(?<![\w-]){value}(?![\w-])", shown, text)
     return text
 
 
 def properties_named(text: str) -> list[str]:
-    """Mantid's properties whose flags occur in a text, in the order in which they do."""
+    """Mantid's properties whose flags occur in a text, in the order of the text."""
     flags = {f.metadata["flag"]: f.metadata["property"] for f in _every_field()}
     return [flags[flag] for flag in re.findall(r"--[a-z-]+", text) if flag in flags]
 
@@ -168,6 +242,8 @@ def parse_lattice(text: str | None) -> Lattice | None:
     RunFactError
         If it is not three or six numbers.
     """
+    from .run import Lattice
+
     if text is None:
         return None
     try:
@@ -182,27 +258,80 @@ def parse_lattice(text: str | None) -> Lattice | None:
     return Lattice(*numbers)
 
 
-#: What a training warms up from when it is not told.
+def overridden(run: Run) -> tuple[str, ...]:
+    """What options replaced in the facts of a run; nothing is said where option and data agree.
+
+    Examples
+    --------
+    >>> from mantid_insgan import Run
+    >>> overridden(ApplyOptions(ei=50).run(Run().updated("log Ei of experiment0", ei=49.9)))
+    ('option --ei 50 replaces 49.9 from log Ei of experiment0',)
+    """
+    facts = [fact for fact in (getattr(run, name) for name in RUN_OPTIONS) if fact is not None]
+    return tuple(
+        f"{new.source} {_shown(new.value)} replaces {_shown(new.replaced.value)}"
+        f"{' and its orientation (UB)' * _loses_orientation(new)} from {new.replaced.source}"
+        for new in facts
+        if new.replaced is not None and new.source.startswith("option ") and not _same(new.value, new.replaced.value)
+    )
+
+
+def _same(one, other) -> bool:
+    """Whether two values of a fact are the same but for rounding or the case of letters."""
+    if hasattr(one, "cell") and hasattr(other, "cell"):
+        return all(map(_same, one.cell, other.cell))
+    if isinstance(one, str) and isinstance(other, str):
+        return one.strip().casefold() == other.strip().casefold()
+    try:
+        return math.isclose(one, other, rel_tol=SAME)
+    except TypeError:
+        return one == other
+
+
+def _shown(value) -> str:
+    if hasattr(value, "cell"):
+        return ",".join(map(_shown, value.cell))
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _oriented_as(lattice: Lattice | None, other: Lattice | None) -> Lattice | None:
+    """The lattice with the orientation of another one of the same cell."""
+    if lattice is None or other is None or not _same(lattice, other):
+        return lattice
+    return replace(lattice, ub=other.ub)
+
+
+def _loses_orientation(fact) -> bool:
+    old = fact.replaced.value
+    return hasattr(old, "cell") and old.ub is not None and fact.value.ub is None
+
+
+#: The model that training starts from if none is named.
 BUNDLED = "bundled"
 
 
 @dataclass(frozen=True)
-class TrainOptions:
-    """Options of training a model; metadata as those of `ApplyOptions`.
+class TrainOptions(Options):
+    """Options of training a model.
 
-    Data are either pairs that ``insgan make-pairs`` wrote, or simulations and experiments as files or folders of files.
-    Without `minutes`, `epochs` or `steps` training takes 20 minutes.
+    The data are either pairs that ``insgan make-pairs`` wrote, or simulations and experiments as files or folders of
+    files. Without `minutes`, `epochs` or `steps` training takes 20 minutes. What is None of instrument, ei, chopper,
+    frequency and lattice comes from each file.
     """
 
-    simulation: tuple = _option((), "Simulated spectra: files, or folders of them.", "--simulation", "Simulation")
-    experiment: tuple = _option((), "Measured spectra: files, or folders of them.", "--experiment", "Experiment")
-    validation_simulation: tuple = _option(
+    simulation: tuple[Path, ...] = _option(
+        (), "Simulated spectra: files, or folders of them.", "--simulation", "Simulation"
+    )
+    experiment: tuple[Path, ...] = _option(
+        (), "Measured spectra: files, or folders of them.", "--experiment", "Experiment"
+    )
+    validation_simulation: tuple[Path, ...] = _option(
         (),
         "Simulated spectra that are never trained on: with those of the experiment, one by one, they score the model.",
         "--validation-simulation",
         "ValidationSimulation",
     )
-    validation_experiment: tuple = _option(
+    validation_experiment: tuple[Path, ...] = _option(
         (),
         "Measured spectra that are never trained on: with those of the simulation, one by one, they score the model.",
         "--validation-experiment",
@@ -248,7 +377,7 @@ class TrainOptions:
     device: str = _option("auto", "Compute device: auto, cpu or cuda.", "--device", "Device", DEVICES)
     precision: str = _option(
         "32",
-        "Of the networks' arithmetic: 32 bits, or bf16 where the processor or card has it (the physics stays at 32).",
+        "Arithmetic of the networks: 32 bits, or bf16 where the processor or card has it (the physics stays at 32).",
         "--precision",
         "Precision",
         PRECISIONS,
@@ -259,24 +388,9 @@ class TrainOptions:
         "--tensorboard",
         "TensorBoard",
     )
-    instrument: str | None = _option(None, "Spectrometer, where files do not tell.", "--instrument", "Instrument")
-    ei: float | None = _option(None, "Incident energy in meV, where files do not tell.", "--ei", "IncidentEnergy")
-    chopper: str | None = _option(None, "Chopper package, where files do not tell.", "--chopper", "ChopperPackage")
-    frequency: float | None = _option(
-        None, "Chopper frequency in Hz, where files do not tell.", "--frequency", "ChopperFrequency"
-    )
-    lattice: str | None = _option(
-        None, "Unit cell a,b,c,alpha,beta,gamma where files do not tell.", "--lattice", "Lattice"
-    )
-    width_factor: float = _option(1.0, "Factor on the calculated widths.", "--width-factor", "WidthFactor")
-
-    def run(self, run: Run) -> Run:
-        """`run` with the facts that it lacks and that were given as options (errors as `parse_lattice`)."""
-        names = ("instrument", "ei", "chopper", "frequency")
-        for name in names:
-            if getattr(run, name) is None:
-                flag = self.__dataclass_fields__[name].metadata["flag"]
-                run = run.updated(f"option {flag}", **{name: getattr(self, name)})
-        if run.lattice is None:
-            run = run.updated("option --lattice", lattice=parse_lattice(self.lattice))
-        return run
+    instrument: str | None = _as_for_apply("instrument")
+    ei: float | None = _as_for_apply("ei")
+    chopper: str | None = _as_for_apply("chopper")
+    frequency: float | None = _as_for_apply("frequency")
+    lattice: str | None = _as_for_apply("lattice")
+    width_factor: float = _as_for_apply("width_factor")

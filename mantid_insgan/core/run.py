@@ -5,7 +5,7 @@ Units: meV, Hz, Kelvin, Angstrom and degrees.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -14,10 +14,14 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Fact:
-    """A fact about the run and where it came from ('log Ei of experiment0', 'option --ei')."""
+    """A fact about the run and where it came from ('log Ei of experiment0', 'option --ei').
+
+    `replaced` is the fact from another source that it took the place of, or None.
+    """
 
     value: object
     source: str
+    replaced: Fact | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,11 @@ class Lattice:
     beta: float = 90.0
     gamma: float = 90.0
     ub: np.ndarray | None = None
+
+    @property
+    def cell(self) -> tuple[float, ...]:
+        """The six lattice parameters: a, b, c in Angstrom, alpha, beta, gamma in degrees."""
+        return (self.a, self.b, self.c, self.alpha, self.beta, self.gamma)
 
     def b_matrix(self) -> np.ndarray:
         """Busing-Levy B (their eq. 3), shape (3, 3), in 1/Angstrom **without** 2 pi: q_cartesian = 2 pi B hkl.
@@ -111,7 +120,12 @@ class Run:
 
     def updated(self, source: str, **values) -> Run:
         """A run with these facts set; values that are None change nothing."""
-        return replace(self, **{k: Fact(v, source) for k, v in values.items() if v is not None})
+        changed = {}
+        for name, value in values.items():
+            if value is not None:
+                old = getattr(self, name)
+                changed[name] = Fact(value, source, old.replaced if old is not None and old.source == source else old)
+        return replace(self, **changed)
 
 
 #: Names of the run facts, in the order in which they are asked for.

@@ -40,7 +40,7 @@ def run_demo(output: Path, *, device: str = "auto", progress=None) -> dict[str, 
 
     from ..errors import OutputError
     from ..io import read_spectrum
-    from ..report.spectrum import plot_comparison
+    from ..report.comparison import plot_comparison
     from ..translate.job import apply_to_file
 
     try:

@@ -57,24 +57,6 @@ class ResolutionTable:
             ],
         }
 
-    def as_text(self) -> str:
-        """For people: one line for each point, the correlations last."""
-        s = self.setting
-        hertz = "/".join(f"{f:g}" for f in s["frequencies"])
-        head = f"{s['instrument']}, Ei {s['ei']:g} meV, chopper {s['chopper']} at {hertz} Hz"
-        if s["width_factor"] != 1:
-            head += f", width factor {s['width_factor']:g}"
-        pairs = [(i, j) for i in range(len(self.names)) for j in range(i + 1, len(self.names))]
-        titles = [f"{n} ({u})" for n, u in zip(self.names, self.units, strict=True)]
-        titles += [f"FWHM {n}" for n in self.names] + [f"rho {self.names[i]} {self.names[j]}" for i, j in pairs]
-        rows = []
-        for point, width, covariance in zip(self.points, self.fwhm, self.covariance, strict=True):
-            rho = covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
-            rows.append([f"{v:.4g}" for v in (*point, *width)] + [f"{rho[i, j]:+.3f}" for i, j in pairs])
-        widths = [max(len(r[c]) for r in [titles, *rows]) for c in range(len(titles))]
-        lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in [titles, *rows]]
-        return "\n".join([head, *lines])
-
 
 def resolution_at(resolution: Resolution, momenta, energies) -> ResolutionTable:
     """The resolution at points (Q, E).

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..core.run import Fact, Run
+from ..core.run import Run
 from ..core.spectrum import Spectrum
 from ..errors import InputError, RunFactError
 from .facts import instrument_from_names, instrument_name
@@ -129,7 +129,8 @@ def _run(entry: h5py.Group, path: Path, ei: float | None) -> Run:
             f"Ei is missing from {path} (NXSPE_info/fixed_energy), and |Q| cannot be had without it",
             "give the incident energy in meV with --ei",
         )
-    run = Run(ei=Fact(found, "NXSPE_info/fixed_energy") if ei is None else Fact(float(ei), "option --ei"))
+    run = Run().updated("NXSPE_info/fixed_energy", ei=found)
+    run = run.updated("option --ei", ei=None if ei is None else float(ei))
     if name := instrument_name(dataset_text(entry, "instrument/name")):
         return run.updated("instrument/name of the nxspe entry", instrument=name)
     guess = instrument_from_names(path, text(entry.file.attrs.get("file_name")))

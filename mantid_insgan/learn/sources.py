@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.files import check_output
-from ..core.options import DIRECTIONS, PRECISIONS, TrainOptions
+from ..core.options import DIRECTIONS, PRECISIONS, TrainOptions, overridden
 from ..core.spectrum import Spectrum, energy_axis, open_axes, per_event
 from ..errors import DeviceError, InputError, ModelError, OutputError, RunFactError
 from ..instruments.instrument import Resolution
@@ -72,12 +72,12 @@ def read_sources(paths, flag: str, options: TrainOptions) -> list[Source]:
     InputError, RunFactError
         If a file cannot be read or a run fact is missing; the text names the file.
     """
-    return [source_of(path.name, read_spectrum(path), options) for path in find_files(paths, flag)]
+    return [source_of(p.name, read_spectrum(p, ei=options.ei), options) for p in find_files(paths, flag)]
 
 
 def source_of(name: str, spectrum: Spectrum, options: TrainOptions) -> Source:
-    """One spectrum, per event where it is a sum over events, with the resolution of its run facts, those of `options`
-    where it has none.
+    """One spectrum, per event where it is a sum over events, with the resolution of its run facts; those given as
+    options are used in place of its own.
 
     Raises
     ------
@@ -102,6 +102,20 @@ def source_of(name: str, spectrum: Spectrum, options: TrainOptions) -> Source:
     except (InputError, RunFactError) as problem:
         raise type(problem)(f"{name}: {problem.reason}", problem.fix) from problem
     return Source(name, spectrum, resolution)
+
+
+def notes_of(sides: dict[str, list[Source]]) -> tuple[str, ...]:
+    """What options replaced in the facts of the spectra: one sentence with the names of the spectra it is true of."""
+    names: dict[str, list[str]] = {}
+    for source in (s for sources in sides.values() for s in sources):
+        for note in overridden(source.spectrum.run):
+            names.setdefault(note, []).append(source.name)
+    return tuple(f"{note} ({_first_of(found)})" for note, found in names.items())
+
+
+def _first_of(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def check_target(options: TrainOptions, output: Path, overwrite: bool) -> None:

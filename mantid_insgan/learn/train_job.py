@@ -33,6 +33,7 @@ from .sources import (
     check_given,
     check_sides,
     check_target,
+    notes_of,
     read_sources,
     resume_folder,
 )
@@ -70,7 +71,7 @@ class Trained:
     errors : {'calibrated', 'not calibrated'}
         Of the model, as its card says.
     notes : tuple of str
-        Those of the card.
+        What options replaced in the facts of the spectra, and the notes of the card.
     """
 
     model: Path
@@ -95,6 +96,7 @@ class _Data:
     names: tuple[str, ...] = ()
     digest: str = ""  #: of the spectra, so that a checkpoint is not taken up with others
     unseen: object = None  #: inputs of unpaired training without `held_out`, for the threshold of the domain
+    notes: tuple[str, ...] = ()
 
     @property
     def dimensions(self) -> int:
@@ -172,8 +174,11 @@ def _data(options: TrainOptions, sides) -> _Data:
     if sides is None:
         sides = {f: read_sources(getattr(options, option_of(f)), f, options) for f in (*SIDES, *VALIDATION)}
     dimensions = check_sides(sides, options.paired)
-    names = tuple(s.name for flag in SIDES for s in sides[flag])
-    digest = _digest(sides)
+    about = {
+        "names": tuple(s.name for flag in SIDES for s in sides[flag]),
+        "digest": _digest(sides),
+        "notes": notes_of(sides),
+    }
     # No wider than the widest spectrum: a model that has seen them within wide margins finds them strange without.
     widest = max(n for sources in sides.values() for s in sources for n in s.spectrum.shape)
     window = min(WINDOW[dimensions], max(SMALLEST_GRID, -(-widest // GRID_MULTIPLE) * GRID_MULTIPLE))
@@ -193,16 +198,16 @@ def _data(options: TrainOptions, sides) -> _Data:
     validation = pairs(VALIDATION)
     held_out = library(*validation) if validation[0] else None
     if not options.paired:
-        return _unpaired_data(options.direction, sides, library, held_out, names, digest)
+        return _unpaired_data(options.direction, sides, library, held_out, about)
     one, other = pairs(SIDES)
     if held_out is not None:
-        return _Data(library(one, other), held_out, names=names, digest=digest)
+        return _Data(library(one, other), held_out, **about)
     kept = _kept_out(one)
     held_out = library(one[-kept:], other[-kept:])
-    return _Data(library(one[:-kept], other[:-kept]), held_out, names=names, digest=digest)
+    return _Data(library(one[:-kept], other[:-kept]), held_out, **about)
 
 
-def _unpaired_data(direction: str, sides, library, held_out, names, digest) -> _Data:
+def _unpaired_data(direction: str, sides, library, held_out, about: dict) -> _Data:
     """Both sides; without pairs that score the model, some inputs are kept out for the threshold of its domain."""
     trained, unseen = {flag: sides[flag] for flag in SIDES}, None
     inputs = "--experiment" if direction == "remove-resolution" else "--simulation"
@@ -211,7 +216,7 @@ def _unpaired_data(direction: str, sides, library, held_out, names, digest) -> _
         unseen = library(sides[inputs][-kept:])
         trained[inputs] = sides[inputs][:-kept]
     one, other = (library(trained[flag]) for flag in SIDES)
-    return _Data(one, held_out, other, names, digest, unseen)
+    return _Data(one, held_out, other, unseen=unseen, **about)
 
 
 def _kept_out(spectra) -> int:
@@ -328,7 +333,7 @@ def _written(generator, trainer, data, options, output: Path, finished: bool) ->
         finished,
         trainer.checkpoint,
         card.errors,
-        tuple(card.notes),
+        (*data.notes, *card.notes),
     )
 
 

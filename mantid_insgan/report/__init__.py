@@ -1,1 +1,29 @@
-"""Figures and tables."""
+"""Figures and tables of spectra and of the resolution."""
+
+from importlib import import_module
+
+#: Name -> module it is in; that is loaded when the name is used first.
+_PLACES = {
+    "FORMATS": "style",
+    "axis_label": "style",
+    "columns": "text",
+    "comparison_figure": "comparison",
+    "plot_comparison": "comparison",
+    "plot_resolution": "resolution",
+    "plot_spectrum": "spectrum",
+    "resolution_figure": "resolution",
+    "resolution_table": "resolution",
+    "spectrum_figure": "spectrum",
+    "table_text": "resolution",
+}
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str):
+    if name in _PLACES:
+        return getattr(import_module(f".{_PLACES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

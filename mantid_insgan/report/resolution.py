@@ -1,47 +1,44 @@
-"""What ``insgan resolution`` does: the facts from options and a file, a table of the resolution, a picture of it."""
+"""The resolution as a table and as a figure: what ``insgan resolution`` shows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.options import parse_lattice
+from ..core.options import ResolutionOptions, overridden
 from ..core.run import Run
 from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..instruments import Resolution
 from ..instruments.table import TABLE_POINTS, ResolutionTable, parse_momenta, resolution_at, resolution_over
+from .planes import plane_of
+from .style import add_colour_bar, check_figure, colour_scale, new_figure, put_texts, save_figure, show_map
+from .text import columns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Ellipses in a picture over a file, about.
 _ELLIPSES = 48
 
 
-@dataclass(frozen=True)
-class ResolutionOptions:
-    """Facts that win over the file's, as `ApplyOptions` has them."""
+def resolution_for(run: Run, options: ResolutionOptions) -> Resolution:
+    """The resolution for a run; facts given as options are used in place of the run's.
 
-    instrument: str | None = None
-    ei: float | None = None
-    chopper: str | None = None
-    frequency: float | None = None
-    lattice: str | None = None
-    width_factor: float = 1.0
-
-    def resolution(self, run: Run) -> Resolution:
-        """The resolution for a run and these options.
-
-        Raises
-        ------
-        RunFactError
-            If a fact is missing, unknown or out of range, or the chopper transmits nothing.
-        """
-        facts = {n: getattr(self, n) for n in ("instrument", "ei", "chopper", "frequency")}
-        lattice = parse_lattice(self.lattice)
-        if lattice is not None:
-            lattice.b_matrix()  # refuses a cell without volume
-        return Resolution.from_run(run, **facts, lattice=lattice, width_factor=self.width_factor)
+    Raises
+    ------
+    RunFactError
+        If a fact is missing, unknown or out of range, or the chopper transmits nothing.
+    InputError
+        If the lattice given encloses no volume.
+    """
+    run = options.run(run)
+    if options.lattice is not None:
+        run.value("lattice").b_matrix()  # refuses a cell without volume
+    return Resolution.from_run(run, width_factor=options.width_factor)
 
 
 def resolution_table(
@@ -52,7 +49,7 @@ def resolution_table(
     *,
     plot: Path | None = None,
     overwrite: bool = False,
-) -> ResolutionTable:
+) -> tuple[ResolutionTable, tuple[str, ...]]:
     """The resolution at points, or over the grid of a file, as a table; and as a picture if asked for.
 
     Parameters
@@ -65,6 +62,12 @@ def resolution_table(
     options : ResolutionOptions
     plot : Path, optional
         Picture to write.
+
+    Returns
+    -------
+    ResolutionTable
+    tuple of str
+        What options replaced in the facts of the file.
 
     Raises
     ------
@@ -83,8 +86,9 @@ def resolution_table(
     if file is not None:
         from ..io import read_spectrum
 
-        spectrum = read_spectrum(file, ei=options.ei) if options.ei is not None else read_spectrum(file)
-    resolution = options.resolution(Run() if spectrum is None else spectrum.run)
+        spectrum = read_spectrum(file, ei=options.ei)
+    run = Run() if spectrum is None else spectrum.run
+    resolution = resolution_for(run, options)
     if momenta:
         table = resolution_at(resolution, *_paired(parse_momenta(momenta), np.array(energies, dtype=float)))
         shown = table
@@ -92,8 +96,26 @@ def resolution_table(
         table = resolution_over(resolution, spectrum, most=TABLE_POINTS)
         shown = resolution_over(resolution, spectrum, most=_ELLIPSES) if plot is not None else table
     if plot is not None:
-        _draw(shown, plot, None if momenta else spectrum, overwrite)
-    return table
+        plot_resolution(shown, plot, spectrum=None if momenta else spectrum, overwrite=overwrite)
+    return table, overridden(options.run(run))
+
+
+def table_text(table: ResolutionTable) -> str:
+    """A table for people: the setting, then one line for each point, the correlation coefficients last."""
+    s = table.setting
+    hertz = "/".join(f"{f:g}" for f in s["frequencies"])
+    head = f"{s['instrument']}, Ei {s['ei']:g} meV, chopper {s['chopper']} at {hertz} Hz"
+    if s["width_factor"] != 1:
+        head += f", width factor {s['width_factor']:g}"
+    names = table.names
+    pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
+    titles = [f"{n} ({u})" for n, u in zip(names, table.units, strict=True)]
+    titles += [f"FWHM {n}" for n in names] + [f"rho {names[i]} {names[j]}" for i, j in pairs]
+    rows = []
+    for point, width, covariance in zip(table.points, table.fwhm, table.covariance, strict=True):
+        rho = covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+        rows.append([f"{v:.4g}" for v in (*point, *width)] + [f"{rho[i, j]:+.3f}" for i, j in pairs])
+    return f"{head}\n{columns(rows, titles, right=True)}"
 
 
 def _paired(momenta: np.ndarray, energies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +124,70 @@ def _paired(momenta: np.ndarray, energies: np.ndarray) -> tuple[np.ndarray, np.n
     return np.repeat(momenta, len(energies), axis=0), np.tile(energies, len(momenta))
 
 
-def _draw(table: ResolutionTable, plot: Path, spectrum: Spectrum | None, overwrite: bool) -> None:
-    from .spectrum import plot_resolution
+def plot_resolution(
+    table: ResolutionTable, output: str | Path, *, spectrum: Spectrum | None = None, overwrite: bool = True
+) -> None:
+    """Draw the resolution as ellipses at half maximum into a file.
 
-    plot_resolution(table, plot, spectrum=spectrum, overwrite=overwrite)
+    One panel for each momentum coordinate against energy transfer (or for the first two coordinates where energy is
+    integrated). Each ellipse is that of the resolution function projected onto the panel.
+
+    Parameters
+    ----------
+    table : ResolutionTable
+    output : str or Path
+        Name of the picture; its suffix chooses the format (`FORMATS`).
+    spectrum : Spectrum, optional
+        Drawn behind the ellipses if its two open axes are those of the table.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    InputError
+        If the table has one coordinate.
+    OutputError
+        If the suffix is unknown, the file exists and may not be replaced, or it cannot be written.
+    DeviceError
+        If matplotlib is not installed.
+    """
+    check_figure(output, overwrite)
+    save_figure(resolution_figure(table, spectrum), Path(output))
+
+
+def resolution_figure(table: ResolutionTable, spectrum: Spectrum | None = None) -> Figure:
+    """The figure of `plot_resolution`."""
+    count = len(table.names)
+    if count < 2:
+        raise InputError(
+            f"the resolution along {table.names[0]!r} alone has no ellipse",
+            "use a file with two open axes, or give points (--q, --energy)",
+        )
+    up = table.names.index("E") if "E" in table.names else 1
+    pairs = [(i, up) for i in range(count if "E" in table.names else 2) if i != up]
+    figure = new_figure(8 if len(pairs) == 1 else 5 * len(pairs), 6)
+    panels = figure.subplots(1, len(pairs), squeeze=False)[0]
+    if spectrum is not None and len(spectrum.open_axes) == 2 == count:
+        plane = plane_of(spectrum.squeeze(), *pairs[0], {})
+        add_colour_bar(figure, [show_map(panels[0], plane, colour_scale([plane]))], panels, [plane])
+    for axes, pair in zip(panels, pairs, strict=True):
+        _show_ellipses(axes, table, list(pair))
+    setting = table.setting
+    put_texts(
+        figure,
+        f"Resolution of {setting['instrument']}, Ei {setting['ei']:g} meV, chopper {setting['chopper']}",
+        ["Ellipses: the resolution function at half maximum, projected onto the plane."],
+    )
+    return figure
+
+
+def _show_ellipses(axes: Axes, table: ResolutionTable, pair: list[int]) -> None:
+    """Contours at half maximum of the covariance of two coordinates."""
+    angle = np.linspace(0, 2 * np.pi, 73)
+    circle = np.sqrt(2 * np.log(2)) * np.stack([np.cos(angle), np.sin(angle)])
+    for point, covariance in zip(table.points[:, pair], table.covariance[:, pair][:, :, pair], strict=True):
+        x, y = point[:, None] + np.linalg.cholesky(covariance) @ circle
+        axes.plot(x, y, color="white", linewidth=2.2)
+        axes.plot(x, y, color="#d1495b", linewidth=1.2)
+    for i, label in zip(pair, (axes.set_xlabel, axes.set_ylabel), strict=True):
+        label("Energy transfer (meV)" if table.names[i] == "E" else f"{table.names[i]} ({table.units[i]})")

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import __version__
 from ..core.files import check_output
-from ..core.options import OUT_OF_DOMAIN, ApplyOptions
+from ..core.options import OUT_OF_DOMAIN, ApplyOptions, overridden
 from ..core.run import RESOLUTION_FACTS, Run
 from ..core.slices import network_axes, regions_of, require_valid
 from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
@@ -53,21 +53,35 @@ class Report:
         return {"model": self.model, "run": used, **self.quality.summary(), **errors, "notes": list(self.notes)}
 
 
-def apply(spectrum: Spectrum, options: ApplyOptions, progress=None) -> tuple[Spectrum, Report]:
-    """Translate a spectrum in memory.
+def apply(
+    spectrum: Spectrum, options: ApplyOptions | None = None, *, progress=None, **keywords
+) -> tuple[Spectrum, Report]:
+    """Add the resolution to a spectrum in memory, or remove it.
 
     Parameters
     ----------
     spectrum : Spectrum
-    options : ApplyOptions
+    options : ApplyOptions, optional
+        The defaults of `ApplyOptions` if not given.
     progress : callable, optional
         Called with the share done, 0 to 1.
+    **keywords
+        Fields of `ApplyOptions`, in place of those of `options`:
+        ``apply(spectrum, direction="add-resolution", instrument="MAPS", chopper="S", frequency=400)``.
+
+    Returns
+    -------
+    Spectrum
+        On the axes of the input, with errors.
+    Report
+        The model, the run facts that were used, the quality of the result, and notes.
 
     Raises
     ------
     InsganError
-        If a run fact is missing or out of range, or the model does not fit; see the errors' texts.
+        If there is no option of that name, a run fact is missing or out of range, or the model does not fit.
     """
+    options = (options or ApplyOptions()).updated(**keywords)
     run, resolution, translator = _prepare(spectrum, options)
     result, quality = translator.apply(per_event(spectrum.replace(run=run)), resolution, progress)
     _require_known(options, quality)
@@ -125,7 +139,8 @@ def apply_to_file(
 
 def _report(spectrum, run: Run, translator: Translator, quality: Quality) -> Report:
     card = translator.card
-    return Report(card.name, run, quality, _notes(spectrum, translator, quality), card.coverage)
+    notes = (*_notes(spectrum, translator, quality), *overridden(run))
+    return Report(card.name, run, quality, notes, card.coverage)
 
 
 def _translated(file, region, resolution, translator: Translator, quality: Quality, progress) -> Spectrum:

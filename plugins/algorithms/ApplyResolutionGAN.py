@@ -202,7 +202,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         result, report = apply(
             read_workspace(workspace),
             self._options(),
-            lambda share: report_progress(share, "Translating slices"),
+            progress=lambda share: report_progress(share, "Translating slices"),
         )
         self._tell(report)
         self.setProperty("OutputWorkspace", to_workspace(result, template=workspace))

@@ -238,7 +238,8 @@ class TrainResolutionGAN(PythonAlgorithm):
             workspace = group.getItem(i)
             yield named(name), workspace.name(), lambda workspace=workspace: read_workspace(workspace)
         for file in self._files(name):
-            yield named(name) + "Files", Path(file).name, lambda file=file: read_spectrum(file)
+            ei = option_value(self, "ei", TrainOptions)
+            yield named(name) + "Files", Path(file).name, lambda file=file, ei=ei: read_spectrum(file, ei=ei)
 
     # -- the work
 
@@ -276,6 +277,8 @@ class TrainResolutionGAN(PythonAlgorithm):
     def _tell(self, trained):
         log = self.log()
         log.notice(f"Model: {trained.model}, after {trained.steps} steps in {trained.minutes} minutes")
+        for note in trained.notes:
+            log.warning(in_mantid(note))
         log.notice(f"Beside it: {trained.curves.name}, {trained.picture.name}; checkpoint: {trained.checkpoint}")
         for note in trained.notes:
             log.warning(in_mantid(note))

@@ -1,0 +1,82 @@
+"""``insgan apply``: the resolution in or out of one file, or of many."""
+
+from __future__ import annotations
+
+import json as json_text
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.options import ApplyOptions
+from .flags import Dask, Json, Overwrite, Workers, takes
+from .output import noted
+from .progress import progress
+
+
+@takes(ApplyOptions)
+def apply(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT... [OUTPUT]",
+            help="MDHistoWorkspace .nxs, nxspe or Workspace2D file, and the MDHistoWorkspace file to write (.nxs); "
+            "with --output-dir any number of inputs.",
+        ),
+    ],
+    options: ApplyOptions,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", help="Folder for the results of many files; those that are there are kept."),
+    ] = None,
+    workers: Workers = 1,
+    dask: Dask = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+):
+    """Add the resolution to a simulation, or remove it from data; one file, or many into a folder."""
+    from ..translate.job import apply_to_file
+
+    if output_dir is not None:
+        _apply_to_many(files, output_dir, options, {"workers": workers, "dask": dask, "overwrite": overwrite}, json)
+        return
+    if len(files) != 2 or workers != 1 or dask is not None:
+        raise typer.BadParameter(
+            f"{len(files)} files were given; give INPUT and OUTPUT, or --output-dir for many files, which alone can "
+            "have --workers and --dask"
+        )
+    source, target = files
+    started = time.monotonic()
+    with progress(options.direction, quiet=json) as bar:
+        report = apply_to_file(source, target, options, overwrite=overwrite, progress=bar)
+    summary = {"output": str(target), "seconds": round(time.monotonic() - started, 2), **report.summary()}
+    typer.echo(json_text.dumps(summary) if json else _report_text(summary))
+
+
+def _apply_to_many(files, folder, options, how: dict, json: bool) -> None:
+    from ..translate.many import apply_to_many, exit_code
+
+    started = time.monotonic()
+    with progress(options.direction, quiet=json) as bar:
+        outcomes = apply_to_many(files, folder, options, **how, progress=bar)
+    count = {s: sum(o.status == s for o in outcomes) for s in ("written", "kept", "failed")}
+    summary = {"output_dir": str(folder), "seconds": round(time.monotonic() - started, 2), **count}
+    if json:
+        typer.echo(json_text.dumps(summary | {"files": [vars(o) for o in outcomes]}))
+    else:
+        lines = [f"{o.status} {o.output if o.status != 'failed' else o.input}" for o in outcomes]
+        lines = [line + "".join(f"\n  {m}" for m in o.messages) for line, o in zip(lines, outcomes, strict=True)]
+        last = "{written} written, {kept} kept, {failed} failed of {n} files in {output_dir} in {seconds:.1f} s"
+        typer.echo("\n".join([*lines, last.format(**summary, n=len(outcomes))]))
+    if count["failed"]:
+        raise typer.Exit(exit_code(outcomes))
+
+
+def _report_text(summary: dict) -> str:
+    used = "; ".join(f"{name} {fact['value']} ({fact['source']})" for name, fact in summary["run"].items())
+    lines = [f"wrote {summary['output']} in {summary['seconds']:.1f} s with {summary['model']}", f"  run: {used}"]
+    for name, value in summary.items():
+        if isinstance(value, float) and name != "seconds":
+            lines.append(f"  {name.replace('_', ' ')}: {value:.4g}")
+    return "\n".join([*lines, *noted(summary["notes"])])

@@ -1,0 +1,109 @@
+"""Commands that bin data, show what is in a file, and calculate the resolution: ``bin``, ``inspect``, ``plot``,
+``resolution``."""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.options import BinOptions, ResolutionOptions, overridden
+from .flags import Json, Overwrite, takes
+from .output import noted
+from .progress import progress
+
+
+@takes(BinOptions)
+def bin_(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT... OUTPUT",
+            help="nxspe files of a scan of a crystal, and the MDHistoWorkspace file to write.",
+        ),
+    ],
+    options: BinOptions,
+    overwrite: Overwrite = False,
+    json: Json = False,
+):
+    """Bin the runs of a crystal to h, k, l and energy transfer: a file for apply."""
+    from .. import __version__
+    from ..core.files import check_output
+    from ..io import write_nexus
+    from ..io.crystal import Setting, bin_crystal, parse_angles
+
+    if len(files) < 2 or options.lattice is None:
+        raise typer.BadParameter("give one nxspe file or more, the OUTPUT, and --lattice")
+    *runs, target = files
+    check_output(target, overwrite)
+    setting = Setting.parsed(options.lattice, options.u, options.v, options.psi_offset)
+    with progress("binning", quiet=json) as bar:
+        how = {"ei": options.ei, "psi": parse_angles(options.psi), "instrument": options.instrument, "progress": bar}
+        spectrum = bin_crystal(runs, setting, options.axis, **how)
+    kept = {name: getattr(options, name) for name in ("lattice", "u", "v", "psi_offset")} | {"runs": len(runs)}
+    history = {"name": "insgan bin", "version": __version__, "parameters": {"input": runs[0].name, **kept}}
+    write_nexus(spectrum, target, overwrite=overwrite, history=history)
+    summary = {
+        "output": str(target),
+        "runs": len(runs),
+        "bins": spectrum.signal.size,
+        "pixels": int(spectrum.num_events.sum()),
+        "valid_bins": int(spectrum.valid.sum()),
+        "notes": list(overridden(spectrum.run)),
+    }
+    text = "wrote {output}: {pixels} pixels of {runs} runs in {valid_bins} of {bins} bins".format(**summary)
+    typer.echo(json_text.dumps(summary) if json else "\n".join([text, *noted(summary["notes"])]))
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE|MODEL", help="A data file, or a model (bundled name or path).")],
+    json: Json = False,
+):
+    """Show what a file or a model holds, and what is missing to apply a model to it."""
+    from ..translate.inspect import inspect_file, inspect_model, is_model
+
+    found = inspect_model(str(file)) if is_model(str(file)) else inspect_file(file)
+    typer.echo(json_text.dumps(found.as_dict()) if json else found.as_text())
+
+
+def plot(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A data file.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Picture to write; FILE with .png if not given.")
+    ] = None,
+    overwrite: Overwrite = False,
+):
+    """Draw a file: a line for one open axis, a map for two, several slices for more."""
+    from ..core.files import check_output
+    from ..io import read_spectrum
+    from ..report.spectrum import plot_spectrum
+
+    output = file.with_suffix(".png") if output is None else output
+    check_output(output, overwrite)
+    plot_spectrum(read_spectrum(file), output, title=file.name)
+    typer.echo(f"wrote {output}")
+
+
+@takes(ResolutionOptions)
+def resolution(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A data file: its facts, and its grid.")] = None,
+    q: Annotated[list[str] | None, typer.Option("--q", help="|Q| in 1/Angstrom, or h,k,l; may be repeated.")] = None,
+    energy: Annotated[
+        list[float] | None, typer.Option("--energy", help="Energy transfer, meV; may be repeated.")
+    ] = None,
+    *,
+    options: ResolutionOptions,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Picture of the ellipses to write.")] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+):
+    """Show the resolution at points (Q, E) or over a file's grid: FWHM along each axis and the covariance."""
+    from ..report.resolution import resolution_table, table_text
+
+    table, notes = resolution_table(file, q or [], energy or [], options, plot=plot, overwrite=overwrite)
+    if json:
+        typer.echo(json_text.dumps(table.as_dict() | {"notes": list(notes)}))
+    else:
+        typer.echo("\n".join([table_text(table), *noted(notes)]))

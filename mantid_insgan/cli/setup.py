@@ -1,0 +1,60 @@
+"""Commands of an installation: ``models``, ``demo`` and ``install-plugins``."""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.options import option
+from .flags import Json
+from .progress import progress
+
+
+def models(json: Json = False):
+    """List the bundled models with their held-out scores."""
+    from ..translate.cards import bundled_models
+    from ..translate.inspect import ModelSheet
+
+    sheets = [ModelSheet(m) for m in bundled_models()]
+    if json:
+        typer.echo(json_text.dumps([s.as_dict() for s in sheets]))
+    else:
+        typer.echo("\n\n".join(s.as_text() for s in sheets) or "no models are bundled with this installation")
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", help="Folder for the results.")] = Path("demo"),
+    device: Annotated[str, typer.Option("--device", help=option("device")["help"])] = "auto",
+):
+    """Run the main job, in both directions, on the demo data; files of an earlier demo are replaced."""
+    from ..demo import run_demo
+    from ..report.text import columns
+
+    with progress("demo") as bar:
+        written = run_demo(output, device=device, progress=bar)
+    typer.echo(columns(written.items()))
+
+
+def install_plugins(
+    user: Annotated[
+        bool, typer.Option("--user", help="Change the user's own properties file, as without --prefix.")
+    ] = False,
+    prefix: Annotated[
+        Path | None, typer.Option("--prefix", help="Change this Mantid installation, for all its users.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the plug-ins out again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+):
+    """Put the algorithms into Mantid: its properties file gets the folder of the plug-ins."""
+    from ..mantid_support.install import carry_out, plan, user_properties
+
+    if user and prefix is not None:
+        raise typer.BadParameter("--user and --prefix name two files; give one of them")
+    change = plan(user_properties(prefix), remove=remove)
+    if not dry_run:
+        carry_out(change)
+    done = "is as it should be" if not change.needed else "would change" if dry_run else "changed"
+    typer.echo("\n".join([f"{change.path} {done}", *(f"  {line}" for line in change.lines())]))
