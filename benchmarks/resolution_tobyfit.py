@@ -19,10 +19,10 @@ import numpy as np
 from pages import table_text
 from results import add_option, column, table, write_results
 
+from mantid_insgan.core.constants import HBAR2_OVER_2M, HBAR_OVER_M
 from mantid_insgan.core.run import Lattice
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.instruments import Orientation, Resolution, Sample
-from mantid_insgan.instruments.beam import ENERGY_OF_K2, SPEED_OF_K
 from mantid_insgan.instruments.covariance import sensitivity
 from mantid_insgan.instruments.frames import Points
 
@@ -171,7 +171,7 @@ def identify(folder: Path) -> dict:
         final = np.array([0.0, 0.0, beam.ki]) - at.q
         linear = at.gradients @ sensitivity(beam, final / np.linalg.norm(final, axis=1, keepdims=True), kf)
         linear = linear[:, :, :11]  # no mosaic
-        linear[:, :, 10] *= (beam.sample_detector / (2 * SPEED_OF_K * ENERGY_OF_K2 * kf**3))[:, None]  # per meV
+        linear[:, :, 10] *= (beam.sample_detector / (2 * HBAR_OVER_M * HBAR2_OVER_2M * kf**3))[:, None]  # per meV
         spread = _spread(theirs)
         scale = (spread[:, :, None] * spread[:, None, :])[..., None]
         products = (linear[:, :, None] * linear[:, None, :] / scale).reshape(-1, 11)

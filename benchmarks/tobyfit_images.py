@@ -23,10 +23,10 @@ import numpy as np
 from pages import table_text
 from results import add_option, column, table, write_results
 
+from mantid_insgan.core.constants import FWHM_PER_SIGMA, HBAR2_OVER_2M
 from mantid_insgan.core.run import Lattice
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.instruments import Orientation, Resolution, Sample
-from mantid_insgan.instruments.beam import ENERGY_OF_K2
 from mantid_insgan.instruments.covariance import DEVIATIONS
 from mantid_insgan.instruments.montecarlo import unit_draws
 from mantid_insgan.models.spinw import SpinWModel
@@ -218,7 +218,7 @@ def elements() -> np.ndarray:
 
 def momenta(directions: np.ndarray, ei: float, energy: np.ndarray) -> np.ndarray:
     """(h, k) at which elements record energy transfers (meV), shape (N, 2); c* lies along the beam and k up."""
-    kf = np.sqrt((ei - energy) / ENERGY_OF_K2)
+    kf = np.sqrt((ei - energy) / HBAR2_OVER_2M)
     across = kf[:, None] * directions[:, :2] * [1, -1]
     return across * [LATTICE.a, LATTICE.b] / (2 * np.pi)
 
@@ -296,7 +296,7 @@ def _square(energies: np.ndarray, intensities: np.ndarray) -> np.ndarray:
 
     Modes are in the order of energy, so that only near ones overlap; those of different twins count as apart.
     """
-    sigma = THEIR_FWHM / np.sqrt(8 * np.log(2))
+    sigma = THEIR_FWHM / FWHM_PER_SIGMA
     total = 0.0
     half = energies.shape[1] // 2
     for twin in (slice(0, half), slice(half, None)):

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mantid_insgan.core.constants import HBAR2_OVER_2M
 from mantid_insgan.core.run import Fact, Run
 from mantid_insgan.errors import InputError, RunFactError
 from mantid_insgan.io import open_spectrum, read_nexus, read_nxspe, read_spectrum, write_nexus
-from mantid_insgan.io.powder import HBAR2_OVER_2M, Pixels, powder_spectrum, width_from_neighbours
+from mantid_insgan.io.powder import Pixels, powder_spectrum, width_from_neighbours
 
 MERLIN = [f"data/bi2fe4o9-merlin/MER40874_Ei{ei}.00meV_Rings.nxspe" for ei in (120, 62, 38, 25)]
 EXCERPT = "excerpt/bi2fe4o9-merlin/MER40874_Ei62.00meV_Rings.nxspe"

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mantid_insgan.core.constants import FWHM_PER_SIGMA, HBAR2_OVER_2M
 from mantid_insgan.core.run import Fact, Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, RunFactError
 from mantid_insgan.fit.vanadium import ElasticLine, fit_width_factor
 from mantid_insgan.instruments import Orientation, Resolution, Sample, known_choppers, known_instruments
-from mantid_insgan.instruments.beam import ENERGY_OF_K2, FWHM, Divergence, Tube, absorption_moments
+from mantid_insgan.instruments.beam import Divergence, Tube, absorption_moments
 from mantid_insgan.instruments.covariance import DEVIATIONS, lab_covariance, sensitivity, variances
 from mantid_insgan.instruments.facts import facts, limits, model_data
 from mantid_insgan.instruments.montecarlo import exact_points, trace, unit_draws
@@ -147,7 +148,7 @@ def test_with_our_facts_energy_widths_differ_from_resins_as_stated(name):
     r = without_sample(name)
     _, _, energy, theirs = pychop(r)
     assert energy[[0, 20]] == pytest.approx([0, r.ei / 2])
-    ratio = r.fwhm_energy(energy[[0, 20]]) / (FWHM * theirs[[0, 20]])
+    ratio = r.fwhm_energy(energy[[0, 20]]) / (FWHM_PER_SIGMA * theirs[[0, 20]])
     assert ratio == pytest.approx(OVER_PYCHOP[name][0], abs=0.002)
 
 
@@ -346,7 +347,7 @@ def test_points_obey_the_kinematics():
     )
     p = r.frame(grid).points()
     final = np.array([0, 0, r.beam.ki]) - p.q
-    assert ENERGY_OF_K2 * (r.beam.ki**2 - (final**2).sum(1)) == pytest.approx(p.energy)
+    assert HBAR2_OVER_2M * (r.beam.ki**2 - (final**2).sum(1)) == pytest.approx(p.energy)
     wanted = np.stack(np.meshgrid(*[a.centers for a in grid.axes], indexing="ij"), -1).reshape(-1, 4)
     assert p.sample[:, :2] == pytest.approx(wanted[:, :2], abs=1e-9)
     assert p.sample[:, 3] == pytest.approx(wanted[:, 3])
@@ -363,7 +364,7 @@ def test_a_turned_crystal_keeps_q_and_its_height():
     assert p.sample == pytest.approx(wanted, abs=1e-9)
     assert p.q[:, 1] == pytest.approx(2 * np.pi / 4 * wanted[:, 1], abs=1e-9)
     final = np.array([0, 0, r.beam.ki]) - p.q
-    assert ENERGY_OF_K2 * (r.beam.ki**2 - (final**2).sum(1)) == pytest.approx(p.energy, abs=1e-9)
+    assert HBAR2_OVER_2M * (r.beam.ki**2 - (final**2).sum(1)) == pytest.approx(p.energy, abs=1e-9)
 
 
 def test_a_large_grid_is_interpolated_close_to_the_truth(monkeypatch):
@@ -525,7 +526,7 @@ def test_mosaic_spreads_q_across_itself_only():
     kf = r.beam.kf(np.array([20.0]))
     extra = (lab_covariance(m.beam, DIRECTION[None], kf) - lab_covariance(r.beam, DIRECTION[None], kf))[0]
     q = np.array([0, 0, r.beam.ki]) - kf * DIRECTION
-    sigma2 = (np.radians(2.0) / FWHM) ** 2
+    sigma2 = (np.radians(2.0) / FWHM_PER_SIGMA) ** 2
     assert extra[:3, :3] == pytest.approx(sigma2 * ((q @ q) * np.eye(3) - np.outer(q, q)), rel=1e-6, abs=1e-12)
     assert extra[3] == pytest.approx(np.zeros(4), abs=1e-12)
 
@@ -543,8 +544,8 @@ def test_divergence_override_is_the_fwhm():
     for name in ("MAPS", "LET"):
         r = Resolution(name, *SETTINGS[name], divergence_horizontal=1.0, divergence_vertical=0.5)
         distance = r.beam.divergence.distance or 1.0
-        assert FWHM * r.beam.divergence.horizontal / distance == pytest.approx(np.radians(1.0))
-        assert FWHM * r.beam.divergence.vertical / distance == pytest.approx(np.radians(0.5))
+        assert FWHM_PER_SIGMA * r.beam.divergence.horizontal / distance == pytest.approx(np.radians(1.0))
+        assert FWHM_PER_SIGMA * r.beam.divergence.vertical / distance == pytest.approx(np.radians(0.5))
 
 
 def test_guide_gain_of_maps_widens_the_aperture():
@@ -596,7 +597,7 @@ def test_elastic_line_is_the_distribution_of_the_draws():
     step = offsets[1] - offsets[0]
     assert density.sum() * step == pytest.approx(1, abs=1e-4)
     width = float(r.fwhm_energy(0.0, two_theta=60.0))
-    assert np.sqrt((density * offsets**2).sum() * step) * FWHM == pytest.approx(width, rel=2e-3)
+    assert np.sqrt((density * offsets**2).sum() * step) * FWHM_PER_SIGMA == pytest.approx(width, rel=2e-3)
     direction = np.array([-np.sin(np.pi / 3), 0, 0.5])
     draws = unit_draws(r.beam, 200_000, np.random.default_rng(4))
     recorded = -exact_points(r.beam, direction, float(r.beam.kf(0.0)), draws)[:, 3]

@@ -30,9 +30,10 @@ import numpy as np
 import torch
 from tools import chosen, folder_of, parser, report, schedule, through_onnx, trained
 
+from mantid_insgan.core.constants import FWHM_PER_SIGMA
 from mantid_insgan.learn.evaluate import lucy_exact
 from mantid_insgan.learn.libraries import ArrayLibrary, Example, array_example, stack
-from mantid_insgan.learn.operator import FWHM_PER_SIGMA, ResolutionOperator, reconciled
+from mantid_insgan.learn.operator import ResolutionOperator, reconciled
 from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
 
 REMOVE = "remove-resolution"

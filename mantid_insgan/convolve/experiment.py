@@ -12,12 +12,13 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from ..core.constants import BOLTZMANN, FWHM_PER_SIGMA
 from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..fit.vanadium import ElasticLine
 from ..instruments import Resolution
 from ..instruments.table import covariance_of_modulus
-from ..models.base import BOLTZMANN, quasi_random
+from ..models.base import quasi_random
 from .bins import Bins
 
 #: Lattice parameter of aluminium at 295 K, Angstrom (International Tables; fcc, one atom on each lattice point).
@@ -467,7 +468,7 @@ def one_phonon(detectors: Detectors, settings: ExperimentSettings) -> np.ndarray
     away = np.where(np.abs(energy) < 1e-6, 1e-6, energy)
     with np.errstate(over="ignore"):
         occupied = away / -np.expm1(-away / thermal)  # E (n + 1), which is g(n + 1)/E
-    sigma = float(resolution.fwhm_energy(min(settings.phonon_cutoff, 0.97 * resolution.ei))) / 2.355
+    sigma = float(resolution.fwhm_energy(min(settings.phonon_cutoff, 0.97 * resolution.ei))) / FWHM_PER_SIGMA
     profile = (occupied * 0.5 * erfc((np.abs(energy) - settings.phonon_cutoff) / (math.sqrt(2) * sigma))).mean(axis=1)
     squared = detectors.modulus**2
     return squared * np.exp(-settings.displacement * squared) * profile

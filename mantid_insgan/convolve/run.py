@@ -10,6 +10,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
+from ..core.constants import FWHM_PER_SIGMA
 from ..core.run import Run
 from ..core.spectrum import Axis, Spectrum
 from ..errors import DeviceError, InputError
@@ -283,7 +284,7 @@ def _covariance(bins: Bins, nodes: Nodes, source, points: int, fwhm, shape: str)
     """The run of method 'covariance', and the matrix that takes its energies to those of the bins."""
     narrowest = _extent(bins, nodes)[0][-1]
     if fwhm is not None and shape == "gaussian":  # one more Gaussian, to be added as it is
-        line, finish = fwhm / math.sqrt(8 * math.log(2)), _to_bins(nodes.edges, bins)
+        line, finish = fwhm / FWHM_PER_SIGMA, _to_bins(nodes.edges, bins)
     elif fwhm is not None:
         line = 0.0
         edges, finish = _fine_line(bins, max(fwhm / 8, narrowest / 4), fwhm, shape)
@@ -394,7 +395,7 @@ def _energy_only(model, bins: Bins, points: int, seed, fwhm, shape, orientations
     from scipy.special import ndtr
 
     energy, resolution = bins.energy, bins.resolution
-    sigma = resolution.fwhm_energy(np.minimum(energy.centers, resolution.ei)) / math.sqrt(8 * math.log(2))
+    sigma = resolution.fwhm_energy(np.minimum(energy.centers, resolution.ei)) / FWHM_PER_SIGMA
     reach = 5 * sigma.max()
     count = math.ceil((energy.edges[-1] - energy.edges[0] + 2 * reach) / min(sigma.min() / 4, energy.width))
     fine = np.linspace(energy.edges[0] - reach, energy.edges[-1] + reach, count + 1)

@@ -11,14 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.constants import HBAR2_OVER_2M, HBAR_OVER_M
 from ..errors import InputError
 
-#: hbar^2 / (2 m_n) in meV Angstrom^2 (CODATA 2018): E = ENERGY_OF_K2 * k^2.
-ENERGY_OF_K2 = 2.0721248
-#: hbar / m_n in (m/s) per (1/Angstrom) (CODATA 2018): v = SPEED_OF_K * k.
-SPEED_OF_K = 629.62234
-#: FWHM of a Gaussian of unit standard deviation.
-FWHM = math.sqrt(8 * math.log(2))
 #: Critical angle of natural nickel, radian per Angstrom: 0.0990 degrees.
 NICKEL_CRITICAL_ANGLE = math.radians(0.0990)
 #: Macroscopic absorption cross section of helium-3 at 1 atm and 273 K: per metre, for k = 1/Angstrom (the absorption
@@ -147,12 +142,12 @@ class Beam:
     @property
     def ki(self) -> float:
         """Incident wavevector, 1/Angstrom."""
-        return math.sqrt(self.ei / ENERGY_OF_K2)
+        return math.sqrt(self.ei / HBAR2_OVER_2M)
 
     @property
     def vi(self) -> float:
         """Incident speed, m/s."""
-        return SPEED_OF_K * self.ki
+        return HBAR_OVER_M * self.ki
 
     def kf(self, energy) -> np.ndarray:
         """Final wavevector (1/Angstrom) for energy transfers in meV.
@@ -160,7 +155,7 @@ class Beam:
         Transfers that leave the neutron less than 0.1 % of Ei are clamped there, so that widths stay finite.
         """
         final = np.maximum(self.ei - np.asarray(energy, dtype=float), 1e-3 * self.ei)
-        return np.sqrt(final / ENERGY_OF_K2)
+        return np.sqrt(final / HBAR2_OVER_2M)
 
 
 def absorption_moments(tube: Tube, kf) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .beam import ENERGY_OF_K2, SPEED_OF_K, Beam, absorption_moments
+from ..core.constants import HBAR2_OVER_2M, HBAR_OVER_M
+from .beam import Beam, absorption_moments
 
 #: The deviations, in the order of the columns of `sensitivity`. Beam x and y are metre at an aperture and radian behind
 #: a guide.
@@ -120,7 +121,7 @@ def sensitivity(beam: Beam, direction, kf) -> np.ndarray:
     kf = np.atleast_1d(np.asarray(kf, dtype=float))
     incident = incident_sensitivity(beam)
     across, along = detector_axes(direction)
-    vf = SPEED_OF_K * kf
+    vf = HBAR_OVER_M * kf
     length = beam.sample_detector
 
     # Relative change of vf = path / time, and the change of direction times the flight path (both first order).
@@ -139,7 +140,7 @@ def sensitivity(beam: Beam, direction, kf) -> np.ndarray:
     out = np.empty((len(kf), 4, len(DEVIATIONS)))
     out[:, :3] = -kf[:, None, None] * (direction[:, :, None] * speed[:, None, :] + turn / length)
     out[:, :3] += beam.ki * np.stack([incident["angle_x"], incident["angle_y"], incident["speed"]])
-    out[:, 3] = 2 * (beam.ei * incident["speed"] - (ENERGY_OF_K2 * kf**2)[:, None] * speed)
+    out[:, 3] = 2 * (beam.ei * incident["speed"] - (HBAR2_OVER_2M * kf**2)[:, None] * speed)
     q = np.array([0.0, 0.0, beam.ki]) - kf[:, None] * direction
     for axis, name in enumerate(("mosaic x", "mosaic y", "mosaic z")):
         out[:, :3, _COLUMN[name]] = np.cross(q, np.eye(3)[axis])

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from ..core.constants import FWHM_PER_SIGMA, HBAR2_OVER_2M, HBAR_OVER_M
 from ..errors import RunFactError
-from .beam import ENERGY_OF_K2, FWHM, NICKEL_CRITICAL_ANGLE, SPEED_OF_K, Divergence, Pulse
+from .beam import NICKEL_CRITICAL_ANGLE, Divergence, Pulse
 
 
 @cache
@@ -157,9 +158,9 @@ def timing(instrument: str, chopper: str, ei: float, frequencies: tuple[float, .
         a, b = entry["tau"]
         source = math.sqrt(3) * (a / math.sqrt(ei) + b) * 1e-6  # chi-squared with t^2: variance 3 tau^2
     else:
-        source = math.sqrt(widths._get_moderator_width_squared(data.moderator, ei)) / FWHM
+        source = math.sqrt(widths._get_moderator_width_squared(data.moderator, ei)) / FWHM_PER_SIGMA
     pulse = Pulse(source, "chi-squared")
-    burst_pulse = Pulse(math.sqrt(burst) / FWHM, "triangle")
+    burst_pulse = Pulse(math.sqrt(burst) / FWHM_PER_SIGMA, "triangle")
     if fermi:
         # Crystals behind the chopper give the beam another direction than it had there.
         turn = 0.0 if entry.get("crystals_after_chopper") else 2 * math.pi * frequencies[0]
@@ -168,7 +169,7 @@ def timing(instrument: str, chopper: str, ei: float, frequencies: tuple[float, .
     # its pulse seen from the first disk, or within the opening of that disk, whichever is shorter (PyChop's rule).
     first = next(iter(data.choppers.values()))["distance"]
     seen = source * (1 - first / to_chopper)
-    opening = math.sqrt(shaping) / FWHM
+    opening = math.sqrt(shaping) / FWHM_PER_SIGMA
     pulse = Pulse(opening, "triangle") if opening < seen else Pulse(seen, "chi-squared")
     return Timing(pulse, burst_pulse, to_chopper - first, 0.0)
 
@@ -185,14 +186,14 @@ def divergence(instrument: str, ei: float, horizontal: float | None, vertical: f
         FWHM in degrees at any one point of the sample, instead of what follows from aperture or guide.
     """
     entry = facts()[instrument]
-    wavelength = 2 * math.pi / math.sqrt(ei / ENERGY_OF_K2)
-    given = [None if d is None else math.radians(d) / FWHM for d in (horizontal, vertical)]
+    wavelength = 2 * math.pi / math.sqrt(ei / HBAR2_OVER_2M)
+    given = [None if d is None else math.radians(d) / FWHM_PER_SIGMA for d in (horizontal, vertical)]
     if "guide" in entry:
         guide = entry["guide"]
         for i, side in enumerate(("horizontal", "vertical")):
             critical = 2 * NICKEL_CRITICAL_ANGLE * guide[f"m_{side}"] * wavelength
             fwhm = min(critical, math.radians(guide[f"limit_{side}"]))
-            given[i] = fwhm / FWHM if given[i] is None else given[i]
+            given[i] = fwhm / FWHM_PER_SIGMA if given[i] is None else given[i]
         return Divergence(None, *given)
     aperture = entry["aperture"]
     widen = math.sqrt(_flux_gain(entry["flux_gain"], wavelength)) if "flux_gain" in entry else 1.0
@@ -224,8 +225,8 @@ def _transmitted(fermi, frequency: float) -> str:
     omega = 2 * math.pi * frequency
     reach = 2 * fermi.pslit / fermi.radius**2
     slowest = 2 * omega / (1 / fermi.rho + reach)
-    words = f"above {ENERGY_OF_K2 * (slowest / SPEED_OF_K) ** 2:.3g} meV"
+    words = f"above {HBAR2_OVER_2M * (slowest / HBAR_OVER_M) ** 2:.3g} meV"
     if 1 / fermi.rho > reach:
         fastest = 2 * omega / (1 / fermi.rho - reach)
-        words += f" and below {ENERGY_OF_K2 * (fastest / SPEED_OF_K) ** 2:.3g} meV"
+        words += f" and below {HBAR2_OVER_2M * (fastest / HBAR_OVER_M) ** 2:.3g} meV"
     return words

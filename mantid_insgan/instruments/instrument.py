@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
+from ..core.constants import FWHM_PER_SIGMA
 from ..core.run import Lattice, Run
 from ..core.spectrum import Spectrum
 from ..errors import RunFactError
 from . import facts as known
-from .beam import FWHM, Beam, Sample, Tube
+from .beam import Beam, Sample, Tube
 from .covariance import sensitivity, variances
 from .frames import Frame, Orientation, Points, energies
 
@@ -162,7 +163,7 @@ class Resolution:
             tube=Tube(
                 detector["diameter"] / 2, detector["pixel_height"], detector["pressure"], detector["time_bin"] * 1e-6
             ),
-            mosaic=math.radians(self.mosaic) / FWHM,
+            mosaic=math.radians(self.mosaic) / FWHM_PER_SIGMA,
         )
 
     def fwhm_energy(self, energy_transfer, *, two_theta: float = 30.0) -> np.ndarray:
@@ -192,7 +193,7 @@ class Resolution:
         angle = math.radians(two_theta)
         direction = np.tile([-math.sin(angle), 0.0, math.cos(angle)], (kf.size, 1))
         rows = sensitivity(self.beam, direction, kf)[:, 3]
-        return FWHM * np.sqrt((rows**2 * variances(self.beam, kf)).sum(1)).reshape(energy.shape)
+        return FWHM_PER_SIGMA * np.sqrt((rows**2 * variances(self.beam, kf)).sum(1)).reshape(energy.shape)
 
     def frame(self, spectrum: Spectrum) -> Frame:
         """How the axes of a spectrum lie in the lab.
@@ -330,12 +331,12 @@ class Resolution:
         momentum = self.covariance(points, of_sample=True)[:, :3, :3]
         cartesian = frame.units @ momentum @ frame.units.T
         variance = np.einsum("ij,njk,ki->n", outside, cartesian, outside)
-        return FWHM * np.sqrt(np.maximum(variance, 0.0))[:, None] / step
+        return FWHM_PER_SIGMA * np.sqrt(np.maximum(variance, 0.0))[:, None] / step
 
     def _widths(self, points: Points) -> np.ndarray:
         kf = self.beam.kf(points.energy)
         rows = points.gradients @ sensitivity(self.beam, self._directions(points), kf)
-        return FWHM * np.sqrt(np.einsum("ndj,nj->nd", rows**2, variances(self.beam, kf)))
+        return FWHM_PER_SIGMA * np.sqrt(np.einsum("ndj,nj->nd", rows**2, variances(self.beam, kf)))
 
     def _directions(self, points: Points) -> np.ndarray:
         final = np.array([0.0, 0.0, self.beam.ki]) - points.q

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .beam import ENERGY_OF_K2, SPEED_OF_K, Beam
+from ..core.constants import HBAR2_OVER_2M, HBAR_OVER_M
+from .beam import Beam
 from .covariance import DEVIATIONS, detector_axes, variances
 
 
@@ -100,16 +101,16 @@ def trace(beam: Beam, direction: np.ndarray, kf: float, deviations: np.ndarray) 
     speed = path / (at_chopper - source)
     at_sample = at_chopper + (beam.chopper_sample + sample[:, 2]) / speed
     incident = np.stack([slope_x, slope_y, np.ones_like(slope_x)], axis=1)
-    ki = (speed / SPEED_OF_K)[:, None] * incident / np.linalg.norm(incident, axis=1, keepdims=True)
+    ki = (speed / HBAR_OVER_M)[:, None] * incident / np.linalg.norm(incident, axis=1, keepdims=True)
 
     across, along = (axis[0] for axis in detector_axes(direction[None]))
     hit = (beam.sample_detector + depth)[:, None] * direction + wide[:, None] * across + high[:, None] * along
-    recorded = (beam.source_chopper + beam.chopper_sample) / beam.vi + beam.sample_detector / (SPEED_OF_K * kf)
+    recorded = (beam.source_chopper + beam.chopper_sample) / beam.vi + beam.sample_detector / (HBAR_OVER_M * kf)
     flight = recorded + clock - at_sample
-    final = (hit - sample) / (flight * SPEED_OF_K)[:, None]
+    final = (hit - sample) / (flight * HBAR_OVER_M)[:, None]
     q = ki - final
     q = q + np.cross(q, deviations[:, 11:])
-    energy = ENERGY_OF_K2 * ((ki**2).sum(1) - (final**2).sum(1))
+    energy = HBAR2_OVER_2M * ((ki**2).sum(1) - (final**2).sum(1))
     return np.column_stack([q, energy])
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.constants import FWHM_PER_SIGMA
 from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError, RunFactError
-from .beam import FWHM
 from .frames import Frame, Points
 from .instrument import Resolution
 
@@ -210,7 +210,7 @@ def _spread(axis: Axis, count: int) -> np.ndarray:
 
 
 def _widths(covariance: np.ndarray) -> np.ndarray:
-    return FWHM * np.sqrt(np.einsum("nii->ni", covariance))
+    return FWHM_PER_SIGMA * np.sqrt(np.einsum("nii->ni", covariance))
 
 
 def setting_facts(resolution: Resolution) -> dict:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.constants import HBAR2_OVER_2M
 from ..core.options import parse_lattice
 from ..core.run import Lattice, Run
 from ..core.spectrum import Axis, Spectrum, energy_axis
 from ..errors import InputError, RunFactError
 from ..instruments.frames import Orientation
 from .nxspe import CrystalRun, read_crystal_run
-from .powder import HBAR2_OVER_2M
 
 #: Pixels (detector, energy bin) that are placed at a time.
 CHUNK = 2_000_000

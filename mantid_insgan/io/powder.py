@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.constants import HBAR2_OVER_2M
 from ..core.run import Run
 from ..core.spectrum import FLAG_MAGNITUDE, Axis, Spectrum
 from ..errors import InputError, RunFactError
 from .hdf5 import naming
 from .region import cut, normal_region
-
-#: hbar^2 / 2 m_n in meV Angstrom^2 (CODATA 2018).
-HBAR2_OVER_2M = 2.072124855
 
 #: Limits of the number of |Q| bins that is chosen if none is given.
 DEFAULT_BINS = (16, 600)

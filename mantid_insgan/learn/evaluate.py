@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..core.constants import FWHM_PER_SIGMA
 from ..translate.cards import Table
 from ..translate.translator import kept_intensity
 from . import losses
 from .generator import Generator
 from .libraries import Batch, PairLibrary, Part, stack
-from .operator import FWHM_PER_SIGMA, RADIUS, ResolutionOperator, convolved, richardson_lucy
+from .operator import RADIUS, ResolutionOperator, convolved, richardson_lucy
 
 #: Iterations among which the Richardson-Lucy baselines choose, on validation pairs.
 ITERATIONS = (3, 10, 30, 100)

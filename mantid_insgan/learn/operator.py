@@ -9,8 +9,7 @@ from contextlib import nullcontext
 
 import torch
 
-FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
-
+from ..core.constants import FWHM_PER_SIGMA
 
 #: Widest resolution along an axis; a wider one counts as that.
 LARGEST_FWHM_BINS = 12.0

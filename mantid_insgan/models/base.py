@@ -8,11 +8,10 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ..core.constants import BOLTZMANN
 from ..core.run import Lattice
 from ..errors import InputError, InsganError
 
-#: Boltzmann's constant, meV/K (CODATA 2018).
-BOLTZMANN = 0.08617333262
 #: Momenta worked on between two reports of progress.
 CHUNK = 4096
 

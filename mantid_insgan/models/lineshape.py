@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core.constants import FWHM_PER_SIGMA
 from ..errors import InputError
 
 #: Line shapes of `mantid_insgan.models.spinw.bin_modes`.
@@ -42,7 +43,7 @@ def drawn(energies: np.ndarray, fwhm: float, shape: str, rng: np.random.Generato
     ndarray, shape of `energies`
     """
     if shape == "gaussian":
-        return energies + fwhm / np.sqrt(8 * np.log(2)) * rng.standard_normal(energies.shape)
+        return energies + fwhm / FWHM_PER_SIGMA * rng.standard_normal(energies.shape)
     half = fwhm / 2
     uniform = rng.random(energies.shape)
     if shape == "lorentzian":

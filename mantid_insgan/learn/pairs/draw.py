@@ -10,6 +10,7 @@ import numpy as np
 from ...convolve import GridAccuracyWarning, convolve, ideal, sample_modes
 from ...convolve.bins import Bins
 from ...convolve.experiment import Detectors, ExperimentSettings, measured_bins
+from ...core.constants import FWHM_PER_SIGMA
 from ...core.spectrum import Axis, Spectrum
 from ...errors import InputError, RunFactError
 from ...instruments import Resolution, Sample
@@ -29,7 +30,6 @@ _GAUSSIANS, _POINTS = 2_500_000, (40, 256)
 #: Triads of directions in (h, k, l); for hexagonal cells (gamma = 120 degrees) those that are perpendicular there.
 _TRIADS = (((1, 0, 0), (0, 1, 0), (0, 0, 1)), ((1, 1, 0), (-1, 1, 0), (0, 0, 1)), ((1, 0, 1), (-1, 0, 1), (0, 1, 0)))
 _HEXAGONAL = (((1, 0, 0), (-1, 2, 0), (0, 0, 1)), ((1, 1, 0), (-1, 1, 0), (0, 0, 1)))
-_FWHM = 2.3548200450309493
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _draw_grid(rng, recipe: Recipe, kind: str, model, resolution: Resolution) ->
         low, high = reach_of_modulus(resolution, float(np.clip(energy.centers.mean(), 0, 0.9 * resolution.ei)))
         modulus = rng.uniform(max(low, 0.2), min(0.9 * high, 6.0))
         place = np.array([modulus]), np.array([min(float(energy.centers.mean()), 0.9 * resolution.ei)])
-        fwhm_q = _FWHM * float(np.sqrt(covariance_of_modulus(resolution, *place)[0, 0, 0]))
+        fwhm_q = FWHM_PER_SIGMA * float(np.sqrt(covariance_of_modulus(resolution, *place)[0, 0, 0]))
         if kind.startswith("powder"):
             momenta = [_powder_axis(rng, recipe.bins, kind, modulus, fwhm_q)]
         else:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from ...core.constants import FWHM_PER_SIGMA
 from ...core.run import Run
 from ...core.spectrum import Axis, Spectrum
 from ...errors import InputError
@@ -83,7 +84,7 @@ def _histogram(energies: np.ndarray, intensities: np.ndarray, edges: np.ndarray)
 def _gaussian(x, centre, fwhm):
     from scipy.special import ndtr
 
-    return ndtr((x - centre) * (2 * np.sqrt(2 * np.log(2))) / fwhm)
+    return ndtr((x - centre) * FWHM_PER_SIGMA / fwhm)
 
 
 def _lorentzian(x, centre, fwhm):
