@@ -407,7 +407,7 @@ BAD = {
         whole,
         ["--instrument", "NIMROD"],
         4,
-        ["instrument 'NIMROD' is not known; the known are MAPS, MAPS-2000, MERLIN", "(--instrument)"],
+        ["instrument 'NIMROD' is not known; the instruments are MAPS, MAPS-2000, MERLIN", "(--instrument)"],
     ),
     "unknown chopper": (
         whole,

@@ -477,7 +477,7 @@ def test_without_onnx_runtime_the_run_says_what_to_install(measured, monkeypatch
 
 def test_without_another_library_too(measured, monkeypatch):
     monkeypatch.setitem(sys.modules, "resins", None)
-    monkeypatch.setattr("mantid_insgan.instruments.facts._resins", _import_resins)
+    monkeypatch.setattr("mantid_insgan.instruments.choppers._resins", _import_resins)
     found = problems(InputWorkspace="measured")
     assert "pip install 'mantid-insgan[cpu]'" in found["Device"]
 

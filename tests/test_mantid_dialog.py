@@ -8,7 +8,7 @@ from mantid.api import AlgorithmManager, mtd
 
 import mantid_insgan.mantid  # noqa: F401  (registers)
 from mantid_insgan.demo import DATA
-from mantid_insgan.instruments.facts import known_choppers, known_instruments
+from mantid_insgan.instruments import known_choppers, known_instruments
 from mantid_insgan.mantid_support import properties
 from mantid_insgan.mantid_support.properties import RULES
 

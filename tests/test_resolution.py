@@ -12,13 +12,15 @@ import pytest
 from mantid_insgan.core.constants import FWHM_PER_SIGMA, HBAR2_OVER_2M
 from mantid_insgan.core.run import Fact, Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
-from mantid_insgan.errors import InputError, RunFactError
+from mantid_insgan.errors import DeviceError, InputError, RunFactError
 from mantid_insgan.fit.vanadium import ElasticLine, fit_width_factor
-from mantid_insgan.instruments import Orientation, Resolution, Sample, known_choppers, known_instruments
+from mantid_insgan.instruments import Orientation, Resolution, Sample, choppers, known_choppers, known_instruments
 from mantid_insgan.instruments.beam import Divergence, Tube, absorption_moments
+from mantid_insgan.instruments.catalogue import canonical_name, catalogue, read_catalogue
+from mantid_insgan.instruments.choppers import limits, model_data
 from mantid_insgan.instruments.covariance import DEVIATIONS, lab_covariance, sensitivity, variances
-from mantid_insgan.instruments.facts import facts, limits, model_data
 from mantid_insgan.instruments.montecarlo import exact_points, trace, unit_draws
+from mantid_insgan.io import facts as facts_of_files
 
 ROOT = Path(__file__).resolve().parents[1]
 MERLIN = "excerpt/bi2fe4o9-merlin/MER40874_Ei62.00meV_Rings.nxspe"
@@ -66,7 +68,7 @@ def benchmark(name: str):
 
 
 def test_every_resins_chopper_spectrometer_is_known():
-    assert {facts()[n]["resins"] for n in known_instruments()} == {
+    assert {catalogue()[n].resins for n in known_instruments()} == {
         "MAPS", "MERLIN", "MARI", "LET", "SEQUOIA", "ARCS", "CNCS", "HYSPEC",
     }  # fmt: skip
     assert set(SETTINGS) == set(known_instruments())
@@ -74,10 +76,96 @@ def test_every_resins_chopper_spectrometer_is_known():
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_instrument_facts_have_sources(name):
-    entry = facts()[name]
-    assert entry["sources"] and all(len(s) > 20 for s in entry["sources"])
-    assert ("aperture" in entry) != ("guide" in entry)
-    assert entry["moderator_sample"] > entry["chopper_sample"] > 0
+    entry = catalogue()[name]
+    assert entry.sources and all(len(s) > 20 for s in entry.sources)
+    assert (entry.aperture is None) != (entry.guide is None)
+    assert entry.moderator_sample > entry.chopper_sample > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("MER", "MERLIN"), ("seq", "SEQUOIA"), ("Map", "MAPS"), ("maps-before-2017", "MAPS-2000"), ("ARC", "ARCS")],
+)
+def test_aliases_are_understood_in_files_and_by_users(name, expected):
+    assert canonical_name(name) == expected == facts_of_files.instrument_name(f" {name}")
+    assert Resolution(name, *SETTINGS[expected]).instrument == expected
+
+
+def test_names_of_other_instruments_in_files_are_kept_in_capitals():
+    assert canonical_name("Nimrod") is None
+    assert (facts_of_files.instrument_name("Nimrod"), facts_of_files.instrument_name(" ")) == ("NIMROD", None)
+
+
+def table(**changes) -> dict:
+    """A table of instruments.toml with some keys changed; those that are None are left out."""
+    good = {"resins": "MAPS", "facility": "ISIS", "period": "now", "aliases": ["M"], "moderator_sample": 12.0}
+    good |= {"moderator_angle": 32.0, "chopper_sample": 1.8, "sample_detector": 6.0, "two_theta": [3.0, 60.0]}
+    good |= {"sources": ["a paper"], "aperture": {"distance": 10.0, "width": 0.1, "height": 0.1}}
+    good |= {"detector": {"diameter": 0.025, "pixel_height": 0.02, "pressure": 10.0, "time_bin": 1.0}} | changes
+    return {key: value for key, value in good.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"moderator_sample": None}, r"\[OTHER\]: moderator_sample missing.*correct that entry"),
+        ({"colour": "red"}, r"\[OTHER\]: unknown key colour; expected aliases, aperture"),
+        ({"sample_detector": -6.0}, r"\[OTHER\]: sample_detector is -6.0, expected a positive number"),
+        ({"sample_detector": "6"}, r"sample_detector is '6', expected a positive number"),
+        ({"chopper_sample": 13.0}, r"chopper_sample is 13, expected less than moderator_sample"),
+        ({"aperture": None}, r"either an aperture or a guide"),
+        ({"aperture": {"distance": 10.0, "width": 0.1}}, r"\[OTHER.aperture\]: height missing"),
+        ({"tau": [70.0]}, r"tau has 1 numbers, expected two"),
+        ({"sources": []}, r"sources is empty"),
+        ({"aliases": ["one"]}, r"the name ONE already belongs to ONE"),
+    ],
+)
+def test_a_damaged_catalogue_says_where(changes, message):
+    good = read_catalogue({"ONE": table()})["ONE"]
+    assert (good.detector.time_bin, good.aliases, good.guide) == (1.0, ("M",), None)
+    with pytest.raises(InputError, match=message):
+        read_catalogue({"ONE": table(), "OTHER": table(**{"aliases": [], **changes})})
+
+
+def test_squared_widths_of_resins_are_those_written_out():
+    """Private methods of ResINS: their units and formulas, worked out by hand.
+
+    S chopper of MAPS: slits of 2.899 mm, curvature 1.3 m, drum of 49 mm. LET's last pair of disks: 31 mm of slot and
+    20 mm of guide at a radius of 290 mm, the FWHM half of the full opening. MAPS' moderator: measured, 20 us at
+    1.05928 Angstrom.
+    """
+    omega, speed = 2 * np.pi * 300, 437.3934 * np.sqrt(100)
+    gamma = 2 * 0.049**2 / 0.002899 * abs(1 / 1.3 - 2 * omega / speed)
+    assert gamma < 1
+    variance = (0.002899 / (2 * 0.049 * omega)) ** 2 / 6 * (1 - gamma**4 / 10) / (1 - gamma**2 / 6)
+    burst, first_disk, pulse = choppers.squared_widths(model_data("MAPS", "S"), 100.0, (300.0,), moderator=False)
+    assert burst == pytest.approx(8 * np.log(2) * variance, rel=1e-5) and first_disk is pulse is None
+
+    opening = 0.051 / (2 * np.pi * 0.290 * 2 * 240)
+    burst, first_disk, _ = choppers.squared_widths(model_data("LET", "High Flux"), 5.0, (240.0, 120.0), moderator=False)
+    assert burst == pytest.approx((opening / 2) ** 2, rel=1e-9) and first_disk > burst
+
+    ei = 81.80421 / 1.05928**2
+    assert choppers.squared_widths(model_data("MAPS", "S"), ei, (300.0,), moderator=True)[2] == pytest.approx(
+        (20e-6) ** 2, rel=1e-4
+    )
+
+
+def test_a_changed_resins_is_named_with_the_remedy(monkeypatch):
+    from resins.models.pychop import PyChopModel, PyChopModelFermi
+
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert f"resins=={choppers.RESINS_VERSION}" in pins
+    message = r"ResINS .* does not give the widths .* as ResINS 0.1.0 does .*pip install 'resins==0.1.0'"
+    with monkeypatch.context() as patch:
+        patch.delattr(PyChopModelFermi, "_get_chopper_width_squared")
+        patch.delattr(PyChopModel, "_get_chopper_width_squared")
+        with pytest.raises(DeviceError, match=message):
+            Resolution("MAPS", 100, "S", 300)
+    with monkeypatch.context() as patch:
+        patch.setattr(PyChopModel, "_get_moderator_width_squared", lambda: 1.0)
+        with pytest.raises(DeviceError, match=message):
+            Resolution("MAPS", 100, "S", 300, time_model="pychop")
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -170,7 +258,7 @@ def test_frequencies_between_those_of_resins_are_accepted():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("IN5", 5), r"instrument 'IN5' is not known; the known are MAPS, .*HYSPEC.*--instrument"),
+        (("IN5", 5), r"instrument 'IN5' is not known; the instruments are MAPS, .*HYSPEC.*--instrument"),
         (("MAPS", 100, "Z"), r"chopper package 'Z' is not known for MAPS; it has A, B, S.*--chopper"),
         (("MERLIN", 400, "G", 600), r"Ei = 400 meV is outside the range of MERLIN with chopper G, 0 to 181 meV.*--ei"),
         (("MAPS", 0, "S", 200), r"Ei = 0 meV is outside the range of MAPS"),
@@ -550,12 +638,10 @@ def test_divergence_override_is_the_fwhm():
 
 def test_guide_gain_of_maps_widens_the_aperture():
     """Horace's gain at 4.5 Angstrom is 11.96 (its own constant for longer wavelengths)."""
-    from mantid_insgan.instruments.facts import _flux_gain
-
-    gain = facts()["MAPS"]["flux_gain"]
-    assert _flux_gain(gain, 4.5) == pytest.approx(11.964, rel=1e-3)
-    assert _flux_gain(gain, 5.5) == pytest.approx(11.964 + 3.313, rel=2e-3)
-    assert _flux_gain(gain, 0.05) == pytest.approx(1.0, abs=1e-6)
+    gain = catalogue()["MAPS"].flux_gain
+    assert gain.at(4.5) == pytest.approx(11.964, rel=1e-3)
+    assert gain.at(5.5) == pytest.approx(11.964 + 3.313, rel=2e-3)
+    assert gain.at(0.05) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_limits_are_those_of_resins():

@@ -1,7 +1,8 @@
 """Resolution of direct-geometry chopper spectrometers: widths, covariance and Monte Carlo deviations."""
 
 from .beam import Sample
-from .facts import known_choppers, known_instruments
+from .catalogue import known_instruments
+from .choppers import known_choppers
 from .frames import Orientation
 from .instrument import Resolution
 

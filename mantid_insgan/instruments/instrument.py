@@ -10,8 +10,9 @@ from ..core.constants import FWHM_PER_SIGMA
 from ..core.run import Lattice, Run
 from ..core.spectrum import Spectrum
 from ..errors import RunFactError
-from . import facts as known
+from . import choppers, pulses
 from .beam import Beam, Sample, Tube
+from .catalogue import InstrumentFacts, catalogue, instrument_name, known_instruments
 from .covariance import sensitivity, variances
 from .frames import Frame, Orientation, Points, energies
 
@@ -82,10 +83,10 @@ class Resolution:
         lattice: Lattice | None = None,
         orientation: Orientation | tuple | None = None,
     ):
-        self.instrument = known.instrument_name(instrument)
-        entry = known.facts()[self.instrument]
-        package = known.default_chopper(self.instrument) if chopper is None else chopper
-        self.chopper = known.chopper_name(self.instrument, package)
+        self.instrument = instrument_name(instrument)
+        entry = catalogue()[self.instrument]
+        package = choppers.default_chopper(self.instrument) if chopper is None else chopper
+        self.chopper = choppers.chopper_name(self.instrument, package)
         self.ei = _checked_ei(self.instrument, self.chopper, ei)
         self.frequencies = _checked_frequencies(self.instrument, self.chopper, frequency)
         self.width_factor = _positive("the width factor", width_factor)
@@ -121,18 +122,18 @@ class Resolution:
         given = {name: overrides.pop(name, None) for name in ("instrument", "ei", "chopper", "frequency", "lattice")}
         value = {name: run.value(name) if given[name] is None else given[name] for name in given}
         if value["instrument"] is None:
-            _missing("instrument", f"one of {', '.join(known.known_instruments())}", "--instrument")
-        instrument = known.instrument_name(value["instrument"])
-        choppers = known.known_choppers(instrument)
-        if value["chopper"] is None and len(choppers) == 1:
-            value["chopper"] = choppers[0]
+            _missing("instrument", f"one of {', '.join(known_instruments())}", "--instrument")
+        instrument = instrument_name(value["instrument"])
+        packages = choppers.known_choppers(instrument)
+        if value["chopper"] is None and len(packages) == 1:
+            value["chopper"] = packages[0]
         if value["ei"] is None:
-            low, high = known.limits(instrument, value["chopper"] or choppers[0]).ei
+            low, high = choppers.limits(instrument, value["chopper"] or packages[0]).ei
             _missing("incident energy", f"{low:g} to {high:g} meV on {instrument}", "--ei")
         if value["chopper"] is None:
-            _missing("chopper package", f"one of {', '.join(choppers)} on {instrument}", "--chopper")
+            _missing("chopper package", f"one of {', '.join(packages)} on {instrument}", "--chopper")
         if value["frequency"] is None:
-            low, high = known.limits(instrument, known.chopper_name(instrument, value["chopper"])).frequency[0]
+            low, high = choppers.limits(instrument, choppers.chopper_name(instrument, value["chopper"])).frequency[0]
             _missing("chopper frequency", f"{low:g} to {high:g} Hz on {instrument}", "--frequency")
         return cls(instrument, value["ei"], value["chopper"], value["frequency"], lattice=value["lattice"], **overrides)
 
@@ -145,23 +146,25 @@ class Resolution:
         """Frequency of the burst chopper, Hz."""
         return self.frequencies[0]
 
-    def _beam(self, entry: dict) -> Beam:
-        timing = known.timing(self.instrument, self.chopper, self.ei, self.frequencies, self.time_model)
-        detector = entry["detector"]
+    def _beam(self, entry: InstrumentFacts) -> Beam:
+        timing = pulses.timing(self.instrument, self.chopper, self.ei, self.frequencies, self.time_model)
         return Beam(
             ei=self.ei,
             source=timing.source.scaled(self.width_factor),
             chopper=timing.chopper.scaled(self.width_factor),
             source_chopper=timing.source_chopper,
-            chopper_sample=entry["chopper_sample"],
-            sample_detector=entry["sample_detector"],
-            moderator_sample=entry["moderator_sample"],
-            moderator_tilt=math.tan(math.radians(entry["moderator_angle"])) if "aperture" in entry else 0.0,
+            chopper_sample=entry.chopper_sample,
+            sample_detector=entry.sample_detector,
+            moderator_sample=entry.moderator_sample,
+            moderator_tilt=0.0 if entry.aperture is None else math.tan(math.radians(entry.moderator_angle)),
             chopper_turn=timing.chopper_turn,
-            divergence=known.divergence(self.instrument, self.ei, *self.divergence),
+            divergence=pulses.divergence(self.instrument, self.ei, *self.divergence),
             sample=self.sample,
             tube=Tube(
-                detector["diameter"] / 2, detector["pixel_height"], detector["pressure"], detector["time_bin"] * 1e-6
+                radius=entry.detector.diameter / 2,
+                pixel_height=entry.detector.pixel_height,
+                pressure=entry.detector.pressure,
+                time_bin=entry.detector.time_bin * 1e-6,
             ),
             mosaic=math.radians(self.mosaic) / FWHM_PER_SIGMA,
         )
@@ -406,7 +409,7 @@ def _missing(what: str, allowed: str, option: str):
 
 
 def _checked_ei(instrument: str, chopper: str, ei) -> float:
-    low, high = known.limits(instrument, chopper).ei
+    low, high = choppers.limits(instrument, chopper).ei
     ei = float(ei)
     if not (math.isfinite(ei) and 0 < ei and low <= ei <= high):
         raise RunFactError(
@@ -417,7 +420,7 @@ def _checked_ei(instrument: str, chopper: str, ei) -> float:
 
 
 def _checked_frequencies(instrument: str, chopper: str, frequency) -> tuple[float, ...]:
-    limits = known.limits(instrument, chopper)
+    limits = choppers.limits(instrument, chopper)
     default = limits.default_frequency
     given = [] if frequency is None else [float(f) for f in np.atleast_1d(frequency)]
     if len(given) > len(default):
@@ -437,7 +440,7 @@ def _checked_frequencies(instrument: str, chopper: str, frequency) -> tuple[floa
 
 
 def _checked_model(instrument: str, model: str | None) -> str:
-    pulses = ("tobyfit", "pychop") if "tau" in known.facts()[instrument] else ("pychop",)
+    pulses = ("tobyfit", "pychop") if catalogue()[instrument].tau is not None else ("pychop",)
     if model is None:
         return pulses[0]
     if model not in pulses:

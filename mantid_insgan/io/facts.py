@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from ..core.run import Fact, Lattice, Run
+from ..instruments.catalogue import all_names, canonical_name
 from .hdf5 import dataset_number, dataset_text, text
-
-#: Instrument names as files spell them (facility prefixes, short names) -> as ResINS does.
-INSTRUMENTS = {
-    "MAP": "MAPS",
-    "MAPS": "MAPS",
-    "MER": "MERLIN",
-    "MERLIN": "MERLIN",
-    "MAR": "MARI",
-    "MARI": "MARI",
-    "LET": "LET",
-    "SEQ": "SEQUOIA",
-    "SEQUOIA": "SEQUOIA",
-    "ARCS": "ARCS",
-    "ARC": "ARCS",
-    "CNCS": "CNCS",
-    "CNC": "CNCS",
-    "HYS": "HYSPEC",
-    "HYSPEC": "HYSPEC",
-}
 
 #: Log names of each fact, the first that is there counts. Case does not matter.
 LOGS = {
@@ -42,14 +25,25 @@ LOGS = {
 #: Experiment groups whose logs are listed in search of a fact: a merged scan has hundreds that say the same.
 SEARCHED_GROUPS = 8
 
-_RUN_FILE = re.compile(r"^(MERLIN|MER|MAPS|MAP|MARI|MAR|LET|SEQUOIA|SEQ|ARCS|CNCS|HYSPEC|HYS)_?\d{3,}", re.IGNORECASE)
-_FACILITY_FOLDER = re.compile(r"[/\\](?:SNS[/\\]|NDX)(MERLIN|MAPS|MARI|LET|SEQ|ARCS|CNCS|HYS)[/\\]", re.IGNORECASE)
+
+@cache
+def _run_file() -> re.Pattern:
+    return re.compile(rf"^({_any_name()})_?\d{{3,}}", re.IGNORECASE)
+
+
+@cache
+def _facility_folder() -> re.Pattern:
+    return re.compile(rf"[/\\](?:SNS[/\\]|NDX)({_any_name()})[/\\]", re.IGNORECASE)
+
+
+def _any_name() -> str:
+    """Any name or alias of an instrument, the longest first."""
+    return "|".join(re.escape(name) for name in sorted(all_names(), key=len, reverse=True))
 
 
 def instrument_name(name: str) -> str | None:
-    """A file's instrument name as ResINS spells it; unknown names come back in capitals, an empty one as None."""
-    name = name.strip().upper()
-    return INSTRUMENTS.get(name, name) or None
+    """A file's instrument by the name used here; unknown names come back in capitals, an empty one as None."""
+    return canonical_name(name) or name.strip().upper() or None
 
 
 def instrument_from_names(path: Path, original: str = "") -> Fact | None:
@@ -63,9 +57,9 @@ def instrument_from_names(path: Path, original: str = "") -> Fact | None:
         Name and folder under which it was saved first (the attribute ``file_name`` at the top of NeXus files).
     """
     for name in (path.name, re.split(r"[/\\]", original)[-1]):
-        if match := _RUN_FILE.match(name):
+        if match := _run_file().match(name):
             return Fact(instrument_name(match[1]), f"prefix of the file name {name}")
-    if match := _FACILITY_FOLDER.search(original):
+    if match := _facility_folder().search(original):
         return Fact(instrument_name(match[1]), f"folder in which the file was saved first, {original}")
     return None
 

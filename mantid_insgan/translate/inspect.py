@@ -157,7 +157,7 @@ def _problem(axes: tuple[Axis, ...], part: Spectrum) -> str | None:
 
 def missing_facts(run: Run, axes: tuple[Axis, ...]) -> tuple[str, ...]:
     """Names of the run facts that ``apply`` needs and that the data do not tell."""
-    from ..instruments.facts import known_choppers, known_instruments
+    from ..instruments import known_choppers, known_instruments
 
     instrument = run.value("instrument")
     choppers = known_choppers(instrument) if instrument in known_instruments() else ()

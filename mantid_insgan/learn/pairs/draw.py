@@ -14,7 +14,7 @@ from ...core.constants import FWHM_PER_SIGMA
 from ...core.spectrum import Axis, Spectrum
 from ...errors import InputError, RunFactError
 from ...instruments import Resolution, Sample
-from ...instruments.facts import limits
+from ...instruments.choppers import limits
 from ...instruments.table import covariance_of_modulus, reach_of_modulus, setting_facts
 from ...models.base import UnstableModelError
 from .recipe import KINDS, Recipe, settings_of
