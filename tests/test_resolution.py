@@ -13,12 +13,13 @@ from mantid_insgan.core.constants import FWHM_PER_SIGMA, HBAR2_OVER_2M
 from mantid_insgan.core.run import Fact, Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import DeviceError, InputError, RunFactError
-from mantid_insgan.fit.vanadium import ElasticLine, fit_width_factor
+from mantid_insgan.fit.vanadium import fit_width_factor
 from mantid_insgan.instruments import Orientation, Resolution, Sample, choppers, known_choppers, known_instruments
 from mantid_insgan.instruments.beam import Divergence, Tube, absorption_moments
 from mantid_insgan.instruments.catalogue import canonical_name, catalogue, read_catalogue
 from mantid_insgan.instruments.choppers import limits, model_data
 from mantid_insgan.instruments.covariance import DEVIATIONS, lab_covariance, sensitivity, variances
+from mantid_insgan.instruments.elastic_line import ElasticLine
 from mantid_insgan.instruments.montecarlo import exact_points, trace, unit_draws
 from mantid_insgan.io import facts as facts_of_files
 
@@ -267,9 +268,9 @@ def test_frequencies_between_those_of_resins_are_accepted():
         (("MAPS", 100, "S", (100, 200)), r"2 chopper frequencies were given; MAPS has 1 to set"),
         (
             ("MAPS", 7, "A", 600),
-            r"A chopper of MAPS at 600 Hz lets no neutrons of 7 meV through, only above 10[67] meV.*lower",
+            r"A chopper of MAPS at 600 Hz transmits no neutrons of 7 meV, only those above 10[67] meV.*lower",
         ),
-        (("MARI", 500, "A", 50), r"lets no neutrons of 500 meV through, only above 1.0. meV and below 11. meV"),
+        (("MARI", 500, "A", 50), r"transmits no neutrons of 500 meV, only those above 1.0. meV and below 11. meV"),
     ],
 )
 def test_bad_settings_say_what_is_known(arguments, message):
@@ -283,7 +284,7 @@ def test_bad_settings_say_what_is_known(arguments, message):
         ({"width_factor": 0}, "width factor is 0"),
         ({"mosaic": -1}, "mosaic .* is -1"),
         ({"divergence_vertical": -0.1}, "divergence .* is -0.1"),
-        ({"time_model": "mcstas"}, "time model 'mcstas' is not known for MAPS; there is tobyfit and pychop"),
+        ({"time_model": "mcstas"}, "time model 'mcstas' is not known for MAPS; it has tobyfit and pychop"),
     ],
 )
 def test_bad_options_are_refused(options, message):
@@ -299,7 +300,7 @@ def test_bad_samples_are_refused():
 
 
 def test_tobyfit_pulse_only_where_tobyfit_has_one():
-    with pytest.raises(RunFactError, match="time model 'tobyfit' is not known for ARCS; there is pychop"):
+    with pytest.raises(RunFactError, match="time model 'tobyfit' is not known for ARCS; it has pychop"):
         Resolution("ARCS", 100, frequency=300, time_model="tobyfit")
 
 
@@ -459,7 +460,7 @@ def test_a_large_grid_is_interpolated_close_to_the_truth(monkeypatch):
     r = Resolution("MERLIN", 62, "G", 600)
     grid = spectrum(Axis("|Q|", np.linspace(2, 6, 121), "Angstrom^-1"), energy_axis(-5, 30, 140))
     exact = r.fwhm(grid)
-    monkeypatch.setattr("mantid_insgan.instruments.instrument._DENSE", 900)
+    monkeypatch.setattr("mantid_insgan.instruments.grid._DENSE", 900)
     assert r.fwhm(grid) == pytest.approx(exact, rel=5e-3)
 
 
@@ -483,13 +484,13 @@ def test_measured_bins_above_ei_are_refused():
 @pytest.mark.parametrize(
     ("axes", "error", "message"),
     [
-        ([Axis("|Q|", [0, 1, 2], "Angstrom^-1")], InputError, "none, or more than one, is energy transfer"),
+        ([Axis("|Q|", [0, 1, 2], "Angstrom^-1")], InputError, "have no energy transfer among them, or more than one"),
         ([hkl("[H,0,0]", 0, 1, 2), energy_axis(0, 9, 3)], RunFactError, "lattice is not known.*--lattice a,b,c"),
-        ([Axis("path", [0, 1, 2], "1"), energy_axis(0, 9, 3)], InputError, "'path'.*is no momentum axis"),
+        ([Axis("path", [0, 1, 2], "1"), energy_axis(0, 9, 3)], InputError, "'path'.*not recognised as a momentum axis"),
         (
             [Axis("|Q|", [0, 1, 2], "Angstrom^-1"), Axis("Q_x", [0, 1], "Angstrom^-1"), energy_axis(0, 9, 3)],
             InputError,
-            r"a \|Q\| axis stands beside other momentum axes",
+            r"a \|Q\| axis and another momentum axis",
         ),
     ],
 )
@@ -607,6 +608,49 @@ def test_correlation_is_that_of_the_covariance():
     powder = spectrum(Axis("|Q|", np.linspace(1, 2, 4), "Angstrom^-1"), energy_axis(5, 40, 4))
     assert np.isfinite(resolution.correlation(powder)).all() and resolution.correlation(powder).shape == (1, 3, 4)
     assert resolution.correlation(spectrum(energy_axis(5, 40, 4))).shape == (0, 4)
+
+
+def two_crystal_spectra():
+    """A full map and a cut with two integrated momentum axes, the energy first in the second."""
+    full = spectrum(hkl("[H,0,0]", -1, 1, 6), hkl("[0,K,0]", -1, 1, 5), energy_axis(2, 40, 4))
+    cut = spectrum(
+        energy_axis(2, 40, 7), hkl("[H,0,0]", -1, 1, 6), hkl("[0,K,0]", -0.1, 0.1, 1), hkl("[0,0,L]", -1, 1, 1)
+    )
+    return full, cut
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_one_pass_over_the_grid_gives_what_each_point_has(number):
+    """Against the covariance at the centre of each bin, to the last digits of float32."""
+    grid = two_crystal_spectra()[number]
+    r = Resolution("MAPS", 60, "S", 300, lattice=Lattice(5.4, 5.4, 7.0))
+    found, open_axes = r.on_grid(grid), [grid.axes[i] for i in grid.open_axes]
+    shape = tuple(len(a) for a in open_axes)
+    frame = r.frame(grid)
+    points = frame.points()
+    covariance = r.covariance(points)
+    sigma = np.sqrt(np.einsum("nii->ni", covariance))
+    bins = np.array([a.width for a in open_axes])
+    exact = {"rtol": 3e-7, "atol": 1e-9}
+    np.testing.assert_allclose(found.width, (FWHM_PER_SIGMA * sigma / bins).T.reshape(-1, *shape), **exact)
+    pairs = [(i, j) for i in range(len(shape)) for j in range(i + 1, len(shape))]
+    rho = [covariance[:, i, j] / (sigma[:, i] * sigma[:, j]) for i, j in pairs]
+    np.testing.assert_allclose(found.correlation, np.reshape(rho, (len(pairs), *shape)), rtol=3e-7, atol=1e-7)
+
+    shown = tuple(grid.open_axes)
+    energy, modulus, outside = found.position(shown).reshape(3, -1)
+    np.testing.assert_allclose(energy, points.energy / 60, **exact)
+    # A spectrum that has lost an axis knows |Q| from those that are left.
+    asked = np.stack(np.meshgrid(*(a.centers for a in grid.axes), indexing="ij"), axis=-1).reshape(-1, grid.ndim)
+    np.testing.assert_allclose(modulus, np.linalg.norm(asked[:, list(frame.momentum)] @ frame.basis, axis=1), **exact)
+    momentum = frame.units @ r.covariance(points, of_sample=True)[:, :3, :3] @ frame.units.T
+    unseen = [2] if number == 0 else [1, 2]  # the cell has right angles: H, K, L lie along x, y, z
+    width = FWHM_PER_SIGMA * np.sqrt(sum(momentum[:, k, k] for k in unseen))
+    h_bin = (2 / 6) * 2 * np.pi / 5.4
+    np.testing.assert_allclose(outside, width / h_bin, rtol=1e-6)
+    for name, values in (("fwhm_in_bins", found.width), ("correlation", found.correlation)):
+        np.testing.assert_array_equal(getattr(r, name)(grid), values)
+    np.testing.assert_array_equal(r.position(grid), found.position())
 
 
 def test_mosaic_spreads_q_across_itself_only():

@@ -249,7 +249,7 @@ class TestBinning:
             bin_modes(self.ENERGIES, self.INTENSITIES, [0, 1, 1])
         with pytest.raises(InputError, match="unknown line shape 'voigt'.*'dho', 'gaussian', 'lorentzian'"):
             bin_modes(self.ENERGIES, self.INTENSITIES, [0, 1], fwhm=1, shape="voigt")
-        with pytest.raises(InputError, match="width is not positive"):
+        with pytest.raises(InputError, match="intrinsic width is 0 meV, expected a positive one"):
             bin_modes(self.ENERGIES, self.INTENSITIES, [0, 1], fwhm=0)
 
 

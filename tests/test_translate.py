@@ -1,6 +1,7 @@
 """A model applied to spectra of any size: gaps, scale, tiles, axes, cuts."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +21,16 @@ class Widths:
     def __init__(self, scale: float = 1.0):
         self.scale = scale
 
-    def fwhm_in_bins(self, spectrum):
+    def on_grid(self, spectrum):
         opened = spectrum.squeeze()
+        pairs = opened.ndim * (opened.ndim - 1) // 2
+        return SimpleNamespace(
+            width=self.width(opened),
+            correlation=np.full((pairs, *opened.shape), 0.3, np.float32),
+            position=lambda shown: np.stack([0.1 * self.width(opened)[opened.energy_axis or 0]] * 3),
+        )
+
+    def width(self, opened):
         share = np.linspace(0, 1, 64)
         width = np.empty((opened.ndim, *opened.shape), np.float32)
         for d, axis in enumerate(opened.axes):
@@ -30,14 +39,6 @@ class Widths:
             shape = [-1 if i == at else 1 for i in range(opened.ndim)]
             width[d] = self.scale * along.reshape(shape) * (1.0 if axis.is_energy else 0.5)
         return width
-
-    def correlation(self, spectrum):
-        grid = spectrum.squeeze().shape
-        return np.full((len(grid) * (len(grid) - 1) // 2, *grid), 0.3, np.float32)
-
-    def position(self, spectrum, shown=None):
-        opened = spectrum.squeeze()
-        return np.stack([0.1 * self.fwhm_in_bins(spectrum)[opened.energy_axis or 0]] * 3)
 
 
 @pytest.fixture(scope="module", params=DIRECTIONS)

@@ -15,10 +15,10 @@ import numpy as np
 from ..core.constants import BOLTZMANN, FWHM_PER_SIGMA
 from ..core.spectrum import Spectrum
 from ..errors import InputError
-from ..fit.vanadium import ElasticLine
 from ..instruments import Resolution
+from ..instruments.elastic_line import ElasticLine
 from ..instruments.table import covariance_of_modulus
-from ..models.base import quasi_random
+from ..models.sampling import quasi_random
 from .bins import Bins
 
 #: Lattice parameter of aluminium at 295 K, Angstrom (International Tables; fcc, one atom on each lattice point).

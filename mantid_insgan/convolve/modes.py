@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..errors import InputError
-from ..models.spinw.simulate import fibonacci_sphere, random_rotation
+from ..models.sampling import fibonacci_sphere, random_rotation
 
 #: Energies below this fraction of the largest are raised to it where intensities are divided by them.
 _FLOOR = 1e-4

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..instruments.covariance import DEVIATIONS
 from ..instruments.montecarlo import unit_draws
-from ..models.base import quasi_random
 from ..models.lineshape import drawn
+from ..models.sampling import quasi_random
 from .bins import Bins, Nodes
 
 #: Points worked on at once: bounds the memory.

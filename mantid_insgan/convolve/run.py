@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..core.constants import FWHM_PER_SIGMA
 from ..core.run import Run
 from ..core.spectrum import Axis, Spectrum
-from ..errors import DeviceError, InputError
+from ..errors import InputError
 from ..instruments import Resolution
-from ..models.lineshape import check_line
-from ..models.spinw.simulate import bin_modes
+from ..models.lineshape import bin_modes, check_line
 from .bins import Bins, Nodes, OutsideBins, completed, nodes_between, nodes_in_bins
 from .covariance import Covariance, PowderCovariance
 from .modes import Direct, DirectPowder, ModeGrid, PowderTable
 from .montecarlo import MonteCarlo
 from .sharp import Sharp, SharpPowder
+from .tasks import collected
 
 #: The methods, from exact to quick, and the points that each takes for a bin if not told.
 METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": 256, "energy": 32, "outside": 256}
@@ -88,7 +86,7 @@ def convolve(
     progress : callable, optional
         Called with (done, in all), first for the grid of modes, then for the convolution.
     fwhm, shape
-        Intrinsic line width in meV and shape, see `mantid_insgan.models.spinw.bin_modes`.
+        Intrinsic line width in meV and shape, see `mantid_insgan.models.lineshape.bin_modes`.
     gaussian : bool
         For Monte Carlo: Gaussian deviations instead of the pulses, apertures and pixels as they are.
     tolerance : float
@@ -419,44 +417,6 @@ def _energy_only(model, bins: Bins, points: int, seed, fwhm, shape, orientations
 
 
 def _collected(run, bins: Bins, workers: int, processes: bool, progress) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of all tasks, shape (columns, energies) each, in the tasks' order whatever the workers."""
+    """Signal and variance of all tasks, each of shape (columns, energies)."""
     edges = bins.energy.edges if isinstance(run, MonteCarlo) else run.edges
-    signal, variance = np.zeros((2, len(bins.columns), len(edges) - 1))
-    for done, (columns, mean, scatter) in enumerate(_results(run, workers, processes), start=1):
-        signal[columns] += mean
-        variance[columns] += scatter
-        if progress is not None:
-            progress(done, run.tasks)
-    return signal, variance
-
-
-def _results(run, workers: int, processes: bool) -> Iterable:
-    if workers == 1 or run.tasks == 1:
-        yield from map(run.task, range(run.tasks))
-    elif processes:
-        yield from _forked(run, workers)
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            yield from pool.map(run.task, range(run.tasks))
-
-
-def _forked(run, workers: int) -> Iterable:
-    try:
-        context = get_context("fork")
-    except ValueError as missing:
-        raise DeviceError("this system cannot fork processes", "use threads: processes=False") from missing
-    # A forked process inherits the run; models need not be picklable.
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_inherit, initargs=(run,)) as pool:
-        yield from pool.map(_inherited_task, range(run.tasks), chunksize=max(1, run.tasks // (8 * workers)))
-
-
-_RUN = None
-
-
-def _inherit(run) -> None:
-    global _RUN
-    _RUN = run
-
-
-def _inherited_task(number: int):
-    return _RUN.task(number)
+    return collected(run, (len(bins.columns), len(edges) - 1), workers, processes, progress)

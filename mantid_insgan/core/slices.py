@@ -32,15 +32,16 @@ def conditions_of(spectrum: Spectrum, resolution, axes) -> dict[str, np.ndarray]
         C is D, D (D - 1) / 2 and 3, for the axes and pairs of axes in the network's order.
     """
     opened = spectrum.open_axes
-    width = dict(zip(opened, resolution.fwhm_in_bins(spectrum), strict=True))
-    correlation = dict(zip(combinations(opened, 2), resolution.correlation(spectrum), strict=True))
+    grid = resolution.on_grid(spectrum)
+    width = dict(zip(opened, grid.width, strict=True))
+    correlation = dict(zip(combinations(opened, 2), grid.correlation, strict=True))
     nothing = np.zeros_like(width[opened[0]])  # a cut does not vary along an axis that it lacks
     found = {
         "width": [nothing if a is None else width[a] for a in axes],
         "correlation": [
             nothing if None in pair else correlation[tuple(sorted(pair))] for pair in combinations(axes, 2)
         ],
-        "position": resolution.position(spectrum, tuple(a for a in axes if a is not None)),
+        "position": grid.position(tuple(a for a in axes if a is not None)),
     }
     return {name: np.asarray(x, np.float32).reshape(len(x), *spectrum.shape) for name, x in found.items()}
 

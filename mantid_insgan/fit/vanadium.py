@@ -8,11 +8,8 @@ import numpy as np
 
 from ..core.spectrum import Spectrum
 from ..errors import InputError
-from ..instruments.covariance import DEVIATIONS, sensitivity, variances
+from ..instruments.elastic_line import ElasticLine
 from ..instruments.instrument import Resolution
-
-#: Deviations that the width factor widens.
-_TIMES = ("source time", "chopper time")
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,7 @@ class WidthFactor:
     Parameters
     ----------
     factor, sigma : float
-        The width factor of `Resolution` that describes the line, and its standard error.
+        The width factor of `Resolution` that fits the line, and its standard error.
     fwhm_calculated, fwhm_fitted : float
         FWHM of the elastic line for the resolution as it was given and with `factor`, meV.
     centre : float
@@ -45,80 +42,21 @@ class WidthFactor:
     model: np.ndarray
 
 
-class ElasticLine:
-    """Shape of the elastic line: the distribution of the sum of all deviations in energy.
-
-    The characteristic functions of the deviations (chi-squared, triangle, uniform, Gaussian) are known, and that of
-    their sum is the product; one Fourier transform gives the line with the tail of the moderator pulse.
-
-    Parameters
-    ----------
-    resolution : Resolution
-    two_theta : float
-        Scattering angle, degrees.
-    """
-
-    def __init__(self, resolution: Resolution, two_theta: float = 60.0):
-        beam = resolution.beam
-        angle = np.radians(two_theta)
-        kf = beam.kf([0.0])
-        rows = sensitivity(beam, [[-np.sin(angle), 0.0, np.cos(angle)]], kf)[0, 3]
-        # An event is recorded at the nominal energy plus what its deviations take: the sign turns round.
-        self.spread = -rows * np.sqrt(variances(beam, kf)[0])
-        self.time = np.array([DEVIATIONS.index(name) for name in _TIMES])
-        self.shapes = [beam.source.shape, beam.chopper.shape]
-        self.shapes += ["gaussian" if beam.divergence.distance is None else "uniform"] * 2
-        self.shapes += ["uniform"] * 7 + ["gaussian"] * 3
-
-    def __call__(self, offsets: np.ndarray, factor: float = 1.0) -> np.ndarray:
-        """Density (1/meV) at offsets (meV) from the nominal energy, with the time widths multiplied by `factor`."""
-        spread = self.spread.copy()
-        spread[self.time] *= factor
-        width = np.sqrt((spread**2).sum())
-        count, span = 2048, 40 * width
-        grid = (np.arange(count) - count // 2) * (span / count)
-        omega = 2 * np.pi * np.fft.fftfreq(count, span / count)
-        transform = np.ones(count, complex)
-        for shape, s in zip(self.shapes, spread, strict=True):
-            transform *= _characteristic(shape, omega * s)
-        density = np.fft.fftshift(np.fft.ifft(np.conj(transform)).real) * count / span
-        return np.interp(offsets, grid, density, left=0.0, right=0.0)
-
-    def fwhm(self, factor: float = 1.0) -> float:
-        """FWHM of the line itself, meV (a Gaussian of the same variance is a little wider)."""
-        offsets = np.linspace(-6, 6, 4001) * np.sqrt((self.spread**2).sum()) * max(factor, 1.0)
-        line = self(offsets, factor)
-        above = offsets[line > 0.5 * line.max()]
-        return float(above[-1] - above[0])
-
-
-def _characteristic(shape: str, t: np.ndarray) -> np.ndarray:
-    """Characteristic function of a distribution of zero mean and unit variance."""
-    if shape == "chi-squared":
-        t = t / np.sqrt(3)
-        return np.exp(-3j * t) / (1 - 1j * t) ** 3
-    if shape == "triangle":
-        return np.sinc(np.sqrt(1.5) * t / np.pi) ** 2
-    if shape == "uniform":
-        return np.sinc(np.sqrt(3) * t / np.pi)
-    return np.exp(-(t**2) / 2)
-
-
 def fit_width_factor(spectrum: Spectrum, resolution: Resolution, *, window: float = 1.5) -> WidthFactor:
     """Fit the width of the elastic line of a measured spectrum.
 
-    The line (`ElasticLine`, folded with the energy bin) plus a linear background is fitted to the mean over all other
-    axes of the valid bins, weighted with their errors.
+    The line (`ElasticLine`, convolved with the energy bin) and a linear background are fitted to the mean of the valid
+    bins over all other axes, weighted with their errors.
 
     Parameters
     ----------
     spectrum : Spectrum
-        With an energy axis of more than one bin; best a vanadium run reduced with fine energy bins.
+        With an energy axis of more than one bin; preferably a vanadium run reduced with fine energy bins.
     resolution : Resolution
         Calculated widths; its width factor is the reference.
     window : float
-        Half of the fitted range in units of the calculated FWHM: the core of the line. A sample other than vanadium
-        scatters inelastically beside it, so a wider window gives a larger factor.
+        Half the fitted range in units of the calculated FWHM. A sample other than vanadium also scatters inelastically
+        close to the line, so that a wider window gives a larger factor.
 
     Returns
     -------
@@ -127,7 +65,7 @@ def fit_width_factor(spectrum: Spectrum, resolution: Resolution, *, window: floa
     Raises
     ------
     InputError
-        If fewer than eight points lie in the window or the line does not stand out.
+        If fewer than eight points lie in the window, or the line is not significant.
 
     Examples
     --------
@@ -173,7 +111,7 @@ def fit_width_factor(spectrum: Spectrum, resolution: Resolution, *, window: floa
     sigma = float(np.sqrt(matrix[2, 2] * max(chi, 1.0)))
     if not sigma < found[2]:
         raise InputError(
-            f"the elastic line does not stand out: its width factor would be {found[2]:.2g} +- {sigma:.2g}",
+            f"the elastic line is not significant: its width factor would be {found[2]:.2g} +- {sigma:.2g}",
             "use a run with a clear elastic line",
         )
     factor = float(found[2]) * resolution.width_factor

@@ -4,6 +4,7 @@ from .beam import Sample
 from .catalogue import known_instruments
 from .choppers import known_choppers
 from .frames import Orientation
+from .grid import ResolutionOnGrid
 from .instrument import Resolution
 
-__all__ = ["Orientation", "Resolution", "Sample", "known_choppers", "known_instruments"]
+__all__ = ["Orientation", "Resolution", "ResolutionOnGrid", "Sample", "known_choppers", "known_instruments"]

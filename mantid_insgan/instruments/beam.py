@@ -1,7 +1,7 @@
-"""One spectrometer at one setting, as the numbers that a resolution calculation needs.
+"""The parameters of one spectrometer at one setting that determine its resolution.
 
 Lab frame (Mantid's): z along the incident beam, y up, x horizontal. Momentum in 1/Angstrom, energy in meV, lengths in
-metre, times in second, angles in radian; spreads are standard deviations.
+metres, times in seconds, angles in radians; spreads are standard deviations.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from ..core.constants import HBAR2_OVER_2M, HBAR_OVER_M
 from ..errors import InputError
 
-#: Critical angle of natural nickel, radian per Angstrom: 0.0990 degrees.
+#: Critical angle of natural nickel, rad per Angstrom (0.0990 degrees).
 NICKEL_CRITICAL_ANGLE = math.radians(0.0990)
 #: Macroscopic absorption cross section of helium-3 at 1 atm and 273 K: per metre, for k = 1/Angstrom (the absorption
 #: is 5333 barn at 2200 m/s and goes as 1/k).
@@ -30,8 +30,8 @@ class Sample:
     shape : str
         'cuboid', 'cylinder' (axis vertical), 'annulus' (thin vertical wall) or 'sphere'.
     width, height, thickness : float
-        Full size in metre: horizontally across the beam, vertically, and along the beam. A cylinder, an annulus and a
-        sphere use `width` as their diameter; a sphere uses nothing else.
+        Full size in metres: across the beam (horizontal), vertical, and along the beam. The diameter of a cylinder,
+        annulus or sphere is `width`; a sphere has no other size.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class Sample:
         if not min(self.width, self.height, self.thickness) >= 0:
             raise InputError(
                 f"the sample is {self.width:g} x {self.height:g} x {self.thickness:g} m",
-                "give its width, height and thickness in metre, none of them negative",
+                "give its width, height and thickness in metres, none of them negative",
             )
 
     def variances(self) -> np.ndarray:
@@ -78,10 +78,15 @@ class Pulse:
 
 @dataclass(frozen=True)
 class Divergence:
-    """The incident beam across its direction.
+    """Spread of the incident beam.
 
-    With an aperture a ray starts at a point of it, spread by ``sigma`` metre at `distance` before the sample; with a
-    guide (`distance` None) its direction is spread by ``sigma`` radian wherever it meets the sample.
+    Parameters
+    ----------
+    distance : float or None
+        From the aperture to the sample, m; None behind a guide.
+    horizontal, vertical : float
+        Standard deviations: of the point in the aperture where a ray starts, m; behind a guide of the direction of a
+        ray, rad, the same everywhere on the sample.
     """
 
     distance: float | None
@@ -108,15 +113,15 @@ class Beam:
     ei : float
         Incident energy, meV.
     source : Pulse
-        Start of the flight to the chopper: the moderator, or the first disk where it cuts the pulse shorter.
+        Start of the flight to the chopper: the moderator, or the first disk if its opening is shorter than the pulse.
     chopper : Pulse
-        The burst that the last chopper lets through.
+        The burst that the last chopper transmits.
     source_chopper, chopper_sample, sample_detector : float
         Flight paths, m.
     moderator_sample, moderator_tilt : float
-        Distance (m) and the tangent of the angle of the moderator face; 0 where a guide hides the face.
+        Distance of the moderator (m), and the tangent of the angle of its face; 0 where a guide hides the face.
     chopper_turn : float
-        Angular speed (rad/s) of a Fermi chopper, which opens later for one side of the beam than for the other; 0 for
+        Angular speed (rad/s) of a Fermi chopper, which opens later on one side of the beam than on the other; 0 for
         disks.
     divergence : Divergence
     sample : Sample
@@ -152,7 +157,7 @@ class Beam:
     def kf(self, energy) -> np.ndarray:
         """Final wavevector (1/Angstrom) for energy transfers in meV.
 
-        Transfers that leave the neutron less than 0.1 % of Ei are clamped there, so that widths stay finite.
+        The final energy is taken to be at least 0.1 % of Ei, so that widths stay finite.
         """
         final = np.maximum(self.ei - np.asarray(energy, dtype=float), 1e-3 * self.ei)
         return np.sqrt(final / HBAR2_OVER_2M)
@@ -161,8 +166,8 @@ class Beam:
 def absorption_moments(tube: Tube, kf) -> tuple[np.ndarray, np.ndarray]:
     """Variances of the point of absorption in a helium-3 tube: along the neutron and across the tube.
 
-    A parallel beam fills the tube; at offset w the chord is 2 sqrt(R^2 - w^2) and absorption falls exponentially
-    along it. (The variance along the neutron is what T. G. Perring's Chebyshev expansion in PyChop approximates.)
+    A parallel beam fills the tube; at offset w the chord is 2 sqrt(R^2 - w^2), and the density of absorption falls
+    exponentially along it. (T. G. Perring's Chebyshev expansion in PyChop approximates the variance along the neutron.)
 
     Parameters
     ----------

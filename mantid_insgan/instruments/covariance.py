@@ -1,20 +1,22 @@
 """Resolution of a direct-geometry chopper spectrometer in (Q, E) by linear propagation of its deviations.
 
 The method is that of T. G. Perring (PhD thesis, Cambridge 1991; Tobyfit) and N. Violini, J. Voigt, S. Pasini and
-T. Brueckel, Nucl. Instrum. Methods A 736, 31 (2014): every quantity that is not known for a detected neutron (when it
+T. Brueckel, Nucl. Instrum. Methods A 736, 31 (2014): each unknown of a detected neutron (when it
 left the moderator, where in the sample it scattered, ...) is an independent deviation x_j from its nominal value; to
 first order (dQ, dE) = J x, so that the covariance of (Q, E) is J diag(var x) J^T.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..core.constants import HBAR2_OVER_2M, HBAR_OVER_M
 from .beam import Beam, absorption_moments
 
-#: The deviations, in the order of the columns of `sensitivity`. Beam x and y are metre at an aperture and radian behind
-#: a guide.
+#: The deviations, in the order of the columns of `sensitivity`. Beam x and y are in metres at an aperture, in radians
+#: behind a guide.
 DEVIATIONS = (
     "source time",
     "chopper time",
@@ -65,7 +67,7 @@ def variances(beam: Beam, kf) -> np.ndarray:
 def detector_axes(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors across and along an upright tube seen in these directions, each shape (N, 3).
 
-    Straight up or down, where an upright tube has no direction across, x is taken.
+    `across` is along x for a direction straight up or down.
     """
     across = np.stack([direction[:, 2], np.zeros(len(direction)), -direction[:, 0]], axis=1)
     length = np.linalg.norm(across, axis=1, keepdims=True)
@@ -79,8 +81,8 @@ def incident_sensitivity(beam: Beam) -> dict[str, np.ndarray]:
     Returns
     -------
     dict
-        ``angle_x``, ``angle_y``: direction of ki; ``speed``: relative change of vi; ``time``: of the moment of
-        scattering.
+        ``angle_x``, ``angle_y``: direction of ki; ``speed``: relative change of vi; ``time``: change of the
+        time of scattering.
     """
     unit = np.eye(len(DEVIATIONS))
     one = {name: unit[i] for name, i in _COLUMN.items()}
@@ -89,8 +91,8 @@ def incident_sensitivity(beam: Beam) -> dict[str, np.ndarray]:
     else:
         angle_x = (one["sample x"] - one["beam x"]) / beam.divergence.distance
         angle_y = (one["sample y"] - one["beam y"]) / beam.divergence.distance
-    # A Fermi chopper is parallel to a slanted ray at another moment, and a tilted moderator makes its path longer or
-    # shorter. The two signs are PyChop's (a positive angle of the face works against the chopper).
+    # A ray at an angle meets the Fermi chopper open at another moment, and a tilted moderator changes its path length.
+    # The two signs are PyChop's (a positive angle of the face works against the chopper).
     chopper = one["chopper time"] - (angle_x / beam.chopper_turn if beam.chopper_turn else 0.0)
     path = (one["sample x"] - angle_x * beam.moderator_sample) * beam.moderator_tilt
     speed = path / beam.source_chopper - (chopper - one["source time"]) * beam.vi / beam.source_chopper
@@ -145,6 +147,38 @@ def sensitivity(beam: Beam, direction, kf) -> np.ndarray:
     for axis, name in enumerate(("mosaic x", "mosaic y", "mosaic z")):
         out[:, :3, _COLUMN[name]] = np.cross(q, np.eye(3)[axis])
     return out
+
+
+@dataclass(frozen=True, eq=False)
+class Propagation:
+    """First-order propagation of the deviations to (Q_x, Q_y, Q_z, E) in the lab, at N points.
+
+    Parameters
+    ----------
+    jacobian : ndarray, shape (N, 4, 14)
+        From `sensitivity`.
+    variances : ndarray, shape (N, 14)
+        From `variances`.
+    """
+
+    jacobian: np.ndarray
+    variances: np.ndarray
+
+    @classmethod
+    def of(cls, beam: Beam, direction, kf) -> Propagation:
+        """At final wavevectors `kf` (1/Angstrom, shape (N,)) along unit vectors `direction`, shape (N, 3)."""
+        return cls(sensitivity(beam, direction, kf), variances(beam, kf))
+
+    def covariance(self, gradients: np.ndarray) -> np.ndarray:
+        """Covariance (N, D, D) of coordinates that change with (Q, E) in the lab by `gradients`, shape (N, D, 4)."""
+        rows = gradients @ self.jacobian
+        return np.einsum("ndj,nj,nej->nde", rows, self.variances, rows)
+
+    def deviations(self, gradients: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Deviations (N, M, D) of these coordinates for `draws` of unit variance, shape (M, 14)."""
+        rows = gradients @ self.jacobian
+        rows *= np.sqrt(self.variances)[:, None, :]
+        return np.swapaxes(rows @ draws.T, 1, 2)
 
 
 def lab_covariance(beam: Beam, direction, kf) -> np.ndarray:

@@ -13,7 +13,7 @@ from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError, RunFactError
 from .beam import Beam
 
-#: How far UB may be from the lattice's own B, turned (elements of U U^T against 1).
+#: Largest departure of U = UB B^-1 from a rotation (elements of U U^T against the unit matrix).
 _UB_TOLERANCE = 0.05
 _LETTER = re.compile(r"^\[?\(?q?_?(?P<letter>[hkl])\)?\]?$", re.IGNORECASE)
 _CARTESIAN = re.compile(r"(?:^|_)q?_?(?:sample|lab)?_?(?P<letter>[xyz])$", re.IGNORECASE)
@@ -21,7 +21,7 @@ _CARTESIAN = re.compile(r"(?:^|_)q?_?(?:sample|lab)?_?(?P<letter>[xyz])$", re.IG
 
 @dataclass(frozen=True)
 class Points:
-    """Points at which a resolution is wanted.
+    """Points at which the resolution is calculated.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Points:
     gradients : ndarray, shape (N, D, 4)
         Change of each open coordinate of the spectrum with (Q_x, Q_y, Q_z, E) in the lab.
     sample : ndarray, shape (N, M)
-        Where the sample is seen, as a model of S(Q, E) takes it: (h, k, l, E) for axes in r.l.u., Cartesian
+        The same points in the coordinates of a model of S(Q, E): (h, k, l, E) for axes in r.l.u., Cartesian
         (Q_x, Q_y, Q_z, E) of the sample otherwise, (|Q|, E) for a powder.
     sample_gradients : ndarray, shape (N, M, 4)
         Change of `sample` with (Q_x, Q_y, Q_z, E) in the lab.
@@ -47,7 +47,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Orientation:
-    """How the crystal stands in a measurement at one angle.
+    """Orientation of a crystal that was measured at one angle.
 
     Parameters
     ----------
@@ -87,8 +87,9 @@ def energies(spectrum: Spectrum) -> Axis:
         If there is none, or more than one.
     """
     if spectrum.energy_axis is None:
+        names = ", ".join(repr(a.name) for a in spectrum.axes)
         raise InputError(
-            f"of the axes {', '.join(repr(a.name) for a in spectrum.axes)} none, or more than one, is energy transfer",
+            f"the axes {names} have no energy transfer among them, or more than one",
             "use a workspace with one energy-transfer axis in meV named DeltaE (it may be integrated)",
         )
     return spectrum.axes[spectrum.energy_axis]
@@ -104,8 +105,8 @@ class Frame:
     lattice : Lattice, optional
         Needed for axes in r.l.u.
     orientation : Orientation, optional
-        The crystal stood still with `u` along the beam; without one it was turned about the vertical axis to bring
-        each (Q, E) onto the detectors.
+        Of a crystal that was not turned. If not given, it was turned about the vertical axis, and each (Q, E) was
+        recorded at the angle that brings it onto the detectors.
 
     Raises
     ------
@@ -123,8 +124,11 @@ class Frame:
         self.momentum = tuple(i for i in range(spectrum.ndim) if i != spectrum.energy_axis)
         self.powder = not self.momentum or any(self.axes[i].is_modulus_q for i in self.momentum)
         if self.powder and len(self.momentum) > 1:
-            raise InputError("a |Q| axis stands beside other momentum axes", "use |Q| and energy transfer only")
-        #: One crystal angle: `to_lab` is final; otherwise it is for goniometer zero.
+            raise InputError(
+                "the spectrum has a |Q| axis and another momentum axis",
+                "use |Q| and energy transfer only",
+            )
+        #: One crystal angle: `to_lab` is the rotation to the lab; otherwise it is that at goniometer zero.
         self.still = orientation is not None
         self.to_lab = np.eye(3)
         #: Cartesian vectors in the crystal, one for each unit of (h, k, l) or (Q_x, Q_y, Q_z), as columns.
@@ -158,12 +162,12 @@ class Frame:
             )
 
     def points(self, start: int = 0, stop: int | None = None) -> Points:
-        """Points of the centres of the bins numbered `start` to `stop` in the grid of all axes (C order)."""
+        """The centres of bins number `start` to `stop` of the grid of all axes (C order)."""
         index = np.unravel_index(np.arange(start, math.prod(self.shape) if stop is None else stop), self.shape)
         return self.at(np.stack([a.centers[i] for a, i in zip(self.axes, index, strict=True)], axis=1))
 
     def at(self, coordinates: np.ndarray) -> Points:
-        """Points of these coordinates along all axes, shape (N, ndim), in the units of the axes."""
+        """Points with these coordinates along all axes, shape (N, ndim), in the units of the axes."""
         coordinates = np.asarray(coordinates, dtype=float)
         energy = coordinates[:, self.energy_axis]
         if not self.powder:
@@ -182,7 +186,7 @@ class Frame:
         return Points(q, energy, gradients[:, rows], np.stack([length, energy], axis=1), gradients)
 
     def _triangle(self, modulus: np.ndarray, vertical: np.ndarray, kf: np.ndarray) -> np.ndarray:
-        """Q in the lab of the scattering triangle with this |Q| and vertical component, clamped to where one exists."""
+        """Q in the lab of the scattering triangle with this |Q| and vertical component, clamped where there is none."""
         ki = self.beam.ki
         length = np.clip(modulus, np.abs(ki - kf), ki + kf)
         vertical = np.clip(vertical, -length, length)
@@ -214,9 +218,9 @@ class Frame:
         return Points(q, energy, gradients, sample, sample_gradients)
 
     def _onto_sphere(self, q: np.ndarray, kf: np.ndarray) -> np.ndarray:
-        """Move Q along the direction that the spectrum integrates, onto |ki - Q| = kf: at one crystal angle it follows.
+        """Move Q along the integrated direction onto |ki - Q| = kf, which fixes it at one crystal angle.
 
-        With three open momentum axes nothing is free: kf is then taken along ki - Q.
+        With three open momentum axes no direction is free: kf is then taken along ki - Q.
         """
         final = np.array([0.0, 0.0, self.beam.ki]) - q
         free = self._free_direction()
@@ -228,7 +232,7 @@ class Frame:
         return np.array([0.0, 0.0, self.beam.ki]) - final
 
     def _free_direction(self) -> np.ndarray | None:
-        """Unit vector in the lab along which Q is not fixed by the open axes."""
+        """Unit vector in the lab along which the open axes leave Q free."""
         if len(self.basis) == 3:
             closed = [n for n, i in enumerate(self.momentum) if self.axes[i].integrated]
             if not closed:
@@ -236,7 +240,7 @@ class Frame:
             reach = [self.axes[self.momentum[n]].width * np.linalg.norm(self.basis[n]) for n in closed]
             free = self.to_lab @ self.basis[closed[int(np.argmax(reach))]]
         else:
-            # The spectrum does not name it: of what is left of space, the direction nearest to the beam.
+            # The spectrum does not name it: of the directions across its axes, the one nearest to the beam.
             lab = self.basis @ self.to_lab.T
             free = (np.eye(3) - np.linalg.pinv(lab) @ lab)[2]
         length = np.linalg.norm(free)
@@ -249,9 +253,9 @@ def _turn(lattice: Lattice) -> np.ndarray:
     off = np.abs(turn @ turn.T - np.eye(3)).max()
     if not off < _UB_TOLERANCE:
         raise RunFactError(
-            f"the UB matrix {np.round(lattice.ub, 4).tolist()} is not that of the lattice, turned: lengths differ by "
-            f"{off / 2:.0%}, expected none",
-            "mend the UB of the workspace (SetUB), or give the lattice alone (--lattice a,b,c,alpha,beta,gamma)",
+            f"the UB matrix {np.round(lattice.ub, 4).tolist()} is not that of the lattice: U = UB B^-1 changes lengths "
+            f"by {off / 2:.0%}, expected a rotation",
+            "correct the UB of the workspace (SetUB), or give the lattice alone (--lattice a,b,c,alpha,beta,gamma)",
         )
     return turn
 
@@ -283,13 +287,13 @@ def _cartesian(axis: Axis) -> np.ndarray:
     if match:
         return np.eye(3)["xyz".index(match["letter"].lower())]
     raise InputError(
-        f"axis {axis.name!r} ({axis.unit}, frame {axis.frame!r}) is no momentum axis that is understood",
+        f"axis {axis.name!r} ({axis.unit}, frame {axis.frame!r}) is not recognised as a momentum axis",
         "use |Q|, Q_sample_x, Q_sample_y, Q_sample_z, or (h, k, l) axes like [H,0,0]",
     )
 
 
 def _upright(basis: np.ndarray) -> np.ndarray:
-    """A rotation that lays the first two axes of `basis` into the horizontal plane, shape (3, 3)."""
+    """A rotation that brings the first two axes of `basis` into the horizontal plane, shape (3, 3)."""
     first = basis[0] / np.linalg.norm(basis[0])
     second = basis[1] if len(basis) > 1 else np.eye(3)[np.argmin(np.abs(first))]
     up = np.cross(second, first)

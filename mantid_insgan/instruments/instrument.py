@@ -9,23 +9,26 @@ import numpy as np
 from ..core.constants import FWHM_PER_SIGMA
 from ..core.run import Lattice, Run
 from ..core.spectrum import Spectrum
-from ..errors import RunFactError
-from . import choppers, pulses
+from . import checks, choppers, pulses
 from .beam import Beam, Sample, Tube
 from .catalogue import InstrumentFacts, catalogue, instrument_name, known_instruments
-from .covariance import sensitivity, variances
+from .covariance import Propagation, sensitivity, variances
 from .frames import Frame, Orientation, Points, energies
-
-#: Points whose widths are worked out at once; bounds the memory.
-_CHUNK = 32768
-#: Bin of momentum (1/Angstrom) in which widths outside a cut are told where the cut has no momentum axis.
-_STEP = 0.05
-#: Larger grids are worked out on about this many of their bins and interpolated.
-_DENSE = 16_000
+from .grid import ResolutionOnGrid, resolution_on_grid
 
 
 class Resolution:
     """Resolution of a direct-geometry chopper spectrometer.
+
+    Fourteen independent deviations x_j of a recorded neutron (time at moderator and chopper, place in beam, sample and
+    detector, ...; `covariance.DEVIATIONS`) are carried to (Q, E) to first order, (dQ, dE) = J x, so that the covariance
+    is J diag(var x) J^T (T. G. Perring, PhD thesis, Cambridge 1991; N. Violini, J. Voigt, S. Pasini
+    and T. Brueckel, Nucl. Instrum. Methods A 736, 31 (2014)). docs/resolution.md has the equations and the comparison
+    with Tobyfit.
+
+    Limits: spreads must be small beside the flight paths and times. One path length serves all detectors, and a guide
+    has one divergence over the whole sample. The tail of an Ikeda-Carpenter pulse (SNS) is that of a chi-squared pulse
+    of the same variance. Absorption and multiple scattering in the sample are not resolution and are left out.
 
     Parameters
     ----------
@@ -37,10 +40,10 @@ class Resolution:
         Chopper package; ResINS' default if not given.
     frequency : float or sequence of float, optional
         Frequency of the burst chopper, Hz. LET and CNCS have a second driven chopper: give (first, second), or one
-        value and the second keeps ResINS' ratio to it (LET) or value (CNCS).
+        value, and the second is in ResINS' ratio to it (LET) or at ResINS' default (CNCS).
     width_factor : float
-        Multiplies the widths in time of moderator pulse and chopper burst; fit it to a vanadium run
-        (`mantid_insgan.fit.vanadium`).
+        Multiplies the widths in time of moderator pulse and chopper burst. `mantid_insgan.fit.vanadium` fits it to a
+        vanadium run.
     sample : Sample, optional
         A cuboid of 10 mm if not given.
     mosaic : float
@@ -48,18 +51,18 @@ class Resolution:
     divergence_horizontal, divergence_vertical : float, optional
         FWHM of the incident divergence, degrees, instead of that of the instrument's aperture or guide.
     time_model : str, optional
-        'tobyfit' (chi-squared moderator pulse) or 'pychop' (ResINS' moderator width). By default Tobyfit's where it
-        knows the instrument (MAPS, MERLIN, LET).
+        'tobyfit' (chi-squared moderator pulse) or 'pychop' (ResINS' moderator width). If not given, Tobyfit's where it
+        has one (MAPS, MERLIN, LET), otherwise ResINS'.
     lattice : Lattice, optional
         Needed for spectra in r.l.u.
     orientation : Orientation or (u, v), optional
-        For a crystal measured at one angle: (h, k, l) along the beam and another in the horizontal plane. Without it
-        a crystal is taken to be turned about the vertical axis through many angles.
+        For a crystal measured at one angle: (h, k, l) along the beam and another in the horizontal plane. If not given,
+        the crystal is taken to have been turned about the vertical axis through many angles.
 
     Raises
     ------
     RunFactError
-        If a fact is unknown, out of range, or the chopper transmits nothing.
+        If a fact is unknown, out of range, or the chopper transmits no neutrons.
 
     Examples
     --------
@@ -87,16 +90,16 @@ class Resolution:
         entry = catalogue()[self.instrument]
         package = choppers.default_chopper(self.instrument) if chopper is None else chopper
         self.chopper = choppers.chopper_name(self.instrument, package)
-        self.ei = _checked_ei(self.instrument, self.chopper, ei)
-        self.frequencies = _checked_frequencies(self.instrument, self.chopper, frequency)
-        self.width_factor = _positive("the width factor", width_factor)
+        self.ei = checks.checked_ei(self.instrument, self.chopper, ei)
+        self.frequencies = checks.checked_frequencies(self.instrument, self.chopper, frequency)
+        self.width_factor = checks.positive("the width factor", width_factor)
         self.sample = Sample() if sample is None else sample
-        self.mosaic = _not_negative("the mosaic (degrees)", mosaic)
+        self.mosaic = checks.not_negative("the mosaic (degrees)", mosaic)
         self.divergence = tuple(
-            None if d is None else _positive("the divergence (degrees)", d)
+            None if d is None else checks.positive("the divergence (degrees)", d)
             for d in (divergence_horizontal, divergence_vertical)
         )
-        self.time_model = _checked_model(self.instrument, time_model)
+        self.time_model = checks.checked_time_model(self.instrument, time_model)
         self.lattice = lattice
         if orientation is not None and not isinstance(orientation, Orientation):
             orientation = Orientation(*orientation)
@@ -105,7 +108,10 @@ class Resolution:
 
     @classmethod
     def from_run(cls, run: Run, **overrides) -> Resolution:
-        """The resolution for the facts of a measurement.
+        """The resolution for the facts of a measurement: Ei in meV, frequency in Hz, lattice in Angstrom.
+
+        Nothing is guessed: a fact that the run lacks must be given. Only a chopper package that is the instrument's
+        single one is filled in. Equations and limits are those of `Resolution`.
 
         Parameters
         ----------
@@ -122,19 +128,19 @@ class Resolution:
         given = {name: overrides.pop(name, None) for name in ("instrument", "ei", "chopper", "frequency", "lattice")}
         value = {name: run.value(name) if given[name] is None else given[name] for name in given}
         if value["instrument"] is None:
-            _missing("instrument", f"one of {', '.join(known_instruments())}", "--instrument")
+            raise checks.missing("instrument", f"one of {', '.join(known_instruments())}", "--instrument")
         instrument = instrument_name(value["instrument"])
         packages = choppers.known_choppers(instrument)
         if value["chopper"] is None and len(packages) == 1:
             value["chopper"] = packages[0]
         if value["ei"] is None:
             low, high = choppers.limits(instrument, value["chopper"] or packages[0]).ei
-            _missing("incident energy", f"{low:g} to {high:g} meV on {instrument}", "--ei")
+            raise checks.missing("incident energy", f"{low:g} to {high:g} meV on {instrument}", "--ei")
         if value["chopper"] is None:
-            _missing("chopper package", f"one of {', '.join(packages)} on {instrument}", "--chopper")
+            raise checks.missing("chopper package", f"one of {', '.join(packages)} on {instrument}", "--chopper")
         if value["frequency"] is None:
             low, high = choppers.limits(instrument, choppers.chopper_name(instrument, value["chopper"])).frequency[0]
-            _missing("chopper frequency", f"{low:g} to {high:g} Hz on {instrument}", "--frequency")
+            raise checks.missing("chopper frequency", f"{low:g} to {high:g} Hz on {instrument}", "--frequency")
         return cls(instrument, value["ei"], value["chopper"], value["frequency"], lattice=value["lattice"], **overrides)
 
     def __repr__(self) -> str:
@@ -172,12 +178,18 @@ class Resolution:
     def fwhm_energy(self, energy_transfer, *, two_theta: float = 30.0) -> np.ndarray:
         """FWHM in energy transfer at a fixed detector angle.
 
+        FWHM = sqrt(8 ln 2) sqrt(sum_j J_Ej^2 var x_j), with dE = 2 Ei a - 2 Ef b for the relative changes a and b of
+        the speeds before and after the sample (Violini et al. 2014, with Perring's terms for moderator tilt and chopper
+        phase). It is the width of a Gaussian of the same variance: that of the line itself, with the moderator's tail,
+        is a little smaller (`elastic_line.ElasticLine.fwhm`). First order; where less than 0.1 % of Ei is left to the
+        neutron, the width is that at 0.1 %.
+
         Parameters
         ----------
         energy_transfer : array_like
-            meV, below Ei.
+            meV, at most Ei.
         two_theta : float
-            Scattering angle, degrees; it matters little (through the sample's size).
+            Scattering angle, degrees. It matters little, and only through the size of the sample.
 
         Returns
         -------
@@ -191,7 +203,7 @@ class Resolution:
         """
         energy = np.asarray(energy_transfer, dtype=float)
         if energy.size and not np.max(energy) <= self.ei:
-            self._beyond(float(np.max(energy)))
+            raise checks.energy_above_ei(float(np.max(energy)), self.ei)
         kf = self.beam.kf(energy.ravel())
         angle = math.radians(two_theta)
         direction = np.tile([-math.sin(angle), 0.0, math.cos(angle)], (kf.size, 1))
@@ -199,7 +211,12 @@ class Resolution:
         return FWHM_PER_SIGMA * np.sqrt((rows**2 * variances(self.beam, kf)).sum(1)).reshape(energy.shape)
 
     def frame(self, spectrum: Spectrum) -> Frame:
-        """How the axes of a spectrum lie in the lab.
+        """The axes of a spectrum, placed in the lab.
+
+        The lab has z along the beam and y up; Q = ki - kf in 1/Angstrom, E = Ei - Ef in meV. A powder's |Q| lies in the
+        horizontal plane; a crystal stands as its orientation says, or is turned about y until (Q, E) meets the
+        detectors. With (h, k, l) the momentum is 2 pi U B (h, k, l) (W. R. Busing and H. A. Levy, Acta Cryst. 22, 457
+        (1967)). Detectors at negative Q_x are taken to have the resolution of those at positive Q_x.
 
         Raises
         ------
@@ -211,142 +228,71 @@ class Resolution:
         axis = energies(spectrum)
         above = axis.centers > self.ei
         if above.any() and np.moveaxis(spectrum.valid, spectrum.energy_axis, -1)[..., above].any():
-            self._beyond(float(axis.centers.max()))
+            raise checks.energy_above_ei(float(axis.centers.max()), self.ei)
         return Frame(spectrum, self.beam, self.lattice, self.orientation)
 
-    def fwhm(self, spectrum: Spectrum) -> np.ndarray:
-        """FWHM along each open axis (more than one bin) at each bin.
+    def on_grid(self, spectrum: Spectrum) -> ResolutionOnGrid:
+        """Widths, correlations and positions at each bin of a spectrum, from one pass over its grid.
 
-        The width along an axis is that of the resolution function projected onto it, whatever the other axes.
-        Integrated axes (one bin) count with their centre. Bins that no neutron can reach get the width of the nearest
-        that one can. Large grids are interpolated from every few bins.
-
-        Parameters
-        ----------
-        spectrum : Spectrum
-
-        Returns
-        -------
-        ndarray, shape (D, *open shape)
-            In the unit of each axis, in the order of ``spectrum.open_axes``: that of ``spectrum.squeeze()``.
-        """
-        return self._at_each_bin(spectrum, len(spectrum.open_axes or (0,)), lambda frame, points: self._widths(points))
-
-    def _at_each_bin(self, spectrum: Spectrum, count: int, values) -> np.ndarray:
-        """``values(frame, points)``, shape (N, count), at each bin: (count, *open shape)."""
-        frame = self.frame(spectrum)
-        nodes = [np.arange(n) for n in spectrum.shape]
-        if spectrum.signal.size > _DENSE:
-            most = int(_DENSE ** (1 / len(frame.open_axes)))
-            nodes = [np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)) for n in spectrum.shape]
-        coarse = tuple(len(n) for n in nodes)
-        size = math.prod(coarse)
-        out = np.empty((count, size))
-        for start in range(0, size if count else 0, _CHUNK):
-            index = np.unravel_index(np.arange(start, min(start + _CHUNK, size)), coarse)
-            centers = [a.centers[n[i]] for a, n, i in zip(spectrum.axes, nodes, index, strict=True)]
-            out[:, start : start + len(index[0])] = values(frame, frame.at(np.stack(centers, axis=1))).T
-        out = out.reshape(count, *(coarse[i] for i in frame.open_axes))
-        for d, i in enumerate(frame.open_axes):
-            if coarse[i] < spectrum.shape[i]:
-                out = _interpolated(out, d + 1, nodes[i], spectrum.shape[i])
-        return out
-
-    def fwhm_in_bins(self, spectrum: Spectrum) -> np.ndarray:
-        """FWHM along each open axis in bins of that axis, float32, shape (D, *open shape): see `fwhm`."""
-        axes = [spectrum.axes[i] for i in spectrum.open_axes or (0,)]
-        bins = np.array([a.width for a in axes]).reshape(-1, *(1,) * len(axes))
-        return (self.fwhm(spectrum) / bins).astype(np.float32)
-
-    def correlation(self, spectrum: Spectrum) -> np.ndarray:
-        """Correlation coefficients of the resolution between pairs of open axes at each bin.
-
-        Pairs are (0, 1), (0, 2), (1, 2) of the D open axes; else as `fwhm`. Where the resolution has no width along an
-        axis the coefficient is 0.
+        The covariance C at the centre of each bin (see `covariance`) gives FWHM_i = sqrt(8 ln 2 C_ii), in bins or in
+        the unit of the axis, and the correlation C_ij / sqrt(C_ii C_jj). The width is that of the projection onto the
+        axis, not that of a cut through the ellipsoid. The change of the resolution within a bin is left out. Grids of
+        more than 16 000 bins are worked out at every few bins and interpolated linearly (within 0.5 % for the widths of
+        the powder spectrum of the tests).
 
         Parameters
         ----------
         spectrum : Spectrum
-
-        Returns
-        -------
-        ndarray, float32, shape (D (D - 1) / 2, *open shape)
-        """
-        first, second = np.triu_indices(len(spectrum.open_axes or (0,)), 1)
-
-        def coefficients(frame, points):
-            covariance = self.covariance(points)
-            widths = np.sqrt(np.einsum("nii->ni", covariance))
-            product = widths[:, first] * widths[:, second]
-            return np.divide(covariance[:, first, second], product, out=np.zeros_like(product), where=product > 0)
-
-        return self._at_each_bin(spectrum, len(first), coefficients).astype(np.float32)
-
-    def position(self, spectrum: Spectrum, shown: tuple[int, ...] | None = None) -> np.ndarray:
-        """Where each bin lies, in quantities that mean the same for every instrument and binning.
-
-        Energy transfer as a share of Ei; |Q| in 1/Angstrom; and how far the resolution reaches into momenta that are
-        not among the axes shown: the root of the sum of squared FWHM along these, in bins of the first momentum
-        axis that is shown (of 0.05 1/Angstrom if none is). Multiple scattering depends on the first, powder lines on
-        the second, phonons on both; the third says how much of what is seen comes from outside the cut.
-
-        Integrated axes count with their centre; without a momentum axis |Q| is 0; a powder has no momenta outside.
-
-        Parameters
-        ----------
-        spectrum : Spectrum
-        shown : tuple of int, optional
-            Axes of the cut that is looked at; the open ones if not given.
-
-        Returns
-        -------
-        ndarray, float32, shape (3, *open shape)
 
         Raises
         ------
         InputError, RunFactError
             As `frame`.
         """
-        frame = self.frame(spectrum)
-        centers = np.meshgrid(*(a.centers for a in spectrum.axes), indexing="ij", sparse=True)
-        momenta = [centers[i] for i in frame.momentum]
-        if frame.powder:
-            modulus = np.abs(momenta[0]) if momenta else np.zeros(())
-        else:
-            along = (sum(c * b[k] for c, b in zip(momenta, frame.basis, strict=True)) for k in range(3))
-            modulus = np.sqrt(sum(c**2 for c in along))
-        both = [np.broadcast_to(x, spectrum.shape) for x in (centers[frame.energy_axis] / self.ei, modulus)]
-        both = np.stack(both).reshape(2, *(spectrum.shape[i] for i in frame.open_axes))
-        shown = frame.open_axes if shown is None else shown
-        outside = self._at_each_bin(spectrum, 1, lambda frame, points: self._outside(frame, points, shown))
-        return np.concatenate([both, outside]).astype(np.float32)
+        return resolution_on_grid(self, spectrum)
 
-    def _outside(self, frame: Frame, points: Points, shown: tuple[int, ...]) -> np.ndarray:
-        """Width in momenta outside the axes shown, in bins: see `position`; shape (N, 1)."""
-        if frame.powder:
-            return np.zeros((len(points.energy), 1))
-        steps = [frame.basis[k] * frame.axes[i].width for k, i in enumerate(frame.momentum) if i in shown]
-        step = np.linalg.norm(steps[0]) if steps else _STEP
-        outside = np.eye(3)
-        if steps:
-            across, _ = np.linalg.qr(np.array(steps).T)
-            outside = outside - across @ across.T
-        momentum = self.covariance(points, of_sample=True)[:, :3, :3]
-        cartesian = frame.units @ momentum @ frame.units.T
-        variance = np.einsum("ij,njk,ki->n", outside, cartesian, outside)
-        return FWHM_PER_SIGMA * np.sqrt(np.maximum(variance, 0.0))[:, None] / step
+    def fwhm(self, spectrum: Spectrum) -> np.ndarray:
+        """FWHM along each open axis (more than one bin) at each bin, shape (D, *open shape).
 
-    def _widths(self, points: Points) -> np.ndarray:
-        kf = self.beam.kf(points.energy)
-        rows = points.gradients @ sensitivity(self.beam, self._directions(points), kf)
-        return FWHM_PER_SIGMA * np.sqrt(np.einsum("ndj,nj->nd", rows**2, variances(self.beam, kf)))
+        sqrt(8 ln 2 C_ii) in the unit of each axis, in the order of ``spectrum.open_axes``; limits and errors as
+        `on_grid`.
+        """
+        return self.on_grid(spectrum).fwhm
 
-    def _directions(self, points: Points) -> np.ndarray:
+    def fwhm_in_bins(self, spectrum: Spectrum) -> np.ndarray:
+        """`fwhm` divided by the width of a bin of each axis, float32; limits and errors as `on_grid`."""
+        return self.on_grid(spectrum).width
+
+    def correlation(self, spectrum: Spectrum) -> np.ndarray:
+        """C_ij / sqrt(C_ii C_jj) between open axes, from -1 to 1, float32, shape (D (D - 1) / 2, *open shape).
+
+        Pairs are (0, 1), (0, 2), (1, 2); 0 where a width is 0. Limits and errors as `on_grid`.
+        """
+        return self.on_grid(spectrum).correlation
+
+    def position(self, spectrum: Spectrum, shown: tuple[int, ...] | None = None) -> np.ndarray:
+        """E / Ei, |Q| (1/Angstrom) and the FWHM in momenta that are not shown (bins), float32, shape (3, *open shape).
+
+        With P the projection onto the directions of Q that are not shown, the last is sqrt(8 ln 2 tr(P C_Q P)). See
+        `ResolutionOnGrid.position`; limits and errors as `on_grid`.
+        """
+        return self.on_grid(spectrum).position(shown)
+
+    def in_lab(self, points: Points) -> Propagation:
+        """The Jacobian J of (Q, E) in the lab, 1/Angstrom and meV per s, m and rad, and var x, at points.
+
+        To first order, for kf along ki - Q: see `covariance.sensitivity`.
+        """
         final = np.array([0.0, 0.0, self.beam.ki]) - points.q
-        return final / np.linalg.norm(final, axis=1, keepdims=True)
+        direction = final / np.linalg.norm(final, axis=1, keepdims=True)
+        return Propagation.of(self.beam, direction, self.beam.kf(points.energy))
 
     def covariance(self, points: Points, *, of_sample: bool = False) -> np.ndarray:
         """Covariance of the coordinates of points.
+
+        G J diag(var x) J^T G^T, with J from `in_lab` and the gradients G of the coordinates with (Q, E). Of a Gaussian
+        resolution it is everything; of the real one the second moments, to first order in the deviations (within 1 % of
+        exact neutron paths in the Gaussian limit, see the tests).
 
         Parameters
         ----------
@@ -360,16 +306,15 @@ class Resolution:
         ndarray, shape (N, D, D)
             Squared standard deviations in the units of the coordinates.
         """
-        kf = self.beam.kf(points.energy)
         gradients = points.sample_gradients if of_sample else points.gradients
-        rows = gradients @ sensitivity(self.beam, self._directions(points), kf)
-        return np.einsum("ndj,nj,nej->nde", rows, variances(self.beam, kf), rows)
+        return self.in_lab(points).covariance(gradients)
 
     def deviations(self, points: Points, draws: np.ndarray, *, of_sample: bool = True) -> np.ndarray:
         """Deviations of the coordinates of points for random draws (Tobyfit's Monte Carlo).
 
-        A neutron that is recorded at the point may have been scattered at point + deviation: the mean of a model over
-        them is what is measured there.
+        G J (sqrt(var x) * draw): a neutron recorded at a point may have been scattered at point + deviation, so the
+        mean of a model over the deviations is what is measured there. The draws have the real shapes of pulses,
+        apertures and pixels; their effect on (Q, E) is first order, and `montecarlo.trace` is exact.
 
         Parameters
         ----------
@@ -384,80 +329,5 @@ class Resolution:
         ndarray, shape (N, M, D)
             In the units of the coordinates.
         """
-        kf = self.beam.kf(points.energy)
         gradients = points.sample_gradients if of_sample else points.gradients
-        rows = gradients @ sensitivity(self.beam, self._directions(points), kf)
-        rows *= np.sqrt(variances(self.beam, kf))[:, None, :]
-        return np.swapaxes(rows @ draws.T, 1, 2)
-
-    def _beyond(self, energy: float):
-        raise RunFactError(
-            f"an energy transfer of {energy:g} meV lies above the incident energy, {self.ei:g} meV: a neutron cannot "
-            f"lose more than it has; transfers up to {self.ei:g} meV are possible",
-            "check --ei, or cut the energy axis",
-        )
-
-
-def _interpolated(values: np.ndarray, axis: int, nodes: np.ndarray, size: int) -> np.ndarray:
-    """Linear interpolation along one axis from `nodes` to all of ``range(size)``."""
-    hats = np.stack([np.interp(np.arange(size), nodes, row) for row in np.eye(len(nodes))], axis=1)
-    return np.moveaxis(np.tensordot(values, hats, axes=(axis, 1)), -1, axis)
-
-
-def _missing(what: str, allowed: str, option: str):
-    raise RunFactError(f"the {what} is not known", f"give it ({option}): {allowed}")
-
-
-def _checked_ei(instrument: str, chopper: str, ei) -> float:
-    low, high = choppers.limits(instrument, chopper).ei
-    ei = float(ei)
-    if not (math.isfinite(ei) and 0 < ei and low <= ei <= high):
-        raise RunFactError(
-            f"Ei = {ei:g} meV is outside the range of {instrument} with chopper {chopper}, {low:g} to {high:g} meV",
-            "give the incident energy in meV (--ei), or another chopper package (--chopper)",
-        )
-    return ei
-
-
-def _checked_frequencies(instrument: str, chopper: str, frequency) -> tuple[float, ...]:
-    limits = choppers.limits(instrument, chopper)
-    default = limits.default_frequency
-    given = [] if frequency is None else [float(f) for f in np.atleast_1d(frequency)]
-    if len(given) > len(default):
-        raise RunFactError(
-            f"{len(given)} chopper frequencies were given; {instrument} has {len(default)} to set",
-            f"give {' and '.join(n.replace('_', ' ') for n in limits.frequency_names)} in Hz (--frequency)",
-        )
-    for value, (low, high) in zip(given, limits.frequency, strict=False):
-        if not low <= value <= high:
-            raise RunFactError(
-                f"a chopper frequency of {value:g} Hz is outside the range of {instrument}, {low:g} to {high:g} Hz",
-                "give the frequency in Hz (--frequency)",
-            )
-    if given and len(given) < len(default) and instrument == "LET":
-        given.append(given[0] * default[1] / default[0])  # the pulse remover runs at a fraction of the burst disk
-    return tuple(given) + default[len(given) :]
-
-
-def _checked_model(instrument: str, model: str | None) -> str:
-    pulses = ("tobyfit", "pychop") if catalogue()[instrument].tau is not None else ("pychop",)
-    if model is None:
-        return pulses[0]
-    if model not in pulses:
-        raise RunFactError(
-            f"time model {model!r} is not known for {instrument}; there is {' and '.join(pulses)}",
-            "use one of them",
-        )
-    return model
-
-
-def _positive(what: str, value: float) -> float:
-    if not (math.isfinite(value) and value > 0):
-        raise RunFactError(f"{what} is {value:g}", "give a positive number")
-    return float(value)
-
-
-def _not_negative(what: str, value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise RunFactError(f"{what} is {value:g}", "give zero or a positive number")
-    return float(value)
+        return self.in_lab(points).deviations(gradients, draws)

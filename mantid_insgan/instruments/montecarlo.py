@@ -1,9 +1,9 @@
-"""Monte Carlo deviations of a spectrometer, with the shapes that the covariance leaves out.
+"""Monte Carlo deviations of a spectrometer, with the distributions that the covariance reduces to variances.
 
 The moderator pulse is chi-squared, t^2 exp(-t/tau) (S. Ikeda and J. M. Carpenter, Nucl. Instrum. Methods A 239, 536
-(1985), their fast part): a steep rise and a tail. Choppers open and close along triangles; apertures, samples, pixels
-and time channels are uniform; guides and mosaics Gaussian. All have zero mean, as the time of flight is measured from
-the mean of the pulse.
+(1985), their fast part): a steep rise and a tail. The transmission of choppers is triangular in time; apertures,
+samples, pixels and time channels are uniform; guides and mosaics are Gaussian. All have zero mean: the time of flight
+counts from the mean of the pulse.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _sample(shape: str, count: int, rng) -> np.ndarray:
 def trace(beam: Beam, direction: np.ndarray, kf: float, deviations: np.ndarray) -> np.ndarray:
     """Exact (Q, E) of neutrons that are recorded in one detector at one time, for given deviations.
 
-    Where `covariance.sensitivity` is the first order, this follows each neutron from the moderator to the detector.
+    Follows each neutron from the moderator to the detector; `covariance.sensitivity` is the first order of this.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def trace(beam: Beam, direction: np.ndarray, kf: float, deviations: np.ndarray) 
     kf : float
         Nominal final wavevector, 1/Angstrom.
     deviations : ndarray, shape (M, 14)
-        In second, metre and radian, ordered as `covariance.DEVIATIONS`.
+        In seconds, metres and radians, ordered as `covariance.DEVIATIONS`.
 
     Returns
     -------

@@ -14,7 +14,7 @@ from .choppers import is_fermi, model_data, squared_widths
 
 @dataclass(frozen=True)
 class Timing:
-    """Pulses and the chopper's turn at one setting: see `Beam`."""
+    """Pulses and angular speed of the chopper at one setting: see `Beam`."""
 
     source: Pulse
     chopper: Pulse
@@ -35,20 +35,20 @@ def timing(instrument: str, chopper: str, ei: float, frequencies: tuple[float, .
         Hz, one per driven chopper.
     model : str
         'tobyfit' (chi-squared pulse with the `tau` of instruments.toml) or 'pychop' (ResINS' moderator width). Both
-        take the chopper's burst from ResINS; a Fermi chopper's variance is that of Perring (1991) for curved slits,
-        which also Tobyfit uses.
+        take the chopper burst from ResINS; the variance for a Fermi chopper is that of Perring (1991) for curved
+        slits, as in Tobyfit.
 
     Raises
     ------
     RunFactError
-        If the chopper lets nothing through.
+        If the chopper transmits no neutrons of this energy.
     """
     data, entry = model_data(instrument, chopper), catalogue()[instrument]
     widths = squared_widths(data, ei, frequencies, moderator=model == "pychop")
     if widths is None:
         raise RunFactError(
-            f"the {chopper} chopper of {instrument} at {frequencies[0]:g} Hz lets no neutrons of {ei:g} meV through, "
-            f"only {_transmitted(data, frequencies[0])}",
+            f"the {chopper} chopper of {instrument} at {frequencies[0]:g} Hz transmits no neutrons of {ei:g} meV, only "
+            f"those {_transmitted(data, frequencies[0])}",
             "check --ei, --chopper and --frequency: a lower Ei needs a lower frequency",
         )
     burst, shaping, moderator = widths
@@ -64,8 +64,8 @@ def timing(instrument: str, chopper: str, ei: float, frequencies: tuple[float, .
         # Crystals behind the chopper change the direction of the beam: its angle there is not that at the sample.
         turn = 0.0 if entry.crystals_after_chopper else 2 * math.pi * frequencies[0]
         return Timing(pulse, burst_pulse, to_chopper, turn)
-    # Disks: the first shapes the moderator pulse. What passes the last chopper at one moment left the moderator within
-    # its pulse seen from the first disk, or within the opening of that disk, whichever is shorter (PyChop's rule).
+    # Disks: the first shapes the moderator pulse. Neutrons that pass the last chopper at one moment passed the first
+    # within the moderator pulse projected onto it, or within its opening, whichever is shorter (PyChop's rule).
     first = next(iter(data.choppers.values()))["distance"]
     seen = source * (1 - first / to_chopper)
     opening = math.sqrt(shaping) / FWHM_PER_SIGMA
@@ -82,7 +82,7 @@ def divergence(instrument: str, ei: float, horizontal: float | None, vertical: f
     ei : float
         meV.
     horizontal, vertical : float, optional
-        FWHM in degrees at any one point of the sample, instead of what follows from aperture or guide.
+        FWHM in degrees at a point of the sample, instead of that from the aperture or guide.
     """
     entry = catalogue()[instrument]
     wavelength = 2 * math.pi / math.sqrt(ei / HBAR2_OVER_2M)

@@ -14,9 +14,9 @@ from ..errors import InputError, RunFactError
 from .frames import Frame, Points
 from .instrument import Resolution
 
-#: Points of a grid that a table shows, about.
+#: Approximate number of points of a grid in a table.
 TABLE_POINTS = 30
-#: Places across an integrated axis at which is seen whether a neutron can reach a bin.
+#: Places across an integrated axis at which a bin is tested for being within reach of a neutron.
 _ACROSS = 9
 _HKL = ("[H,0,0]", "[0,K,0]", "[0,0,L]")
 _HKL_UNIT, _Q_UNIT = "r.l.u.", "1/Angstrom"
@@ -47,7 +47,7 @@ class ResolutionTable:
     setting: dict
 
     def as_dict(self) -> dict:
-        """For JSON."""
+        """Plain values, as written to JSON."""
         return {
             "setting": self.setting,
             "axes": [{"name": n, "unit": u} for n, u in zip(self.names, self.units, strict=True)],
@@ -111,8 +111,8 @@ def resolution_over(resolution: Resolution, spectrum: Spectrum, *, most: int = T
     resolution : Resolution
     spectrum : Spectrum
     most : int
-        About how many points, spread evenly over the open axes; those that no neutron can reach and that were not
-        measured are left out.
+        Approximate number of points, spread evenly over the open axes. Points that no neutron can reach and that
+        were not measured are left out.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def resolution_over(resolution: Resolution, spectrum: Spectrum, *, most: int = T
             "energies",
             "check the incident energy (--ei) and the limits of the axes",
         )
-    # A measured bin has a width too where, for the lattice and orientation given, no neutron should be.
+    # A measured bin has a width even if no neutron should reach it with the lattice and orientation given.
     index = [((coordinates[:, i] - a.edges[0]) / a.width).astype(int) for i, a in enumerate(spectrum.axes)]
     measured = spectrum.valid[tuple(index)] & (coordinates[:, spectrum.energy_axis] <= resolution.ei)
     coordinates = coordinates[keep | measured]
@@ -163,7 +163,7 @@ def reach_of_modulus(resolution: Resolution, energy: float) -> tuple[float, floa
 
 
 def reached(frame: Frame, coordinates: np.ndarray, points: Points) -> np.ndarray:
-    """Which points a neutron can reach (`Frame.at` moves the others to where one can), shape (N,), bool."""
+    """Which points a neutron can reach (`Frame.at` moved the others to where one can), shape (N,), bool."""
     if frame.powder:
         if not frame.momentum:
             return np.ones(len(coordinates), bool)
@@ -172,12 +172,12 @@ def reached(frame: Frame, coordinates: np.ndarray, points: Points) -> np.ndarray
     axes = [frame.axes[i] for i in frame.momentum]
     asked = coordinates[:, list(frame.momentum)]
     if len(axes) < 3:
-        # What an axis that the spectrum has lost adds to Q is not known: only too long a Q is out of reach.
+        # The component of Q along an axis that the spectrum has lost is unknown: only too long a Q is out of reach.
         return np.linalg.norm(asked @ frame.basis, axis=1) <= frame.beam.ki + frame.beam.kf(points.energy)
     found = points.sample[:, :3] @ frame.units.T @ np.linalg.pinv(frame.basis)
     slack = np.full(len(axes), 1e-6) * np.maximum(1, np.abs(asked).max(axis=0, initial=0))
     if frame.still:
-        # At one angle the energy decides where on an integrated axis a neutron is found: anywhere inside counts.
+        # At one angle the energy fixes where on an integrated axis a neutron is found: anywhere inside will do.
         slack = np.where([a.integrated for a in axes], [0.5 * a.width for a in axes], slack)
     final = np.linalg.norm(np.array([0.0, 0.0, frame.beam.ki]) - points.q, axis=1)
     scattered = np.isclose(final, frame.beam.kf(points.energy), rtol=1e-6)
@@ -240,7 +240,7 @@ def parse_momenta(texts: list[str]) -> np.ndarray:
             row = []
         if len(row) not in (1, 3) or not all(math.isfinite(v) for v in row):
             raise InputError(
-                f"the momentum {text!r} is neither one number nor three with commas",
+                f"the momentum {text!r} is neither one number nor three separated by commas",
                 "give |Q| in 1/Angstrom (--q 1.5) or h,k,l in r.l.u. (--q 1,0,0.5)",
             )
         rows.append(row)

@@ -1,4 +1,4 @@
-"""What all models of S(Q,E) by their modes share: lattice, domains, population, the refusal of unstable models."""
+"""The base of all models that give S(Q,E) by their modes: lattice, domains, population, and the error if unstable."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 from ..core.constants import BOLTZMANN
 from ..core.run import Lattice
 from ..errors import InputError, InsganError
+from .sampling import quasi_random
 
-#: Momenta worked on between two reports of progress.
+#: Momenta calculated between two reports of progress.
 CHUNK = 4096
 
 
 class UnstableModelError(InsganError):
-    """A structure that is no minimum of the energy for its couplings: it has no excitations of real energy."""
+    """A structure that is not a minimum of the energy for its couplings, so that mode energies are not all real."""
 
     exit_code = 8
 
@@ -30,7 +31,7 @@ class ModeModel(ABC):
     Parameters
     ----------
     lattice : Lattice
-        The cell whose r.l.u. all momenta are given in.
+        The cell that defines the r.l.u. of all momenta.
     cell : array_like, shape (3, 3), optional
         Vectors of the cell of the Hamiltonian as rows, in units of `lattice`; the lattice's own cell if not given.
     temperature : float
@@ -41,10 +42,10 @@ class ModeModel(ABC):
     scale : float
         Factor on all intensities.
     floor : float
-        meV. The intensity of a mode of energy E below it is multiplied by (E/floor)^2, so that the divergence of a
-        gapless mode is cut.
+        meV. The intensity of a mode of energy E below it is multiplied by (E/floor)^2, which cuts off the
+        divergence of a gapless mode.
     facts : mapping, optional
-        What the model is: family, couplings... Kept as given.
+        Description of the model (family, couplings, ...), kept as given.
 
     Raises
     ------
@@ -117,7 +118,7 @@ class ModeModel(ABC):
         return np.linalg.norm(np.asarray(q_rlu, dtype=float) @ self._to_q, axis=-1)
 
     def population(self, energies: np.ndarray) -> np.ndarray:
-        """n(E) + 1 = 1 / (1 - exp(-E/kT)) at energies in meV; one below the floor counts as the floor."""
+        """n(E) + 1 = 1 / (1 - exp(-E/kT)) at energies in meV, those below the floor taken equal to it."""
         energies = np.maximum(energies, self.floor)
         if self.temperature == 0:
             return np.ones_like(energies)
@@ -138,15 +139,8 @@ class ModeModel(ABC):
         """Energies (N, M) at momenta in r.l.u. of the Hamiltonian's own cell."""
 
     def _at_floor(self, energies: np.ndarray) -> np.ndarray:
-        """The factor on intensities that cuts the divergence of gapless modes."""
+        """The factor on intensities that cuts off the divergence of gapless modes."""
         return np.minimum(energies / self.floor, 1) ** 2
-
-
-def quasi_random(count: int, dimensions: int) -> np.ndarray:
-    """The same evenly spread points of the unit cube at every call, shape (count, dimensions)."""
-    from scipy.stats import qmc
-
-    return qmc.Halton(dimensions, rng=0).random(count)
 
 
 def _chunks(q: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

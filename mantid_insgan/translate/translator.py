@@ -121,7 +121,7 @@ class Translator:
         spectrum : Spectrum
             Any number of dimensions; see `network_axes` for those the network sees.
         resolution : Resolution
-            Gives ``fwhm_in_bins``, ``correlation`` and ``position`` of a spectrum.
+            Its ``on_grid`` gives the widths, correlations and positions of a spectrum.
         progress : callable, optional
             Called with the share done, 0 to 1, tile by tile and every `session.LOOK` seconds; what it raises ends the
             work.

@@ -1,8 +1,8 @@
 """Coherent one-phonon scattering of force constants: a model for `convolve`, `ideal` and powder averages.
 
 Euphonic (Fair et al., J. Appl. Cryst. 55, 1689 (2022)) diagonalises the dynamical matrix, gives structure factors and
-the Debye-Waller factor. Here stand the population factor, the scale per unit cell of the lattice that the user names,
-and the refusal of unstable force constants.
+the Debye-Waller factor. This module adds the population factor and the scale per unit cell of the lattice that the user
+names, and refuses unstable force constants.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 
 from ...core.run import Lattice
 from ...errors import DeviceError, InputError
-from ..base import ModeModel, UnstableModelError, quasi_random
+from ..base import ModeModel, UnstableModelError
+from ..sampling import quasi_random
 
 # Moves every momentum off Bragg points, where an acoustic mode has no finite intensity (r.l.u.).
 _OFFSET = np.array([1.13e-5, 0.87e-5, 1.31e-5])
@@ -42,11 +43,11 @@ class PhononModel(ModeModel):
     force_constants : euphonic.ForceConstants
         As Euphonic reads them, see `read_force_constants`, or as `mantid_insgan.models.phonons.zoo` makes them.
     cell : array_like of shape (3, 3), or 'conventional', optional
-        Vectors of the force constants' own (primitive) cell as rows, in units of the lattice whose r.l.u. momenta are
-        given in; 'conventional' asks spglib for that of the space group's conventional cell. The force constants' own
-        cell is the lattice if not given.
+        Vectors of the force constants' own (primitive) cell as rows, in units of the lattice that defines the r.l.u. of
+        momenta; 'conventional' takes the space group's conventional cell, from spglib, as the lattice. If not given,
+        the force constants' own cell is the lattice.
     temperature : float
-        Kelvin, of population and Debye-Waller factor.
+        Kelvin, of the population and the Debye-Waller factor.
     debye_waller : bool
         With the Debye-Waller factor of these phonons, summed over a grid of 10 x 10 x 10 points of the zone.
     asr : {'reciprocal', 'realspace'} or None
@@ -95,7 +96,7 @@ class PhononModel(ModeModel):
         self.force_constants, self.asr = force_constants, asr
         self._scattering_lengths = _scattering_lengths(crystal, scattering_lengths)
         if check:
-            # At these momenta a lattice is apt to give way: halves and thirds of the zone.
+            # Lattices tend to be unstable at halves and thirds of the zone first.
             special = np.array(np.meshgrid(*[[0.0, 0.5, 1 / 3]] * 3)).reshape(3, -1).T
             self._phonons(np.vstack([quasi_random(_TRIED, 3), special]))
         self._debye_waller = self._mean_displacements() if debye_waller else None
@@ -104,7 +105,7 @@ class PhononModel(ModeModel):
         phonons, energies = self._phonons((q + _OFFSET) @ self.cell.T)
         factors = phonons.calculate_structure_factor(scattering_lengths=self._scattering_lengths, dw=self._debye_waller)
         per_atom = factors.structure_factors.to("mbarn").magnitude
-        # A mode without energy has no intensity below the floor, and Euphonic divides by its energy.
+        # The floor leaves a mode of zero energy no intensity, and Euphonic divides by its energy.
         per_atom = np.where(energies > 0, per_atom, 0.0)
         factor = self.scale * weight * phonons.crystal.n_atoms / abs(np.linalg.det(self.cell))
         return energies, factor * per_atom * self.population(energies) * self._at_floor(energies)
@@ -146,7 +147,7 @@ def require_euphonic() -> None:
 
 
 def read_force_constants(path: str | Path):
-    """Force constants from a file, by the end of its name.
+    """Force constants from a file, whose suffix tells its format.
 
     Parameters
     ----------
@@ -211,12 +212,12 @@ def _lattice(cell: np.ndarray, vectors: np.ndarray) -> Lattice:
     a, b, c = rows = np.linalg.inv(cell) @ vectors
     lengths = np.linalg.norm(rows, axis=1)
     cosines = np.array([b @ c, a @ c, a @ b]) / (lengths.prod() / lengths)
-    # Rounded, so that right angles are right angles.
+    # Rounded, so that right angles are exact.
     return Lattice(*np.round([*lengths, *np.degrees(np.arccos(cosines))], 9).tolist())
 
 
 def _scattering_lengths(crystal, given: Mapping[str, float] | None):
-    """What Euphonic takes, once each element is known to have one."""
+    """Euphonic's table, checked to have a value for each element."""
     from euphonic import ureg
     from euphonic.isotopes import AtomTypeShallowDictData, LegacyJsonData
 

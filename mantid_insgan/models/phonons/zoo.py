@@ -1,7 +1,7 @@
-"""Families of phonon models with priors on their springs: drawn for training only where they are asked for by name.
+"""Families of phonon models with priors on their springs; used for training only if a recipe names them.
 
-Lattices of springs between near neighbours (Born and von Karman): each spring resists being stretched (longitudinal)
-and being turned (transverse). Euphonic does the lattice dynamics. Draws that are not stable are rejected and counted.
+Lattices of springs between near neighbours (Born and von Karman): each spring resists stretching (longitudinal) and
+rotation (transverse). Euphonic does the lattice dynamics. Unstable draws are rejected and counted.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import InputError
-from ..spinw.zoo import Prior, first_stable
+from ..zoo import Prior, first_stable, without_held_out
 from .model import PhononModel, require_euphonic
 
-#: Cells along each vector of the supercell that holds the springs: none of them is longer than half of it.
+#: Cells along each vector of the supercell; no spring is longer than half of it.
 _SUPERCELL = 3
 _FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
 _BCC = np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]) / 2
 _CUBE = np.eye(3)
 #: Vectors closer than this (in units of a) are the same.
 _NEAR = 1e-6
-#: Highest energy of a drawn lattice, meV, and its temperature, K.
+#: Highest phonon energy of a drawn lattice, meV, and its temperature, K.
 _TOP = Prior(10.0, 80.0, log=True)
 _TEMPERATURE = Prior(5.0, 400.0, log=True)
-#: Lattice parameters are drawn within this share of the material's.
+#: Lattice parameters are drawn within these multiples of the material's.
 _STRAIN = Prior(0.97, 1.03)
 
 
@@ -144,7 +144,7 @@ class PhononFamily:
         options |= {"temperature": _TEMPERATURE.draw(rng), "facts": {"rejected": rejected}}
         relative = {name: prior.draw(rng) for name, prior in self.priors.items()}
         top = _TOP.draw(rng)
-        # Energies go with the root of the springs: those of a lattice with the first at 1 tell how strong they must be.
+        # Energies scale as the root of the springs: the bandwidth with the first spring at 1 gives the strength needed.
         strength = (top / self.model(relative, **options, debye_waller=False).bandwidth()) ** 2
         return self.model({name: strength * value for name, value in relative.items()}, **options)
 
@@ -152,10 +152,10 @@ class PhononFamily:
 def spring_force_constants(
     a: float, cell: np.ndarray, positions: Sequence, elements: Sequence[str], springs: Sequence[Spring]
 ):
-    """Force constants of a crystal held by springs.
+    """Force constants of a lattice of springs.
 
-    A spring along the unit vector r between two atoms has the matrix -(L r r^T + T (1 - r r^T)); an atom's own matrix
-    makes the sum over all others zero, so that a crystal moved as a whole feels no force.
+    A spring along the unit vector r between two atoms has the matrix -(L r r^T + T (1 - r r^T)); the matrix of an
+    atom with itself makes the sum over all atoms zero, so that a crystal moved as a whole feels no force.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def spring_force_constants(
     DeviceError
         If Euphonic is not installed.
     InputError
-        If a spring meets no atom, or is too long for the supercell.
+        If a spring leads to no atom, or is too long for the supercell.
     """
     require_euphonic()
     import periodictable
@@ -258,7 +258,7 @@ _FAMILIES = (
             "W": (("W",), 3.16),
         },
         (("1", 0, 0, _ROOT3 / 2), ("2", 0, 0, 1.0)),
-        # Springs along the body diagonals alone do not keep planes from gliding.
+        # Springs along the body diagonals alone allow planes to glide.
         _MONATOMIC | {"L2": Prior(0.0, 1.0)},
     ),
     PhononFamily(
@@ -303,5 +303,4 @@ def families() -> tuple[PhononFamily, ...]:
 
 def split() -> tuple[tuple[PhononFamily, ...], tuple[PhononFamily, ...]]:
     """(families to train on, families held out)."""
-    train = tuple(f for f in _FAMILIES if f.name not in HELD_OUT)
-    return train, tuple(f for f in _FAMILIES if f.name in HELD_OUT)
+    return without_held_out(_FAMILIES, HELD_OUT)

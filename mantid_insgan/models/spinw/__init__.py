@@ -1,9 +1,10 @@
 """Spin-wave models as functions S(Q,E): pySpinW with form factor, population, absolute scale, domains and binning."""
 
 from ..base import UnstableModelError
+from ..lineshape import bin_modes
 from .build import Bond, build_hamiltonian, dzyaloshinskii_moriya
 from .model import SpinWModel, check_stability
-from .simulate import bin_modes, powder_average, simulate_cut
+from .simulate import powder_average, simulate_cut
 
 __all__ = [
     "Bond",

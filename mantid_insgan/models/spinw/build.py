@@ -19,7 +19,7 @@ POSITION_TOLERANCE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class Bond:
-    """One exchange path, repeated from every site at whose far end there is another site.
+    """One exchange path, repeated from every site from which it leads to another site.
 
     The energy of a bond is S1 . J . S2, counted once: positive J is antiferromagnetic.
 
@@ -88,14 +88,14 @@ def build_hamiltonian(
     positions : array_like, shape (n, 3)
         The sites of one magnetic cell, in units of `lattice`.
     spins : array_like, shape (n, 3)
-        Ordered spins, their length is S; Cartesian axes: x along a, z perpendicular to a and b.
+        Ordered spins of length S; Cartesian axes: x along a, z perpendicular to a and b.
     bonds : sequence of Bond
     cell : array_like, shape (3, 3), optional
         Vectors of the magnetic cell as rows, in units of `lattice`; the lattice's own cell if not given.
     anisotropy : array_like, shape (3, 3), optional
         A in the single-ion energy S . A . S of every site, meV: diag(0, 0, D) has an easy axis along z for D < 0.
     propagation : array_like, shape (3,), optional
-        Propagation vector (r.l.u. of the magnetic cell) of a helix that turns about z.
+        Propagation vector (r.l.u. of the magnetic cell) of a helix whose spins rotate about z.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def build_hamiltonian(
     Raises
     ------
     InputError
-        If the magnetic cell has no volume, or a bond ends on no site at all.
+        If the magnetic cell has no volume, or a bond leads from no site to another.
     """
     import pyspinw
     from pyspinw.exchange import Exchange

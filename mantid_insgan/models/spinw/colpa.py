@@ -1,9 +1,9 @@
 """Linear spin waves of a pySpinW Hamiltonian, many momenta at once and block by block.
 
-pySpinW diagonalises the whole quadratic Hamiltonian of its bosons, (b_q, b+_-q) of all sites, one momentum after the
-other. Where the order is collinear and nothing turns a spin about its axis, that matrix falls into blocks which never
+pySpinW diagonalises the whole quadratic Hamiltonian of its bosons, (b_q, b+_-q) of all sites, one momentum at a
+time. Where the order is collinear and the spin along its axis is conserved, that matrix falls into blocks that do not
 mix: a ferromagnet's into its annihilators, an antiferromagnet's into the annihilators of one direction with the
-creators of the other. Here only these blocks are diagonalised, in batches. Conventions and results are pySpinW's
+creators of the other. Only these blocks are diagonalised here, in batches. Conventions and results are pySpinW's
 (Toth and Lake, J. Phys. Condens. Matter 27, 166002 (2015)).
 """
 
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Entries of matrices worked on at once; bounds the memory.
+#: Matrix entries held at once; bounds the memory.
 _ENTRIES = 1 << 20
 #: A matrix is positive definite where the smallest pivot of its Cholesky factor is above this share of the largest.
 _DEFINITE = 1e-13
-#: Energies are not taken below this, meV.
+#: Lower bound of the energies, meV.
 _LEAST = 1e-12
 
 
@@ -46,7 +46,7 @@ class _Hops:
 
 @dataclass(frozen=True)
 class _Block:
-    """Bosons that mix with each other alone.
+    """Bosons that mix only with each other.
 
     sign : (n,), 1 for annihilators and -1 for creators; annihilators first.
     matrices : the quadratic Hamiltonian; or, where it is [[A, B], [B, A]], the sum and the difference of A and B.
@@ -111,7 +111,7 @@ class SpinWaves:
 def _aligned(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each spin's direction, and x + iy of a right-handed frame about it: (n, 3) each.
 
-    Antiparallel spins have mirrored frames, so that a collinear order is seen to conserve spin.
+    Antiparallel spins have mirrored frames, so that spin conservation of a collinear order shows in the matrix.
     """
     aside = np.eye(3)[np.abs(units).argmin(axis=1)]
     x = np.cross(aside, units)
@@ -175,7 +175,7 @@ def _solved(block: _Block, phases, places, towards) -> tuple[np.ndarray, np.ndar
     matrices = [matrix.at(phases) for matrix in block.matrices]
     if len(matrices) == 2:
         values, vectors = _of_halves(*matrices)
-    elif (block.sign > 0).all():  # nothing to do but to diagonalise
+    elif (block.sign > 0).all():  # an ordinary Hermitian problem
         values, vectors = np.linalg.eigh(matrices[0])
         if not values.min(initial=1.0) > 0:
             raise NotDefiniteError
@@ -188,7 +188,7 @@ def _solved(block: _Block, phases, places, towards) -> tuple[np.ndarray, np.ndar
 
 
 def _paraunitary(matrix, sign) -> tuple[np.ndarray, np.ndarray]:
-    """Positive energies (N, m) and the columns (N, n, m) that bring them to the diagonal and keep commutators."""
+    """Positive energies (N, m) and the columns (N, n, m) that diagonalise and preserve commutators."""
     root = _root(matrix)
     signed = sign[:, None] * root
     values, vectors = np.linalg.eigh(root.conj().swapaxes(1, 2) @ signed)

@@ -1,8 +1,8 @@
 """Linear spin-wave models as functions of momentum: energies and neutron cross-sections.
 
 pySpinW builds the Hamiltonian; mode energies and the spin correlation perpendicular to Q come from `colpa`, which gives
-what pySpinW does in a fraction of its time. Here stands what both leave out: the magnetic form factor, the population
-factor, the absolute scale, domains, and the refusal of unstable models.
+the results of pySpinW in a fraction of its time. This module adds what both leave out: the magnetic form factor, the
+population factor, the absolute scale and domains; and it refuses unstable models.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 
 from ...core.run import Lattice
 from ...errors import InputError
-from ..base import ModeModel, UnstableModelError, quasi_random
+from ..base import ModeModel, UnstableModelError
+from ..sampling import quasi_random
 from .colpa import NotDefiniteError, SpinWaves
 
 #: (gamma r0 / 2)^2 in mbarn/sr: the cross-section of one Bohr magneton squared (Xu, Xu and Tranquada, Rev. Sci.
@@ -22,7 +23,7 @@ CROSS_SECTION = 10.0 * (1.91304273 * 2.8179403 / 2) ** 2
 #: Imaginary parts of an energy above this fraction of the largest energy (or this many meV) mean instability;
 #: rounding at a Goldstone point stays below.
 IMAGINARY_TOLERANCE = 1e-3
-#: As many momenta as this, one of which is not positive definite, are left to pySpinW.
+#: Batches of at most this many momenta, with one where the Hamiltonian is not positive definite, are left to pySpinW.
 _FEW = 64
 # Moves every momentum off symmetry points, where an ordered magnet's gapless mode has no finite intensity (r.l.u.).
 _OFFSET = np.array([1.13e-5, 0.87e-5, 1.31e-5])
@@ -42,7 +43,7 @@ class SpinWModel(ModeModel):
     hamiltonian : pyspinw.Hamiltonian
         As `build_hamiltonian` makes it.
     lattice : Lattice
-        The cell whose r.l.u. all momenta are given in.
+        The cell that defines the r.l.u. of all momenta.
     ion : str or sequence of str
         Magnetic ion as in 'Mn3+' (periodictable's dipole form factor j0); the form factors of several are averaged.
     cell : array_like, shape (3, 3), optional
@@ -50,17 +51,17 @@ class SpinWModel(ModeModel):
     g : float
         Lande factor.
     temperature : float
-        Kelvin; energies and order stay those of T = 0.
+        Kelvin, of the population; energies and magnetic order are those of T = 0.
     domains : sequence of (array_like of shape (3, 3), float), optional
         Matrices R in r.l.u. and fractions: that part of the sample scatters at hkl as the model does at R hkl.
         The fractions are normalised to 1.
     scale : float
         Factor on all intensities.
     floor : float
-        meV. The intensity of a mode of energy E below it is multiplied by (E/floor)^2, so that the divergence of a
-        gapless mode is cut.
+        meV. The intensity of a mode of energy E below it is multiplied by (E/floor)^2, which cuts off the
+        divergence of a gapless mode.
     facts : mapping, optional
-        What the model is: family, couplings... Kept as given.
+        Description of the model (family, couplings, ...), kept as given.
     check : bool
         Refuse a magnetic structure that is not stable.
 
@@ -126,7 +127,7 @@ class SpinWModel(ModeModel):
 
 
 def _spin_waves(hamiltonian) -> SpinWaves | None:
-    """Our own, much quicker diagonalisation; None for a helix, which pySpinW works out in its rotating frame."""
+    """Our own, much quicker diagonalisation; None for a helix, which pySpinW calculates in its rotating frame."""
     if getattr(hamiltonian.structure.supercell, "propagation_vector", None) is not None:
         return None
     sites = hamiltonian.structure.sites
@@ -140,7 +141,7 @@ def _spin_waves(hamiltonian) -> SpinWaves | None:
 
 
 def _pyspinw_modes(hamiltonian, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """pySpinW's own modes, by its private interface: positive energies (N, M) in meV and S_perp (N, M) per cell.
+    """pySpinW's own modes, through its private interface: positive energies (N, M) in meV and S_perp (N, M) per cell.
 
     For helices, and wherever the Hamiltonian is not safely positive definite. pySpinW returns each mode twice, at +E
     and -E, in an order that depends on its algorithm.
@@ -163,7 +164,7 @@ def _pyspinw_modes(hamiltonian, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def check_stability(hamiltonian, *, points: int = 128) -> None:
     """Refuse a magnetic structure that is not a minimum of the classical energy.
 
-    Real mode energies are not enough: about a maximum of the energy they are real as well. The spins must feel no
+    Real mode energies are not enough: they are also real about a maximum of the energy. The spins must feel no
     torque, and the second variation of the energy under transverse deviations must not be negative at any of
     `points` quasi-random wavevectors (which is the condition for Colpa's diagonalisation, Physica A 93, 327 (1978)).
 
@@ -177,7 +178,7 @@ def check_stability(hamiltonian, *, points: int = 128) -> None:
     Raises
     ------
     UnstableModelError
-        If a torque is left or a deviation lowers the energy.
+        If a torque remains or a deviation lowers the energy.
     """
     sites = hamiltonian.structure.sites
     index = {site.unique_id: i for i, site in enumerate(sites)}
@@ -224,7 +225,7 @@ def _couplings(hamiltonian, index: dict[int, int]) -> Iterator[tuple[int, int, n
 def _lowest_curvature(couplings, units: np.ndarray, lagrange: np.ndarray, points: int) -> float:
     """The smallest eigenvalue, in meV, of the second variation of the classical energy over wavevectors."""
     n = len(units)
-    # Two unit vectors across every spin, from the rows of V in units[i] = U S V: shape (n, 2, 3).
+    # Two unit vectors perpendicular to every spin, from the rows of V in units[i] = U S V: shape (n, 2, 3).
     across = np.array([np.linalg.svd(u[None, :])[2][1:] for u in units])
     q = np.vstack([quasi_random(points, 3), np.array(np.meshgrid(*[[0.0, 0.5, 1 / 3]] * 3)).reshape(3, -1).T])
     hessian = np.zeros((len(q), n, 2, n, 2), dtype=complex)

@@ -1,4 +1,4 @@
-"""From modes to spectra: binning in energy, cuts on a measured grid, and powder averages."""
+"""From modes to spectra: cuts on a measured grid, and powder averages."""
 
 from __future__ import annotations
 
@@ -6,99 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ...core.constants import FWHM_PER_SIGMA
 from ...core.run import Run
 from ...core.spectrum import Axis, Spectrum
 from ...errors import InputError
-from ..base import ModeModel, quasi_random
+from ..base import ModeModel
+from ..lineshape import bin_modes
+from ..sampling import fibonacci_sphere, quasi_random, random_rotation
 
-#: Sub-samples along an axis where none are asked for: across an open bin, and across an integrated one.
+#: Default sub-samples across a bin: of an open axis, and of an integrated one.
 OPEN_SAMPLES = 2
 INTEGRATED_SAMPLES = 8
 #: Largest number of momenta held at once.
 BLOCK = 1 << 16
-
-
-def bin_modes(
-    energies: np.ndarray,
-    intensities: np.ndarray,
-    energy_edges: np.ndarray,
-    *,
-    fwhm: float | np.ndarray | None = None,
-    shape: str = "dho",
-) -> np.ndarray:
-    """Modes in energy bins, integrated over each bin.
-
-    Parameters
-    ----------
-    energies, intensities : array_like, shape (N, M)
-        As `ModeModel.modes` gives them, meV and mbarn/sr.
-    energy_edges : array_like, shape (K + 1,)
-        Ascending bin edges, meV.
-    fwhm : float or array_like broadcasting to (N, M), optional
-        Intrinsic full width at half maximum, meV; infinitely sharp modes if not given.
-    shape : {'dho', 'gaussian', 'lorentzian'}
-        Line shape. 'dho' is the damped harmonic oscillator as the difference of two Lorentzians at +E and -E
-        (equivalent to its usual form, Faak and Dorner, Physica B 234, 1107 (1997)), for energy loss: bins below
-        E = 0 get nothing from it.
-
-    Returns
-    -------
-    np.ndarray, shape (N, K)
-        Mean over the bin, mbarn/sr/meV.
-
-    Raises
-    ------
-    InputError
-        If the edges do not ascend, a width is not positive or the line shape is not known.
-    """
-    energies, intensities = np.asarray(energies, dtype=float), np.asarray(intensities, dtype=float)
-    edges = np.asarray(energy_edges, dtype=float)
-    widths = np.diff(edges)
-    if edges.ndim != 1 or not widths.size or not (widths > 0).all():
-        raise InputError("the energy bin edges do not ascend", "give at least two ascending edges in meV")
-    if fwhm is None:
-        return _histogram(energies, intensities, edges) / widths
-    if shape not in _CUMULATIVE:
-        raise InputError(f"unknown line shape {shape!r}", f"use one of {', '.join(map(repr, _CUMULATIVE))}")
-    if not (np.asarray(fwhm) > 0).all():
-        raise InputError("an intrinsic width is not positive", "give fwhm above 0 meV, or None for sharp modes")
-    cumulative, fwhm = _CUMULATIVE[shape], np.broadcast_to(fwhm, energies.shape)
-    binned = np.empty((len(energies), widths.size))
-    block = max(1, 2_000_000 // max(1, energies.shape[1] * edges.size))
-    for start in range(0, len(energies), block):
-        rows = slice(start, start + block)
-        fractions = np.diff(cumulative(edges, energies[rows, :, None], fwhm[rows, :, None]), axis=-1)
-        binned[rows] = np.einsum("nm,nmk->nk", intensities[rows], fractions)
-    return binned / widths
-
-
-def _histogram(energies: np.ndarray, intensities: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    bins = np.searchsorted(edges, energies, side="right") - 1
-    inside = (bins >= 0) & (bins < edges.size - 1)
-    rows = np.broadcast_to(np.arange(len(energies))[:, None], energies.shape)
-    flat = rows[inside] * (edges.size - 1) + bins[inside]
-    return np.bincount(flat, intensities[inside], len(energies) * (edges.size - 1)).reshape(len(energies), -1)
-
-
-def _gaussian(x, centre, fwhm):
-    from scipy.special import ndtr
-
-    return ndtr((x - centre) * FWHM_PER_SIGMA / fwhm)
-
-
-def _lorentzian(x, centre, fwhm):
-    return 0.5 + np.arctan(2 * (x - centre) / fwhm) / np.pi
-
-
-def _dho(x, centre, fwhm):
-    x = np.maximum(x, 0.0)
-    # Normalised by the area above E = 0, so that damping moves intensity and does not take it away.
-    area = np.maximum(2 * np.arctan(2 * centre / fwhm) / np.pi, 1e-12)
-    return (_lorentzian(x, centre, fwhm) - _lorentzian(x, -centre, fwhm)) / area
-
-
-_CUMULATIVE = {"dho": _dho, "gaussian": _gaussian, "lorentzian": _lorentzian}
 
 
 def powder_average(
@@ -115,8 +34,8 @@ def powder_average(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Orientational average at some |Q|, with its own statistical error.
 
-    Eight Fibonacci spheres (Hannay and Nye, J. Phys. A 37, 11591 (2004)), each turned at random anew for every |Q|:
-    the average of each is unbiased, and their scatter gives the standard error of the mean.
+    Eight Fibonacci spheres (Hannay and Nye, J. Phys. A 37, 11591 (2004)), each given a new random rotation at every
+    |Q|: the average of each is unbiased, and their scatter gives the standard error of the mean.
 
     Parameters
     ----------
@@ -126,9 +45,9 @@ def powder_average(
     energy_edges : array_like, shape (L + 1,)
         Bin edges, meV.
     n_orientations : int
-        Directions for each |Q|, at least 16; rounded up to a multiple of eight.
+        Directions at each |Q|, at least 16; rounded up to a multiple of eight.
     seed : int
-        Of the random turns.
+        Of the random rotations.
     q_width : float
         Width of the |Q| bins in 1/Angstrom: directions are spread evenly over it.
     fwhm, shape
@@ -167,22 +86,6 @@ def powder_average(
     return intensity, error
 
 
-def fibonacci_sphere(count: int) -> np.ndarray:
-    """Evenly spread unit vectors, shape (count, 3)."""
-    i = np.arange(count)
-    z = (2 * i + 1) / count - 1
-    angle = np.pi * (3 - np.sqrt(5)) * i
-    radius = np.sqrt(1 - z**2)
-    return np.column_stack([radius * np.cos(angle), radius * np.sin(angle), z])
-
-
-def random_rotation(rng: np.random.Generator) -> np.ndarray:
-    """A rotation matrix, uniform over all rotations, shape (3, 3)."""
-    from scipy.spatial.transform import Rotation
-
-    return Rotation.random(rng=rng).as_matrix()
-
-
 def simulate_cut(
     model: ModeModel,
     target: Spectrum | Sequence[Axis],
@@ -207,7 +110,7 @@ def simulate_cut(
         Sub-samples across a bin of each momentum axis; 2 on open axes and 8 on integrated ones if not given. In
         energy the integral is exact. Sub-samples are quasi-random where an axis is integrated.
     origin : array_like, shape (3,)
-        (h, k, l) where all the axes are 0: the place of a cut that has lost its integrated axes.
+        (h, k, l) where all axes are 0; needed for a cut that no longer has its integrated axes.
     fwhm, shape
         Intrinsic line width, see `bin_modes`.
     n_orientations, seed
@@ -289,7 +192,7 @@ def _offsets(axes: list[Axis], oversample) -> np.ndarray:
     counts = [_count(axis, oversample) for axis in axes]
     total = int(np.prod(counts))
     if any(axis.integrated for axis in axes):
-        # A regular grid would see the same few planes of a zone that an integrated axis crosses many times.
+        # An integrated axis crosses many zones, and a regular grid would sample the same few planes of each.
         unit = quasi_random(total, len(axes))
     else:
         unit = np.stack(

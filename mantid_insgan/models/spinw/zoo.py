@@ -1,7 +1,7 @@
 """Families of spin-wave models with priors on their couplings: what training and testing spectra are drawn from.
 
-Every family has a magnetic structure that its couplings favour over most of the prior; draws where it is not stable are
-rejected and counted. Couplings are in meV, energies are S1 . J . S2 once per bond, so positive J is antiferromagnetic.
+Every family has a magnetic structure that is stable over most of the prior; draws where it is not are rejected and
+counted. Couplings are in meV, the energy of a bond is S1 . J . S2, so positive J is antiferromagnetic.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 
 from ...core.run import Lattice
 from ...errors import InputError
-from ..base import ModeModel, UnstableModelError
+from ..base import UnstableModelError
+from ..zoo import Prior, first_stable, without_held_out
 from .build import Bond, build_hamiltonian, dzyaloshinskii_moriya
 from .model import SpinWModel
 
@@ -35,38 +36,11 @@ ION_SPINS = MappingProxyType(
         "Mn3+/Mn4+": 1.75,  # half-doped
     }
 )
-#: Rejected draws after which a family gives up.
-MAX_REJECTED = 200
 
 _SQRT2_CELL = np.array([[1, 1, 0], [-1, 1, 0], [0, 0, 1]])
 _SQRT3_CELL = np.array([[2, 1, 0], [-1, 1, 0], [0, 0, 1]])  # of a hexagonal lattice
 _FCC_PRIMITIVE = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
 _X, _Y, _Z = np.eye(3)
-
-
-@dataclass(frozen=True)
-class Prior:
-    """Range of a parameter.
-
-    Parameters
-    ----------
-    low, high : float
-    log : bool
-        Uniform in the logarithm.
-    relative : bool
-        In units of |J1|.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    relative: bool = True
-
-    def draw(self, rng: np.random.Generator) -> float:
-        """A value between `low` and `high`."""
-        if self.log:
-            return float(np.exp(rng.uniform(np.log(self.low), np.log(self.high))))
-        return float(rng.uniform(self.low, self.high))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +51,16 @@ class Family:
     ----------
     name : str
     title : str
-        What it is, and a material like it.
+        Description, with an example material.
     dimension : str
-        'chain', 'plane' or 'bulk': along how many directions the magnons disperse strongly.
+        'chain', 'plane' or 'bulk': the number of directions along which magnons disperse strongly.
     order : str
         'ferromagnet', 'antiferromagnet', 'ferrimagnet', 'noncollinear' or 'incommensurate'.
     build : callable
         ``build(spin, axis, **couplings)`` gives the arguments of `build_hamiltonian` after the lattice; `axis` is the
         direction of the ordered moments (a unit vector) where the family leaves it free.
     priors : mapping of str to Prior
-        Couplings. 'J1' is drawn as J1 S, so that ions with any spin have like bandwidths; `sign` gives its sign.
+        Couplings. 'J1' is drawn as J1 S, so that bandwidths do not depend on the spin; `sign` gives its sign.
     sign : int
         Of J1: -1 ferromagnetic, +1 antiferromagnetic.
     lengths : tuple of (Prior or None)
@@ -183,7 +157,7 @@ class Family:
         Raises
         ------
         UnstableModelError
-            If `MAX_REJECTED` draws in a row are unstable.
+            If too many draws in a row are unstable.
         """
         return first_stable(self.name, lambda rejected: self._drawn(rng, rejected))
 
@@ -210,24 +184,6 @@ class Family:
             }
             couplings["J1"] = self.sign * size
         return couplings
-
-
-def first_stable(name: str, drawn: Callable[[int], ModeModel]) -> ModeModel:
-    """The first model of ``drawn(rejected)`` that is stable; `rejected` counts the draws before it that were not.
-
-    Raises
-    ------
-    UnstableModelError
-        If `MAX_REJECTED` draws of the family `name` in a row are unstable.
-    """
-    for rejected in range(MAX_REJECTED):
-        try:
-            return drawn(rejected)
-        except UnstableModelError:
-            continue
-    raise UnstableModelError(
-        f"{MAX_REJECTED} draws of family {name!r} were all unstable", "narrow its priors to where its order is stable"
-    )
 
 
 # Bond vectors along the axes and between them: each bond once.
@@ -796,7 +752,7 @@ _FAMILIES = (
     ),
 )
 
-#: Families never trained on, one of each kind: a network is judged on Hamiltonians unlike any it has seen.
+#: Families never trained on, one of each kind, to test networks on Hamiltonians unlike those of their training.
 HELD_OUT = ("ladder", "stripe", "kagome_fm", "helical", "rutile_afm", "pcsmo_dimer")
 
 
@@ -824,5 +780,4 @@ def get_family(name: str) -> Family:
 
 def split() -> tuple[tuple[Family, ...], tuple[Family, ...]]:
     """(families to train on, families held out)."""
-    train = tuple(f for f in _FAMILIES if f.name not in HELD_OUT)
-    return train, tuple(f for f in _FAMILIES if f.name in HELD_OUT)
+    return without_held_out(_FAMILIES, HELD_OUT)
