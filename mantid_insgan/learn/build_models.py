@@ -7,26 +7,22 @@ run that was stopped goes on from the scratch folder.
 from __future__ import annotations
 
 import argparse
-import platform
-import shutil
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..translate.cards import COVERAGE, DIRECTIONS, Domain, ModelCard, Table, Training, write_card
+from ..translate.cards import COVERAGE, DIRECTIONS, Domain, ModelCard, Table
+from .describe import card_of, put_in_place, training_of
 from .evaluate import Baselines, calibrate, coverage, domain_of_application, table
-from .export import export
-from .generator import GRID_MULTIPLE, SMALLEST_GRID
 from .libraries import PairLibrary, Several
 from .operator import LARGEST_FWHM_BINS
 from .paired import PairedRecipe, PairedTrainer
 from .pairs import make_pairs
 from .pairs.cuts import cuts_of_slices
 from .pairs.recipe import families_of, settings_of
-from .train_job import BATCH, CHANNELS, NORMALISATION
+from .train_job import BATCH, CHANNELS
 from .trainer import Machine, Schedule
 
 VERSION = "2"
@@ -116,15 +112,14 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
     )
     with _bar(name) as bar:
         trainer.run(lambda share, step, terms: bar(share, f"NRMSE {terms['nrmse']:.3f}"))
-    folder, made = options.output / name, options.scratch / name
-    for place in (folder, made):
-        place.mkdir(parents=True, exist_ok=True)
-    generator = trainer.averaged("generator")
-    export(generator, made / "model.onnx")
-    card = describe(name, generator, trainer, pairs, options)
-    write_card(card, made / "model.onnx")
-    for part in ("model.onnx", "card.json"):  # only now: a model beside another's card is refused
-        shutil.move(made / part, folder / part)
+    generator, folder = trainer.averaged("generator"), options.output / name
+    card = put_in_place(
+        generator,
+        lambda: describe(name, generator, trainer, pairs, options),
+        options.scratch / name,
+        folder / "model.onnx",
+        folder / "card.json",
+    )
     for found in card.metrics:
         print(f"{name}: {found.title}; {found.conditions}\n  columns: {found.columns}")
         for row, values in found.rows.items():
@@ -152,40 +147,28 @@ def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
     )
     adds = generator.direction == "add-resolution"
     what = {1: "1D cuts", 2: "2D slices (Q and energy transfer, or two Q)", 3: "3D volumes"}[generator.dimensions]
-    return ModelCard(
+    return card_of(
+        generator,
         name=name,
         version=VERSION,
-        direction=generator.direction,
-        dimensions=generator.dimensions,
         description=f"{'Adds the resolution to' if adds else 'Removes the resolution from'} {what} for any widths up "
         f"to {LARGEST_FWHM_BINS:g} bins FWHM. Trained on pairs, with no discriminator: spin waves convolved with a "
         "Gaussian of full covariance in (Q, E), momenta outside the cut included; the asymmetry of pulses is not in "
         "its training.",
-        normalisation=NORMALISATION,
-        grid_multiple=GRID_MULTIPLE,
-        smallest_grid=SMALLEST_GRID,
-        largest_fwhm_bins=LARGEST_FWHM_BINS,
         error_factor=factor,
-        training=_training(generator, trainer, options),
+        training=training_of(
+            trainer,
+            command=f"python -m mantid_insgan.learn.build_models --dimensions {generator.dimensions} "
+            f"--direction {generator.direction} --seed {options.seed}",
+            families=sorted(f.name for f in families_of("train")),
+            held_out_families=sorted(f.name for f in families_of("test-family")),
+            settings=[_say(s) for s in settings_of("train")],
+            held_out_settings=[_say(s) for s in settings_of("test-setting")],
+            pairs=len(trainer.library),
+            more_libraries=("pyspinw", "resins"),
+        ),
         metrics=[*tables, covered],
         domain=Domain(**domain_of_application(generator, trainer.library, validation, seed)),
-    )
-
-
-def _training(generator, trainer, options) -> Training:
-    return Training(
-        command=f"python -m mantid_insgan.learn.build_models --dimensions {generator.dimensions} "
-        f"--direction {generator.direction} --seed {options.seed}",
-        seed=options.seed,
-        steps=trainer.step,
-        minutes=round(trainer.seconds / 60, 1),
-        device=f"{options.accelerator}, {options.threads} threads, {platform.machine()}",
-        families=sorted(f.name for f in families_of("train")),
-        held_out_families=sorted(f.name for f in families_of("test-family")),
-        settings=[_say(s) for s in settings_of("train")],
-        held_out_settings=[_say(s) for s in settings_of("test-setting")],
-        pairs=len(trainer.library),
-        software={name: version(name) for name in ("torch", "onnx", "onnxruntime", "pyspinw", "resins", "numpy")},
     )
 
 

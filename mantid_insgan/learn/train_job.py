@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-import platform
-import shutil
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +14,13 @@ import torch
 from ..core.files import replacing
 from ..core.options import BUNDLED, DIRECTIONS, TrainOptions, option_of
 from ..errors import InputError, ModelError
-from ..translate.cards import Domain, ModelCard, Table, Training, choose_model, write_card
+from ..report.training import draw_example, draw_losses
+from ..translate.cards import Domain, ModelCard, Table, choose_model
+from .describe import card_of, put_in_place, training_of
 from .evaluate import FEWEST_TO_PART, calibrate, coverage, domain_of_application, halves, held_out_scores
-from .export import export
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
-from .libraries import PairLibrary, SpectraLibrary
+from .libraries import PairLibrary, SpectraLibrary, stack
 from .losses import STANDARD
-from .operator import LARGEST_FWHM_BINS
 from .paired import PairedRecipe, PairedTrainer
 from .sources import (
     SIDES,
@@ -41,7 +38,6 @@ from .trainer import Machine, Schedule, Trainer
 from .unpaired import UnpairedRecipe, UnpairedTrainer
 from .warm_start import generator_of
 
-NORMALISATION = "each slice is divided by the root mean square of its valid signal, and multiplied by it afterwards"
 #: By the number of dimensions: spectra in a step, channels of a new generator, bins of the windows cut out of spectra.
 BATCH = {1: 32, 2: 8, 3: 2}
 CHANNELS = {1: 32, 2: 20, 3: 12}
@@ -309,19 +305,16 @@ def _bundled(direction: str, dimensions: int) -> Generator | None:
 
 def _written(generator, trainer, data, options, output: Path, finished: bool) -> Trained:
     made = output.with_suffix(".training") / "made"
-    made.mkdir(parents=True, exist_ok=True)
-    export(generator, made / "model.onnx")
-    card = describe(output.stem, generator, trainer, data, options)
-    write_card(card, made / "model.onnx")
     beside = {what: output.with_name(f"{output.stem}.{what}") for what in ("losses.csv", "losses.png", "example.png")}
-    _write_losses(trainer.history, beside["losses.csv"])
-    draw_losses(trainer.history, beside["losses.png"])
-    draw_example(
-        generator, data.held_out or data.inputs(generator.direction), beside["example.png"], trainer.schedule.seed
-    )
-    # The card last: a model beside another's card is refused.
-    shutil.move(made / "model.onnx", output)
-    shutil.move(made / "card.json", output.with_suffix(".json"))
+    shown = _example_of(generator, data.held_out or data.inputs(generator.direction), trainer.schedule.seed)
+
+    def described() -> ModelCard:
+        _write_losses(trainer.history, beside["losses.csv"])
+        draw_losses(trainer.history, beside["losses.png"])
+        draw_example(*shown, beside["example.png"])
+        return describe(output.stem, generator, trainer, data, options)
+
+    card = put_in_place(generator, described, made, output, output.with_suffix(".json"))
     made.rmdir()
     return Trained(
         output,
@@ -343,34 +336,15 @@ def describe(name: str, generator: Generator, trainer: Trainer, data: _Data, opt
     stated = _stated_errors(generator, data, seed)
     domain, about_domain = _domain(generator, data, seed)
     kind = "paired" if data.other is None else "unpaired"
-    return ModelCard(
+    return card_of(
+        generator,
         name=name,
         version="1",
-        direction=generator.direction,
-        dimensions=generator.dimensions,
-        simulation=generator.simulation,
-        background=generator.background is not None,
         description=f"Trained on {len(data.names)} {'families of pairs' if options.pairs else 'spectra'}, {kind}.",
-        normalisation=NORMALISATION,
-        grid_multiple=GRID_MULTIPLE,
-        smallest_grid=SMALLEST_GRID,
-        largest_fwhm_bins=LARGEST_FWHM_BINS,
         error_factor=stated.factor,
         errors=stated.errors,
         notes=[*stated.notes, *about_domain],
-        training=Training(
-            command=command_of(options),
-            seed=trainer.schedule.seed,
-            steps=trainer.step,
-            minutes=round(trainer.seconds / 60, 1),
-            device=f"{trainer.fabric.device.type}, {torch.get_num_threads()} threads, {platform.machine()}",
-            families=list(data.names),
-            held_out_families=[],
-            settings=[],
-            held_out_settings=[],
-            pairs=len(data.training),
-            software={n: version(n) for n in ("torch", "onnx", "onnxruntime", "numpy")},
-        ),
+        training=training_of(trainer, command=command_of(options), families=data.names, pairs=len(data.training)),
         metrics=stated.tables,
         domain=domain,
     )
@@ -455,51 +429,11 @@ def _write_losses(history: list[dict], path: Path) -> None:
         writer.writerows({k: round(v, 6) for k, v in row.items()} for row in history)
 
 
-def draw_losses(history: list[dict], path: Path) -> None:
-    """Curves of all terms, each a running median over a fiftieth of the steps."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    steps = np.array([row["step"] for row in history])
-    window = max(1, len(steps) // 50)
-    for name in [n for n in (history[-1] if history else {}) if n != "step"]:
-        values = np.array([row[name] for row in history])
-        middle = [np.median(values[max(0, i - window) : i + 1]) for i in range(len(values))]
-        axes.plot(steps, middle, label=name)
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
-    if history:
-        axes.legend()
-    _save(figure, path)
-
-
 @torch.no_grad()
-def draw_example(generator: Generator, library, path: Path, seed: int) -> None:
-    """One spectrum before and after, and its target where there is one."""
-    from matplotlib.figure import Figure
-
-    from .libraries import stack
-
+def _example_of(generator: Generator, library, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """One spectrum before and after, its target where there is one, and its valid bins."""
     batch = stack(library.examples([0], generator.direction, np.random.default_rng(seed)))
     panels = {"before": batch.signal, "after": generator(*batch.inputs())[0]}
     if batch.target.abs().sum() > 0:
         panels["target"] = batch.target
-    figure = Figure(figsize=(4 * len(panels), 3.5), layout="constrained")
-    valid = batch.valid[0, 0].numpy() > 0
-    highest = float(np.quantile(panels["after"][0, 0].numpy()[valid], 0.995))
-    for axes, (name, values) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items(), strict=True):
-        shown = np.where(valid, values[0, 0].numpy(), np.nan)
-        while shown.ndim > 2:
-            shown = shown[shown.shape[0] // 2]
-        if shown.ndim == 2:
-            axes.imshow(shown.T, origin="lower", aspect="auto", vmin=0, vmax=max(highest, 1e-6))
-        else:
-            axes.plot(shown)
-        axes.set_title(name)
-    _save(figure, path)
-
-
-def _save(figure, path: Path) -> None:
-    with replacing(path, ".part.png") as temporary:
-        figure.savefig(temporary, dpi=110)
+    return {name: values[0, 0].numpy() for name, values in panels.items()}, batch.valid[0, 0].numpy() > 0
