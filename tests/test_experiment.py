@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mantid_insgan.convolve import experiment
+from mantid_insgan.convolve import detectors, experiment
 from mantid_insgan.convolve.bins import Bins
 from mantid_insgan.convolve.experiment import ExperimentSettings, make_experiment
 from mantid_insgan.core.run import Lattice
@@ -100,7 +100,7 @@ def test_background_constant_in_time():
 
 def test_elastic_line_has_area_and_width(resolution):
     edges = np.linspace(-20, 45, 1301)
-    recorded = experiment.RecordedLine(resolution, edges)
+    recorded = detectors.RecordedLine(resolution, edges)
     line, tail = recorded.recorded(0.0, 0.05), recorded.recorded(1.0, 0.05)
     step, centres = edges[1] - edges[0], 0.5 * (edges[1:] + edges[:-1])
     assert line.sum() * step == pytest.approx(1.0, abs=1e-3)
@@ -119,7 +119,7 @@ def test_elastic_line_has_area_and_width(resolution):
 @pytest.mark.parametrize("tail", [0.0, 0.3])
 def test_without_the_resolution_the_elastic_line_has_its_area_in_the_bin_of_no_transfer(resolution, tail):
     edges = np.linspace(-20.2, 45, 327)
-    line = experiment.RecordedLine(resolution, edges)
+    line = detectors.RecordedLine(resolution, edges)
     sharp, recorded = line.sharp(tail, 0.05), line.recorded(tail, 0.05)
     steps = np.diff(edges)
     assert (sharp * steps).sum() == pytest.approx((recorded * steps).sum(), abs=2e-3)
@@ -133,13 +133,13 @@ def test_without_the_resolution_the_elastic_line_has_its_area_in_the_bin_of_no_t
 def test_background_of_both_sides_has_the_same_total(resolution):
     """What the resolution only moves: elastic line, its tail, rings of aluminium; smooth parts are the same."""
     grid = flat_powder(q=(0.5, 6.0), energy=(-25.0, 30.0))
-    detectors = experiment.Detectors(Bins(grid, resolution))
+    seen = detectors.Detectors(Bins(grid, resolution))
     settings = ExperimentSettings(elastic=50.0, tail=0.1, aluminium=20.0, flat=0.2, phonons=0.3)
-    ideal, recorded = experiment.background(detectors, settings, 1.0, detectors.reachable)
+    ideal, recorded = experiment.background(seen, settings, 1.0, seen.reachable)
     assert ideal.sum() == pytest.approx(recorded.sum(), rel=0.02)
     assert ideal.max() > 2 * recorded.max()
     smooth = ExperimentSettings(flat=0.2, phonons=0.3, time_independent=0.1)
-    ideal, recorded = experiment.background(detectors, smooth, 1.0, detectors.reachable)
+    ideal, recorded = experiment.background(seen, smooth, 1.0, seen.reachable)
     np.testing.assert_array_equal(ideal, recorded)
 
 
@@ -155,7 +155,7 @@ def test_elastic_line_and_tail_stand_in_the_spectrum(resolution):
 
 def test_aluminium_lines_are_where_they_belong(resolution):
     modulus = np.linspace(0.5, 6, 4000)
-    profile = experiment.aluminium_lines(resolution, modulus)
+    profile = detectors.aluminium_lines(resolution, modulus)
     peaks = modulus[1:-1][(profile[1:-1] > profile[:-2]) & (profile[1:-1] > profile[2:])]
     # d spacings of aluminium (ICDD 4-787): 2.338, 2.024, 1.431, 1.221 Angstrom
     for spacing in (2.338, 2.024, 1.431, 1.221):
@@ -167,13 +167,13 @@ def test_aluminium_lines_are_where_they_belong(resolution):
 def test_no_aluminium_line_where_neutrons_are_too_slow():
     slow = Resolution("LET", 1.5, "High Flux", 100)
     assert slow.beam.ki * 2 < 2.6
-    np.testing.assert_array_equal(experiment.aluminium_lines(slow, np.linspace(0.2, 1.6, 50)), 0)
+    np.testing.assert_array_equal(detectors.aluminium_lines(slow, np.linspace(0.2, 1.6, 50)), 0)
 
 
 def test_one_phonon_balances_in_detail_and_ends_at_the_cutoff(resolution):
     settings = ExperimentSettings(phonon_cutoff=20.0, temperature=150.0, displacement=0.01)
     bins = Bins(flat_powder(energy=(-28.0, 28.0)), resolution)
-    phonons = experiment.one_phonon(experiment.Detectors(bins), settings)
+    phonons = experiment.one_phonon(detectors.Detectors(bins), settings)
     energy = bins.energy.centers
     thermal = experiment.BOLTZMANN * 150
     # S(-E) = S(E) exp(-E/kT), at the same Q

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...convolve import GridAccuracyWarning, convolve, ideal, sample_modes
 from ...convolve.bins import Bins
-from ...convolve.experiment import Detectors, ExperimentSettings, measured_bins
+from ...convolve.detectors import Detectors
+from ...convolve.experiment import ExperimentSettings, measured_bins
 from ...core.constants import FWHM_PER_SIGMA
 from ...core.spectrum import Axis, Spectrum
 from ...errors import InputError, RunFactError

@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 
 from ...convolve.bins import Bins
-from ...convolve.experiment import Detectors, ExperimentSettings, make_experiment
+from ...convolve.detectors import Detectors
+from ...convolve.experiment import ExperimentSettings, make_experiment
 from ...core.files import replacing
 from ...core.run import Lattice, Run
 from ...core.spectrum import Axis, Spectrum
