@@ -1,5 +1,5 @@
-"""Writes the tables of properties in docs/algorithms/ and draws the dialogs, both from the declarations of the
-properties: ``python docs/make_algorithms.py``. Without Mantid the stand-in of the tests is asked."""
+"""Writes the tables of properties in docs/algorithms/ and draws the dialogs, both from the declared properties:
+``python docs/make_algorithms.py``. Without Mantid it uses the stand-in of the tests."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if importlib.util.find_spec("mantid") is None:
 
 _BLOCK = re.compile(r"(<!-- properties: made by make_algorithms\.py -->\n).*?(<!-- end -->)", re.DOTALL)
 
-# Of the drawing, in pixels.
+# Sizes in the drawing, in pixels.
 WIDTH, MARGIN, ROW, LABEL, BOX = 640, 16, 30, 160, 22
-#: Style of the notes below it.
+#: Style of the notes below the dialog.
 NOTE = ' font-style="italic" font-size="11" xml:space="preserve"'
 
 
@@ -47,7 +47,7 @@ def picture(name: str) -> Path:
 
 
 def rules(name: str) -> list[str]:
-    """Sentences on when the dialog shows properties and lets them be filled."""
+    """Sentences that say when the dialog shows a property and when it can be filled."""
     from mantid_insgan.mantid_support.properties import RULES
 
     together: dict = {}
@@ -57,7 +57,7 @@ def rules(name: str) -> list[str]:
 
 
 def table(name: str) -> str:
-    """The properties as Mantid's own pages list them, and when the dialog shows them."""
+    """The table of properties in the layout of Mantid's own pages, and the rules of the dialog."""
     rows = [
         f"| {number} | {p.name} | {_direction(p)} | {_type(p)} | {_default(p)} | {p.documentation} |"
         for number, p in enumerate(properties(name), 1)
@@ -102,7 +102,7 @@ def _default(prop) -> str:
 
 
 def renewed(text: str, name: str) -> str:
-    """The page with its table made anew."""
+    """The page with a new table."""
     return _BLOCK.sub(lambda match: f"{match[1]}{table(name)}\n{match[2]}", text)
 
 

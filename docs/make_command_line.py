@@ -1,4 +1,4 @@
-"""Writes the tables of command-line.md from the command itself: ``python docs/make_command_line.py``."""
+"""Writes the tables of command-line.md from the commands themselves: ``python docs/make_command_line.py``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mantid_insgan.models.spinw import UnstableModelError
 
 PAGE = Path(__file__).parent / "command-line.md"
 
-#: Exit statuses that are no class of error.
+#: Exit statuses that do not belong to a class of errors.
 OTHERS = {
     0: "done",
-    2: "wrong usage: an unknown option, or a value that is no number",
+    2: "wrong usage: an unknown option, or a value that is not a number",
     cli.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM; no half-written file is left",
 }
 _BLOCK = re.compile(r"(<!-- (\S+): made by make_command_line\.py -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -28,7 +28,7 @@ def commands() -> dict:
 
 
 def command_text(name: str) -> str:
-    """Usage, what the command does, and a table of its options."""
+    """Usage of a command, what it does, and a table of its options."""
     parameters = commands()[name].params
     arguments = [p for p in parameters if p.param_type_name == "argument"]
     options = [p for p in parameters if p.param_type_name == "option"]
@@ -59,7 +59,7 @@ def _exit_table() -> str:
 
 
 def renewed(page: str) -> str:
-    """The page with its tables made anew."""
+    """The page with new tables."""
 
     def block(match: re.Match) -> str:
         text = _exit_table() if match[2] == "exit" else command_text(match[2])

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from mantid_insgan.core.options import ApplyOptions, in_mantid, properties_named
+from mantid_insgan import InsganError, Lattice, Run
+from mantid_insgan.core.options import (
+    ApplyOptions,
+    ResolutionOptions,
+    TrainOptions,
+    in_mantid,
+    overridden,
+    properties_named,
+)
 from mantid_insgan.demo import DATA
 from mantid_insgan.errors import ModelError, RunFactError
 from mantid_insgan.io import read_nexus, write_nexus
@@ -81,12 +89,73 @@ def test_messages_in_the_words_of_mantids_dialog():
     assert properties_named("check --ei and --chopper, or --other") == ["IncidentEnergy", "ChopperPackage"]
 
 
-def test_an_option_wins_and_what_it_replaced_is_told():
-    """One rule for all options of a run; a value that is the same replaces nothing."""
-    spectrum = read_nexus(DATA / "measured.nxs")
-    _, report = apply(spectrum, device="cpu", ei=199.0, chopper="S", frequency=400.0)
-    (note,) = [n for n in report.notes if "replaces" in n]
-    assert "--ei 199" in note and "200" in note and "log Ei of experiment0" in note
-    assert report.run.value("ei") == 199.0
-    _, same = apply(spectrum, device="cpu", ei=200.0)
-    assert not [n for n in same.notes if "replaces" in n]
+def test_options_as_keywords_are_those_of_the_class(measured):
+    spectrum, _ = measured
+    expected, report = apply(spectrum, ApplyOptions(device="cpu", width_factor=1.2, direction="add-resolution"))
+    for found, same in (
+        apply(spectrum, device="cpu", width_factor=1.2, direction="add-resolution"),
+        apply(spectrum, OPTIONS, width_factor=1.2, direction="add-resolution"),
+    ):
+        assert np.array_equal(found.signal, expected.signal, equal_nan=True) and same.model == report.model
+
+
+def test_an_unknown_keyword_names_the_nearest_option(measured):
+    message = (
+        r"there is no option 'instrumnet'; the nearest is 'instrument'. .*: use one of direction, model, instrument,"
+    )
+    with pytest.raises(InsganError, match=message):
+        apply(measured[0], instrumnet="MERLIN")
+    with pytest.raises(InsganError, match="there is no option 'zzz'; the nearest is "):
+        apply(measured[0], zzz=1)
+
+
+# ----------------------------------------------------------------------------------------------- options against data
+
+CELL = Lattice(4.0, 4.0, 13.0, ub=np.diag([1 / 4, 1 / 4, 1 / 13]))
+RUN = Run().updated("log", instrument="MERLIN", ei=49.9, chopper="G", frequency=400.0, lattice=CELL)
+
+
+@pytest.mark.parametrize("kind", [ApplyOptions, TrainOptions, ResolutionOptions])
+def test_an_option_is_used_in_place_of_the_data_and_a_note_says_so(kind):
+    run = kind(ei=50, chopper="S").run(RUN)
+    assert (run.value("ei"), run.ei.source, run.value("frequency")) == (50, "option --ei", 400.0)
+    assert overridden(run) == ("option --ei 50 replaces 49.9 from log", "option --chopper S replaces G from log")
+    assert overridden(kind(ei=50, chopper="S").run(run)) == overridden(run), "once more changes nothing"
+    assert overridden(kind().run(RUN)) == overridden(kind(ei=50).run(Run())) == ()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ei": 49.9},
+        {"ei": float(np.float32(49.9))},
+        {"instrument": "merlin"},
+        {"lattice": "4,4,13"},
+        {"frequency": 400},
+    ],
+)
+def test_an_option_that_agrees_with_the_data_gives_no_note(given):
+    run = ApplyOptions(**given).run(RUN)
+    assert overridden(run) == ()
+    assert run.value("lattice").ub is not None
+
+
+def test_another_lattice_takes_the_orientation_away():
+    run = ApplyOptions(lattice="4,4,6").run(RUN)
+    assert run.value("lattice").ub is None
+    assert overridden(run) == (
+        "option --lattice 4,4,6,90,90,90 replaces 4,4,13,90,90,90 and its orientation (UB) from log",
+    )
+    (note,) = overridden(run)
+    assert in_mantid(note).startswith("property Lattice 4,4,6,90,90,90 replaces 4,4,13,")
+
+
+def test_the_report_of_a_file_says_what_an_option_replaced(tmp_path):
+    logged = read_nexus(DATA / "measured.nxs").run.ei
+    report = apply_to_file(
+        DATA / "measured.nxs", tmp_path / "out.nxs", ApplyOptions(device="cpu", ei=1.1 * logged.value)
+    )
+    note = f"option --ei {1.1 * logged.value:g} replaces {logged.value:g} from {logged.source}"
+    assert note in report.notes and note in report.summary()["notes"]
+    report = apply_to_file(DATA / "measured.nxs", tmp_path / "same.nxs", ApplyOptions(device="cpu", ei=logged.value))
+    assert not any("replaces" in note for note in report.notes)

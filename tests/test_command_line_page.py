@@ -4,14 +4,18 @@ import re
 import shlex
 import signal
 import sys
+from dataclasses import dataclass, field, fields
 from importlib import util
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from mantid_insgan import report
 from mantid_insgan.cli import main as cli
-from mantid_insgan.core.options import ApplyOptions
+from mantid_insgan.cli.flags import takes
+from mantid_insgan.core.options import ApplyOptions, BinOptions, ResolutionOptions, TrainOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "command-line.md"
@@ -39,8 +43,38 @@ def test_every_command_and_option_is_on_the_page(maker):
         for parameter in command.params:
             flag = parameter.metavar if parameter.param_type_name == "argument" else parameter.opts[0]
             assert f"| `{flag}` | {parameter.help.replace('|', chr(92) + '|')} |" in by_name[name]
-    for field in ApplyOptions.__dataclass_fields__.values():
-        assert f"| `{field.metadata['flag']}` | {field.metadata['help']} |" in by_name["apply"]
+    for entry in ApplyOptions.__dataclass_fields__.values():
+        assert f"| `{entry.metadata['flag']}` | {entry.metadata['help']} |" in by_name["apply"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("apply", ApplyOptions), ("train", TrainOptions), ("resolution", ResolutionOptions), ("bin", BinOptions)],
+)
+def test_the_flags_of_a_command_are_the_fields_of_its_options(maker, name, kind):
+    flags = {p.name: p for p in maker.commands()[name].params if p.name in kind.__dataclass_fields__}
+    assert list(flags) == [f.name for f in fields(kind)]
+    for entry in fields(kind):
+        flag = flags[entry.name]
+        assert (flag.opts, flag.help) == ([entry.metadata["flag"]], entry.metadata["help"])
+        assert flag.default == (None if entry.default == () else entry.default)
+
+
+def test_a_new_field_is_a_new_flag():
+    @dataclass(frozen=True)
+    class More(ResolutionOptions):
+        detector: tuple[int, ...] = field(default=(), metadata={"help": "Number of a detector.", "flag": "--detector"})
+
+    app, seen = typer.Typer(), []
+
+    @app.command()
+    @takes(More)
+    def command(file: str, *, options: More, quiet: bool = False):
+        seen.append((file, options, quiet))
+
+    assert CliRunner().invoke(app, ["a.nxs", "--detector", "3", "--detector", "5", "--ei", "20"]).exit_code == 0
+    assert CliRunner().invoke(app, ["b.nxs", "--quiet"]).exit_code == 0
+    assert seen == [("a.nxs", More(ei=20.0, detector=(3, 5)), False), ("b.nxs", More(), True)]
 
 
 def test_the_exit_table_has_the_status_of_every_class():

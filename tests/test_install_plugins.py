@@ -181,7 +181,7 @@ def test_the_command(insgan, tmp_path):
     code, out, _ = insgan("install-plugins")
     assert code == 0 and f"{path} changed" in out and line in out
     assert entries(path) == [str(f) for f in plugin_folders()]
-    assert insgan("install-plugins", "--user")[1] == f"{path} is as it should be\n"
+    assert insgan("install-plugins", "--user")[1] == f"{path} needs no change\n"
     code, out, _ = insgan("install-plugins", "--remove")
     assert code == 0 and line.replace("+", "-") in out and not path.exists()
 

@@ -1,11 +1,14 @@
 """The package as a whole: light to import, whole when installed, one version, pinned where it matters."""
 
+import importlib
 import json
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
 import sys
+import types
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 import yaml
 
 import mantid_insgan
+from mantid_insgan.demo import DATA
 from mantid_insgan.translate import cards
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,14 +58,59 @@ def wheel_names(wheel) -> set[str]:
         return set(archive.namelist())
 
 
-def test_import_loads_nothing_heavy():
-    code = "import json, sys, mantid_insgan; print(json.dumps(sorted(sys.modules)))"
+def loaded_by(code: str) -> set[str]:
+    """Modules that a fresh interpreter has loaded after some code, beyond those that it begins with."""
+    code = f"import json, sys; before = set(sys.modules); {code}; print(json.dumps(sorted(set(sys.modules) - before)))"
     shown = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
     )
-    loaded = {name.partition(".")[0] for name in json.loads(shown.stdout)}
-    assert "mantid_insgan" in loaded
-    assert loaded.isdisjoint(HEAVY)
+    return set(json.loads(shown.stdout))
+
+
+def test_import_loads_nothing_else():
+    assert loaded_by("import mantid_insgan") <= {"mantid_insgan", "importlib"}
+
+
+def test_a_spectrum_loads_numpy_and_nothing_heavy():
+    loaded = loaded_by("import mantid_insgan as m; m.Spectrum")
+    assert {name for name in loaded if name.startswith("mantid_insgan")} == {
+        "mantid_insgan", "mantid_insgan.core", "mantid_insgan.core.spectrum", "mantid_insgan.errors",
+    }  # fmt: skip
+    assert {name.partition(".")[0] for name in loaded}.isdisjoint(
+        {*HEAVY, "scipy", "h5py", "pydantic", "typer", "rich"}
+    )
+
+
+def test_the_command_starts_with_typer_alone():
+    loaded = {name.partition(".")[0] for name in loaded_by("import mantid_insgan.cli.main")}
+    assert "typer" in loaded and loaded.isdisjoint({*HEAVY, "numpy", "scipy", "h5py", "pydantic", "resins"})
+
+
+def test_the_face_of_the_package_is_not_hidden_by_its_rooms():
+    """Importing a subpackage sets an attribute of that name on the package."""
+    rooms = [m.name for m in pkgutil.iter_modules(mantid_insgan.__path__) if m.name not in ("mantid", "__main__")]
+    assert {"core", "io", "translate", "convolve"} <= set(rooms)
+    for room in rooms:
+        importlib.import_module(f"mantid_insgan.{room}")
+    assert set(rooms).isdisjoint(mantid_insgan.__all__)
+    for name in mantid_insgan.__all__:
+        assert name in dir(mantid_insgan) and not isinstance(getattr(mantid_insgan, name), types.ModuleType)
+    with pytest.raises(AttributeError, match="no attribute 'aply'"):
+        mantid_insgan.aply  # noqa: B018
+
+
+def test_a_script_needs_one_import(tmp_path):
+    shutil.copy(DATA / "measured.nxs", tmp_path / "cut.nxs")
+    script = (
+        "import mantid_insgan as m; s = m.read('cut.nxs'); r, report = m.apply(s, direction='remove-resolution', "
+        "instrument='MAPS', chopper='S', frequency=300); m.write(r, 'out.nxs'); "
+        "print(m.read('out.nxs').shape == s.shape)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    shown = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (shown.returncode, shown.stdout) == (0, "True\n"), shown.stderr
 
 
 def test_one_version():

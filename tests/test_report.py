@@ -288,7 +288,8 @@ def test_the_suffix_chooses_the_format(tmp_path, suffix, start):
 
 @pytest.mark.parametrize(("name", "found"), [("figure.gif", "the suffix '.gif'"), ("figure", "no suffix")])
 def test_an_unknown_suffix_names_those_that_are_known(tmp_path, name, found):
-    with pytest.raises(OutputError, match=f"has {found}, which names no format.*end its name in .png, .pdf or .svg"):
+    message = f"has {found}, so its format is not known.*end its name in .png, .pdf or .svg"
+    with pytest.raises(OutputError, match=message):
         plot_spectrum(magnon(E), tmp_path / name)
     assert not list(tmp_path.iterdir())
 

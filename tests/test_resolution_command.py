@@ -90,6 +90,33 @@ def test_points_in_hkl_as_text():
     assert row.split()[:4] == ["1", "0", "0", "10"] and len(row.split()) == 4 + 4 + 6
 
 
+def test_an_option_in_place_of_the_file_is_told(file):
+    assert json.loads(call(str(file), "--ei", "100", "--json").stdout)["notes"] == []
+    note = "option --ei 80 replaces 100 from log Ei of experiment0"
+    assert json.loads(call(str(file), "--ei", "80", "--json").stdout)["notes"] == [note]
+    assert call(str(file), "--ei", "80").stdout.endswith(f"\n  note: {note}\n")
+
+
+@pytest.mark.parametrize("environment", [{"COLUMNS": "20"}, {"COLUMNS": "500", "FORCE_COLOR": "1", "TERM": "xterm"}])
+def test_the_table_is_the_same_text_at_any_width(file, environment, monkeypatch):
+    plain = call(str(file)).stdout
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = call(str(file)).stdout
+    assert found == plain and found.isascii() and "\x1b" not in found
+    _, titles, *rows = found.splitlines()
+    assert titles.split("  ")[0].strip() == "[H,0,0] (r.l.u.)", "the name of an axis is not markup"
+    assert {len(row) for row in rows} == {len(titles)} and {len(row.split()) for row in rows} == {5}
+
+
+def test_columns_keep_long_and_short_cells_in_one_line():
+    from mantid_insgan.report import columns
+
+    assert columns([]) == ""
+    assert columns([("a" * 300, "[bold]"), ("b", ":smile:")]) == f"{'a' * 300}  [bold]\nb{' ' * 301}:smile:"
+    assert columns([("1.5", "10")], ("x", "y"), right=True) == "  x   y\n1.5  10"
+
+
 def test_width_factor_widens():
     narrow, wide = (
         json.loads(call("--q", "1.5", "--energy", "10", *FACTS, "--json", "--width-factor", f).stdout)["points"][0]

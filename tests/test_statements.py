@@ -161,9 +161,9 @@ def test_bundled_models_say_that_no_discriminator_trained_them():
 
 
 def test_the_grid_above_which_widths_are_interpolated():
-    from mantid_insgan.instruments import instrument
+    from mantid_insgan.instruments import grid
 
-    assert f"Grids of more than {instrument._DENSE:,} bins are".replace(",", " ") in words("docs/resolution.md")
+    assert f"Grids of more than {grid._DENSE:,} bins are".replace(",", " ") in words("docs/resolution.md")
 
 
 def test_no_score_of_the_energy_alone_where_it_is_the_covariance_kernel():

@@ -15,6 +15,7 @@ from mantid_insgan.core.options import ApplyOptions, TrainOptions  # noqa: E402
 from mantid_insgan.errors import InputError, ModelError, OutputError, RunFactError  # noqa: E402
 from mantid_insgan.io import write_nexus  # noqa: E402
 from mantid_insgan.learn import train_job as job  # noqa: E402
+from mantid_insgan.learn.sources import read_sources  # noqa: E402
 from mantid_insgan.learn.train_job import command_of, train_model  # noqa: E402
 from mantid_insgan.learn.trainer import BACKGROUND_RATE  # noqa: E402
 from mantid_insgan.learn.warm_start import generator_of  # noqa: E402
@@ -178,6 +179,15 @@ def test_a_model_of_what_convolved_simulations_lack(tmp_path):
     assert (added > 0).all()
     with pytest.raises(ModelError, match="mine is for simulations that are convolved, and those given are ideal"):
         train_model(TrainOptions(**given, **QUICK | {"warm_start": str(trained.model)}), tmp_path / "other.onnx")
+
+
+def test_an_option_is_used_in_place_of_the_files_and_the_notes_say_so(tmp_path):
+    given = write_sides(tmp_path)
+    trained = train_model(TrainOptions(**given, ei=70.0, frequency=300.0, **QUICK), tmp_path / "mine.onnx")
+    assert trained.notes == ("option --ei 70 replaces 60 from log Ei of experiment0 (0.nxs, 1.nxs, 2.nxs and 3 more)",)
+    (source, *_) = read_sources(given["simulation"], "--simulation", TrainOptions(ei=70.0))
+    assert source.resolution.ei == 70.0
+    assert train_model(TrainOptions(**given, **QUICK), tmp_path / "other.onnx").notes == ()
 
 
 def write_sides_again(folder):

@@ -28,7 +28,7 @@ def apply(
     options: ApplyOptions,
     output_dir: Annotated[
         Path | None,
-        typer.Option("--output-dir", help="Folder for the results of many files; those that are there are kept."),
+        typer.Option("--output-dir", help="Folder for the results of many files; results already there are kept."),
     ] = None,
     workers: Workers = 1,
     dask: Dask = None,

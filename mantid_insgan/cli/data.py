@@ -71,7 +71,7 @@ def inspect(
 def plot(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A data file.")],
     output: Annotated[
-        Path | None, typer.Option("--output", help="Picture to write; FILE with .png if not given.")
+        Path | None, typer.Option("--output", help="Picture to write; FILE with the suffix .png if not given.")
     ] = None,
     overwrite: Overwrite = False,
 ):
@@ -88,7 +88,9 @@ def plot(
 
 @takes(ResolutionOptions)
 def resolution(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A data file: its facts, and its grid.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A data file, for its run facts and its grid.")
+    ] = None,
     q: Annotated[list[str] | None, typer.Option("--q", help="|Q| in 1/Angstrom, or h,k,l; may be repeated.")] = None,
     energy: Annotated[
         list[float] | None, typer.Option("--energy", help="Energy transfer, meV; may be repeated.")

@@ -27,8 +27,10 @@ def takes(kind: type[Options]) -> Callable:
     def decorate(command: Callable) -> Callable:
         @wraps(command)
         def from_flags(**given):
-            options = {f.name: _value(given.pop(f.name)) for f in fields(kind)}
-            return command(**given, options=kind(**options))
+            options = {f.name: given.pop(f.name) for f in fields(kind)}
+            # typer has lists, and None for one that is not given
+            several = {f.name: tuple(options[f.name] or ()) for f in fields(kind) if isinstance(f.default, tuple)}
+            return command(**given, options=kind(**options | several))
 
         parameters = []
         for parameter in inspect.signature(command, eval_str=True).parameters.values():
@@ -59,8 +61,3 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 def _by_keyword(parameter: inspect.Parameter, flag=None) -> inspect.Parameter:
     annotation = parameter.annotation if flag is None else Annotated[parameter.annotation, flag]
     return parameter.replace(kind=_KEYWORD, annotation=annotation)
-
-
-def _value(given):
-    """What typer gives, as the options have it: a flag that can be repeated is a tuple."""
-    return tuple(given) if isinstance(given, list) else given

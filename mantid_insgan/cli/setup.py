@@ -39,13 +39,11 @@ def demo(
 
 
 def install_plugins(
-    user: Annotated[
-        bool, typer.Option("--user", help="Change the user's own properties file, as without --prefix.")
-    ] = False,
+    user: Annotated[bool, typer.Option("--user", help="Change the user's own properties file (the default).")] = False,
     prefix: Annotated[
         Path | None, typer.Option("--prefix", help="Change this Mantid installation, for all its users.")
     ] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Take the plug-ins out again.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the plug-ins again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
 ):
     """Put the algorithms into Mantid: its properties file gets the folder of the plug-ins."""
@@ -56,5 +54,5 @@ def install_plugins(
     change = plan(user_properties(prefix), remove=remove)
     if not dry_run:
         carry_out(change)
-    done = "is as it should be" if not change.needed else "would change" if dry_run else "changed"
+    done = "needs no change" if not change.needed else "would change" if dry_run else "changed"
     typer.echo("\n".join([f"{change.path} {done}", *(f"  {line}" for line in change.lines())]))

@@ -18,25 +18,29 @@ from .progress import INTERRUPTED, progress
 
 def make_pairs(
     dimensions: Annotated[int, typer.Option("--dimensions", help="Open axes of the cuts: 1, 2 or 3.")],
-    count: Annotated[int, typer.Option("--count", help="Pairs in all.")],
-    output: Annotated[Path, typer.Option("--output", help="Folder; pairs of the same recipe in it are kept.")],
-    seed: Annotated[int, typer.Option("--seed", help="Of all that is drawn.")] = 0,
-    workers: Annotated[int, typer.Option("--workers", help="Processes; the pairs do not depend on it.")] = 1,
+    count: Annotated[int, typer.Option("--count", help="Number of pairs in all.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", help="Folder to write; pairs in it that were made with the same options are kept."),
+    ],
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random numbers.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", help="Number of processes; the pairs do not depend on it.")] = 1,
     method: Annotated[
         str | None, typer.Option("--method", help="How the truth is convolved: interpolated, covariance, montecarlo.")
     ] = None,
     bins: Annotated[int | None, typer.Option("--bins", help="Bins along each open axis.")] = None,
     energy_bins: Annotated[
-        int | None, typer.Option("--energy-bins", help="Bins along the energy of volumes, if not as many.")
+        int | None, typer.Option("--energy-bins", help="Bins along the energy axis of volumes, if different.")
     ] = None,
     per_shard: Annotated[int | None, typer.Option("--per-shard", help="Pairs in one file.")] = None,
     family: Annotated[
-        list[str] | None, typer.Option("--family", help="Only this family, also phonon_...; may be repeated.")
+        list[str] | None,
+        typer.Option("--family", help="Only this family of models (phonon_... included); may be repeated."),
     ] = None,
     dask: Dask = None,
     json: Json = False,
 ):
-    """Make training pairs: cuts of spin-wave models as they are, convolved, and as an experiment shows them."""
+    """Make training pairs: cuts of spin-wave models without resolution, convolved, and as an experiment shows them."""
     from ..learn.pairs import make_pairs as make
 
     started = time.monotonic()
@@ -60,7 +64,7 @@ def train(
     overwrite: Overwrite = False,
     json: Json = False,
 ):
-    """Train a model on simulated and measured spectra, or on pairs; Ctrl-C ends it with the model that there is."""
+    """Train a model on simulated and measured spectra, or on pairs; Ctrl-C stops and writes the model so far."""
     train_model = _training()
     with progress(f"training {options.direction}", quiet=json) as bar:
         trained = train_model(options, output, overwrite=overwrite, progress=lambda share, step, terms: bar(share))

@@ -5,7 +5,6 @@ The command line and Mantid read this at their start, so nothing is imported her
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from dataclasses import dataclass, field, fields, replace
@@ -36,7 +35,7 @@ _FLAG = re.compile(r"(?P<option>option )?(?P<flag>--[a-z][a-z-]*)(?: (?P<value>[
 
 #: Mantid has two properties for a model, the command line and scripts one option.
 BUNDLED_HELP = "Bundled model by name; the one for the direction if not given."
-OUTPUT_MODEL_HELP = "Model to write (ONNX); its card, losses and pictures come beside it."
+OUTPUT_MODEL_HELP = "Model to write (ONNX); its card, losses and pictures are written beside it."
 OVERWRITE_HELP = "Replace the output if it exists."
 MODEL_FILE_HELP = "ONNX file of another model, with its card beside it."
 
@@ -82,6 +81,8 @@ class Options:
         InsganError
             If there is no option of that name; the message names the nearest.
         """
+        import difflib
+
         known = list(self.__dataclass_fields__)
         for name in options:
             if name not in known:
@@ -130,7 +131,7 @@ class ApplyOptions(Options):
     )
     width_factor: float = _option(
         1.0,
-        "Factor on the calculated widths, such as one from a vanadium run; 1 takes them as they are.",
+        "Factor on the calculated widths, such as one fitted to a vanadium run; 1 leaves them as they are.",
         "--width-factor",
         "WidthFactor",
     )
@@ -173,13 +174,17 @@ class BinOptions(Options):
     """Options of binning the runs of a crystal."""
 
     axis: tuple[str, ...] = _option(
-        (), "Name, low, high and bins of an axis, such as [H,0,0],-2,2,80; four times.", "--axis"
+        (),
+        "Name, lower limit, upper limit and number of bins of an axis, such as [H,0,0],-2,2,80; give it four times.",
+        "--axis",
     )
     lattice: str | None = _as_for_apply("lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees.")
     u: str = _option("1,0,0", "h,k,l along the beam at psi = 0.", "--u")
-    v: str = _option("0,1,0", "h,k,l of another direction in the horizontal plane.", "--v")
-    psi: str | None = _option(None, "Angle of each file in degrees, with commas; from the files if not given.", "--psi")
-    psi_offset: float = _option(0.0, "Added to each angle, degrees.", "--psi-offset")
+    v: str = _option("0,1,0", "h,k,l of a second direction in the horizontal plane.", "--v")
+    psi: str | None = _option(
+        None, "Angle psi of each file in degrees, separated by commas; from the files if not given.", "--psi"
+    )
+    psi_offset: float = _option(0.0, "Offset added to every psi, in degrees.", "--psi-offset")
     instrument: str | None = _as_for_apply("instrument")
     ei: float | None = _as_for_apply("ei", "Incident energy in meV; from the files if not given.")
 
@@ -327,26 +332,26 @@ class TrainOptions(Options):
     )
     validation_simulation: tuple[Path, ...] = _option(
         (),
-        "Simulated spectra that are never trained on: with those of the experiment, one by one, they score the model.",
+        "Simulated spectra kept out of training to score the model, one for each spectrum of the experiment.",
         "--validation-simulation",
         "ValidationSimulation",
     )
     validation_experiment: tuple[Path, ...] = _option(
         (),
-        "Measured spectra that are never trained on: with those of the simulation, one by one, they score the model.",
+        "Measured spectra kept out of training to score the model, one for each spectrum of the simulation.",
         "--validation-experiment",
         "ValidationExperiment",
     )
-    pairs: str | None = _option(None, "Folder of pairs that make-pairs wrote.", "--pairs", "Pairs")
+    pairs: str | None = _option(None, "Folder of training pairs written by make-pairs.", "--pairs", "Pairs")
     paired: bool = _option(
         False,
-        "Simulation and experiment belong together one by one, in the order given and by name within folders.",
+        "Each simulation belongs to one experiment, in the order given and in order of name within folders.",
         "--paired",
         "Paired",
     )
     simulation_convolved: bool = _option(
         False,
-        "The simulations carry the calculated resolution already, and only what they lack is learned.",
+        "The simulations contain the calculated resolution already; only what they lack is learned.",
         "--simulation-convolved",
         "SimulationConvolved",
     )
@@ -357,22 +362,22 @@ class TrainOptions(Options):
         "Direction",
         DIRECTIONS,
     )
-    minutes: float | None = _option(None, "Stop training after so many minutes.", "--minutes", "MaxMinutes")
-    epochs: int | None = _option(None, "Stop after every spectrum was seen so often.", "--epochs", "Epochs")
-    steps: int | None = _option(None, "Stop after so many steps.", "--steps", "Steps")
+    minutes: float | None = _option(None, "Stop after this many minutes.", "--minutes", "MaxMinutes")
+    epochs: int | None = _option(None, "Stop after this many passes over the spectra.", "--epochs", "Epochs")
+    steps: int | None = _option(None, "Stop after this many steps.", "--steps", "Steps")
     batch: int | None = _option(
-        None, "Spectra in a step; by the number of dimensions if not given.", "--batch", "Batch"
+        None, "Spectra in each step; chosen by the number of dimensions if not given.", "--batch", "Batch"
     )
     learning_rate: float = _option(8e-4, "Highest learning rate.", "--learning-rate", "LearningRate")
-    seed: int = _option(1, "Seed of all that is random.", "--seed", "Seed")
+    seed: int = _option(1, "Seed of the random numbers.", "--seed", "Seed")
     warm_start: str = _option(
         BUNDLED,
-        "Model to begin with: bundled (the one for the direction), a name, an ONNX file, or none.",
+        "Model to start from: bundled (the one for the direction), a name, an ONNX file, or none.",
         "--warm-start",
         "WarmStart",
     )
     resume: str | None = _option(
-        None, "Folder of the checkpoint to go on from; beside the output if not given.", "--resume", "Resume"
+        None, "Folder of the checkpoint to continue from; beside the output if not given.", "--resume", "Resume"
     )
     device: str = _option("auto", "Compute device: auto, cpu or cuda.", "--device", "Device", DEVICES)
     precision: str = _option(
@@ -384,7 +389,7 @@ class TrainOptions(Options):
     )
     tensorboard: str | None = _option(
         None,
-        "Folder for the losses as TensorBoard shows them; none are written if not given.",
+        "Folder for TensorBoard logs of the losses; none are written if not given.",
         "--tensorboard",
         "TensorBoard",
     )

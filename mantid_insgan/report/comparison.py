@@ -138,14 +138,14 @@ def _axes_text(spectrum: Spectrum) -> str:
 
 
 def _middle_planes(spectra: Mapping[str, Spectrum]) -> dict[str, Spectrum]:
-    """The most telling plane of each spectrum, through the middle of the axes it does not show."""
+    """The most informative plane of each spectrum, through the middle of the axes it does not show."""
     first = next(iter(spectra.values()))
     across, up = mapped_pairs(first)[0]
     return {name: plane_of(s, across, up, middle_bins(first)) for name, s in spectra.items()}
 
 
 def _brightest(planes: Sequence[Spectrum]) -> slice:
-    """Bins across whose cut holds the highest inelastic peak of all planes and is measured along all of its length."""
+    """Bins of the horizontal axis whose cut has the highest inelastic peaks and the fewest gaps over all planes."""
     count = planes[0].shape[0]
     width = max(1, count // 20)
     score, coverage = np.zeros(count - width + 1), np.ones(count - width + 1)
@@ -223,7 +223,7 @@ def _share(figure: Figure, place, drawn: Sequence[Axes]) -> Axes:
 
 
 def _label_outside(drawn: Sequence[Axes], columns: int) -> None:
-    """Leave the labels and numbers of the upward axis only in the left column."""
+    """Keep the labels and numbers of the vertical axis in the left column only."""
     for i, axes in enumerate(drawn):
         if i % columns:
             axes.set_ylabel("")
@@ -241,7 +241,7 @@ def _cut(plane: Spectrum, where: slice) -> Spectrum:
 
 
 def _limits_of_cuts(planes: Mapping[str, Spectrum], cuts: Mapping[str, Spectrum]) -> tuple[float, float] | None:
-    """Limits for the inelastic part of the cuts where an elastic line dwarfs it; None where all of it can be shown."""
+    """Vertical limits that show the inelastic part of the cuts, if an elastic line dwarfs it, else None."""
     if dwarfed_height(list(planes.values())) is None:
         return None
     parts = [c.signal[c.valid & ~elastic_rows(planes[name])] for name, c in cuts.items()]

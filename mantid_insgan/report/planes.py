@@ -1,6 +1,6 @@
-"""What of a spectrum a figure shows: planes, cuts and means, and where the elastic line is.
+"""The parts of a spectrum that a figure shows: planes, cuts and means, and where the elastic line is.
 
-A "plane" is a Spectrum of two axes: the one across, then the one upward.
+A "plane" is a Spectrum of two axes: first the horizontal one, then the vertical one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DWARFS = 8.0
 
 
 def plane_of(spectrum: Spectrum, across: int, up: int, at: Mapping[int, int]) -> Spectrum:
-    """The plane of two axes through the bins `at` of the others."""
+    """The plane of two axes at the bins `at` of the other axes."""
     index = tuple(slice(None) if i in (across, up) else at[i] for i in range(spectrum.ndim))
     signal, variance, valid = (x[index] for x in (spectrum.signal, spectrum.variance, spectrum.valid))
     if across > up:
@@ -26,13 +26,13 @@ def plane_of(spectrum: Spectrum, across: int, up: int, at: Mapping[int, int]) ->
 
 
 def _momenta(spectrum: Spectrum) -> list[int]:
-    """Axes that are not the energy, those with most bins first."""
+    """Indices of the momentum axes, the one with most bins first."""
     energy = spectrum.energy_axis
     return sorted((i for i in range(spectrum.ndim) if i != energy), key=lambda i: (-len(spectrum.axes[i]), i))
 
 
 def mapped_pairs(spectrum: Spectrum) -> list[tuple[int, int]]:
-    """Pairs of axes (across, up) worth a map, three at most, the most telling first."""
+    """Pairs of axes (across, up) to draw as maps: three at most, the most informative first."""
     longest = _momenta(spectrum)
     if spectrum.energy_axis is None:
         return list(combinations(sorted(longest[:3]), 2))
@@ -41,7 +41,7 @@ def mapped_pairs(spectrum: Spectrum) -> list[tuple[int, int]]:
 
 
 def middle_bins(spectrum: Spectrum) -> dict[int, int]:
-    """For each axis the bin nearest to its middle in which anything was measured (else the middle one)."""
+    """For each axis the measured bin nearest to its middle, or the middle bin if none was measured."""
     bins = {}
     for i in range(spectrum.ndim):
         others = tuple(j for j in range(spectrum.ndim) if j != i)
@@ -69,7 +69,7 @@ def mean_along(spectrum: Spectrum, keep: int) -> Spectrum:
 
 
 def elastic_rows(plane: Spectrum) -> np.ndarray:
-    """Bins upward in the elastic line and its flanks, shape (n,): those around zero energy that stand out."""
+    """Which energy bins of a plane belong to the elastic line and its flanks, shape (n,), bool."""
     energy, rows = plane.axes[1], np.zeros(plane.shape[1], bool)
     profile = mean_along(plane, 1)
     if not (energy.is_energy and energy.edges[0] <= 0 < energy.edges[-1] and profile.valid.any()):
@@ -87,7 +87,7 @@ def elastic_rows(plane: Spectrum) -> np.ndarray:
 
 
 def dwarfed_height(planes: Sequence[Spectrum]) -> float | None:
-    """Height of the inelastic peaks, where an elastic line dwarfs them; None where it does not.
+    """Height of the inelastic peaks if an elastic line dwarfs them, else None.
 
     The height is the 90th percentile over the energies of the 98th percentile at each: a few rows of spurious counts
     (the next pulse at the end of the range) do not matter.

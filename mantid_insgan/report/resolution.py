@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Ellipses in a picture over a file, about.
+#: About how many ellipses a picture over the grid of a file shows.
 _ELLIPSES = 48
 
 

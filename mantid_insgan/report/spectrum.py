@@ -57,7 +57,7 @@ def plot_spectrum(spectrum: Spectrum, output: str | Path, *, title: str | None =
 
 
 def spectrum_figure(spectrum: Spectrum, *, title: str | None = None) -> Figure:
-    """A figure of a spectrum; integrated axes are left away.
+    """A figure of a spectrum without its integrated axes.
 
     One open axis: points with error bars (one standard error). Two: a map, the energy upward. More: three maps, each
     a cut one bin wide through the middle of the axes it does not show, and the mean along every axis.

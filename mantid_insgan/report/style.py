@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-#: Formats a figure can be written in, by the suffix of the output's name.
+#: Formats of figures; the suffix of the file name chooses one.
 FORMATS = ("png", "pdf", "svg")
 #: Colour of curves (the blue of viridis), and of notes.
 LINE, FAINT = "#31688e", "0.35"
@@ -38,7 +38,7 @@ _PER_ANGSTROM = re.compile(r"^(1/(angstrom|å|a)|(angstrom|å|a)(\^-1|\*\*-1|-1|
 
 
 def axis_label(axis: Axis) -> str:
-    """Name and unit of an axis for people: ``'Energy transfer (meV)'``, ``'|Q| (Å⁻¹)'``, ``'[H,0,0] (r.l.u.)'``."""
+    """Label of an axis with its unit: ``'Energy transfer (meV)'``, ``'|Q| (Å⁻¹)'``, ``'[H,0,0] (r.l.u.)'``."""
     unit = _unit(axis)
     return f"{_name(axis)} ({unit})" if unit else _name(axis)
 
@@ -56,17 +56,17 @@ def _unit(axis: Axis) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Text from a file, which matplotlib must not take for a formula."""
+    """Text from a file, with the dollar signs escaped that matplotlib would take for a formula."""
     return text.replace("$", r"\$")
 
 
 def _with_unit(text: str, axis: Axis) -> str:
-    """Text with the unit; [H,0,0] says already that it counts reciprocal lattice vectors."""
+    """Text with the unit of the axis, but without r.l.u., which a name such as [H,0,0] already implies."""
     return text if axis.is_rlu else f"{text} {_unit(axis)}".rstrip()
 
 
 def _number(value: float, axis: Axis) -> str:
-    # what should be zero is so only to rounding
+    # a value that is zero but for rounding is shown as 0
     return f"{0.0 if abs(value) < 1e-6 * axis.width else value:.3g}".replace("-", "−")
 
 
@@ -91,7 +91,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def put_texts(figure: Figure, title: str | None, notes: Sequence[str]) -> None:
-    """Heading and notes, in lines that fit the figure's width."""
+    """Heading and notes, wrapped to the width of the figure."""
     if title:
         letters = int(9 * figure.get_figwidth())
         figure.suptitle("\n".join(textwrap.wrap(plain_text(title), letters)), fontsize=13)
@@ -106,7 +106,7 @@ def grey_note(spectrum: Spectrum) -> list[str]:
 
 
 def colour_scale(planes: Sequence[Spectrum]) -> Normalize:
-    """One scale for all planes, from the 1st to the 99.5th percentile: a few hot bins do not darken the rest.
+    """One scale for all planes, from the 1st to the 99.5th percentile, so that a few hot bins do not set it.
 
     Linear, and with zero in it unless all of the data are far from zero; asinh where an elastic line dwarfs the rest.
     """
@@ -119,7 +119,7 @@ def colour_scale(planes: Sequence[Spectrum]) -> Normalize:
     if not low > 0.5 * high > 0:
         low = min(0.0, low)
     if high <= low:
-        # next to nothing above zero: all of the range, and a scale of some width even for constant data
+        # hardly anything above zero: the whole range, widened where the data are constant
         low, high = min(low, float(values.min())), float(values.max())
         high = high if high > low else low + (abs(low) or 1.0)
     inelastic = dwarfed_height(planes)
@@ -129,7 +129,7 @@ def colour_scale(planes: Sequence[Spectrum]) -> Normalize:
 
 
 def show_map(axes: Axes, plane: Spectrum, scale: Normalize):
-    """A plane as an image; bins that are not valid grey."""
+    """A plane as an image; bins that are not valid are grey."""
     from matplotlib import colormaps
 
     across, up = plane.axes
@@ -151,7 +151,7 @@ def show_map(axes: Axes, plane: Spectrum, scale: Normalize):
 
 
 def add_colour_bar(figure: Figure, images, axes: Sequence[Axes], planes: Sequence[Spectrum]) -> None:
-    """One bar for maps of one scale, with arrows where data lie beyond its ends."""
+    """One colour bar for maps with one scale, with arrows where data lie outside it."""
     from matplotlib.colors import AsinhNorm
 
     scale, values = images[0].norm, np.concatenate([p.signal[p.valid] for p in planes])
@@ -182,7 +182,7 @@ def gapped(spectrum: Spectrum) -> np.ndarray:
 
 
 def dress_curve(axes: Axes, spectrum: Spectrum) -> None:
-    """Labels and limits of a curve, and its gaps."""
+    """Labels and limits of a curve; stretches that were not measured are grey."""
     axis = spectrum.axes[0]
     for start, stop in _runs(~spectrum.valid):
         axes.axvspan(axis.edges[start], axis.edges[stop], color=_NOT_MEASURED, linewidth=0, zorder=0)
@@ -214,8 +214,8 @@ def _format(output: Path) -> str:
     suffix = output.suffix.lower().lstrip(".")
     if suffix not in FORMATS:
         raise OutputError(
-            f"the figure {output} has {f'the suffix {output.suffix!r}' if suffix else 'no suffix'}, which names no "
-            "format that is known",
+            f"the figure {output} has {f'the suffix {output.suffix!r}' if suffix else 'no suffix'}, so its format is "
+            "not known",
             f"end its name in {', '.join('.' + f for f in FORMATS[:-1])} or .{FORMATS[-1]}",
         )
     return suffix

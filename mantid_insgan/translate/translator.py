@@ -19,12 +19,10 @@ from ..core.slices import (
     intensity_scale,
     network_axes,
     network_slices,
-    regions_of,
     require_valid,
 )
 from ..core.spectrum import Spectrum, frozen
 from ..errors import ModelError
-from ..io.region import cut
 from .cards import OUTPUTS, ModelFile
 from .session import open_session, run_interruptibly
 
@@ -32,8 +30,6 @@ from .session import open_session, run_interruptibly
 #: of dimensions of the model.
 TILE = {1: 4096, 2: 256, 3: 64}
 OVERLAP = {1: 96, 2: 64, 3: 24}
-#: Bins whose conditions (width, correlation, position) are held in memory at a time, or one slice.
-CONDITION_BINS = 500_000
 #: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
 INTENSITY_SLACK = 0.03
 #: Rows that a one-dimensional cut is repeated to, to be a slice of a 2D model (as in its training).
@@ -143,33 +139,20 @@ class Translator:
         require_valid(spectrum)
         quality = Quality()
         signal, variance = np.full(spectrum.shape, np.nan), np.full(spectrum.shape, np.nan)
-        blocks = regions_of(spectrum.shape, axes, CONDITION_BINS)
-        self._check_width(spectrum, resolution, axes, blocks)
+        conditions = conditions_of(spectrum, resolution, axes)
+        self._check_width(conditions["width"], spectrum.valid)
         total = math.prod(n for i, n in enumerate(spectrum.shape) if i not in axes)
-        done = 0
-        for block in blocks:
-            part = cut(spectrum, block)
-            conditions = conditions_of(part, resolution, axes)
-            into = signal[block], variance[block]
-            for place, data, channels in network_slices(part, conditions, axes):
-                tell = partial(_share_of, done, total, progress)
-                answer = self._translate(*data, channels, quality, tell)
-                into[0][place], into[1][place] = (from_network(x, axes) for x in answer)
-                tell(1.0)
-                done += 1
+        for done, (place, data, channels) in enumerate(network_slices(spectrum, conditions, axes)):
+            tell = partial(_share_of, done, total, progress)
+            answer = self._translate(*data, channels, quality, tell)
+            signal[place], variance[place] = (from_network(x, axes) for x in answer)
+            tell(1.0)
         return spectrum.replace(signal=frozen(signal), variance=frozen(variance)), quality
 
-    def _check_width(self, spectrum, resolution, axes, blocks) -> None:
-        """Median over the valid bins; over one in so many of them where there are many blocks."""
+    def _check_width(self, width: np.ndarray, valid: np.ndarray) -> None:
         limit = self.card.largest_fwhm_bins
-        widths = []
-        for block in blocks:
-            part = cut(spectrum, block)
-            width = dict(zip(part.open_axes, resolution.fwhm_in_bins(part), strict=True))
-            valid = part.valid.reshape(width[part.open_axes[0]].shape)
-            widths.append(np.stack([width[a][valid][:: len(blocks)] for a in axes if a is not None]))
-        for along in np.concatenate(widths, axis=1):
-            middle = float(np.median(along))
+        for along in width:
+            middle = float(np.median(along[valid]))
             if middle > limit:
                 raise ModelError(
                     f"the resolution is {middle:.3g} bins wide (FWHM, median over the valid bins), and the model "
