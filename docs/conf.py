@@ -1,5 +1,7 @@
 """Configuration of the documentation: Sphinx with MyST (Markdown) and NumPy docstrings."""
 
+import re
+
 import mantid_insgan
 
 project = "mantid-insgan"
@@ -17,3 +19,19 @@ myst_heading_anchors = 3
 napoleon_google_docstring = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+
+#: In docstrings |Q| is a modulus and *grid a shape; reStructuredText would take them for a substitution and emphasis.
+_MARKUP = re.compile(r"`.*?`|(?<!\\)\||(?<=[ (])\*(?=\w[^*]*$)")
+
+
+def _plain(found: re.Match) -> str:
+    return found[0] if found[0].startswith("`") else "\\" + found[0]
+
+
+def _escape(app, what, name, obj, options, lines):
+    lines[:] = [_MARKUP.sub(_plain, line) for line in lines]
+
+
+def setup(app):
+    """Sphinx calls it; the priority puts it after napoleon."""
+    app.connect("autodoc-process-docstring", _escape, priority=600)
