@@ -193,7 +193,7 @@ def test_a_volume_says_which_axes_were_seen(insgan, tmp_path):
 def test_what_is_no_volume_for_a_model_of_three_axes_is_walked(insgan, tmp_path, monkeypatch, sizes, limit, why):
     source = tmp_path / "volume.nxs"
     write_nexus(magnon(*sizes, names=("[H,0,0]", "[0,K,0]", "[0,0,L]", "DeltaE")), source)
-    monkeypatch.setattr(apply_module, "SLAB_BINS", limit)
+    monkeypatch.setattr(apply_module, "VOLUME_BINS", limit)
     _, out, _ = insgan("apply", source, tmp_path / "out.nxs", "--json")
     assert json.loads(out)["model"] == "remove-resolution-2d"
     assert json.loads(out)["notes"][0].partition("was left as it is (")[2].startswith(why)

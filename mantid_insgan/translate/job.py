@@ -28,9 +28,10 @@ OUTSIDE = 0.05
 #: What the history of an output calls this job, and the options in it that leave the result as it is.
 HISTORY_NAME = "insgan apply"
 NEUTRAL = ("device", "out_of_domain")
-#: Bins held in memory at a time; larger files go through in slabs. A volume of more bins than these is walked slice by
-#: slice if no model is named: a network's volume is held as a whole.
-SLAB_BINS = 4_000_000
+#: Bins of a file that are held in memory at a time, but one network slice at least; larger files go through in slabs.
+SLAB_BINS = 1_500_000
+#: A volume of more bins than these is walked slice by slice if no model is named: a network's volume is held as a whole.
+VOLUME_BINS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,8 @@ def _why_not_as_volumes(spectrum) -> str:
     bins = math.prod(len(spectrum.axes[a]) for a in seen if a is not None)
     if energy_axis(spectrum.axes) not in seen:
         return "models for three axes know volumes with an energy axis"
-    if bins > SLAB_BINS:
-        return f"a volume of {bins:,} bins is more than the {SLAB_BINS:,} that are held in memory; cut or rebin it"
+    if bins > VOLUME_BINS:
+        return f"a volume of {bins:,} bins is more than the {VOLUME_BINS:,} that are held in memory; cut or rebin it"
     return ""
 
 
