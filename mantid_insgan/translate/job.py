@@ -30,7 +30,7 @@ HISTORY_NAME = "insgan apply"
 NEUTRAL = ("device", "out_of_domain")
 #: Bins of a file that are held in memory at a time, but one network slice at least; larger files go through in slabs.
 SLAB_BINS = 1_500_000
-#: A volume of more bins than these is walked slice by slice if no model is named: a network's volume is held as a whole.
+#: A larger volume is walked slice by slice if no model is named, because a network's volume is held as a whole.
 VOLUME_BINS = 4_000_000
 
 
