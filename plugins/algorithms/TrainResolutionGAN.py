@@ -280,8 +280,6 @@ class TrainResolutionGAN(PythonAlgorithm):
         for note in trained.notes:
             log.warning(in_mantid(note))
         log.notice(f"Beside it: {trained.curves.name}, {trained.picture.name}; checkpoint: {trained.checkpoint}")
-        for note in trained.notes:
-            log.warning(in_mantid(note))
         self.setProperty("StepsDone", int(trained.steps))
         self.setProperty("MinutesDone", float(trained.minutes))
         if self._given("LossHistory"):
