@@ -153,8 +153,8 @@ def richardson_lucy(operator: ResolutionOperator, data, valid, keep: tuple[int, 
     """Richardson-Lucy iterates of the exact operator with gaps (Richardson 1972, Lucy 1974).
 
     x <- x / (A^T v) * A^T (v d / A x), with d >= 0 and v the valid bins. A is H with what of each bin's kernel falls
-    on the grid divided out: what lies beyond the edges counts as what lies at them. If it counted as nothing, what the
-    resolution brings in from there would be piled up at the edges.
+    on the grid divided out: the intensity beyond each edge is taken equal to that at the edge. Taken as zero, what
+    the resolution brings in from there would be piled up at the edges.
 
     Parameters
     ----------
