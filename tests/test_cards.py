@@ -120,6 +120,19 @@ def test_a_model_that_is_not_there():
         cards.choose_model("add-resolution", model="nothing-like-it")
 
 
+def test_a_model_that_sees_more_axes_than_the_data_have():
+    message = (
+        "model add-resolution-3d sees 3 axes, and the data have 2 of .* leave --model away, or use add-resolution-2d"
+    )
+    with pytest.raises(ModelError, match=message):
+        cards.model_for("add-resolution", 2, "add-resolution-3d")
+    with pytest.raises(ModelError, match="sees 1 axes, and the data have 0 of more than one bin.*a model for 0"):
+        cards.model_for("add-resolution", 0, "add-resolution-1d")
+    assert cards.model_for("add-resolution", 4, "add-resolution-1d").card.dimensions == 1
+    for axes, seen in ((None, 2), (1, 1), (2, 2), (3, 3), (4, 3)):
+        assert cards.model_for("add-resolution", axes).card.dimensions == seen
+
+
 def test_a_damaged_model_is_refused(copied):
     onnx = copied / "model.onnx"
     content = bytearray(onnx.read_bytes())

@@ -166,7 +166,9 @@ def test_small_and_odd_grids_are_padded(translator, shape):
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_cut_of_one_axis(translator, axis):
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_cut_of_one_axis(direction, axis):
+    translator = Translator(choose_model(direction, 1), "cpu", threads=1)
     spectrum = magnon(gaps=False, counts=1e5)
     index = 20
     signal, variance = (np.take(x, [index], 1 - axis) for x in (spectrum.signal, spectrum.variance))
@@ -209,9 +211,20 @@ def test_errors(translator):
     with pytest.raises(ModelError, match=r"bins wide .*knows up to 12.* rebin that axis"):
         translator.apply(spectrum, Widths(20.0))
     with pytest.raises(InputError, match=r"no energy axis among '\[H,0,0\]'"):
-        network_axes(spectrum.axes[:1])
+        network_axes(spectrum.axes[:1], 1)
     with pytest.raises(InputError, match="every axis has a single bin"):
-        network_axes(tuple(a.slice(0, 1) for a in spectrum.axes))
+        network_axes(tuple(a.slice(0, 1) for a in spectrum.axes), 1)
+    cut = (spectrum.axes[0].slice(0, 1), spectrum.axes[1])
+    with pytest.raises(
+        InputError, match=r"of the axes '\[H,0,0\]', 'DeltaE' only 1 with more than one bin, expected 2"
+    ):
+        network_axes(cut, 2)
+    name = translator.card.name
+    message = (
+        f"model {name} sees 2 axes, and the data have 1 of more than one bin.*leave --model away, or use {name[:-2]}1d"
+    )
+    with pytest.raises(ModelError, match=message):
+        translator.apply(Spectrum(spectrum.signal[:1], spectrum.variance[:1], cut), Widths())
 
 
 def test_resolution_too_wide_in_some_bins_is_counted(translator):
@@ -235,12 +248,14 @@ def axes_of(**bins) -> tuple[Axis, ...]:
         ({"e": 12, "h": 10}, (1, 0)),
         ({"h": 10, "k": 20, "l": 5, "e": 12}, (1, 3)),
         ({"h": 10, "k": 20, "l": 5, "e": 1}, (0, 1)),
-        ({"h": 1, "k": 1, "l": 1, "e": 12}, (None, 3)),
-        ({"h": 1, "k": 9, "l": 1, "e": 1}, (1, None)),
+        ({"h": 1, "k": 1, "l": 1, "e": 12}, (3,)),
+        ({"h": 1, "k": 9, "l": 1, "e": 1}, (1,)),
+        ({"h": 10, "k": 20, "l": 5, "e": 12}, (0, 1, 3)),
+        ({"e": 12, "h": 10, "k": 20, "l": 15}, (2, 3, 0)),
     ],
 )
 def test_which_axes_the_network_sees(bins, expected):
-    assert network_axes(axes_of(**bins)) == expected
+    assert network_axes(axes_of(**bins), len(expected)) == expected
 
 
 def test_tiles_cover_an_axis_with_weights_above_zero():

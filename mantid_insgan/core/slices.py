@@ -35,13 +35,10 @@ def conditions_of(spectrum: Spectrum, resolution, axes) -> dict[str, np.ndarray]
     grid = resolution.on_grid(spectrum)
     width = dict(zip(opened, grid.width, strict=True))
     correlation = dict(zip(combinations(opened, 2), grid.correlation, strict=True))
-    nothing = np.zeros_like(width[opened[0]])  # a cut does not vary along an axis that it lacks
     found = {
-        "width": [nothing if a is None else width[a] for a in axes],
-        "correlation": [
-            nothing if None in pair else correlation[tuple(sorted(pair))] for pair in combinations(axes, 2)
-        ],
-        "position": grid.position(tuple(a for a in axes if a is not None)),
+        "width": [width[a] for a in axes],
+        "correlation": [correlation[tuple(sorted(pair))] for pair in combinations(axes, 2)],
+        "position": grid.position(tuple(axes)),
     }
     return {name: np.asarray(x, np.float32).reshape(len(x), *spectrum.shape) for name, x in found.items()}
 
@@ -70,43 +67,49 @@ def network_slices(spectrum: Spectrum, conditions: dict[str, np.ndarray], axes):
 
 
 def to_network(values: np.ndarray, axes) -> np.ndarray:
-    """From ascending spectrum axes to the network's order, with one bin where the network has an axis more."""
-    ranks = np.argsort(np.argsort([a for a in axes if a is not None]))
-    values = np.transpose(values, ranks)
-    return np.expand_dims(values, axes.index(None)) if None in axes else values
+    """From the order of the axes in the spectrum to that of the network."""
+    return np.transpose(values, np.argsort(np.argsort(axes)))
 
 
 def from_network(values: np.ndarray, axes) -> np.ndarray:
-    """The way back."""
-    values = values.squeeze(axes.index(None)) if None in axes else values
-    return np.transpose(values, np.argsort([a for a in axes if a is not None]))
+    """The inverse of `to_network`."""
+    return np.transpose(values, np.argsort(axes))
 
 
-def network_axes(axes: tuple[Axis, ...], dimensions: int = 2) -> tuple[int | None, ...]:
-    """Which axes of a spectrum the network sees, in its order (energy last).
+def network_axes(axes: tuple[Axis, ...], dimensions: int) -> tuple[int, ...]:
+    """Which axes of a spectrum a network of so many dimensions sees, in its order (energy last).
 
     With an energy axis of several bins: the energy and the momentum axes with most bins. With the energy integrated:
-    the momentum axes with most bins. A cut with one open axis leaves the other place None.
+    the momentum axes with most bins.
 
     Raises
     ------
     InputError
-        If there is no energy axis, or no axis of more than one bin.
+        As `require_network_axes`; if fewer axes than `dimensions` have more than one bin.
     """
+    require_network_axes(axes)
+    energy, opened = energy_axis(axes), open_axes(axes)
+    if len(opened) < dimensions:
+        raise InputError(
+            f"of the axes {', '.join(repr(a.name) for a in axes)} only {len(opened)} with more than one bin, "
+            f"expected {dimensions} or more",
+            "use a model of fewer dimensions, or data that are not integrated along the other axes",
+        )
+    momenta = sorted((i for i in opened if i != energy), key=lambda i: (-len(axes[i]), i))
+    seen = sorted(momenta[: dimensions - (energy in opened)])
+    return (*seen, energy) if energy in opened else tuple(seen)
+
+
+def require_network_axes(axes: tuple[Axis, ...]) -> None:
+    """Raise InputError if there is no energy axis among `axes`, or none of more than one bin."""
     energy = energy_axis(axes)
     if energy is None:
         raise InputError(
             f"there is no energy axis among {', '.join(repr(a.name) for a in axes)}",
             "give data with an axis 'DeltaE' (one integrated bin is enough), so that the resolution is known",
         )
-    opened = open_axes(axes)
-    if not opened:
+    if not open_axes(axes):
         raise InputError("every axis has a single bin", "give a cut with at least one axis of several bins")
-    momenta = sorted((i for i in opened if i != energy), key=lambda i: (-len(axes[i]), i))
-    room = dimensions - (energy in opened)
-    chosen: list[int | None] = sorted(momenta[:room])
-    missing = [None] * (room - len(chosen))
-    return (*missing, *chosen, energy) if energy in opened else (*chosen, *missing)
 
 
 def require_valid(spectrum: Spectrum) -> None:
@@ -118,7 +121,7 @@ def require_valid(spectrum: Spectrum) -> None:
         )
 
 
-def regions_of(shape: tuple[int, ...], axes: tuple[int | None, ...], limit: int) -> list[tuple[slice, ...]]:
+def regions_of(shape: tuple[int, ...], axes: tuple[int, ...], limit: int) -> list[tuple[slice, ...]]:
     """Regions that hold whole network slices and at most `limit` bins each (one slice at least)."""
     regions = [tuple(slice(0, n) for n in shape)]
     for axis in (i for i in range(len(shape)) if i not in axes):

@@ -343,7 +343,7 @@ def _slices_of(spectrum, resolution, dimensions: int, target):
         grid = signal.shape
         rows = {k: np.broadcast_to(v, (len(v), *grid)).astype(np.float32) for k, v in conditions.items()}
         rows.setdefault("correlation", np.zeros((0, *grid), np.float32))
-        energy = axes[-1] is not None and spectrum.axes[axes[-1]].is_energy
+        energy = spectrum.axes[axes[-1]].is_energy
         yield Example(arrays[0], valid, arrays[1], arrays[2], **rows, energy_last=energy)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -136,17 +137,9 @@ def choose_model(direction: str, dimensions: int = 2, model: str | None = None) 
         If the direction is not known, there is no such model, or it is for the other direction or another number of
         dimensions.
     """
-    if direction not in DIRECTIONS:
-        raise ModelError(
-            f"the direction {direction!r} is not known; there are {' and '.join(DIRECTIONS)}",
-            "give one of them (--direction)",
-        )
-    chosen = find_model(_bundled_for(direction, dimensions) if model is None else model)
-    if chosen.card.direction != direction:
-        raise ModelError(
-            f"the model {chosen.card.name} is for {chosen.card.direction}, but {direction} was asked for",
-            f"use --direction {chosen.card.direction}, or another model",
-        )
+    if model is None:
+        return find_model(_bundled_for(direction, dimensions))
+    chosen = _named(model, direction)
     if chosen.card.dimensions != dimensions:
         raise ModelError(
             f"the model {chosen.card.name} is for {chosen.card.dimensions} dimensions, but {dimensions} are needed",
@@ -156,44 +149,72 @@ def choose_model(direction: str, dimensions: int = 2, model: str | None = None) 
 
 
 def model_for(direction: str, open_axes: int | None = None, model: str | None = None) -> ModelFile:
-    """The model to apply to data with some number of open axes.
+    """The model to apply to data with some number of open axes (axes of more than one bin).
 
-    A bundled one sees as many axes as it can; what has more axes is walked slice by slice. A 2D model also takes a cut.
+    If none is named, it is the bundled one that sees as many of the axes as possible; the others are walked slice by
+    slice. The ONNX file is read once.
 
     Parameters
     ----------
     direction : str
     open_axes : int, optional
-        Of the data; not checked if not given.
+        Of the data. If not given, a named model is not checked against it, and the bundled one is that for 2 axes.
     model : str, optional
-        Name or path; bundled ones are looked through if not given.
+        Name or path.
 
     Raises
     ------
     ModelError
-        As `choose_model`; a model that sees more axes than there are.
+        As `choose_model` and `require_dimensions`.
     """
     if model is None:
-        wanted = min(2 if open_axes is None else open_axes, 3)
-        bundled = direction in DIRECTIONS and (direction, wanted) in _bundled()
-        return choose_model(direction, wanted if bundled else 2)
-    dimensions = find_model(model).card.dimensions
-    if open_axes is not None and dimensions > max(open_axes, 2):
+        return choose_model(direction, 2 if open_axes is None else min(max(open_axes, 1), 3))
+    chosen = _named(model, direction)
+    if open_axes is not None:
+        require_dimensions(chosen.card, open_axes)
+    return chosen
+
+
+def require_dimensions(card: ModelCard, open_axes: int) -> None:
+    """Raise ModelError if a model sees more axes than the data have of more than one bin."""
+    if card.dimensions <= open_axes:
+        return
+    fitting = _bundled().get((card.direction, open_axes))
+    raise ModelError(
+        f"the model {card.name} sees {card.dimensions} axes, and the data have {open_axes} of more than one bin",
+        "leave --model away, or use " + (fitting or f"a model for {open_axes}"),
+    )
+
+
+def _named(model: str, direction: str) -> ModelFile:
+    """The model of that name or at that path, which must be for `direction`."""
+    _require_direction(direction)
+    chosen = find_model(model)
+    if chosen.card.direction != direction:
         raise ModelError(
-            f"the model {model} sees {dimensions} axes, and the data have {open_axes} of more than one bin",
-            "leave --model away, or use a model of fewer dimensions",
+            f"the model {chosen.card.name} is for {chosen.card.direction}, but {direction} was asked for",
+            f"use --direction {chosen.card.direction}, or another model",
         )
-    return choose_model(direction, dimensions, model)
+    return chosen
+
+
+def _require_direction(direction: str) -> None:
+    if direction not in DIRECTIONS:
+        raise ModelError(
+            f"the direction {direction!r} is not known; there are {' and '.join(DIRECTIONS)}",
+            "give one of them (--direction)",
+        )
 
 
 def _bundled() -> dict[tuple[str, int], str]:
-    """Names of the bundled models by direction and dimensions; only cards are read, so that a damaged file harms no
-    other model."""
+    """Names of the bundled models by direction and dimensions. Only the cards are read, so that one damaged model does
+    not keep the others from use."""
     cards = {name: _read_card(models_folder() / name / "card.json") for name in bundled_names()}
     return {(card.direction, card.dimensions): name for name, card in cards.items()}
 
 
 def _bundled_for(direction: str, dimensions: int) -> str:
+    _require_direction(direction)
     found = _bundled().get((direction, dimensions))
     if found is not None:
         return found
@@ -239,6 +260,13 @@ def read_model(path: Path) -> ModelFile:
 
 
 def _read_card(path: Path) -> ModelCard:
+    about = path.stat()
+    return _parsed_card(path, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _parsed_card(path: Path, size: int, changed: int) -> ModelCard:
+    """The card at `path`, parsed once for each state of the file (size in bytes, time of change in ns)."""
     try:
         return ModelCard.model_validate_json(path.read_bytes())
     except ValidationError as error:

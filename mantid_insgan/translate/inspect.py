@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.run import RUN_FACTS, Lattice, Run, required_facts
-from ..core.slices import network_axes
+from ..core.slices import require_network_axes
 from ..core.spectrum import Axis, Spectrum
 from ..errors import InsganError
 from .cards import ModelFile, bundled_names, find_model
@@ -148,7 +148,7 @@ def _problem(axes: tuple[Axis, ...], part: Spectrum) -> str | None:
     from ..instruments.instrument import Resolution
 
     try:
-        network_axes(axes)
+        require_network_axes(axes)
         Resolution.from_run(part.run).frame(part)
     except InsganError as error:
         return str(error)

@@ -12,7 +12,7 @@ from .. import __version__
 from ..core.files import check_output
 from ..core.options import OUT_OF_DOMAIN, ApplyOptions, overridden
 from ..core.run import RESOLUTION_FACTS, Run
-from ..core.slices import network_axes, regions_of, require_valid
+from ..core.slices import network_axes, regions_of, require_network_axes, require_valid
 from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
 from ..errors import ModelError, RunFactError
 from ..instruments.instrument import Resolution
@@ -161,7 +161,7 @@ def _prepare(spectrum, options: ApplyOptions, opened: dict | None = None) -> tup
             f"--out-of-domain is {options.out_of_domain!r}, expected {' or '.join(OUT_OF_DOMAIN)}", "give one of them"
         )
     run = options.run(spectrum.run)
-    network_axes(spectrum.axes)
+    require_network_axes(spectrum.axes)
     resolution = Resolution.from_run(run, width_factor=options.width_factor)
     model = _model(spectrum, options)
     if opened is None:
@@ -185,7 +185,7 @@ def _why_not_as_volumes(spectrum) -> str:
     if len(open_axes(spectrum.axes)) < 3:
         return ""
     seen = network_axes(spectrum.axes, 3)
-    bins = math.prod(len(spectrum.axes[a]) for a in seen if a is not None)
+    bins = math.prod(len(spectrum.axes[a]) for a in seen)
     if energy_axis(spectrum.axes) not in seen:
         return "models for three axes know volumes with an energy axis"
     if bins > VOLUME_BINS:
@@ -236,7 +236,7 @@ def nothing_measured(spectrum: Spectrum) -> Spectrum:
     return spectrum.replace(signal=nothing, variance=nothing)
 
 
-def slabs(shape: tuple[int, ...], axes: tuple[int | None, ...]) -> list[tuple[slice, ...]]:
+def slabs(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[tuple[slice, ...]]:
     """The regions of at most `SLAB_BINS` bins in which a file is read (`regions_of`)."""
     return regions_of(shape, axes, SLAB_BINS)
 
@@ -253,14 +253,12 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
     notes = []
     left = [spectrum.axes[i].name for i in open_axes(spectrum.axes) if i not in axes]
     if left:
-        seen = " and ".join(repr(spectrum.axes[a].name) for a in axes if a is not None)
+        seen = " and ".join(repr(spectrum.axes[a].name) for a in axes)
         why = _why_not_as_volumes(spectrum) if translator.card.dimensions < 3 else ""
         notes.append(
             f"the model sees slices in {seen}: the resolution along {', '.join(map(repr, left))} was left as it is"
             + (f" ({why})" if why else "")
         )
-    if None in axes:
-        notes.append("a cut of one axis was taken as a slice that does not vary along the other")
     if spectrum.axes[energy_axis(spectrum.axes)].integrated:
         notes.append("the energy is integrated: its resolution was left as it is, the momentum widths were used")
     if translator.card.simulation == "convolved":

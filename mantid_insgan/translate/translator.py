@@ -19,11 +19,12 @@ from ..core.slices import (
     intensity_scale,
     network_axes,
     network_slices,
+    require_network_axes,
     require_valid,
 )
 from ..core.spectrum import Spectrum, frozen
 from ..errors import ModelError
-from .cards import OUTPUTS, ModelFile
+from .cards import OUTPUTS, ModelFile, require_dimensions
 from .session import open_session, run_interruptibly
 
 #: Slices up to this many bins along each axis go through whole, larger ones as tiles with this overlap: by the number
@@ -32,8 +33,6 @@ TILE = {1: 4096, 2: 256, 3: 64}
 OVERLAP = {1: 96, 2: 64, 3: 24}
 #: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
 INTENSITY_SLACK = 0.03
-#: Rows that a one-dimensional cut is repeated to, to be a slice of a 2D model (as in its training).
-ROWS_OF_A_CUT = 64
 
 
 @dataclass
@@ -133,8 +132,11 @@ class Translator:
         InputError
             If no bin is valid or no axis can be translated.
         ModelError
-            If the resolution is wider than the model can apply in most bins.
+            If the model sees more axes than the spectrum has of more than one bin, or the resolution is wider than the
+            model can apply in most bins.
         """
+        require_network_axes(spectrum.axes)
+        require_dimensions(self.card, len(spectrum.open_axes))
         axes = network_axes(spectrum.axes, self.card.dimensions)
         require_valid(spectrum)
         quality = Quality()
@@ -187,27 +189,24 @@ class Translator:
     def _run_tiles(self, signal, valid, error, conditions, quality, tell) -> np.ndarray:
         """(3, *grid): translated, log variance and convolved, blended over overlapping tiles."""
         shape = signal.shape
-        grid = [ROWS_OF_A_CUT if n == 1 else n for n in shape]
         inputs = {"signal": signal[None], "valid": valid[None], "error": error[None], **conditions}
-        inputs = {name: np.broadcast_to(x, (len(x), *grid)) for name, x in inputs.items()}
         size, overlap = TILE[len(shape)], OVERLAP[len(shape)]
-        total, weight = np.zeros((3, *grid)), np.zeros(grid)
-        places = list(product(*(tile_starts(n, size, overlap) for n in grid)))
+        total, weight = np.zeros((3, *shape)), np.zeros(shape)
+        places = list(product(*(tile_starts(n, size, overlap) for n in shape)))
         for number, place in enumerate(places):
             look = partial(tell, number / len(places))
             look()
-            part = tuple(slice(s, min(s + size, n)) for s, n in zip(place, grid, strict=True))
+            part = tuple(slice(s, min(s + size, n)) for s, n in zip(place, shape, strict=True))
             tile = {name: x[(slice(None), *part)] for name, x in inputs.items()}
             if not tile["valid"].any():
                 continue
             answer = self._run(tile, quality, look)
             blend = np.ones(())
-            for p, n in zip(part, grid, strict=True):
+            for p, n in zip(part, shape, strict=True):
                 blend = np.multiply.outer(blend, ramp(p.start, p.stop, n, overlap))
             total[(slice(None), *part)] += blend * answer
             weight[part] += blend
-        middle = tuple(slice(ROWS_OF_A_CUT // 2, ROWS_OF_A_CUT // 2 + 1) if n == 1 else slice(None) for n in shape)
-        return (total / np.maximum(weight, 1e-30))[(slice(None), *middle)]
+        return total / np.maximum(weight, 1e-30)
 
     def _run(self, tile: dict[str, np.ndarray], quality, look) -> np.ndarray:
         """The network on one tile, padded with bins that are not valid to a size it takes."""

@@ -162,7 +162,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         return None if workspace is None else len(workspace.getNonIntegratedDimensions())
 
     def _problems_of_data(self, workspace):
-        from mantid_insgan.core.slices import network_axes, require_valid
+        from mantid_insgan.core.slices import require_network_axes, require_valid
         from mantid_insgan.instruments import Resolution
         from mantid_insgan.mantid_support.workspace import read_workspace
         from mantid_insgan.translate.inspect import missing_facts
@@ -171,7 +171,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         problems = {}
         try:
             spectrum = read_workspace(workspace)
-            network_axes(spectrum.axes)
+            require_network_axes(spectrum.axes)
             require_valid(spectrum)
             run = options.run(spectrum.run)
             for name in missing_facts(run, spectrum.axes):
