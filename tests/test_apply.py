@@ -1,5 +1,7 @@
 """The main job on spectra and files: sums over events, and data unlike the training data."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from mantid_insgan.core.options import (
 from mantid_insgan.demo import DATA
 from mantid_insgan.errors import ModelError, RunFactError
 from mantid_insgan.io import read_nexus, write_nexus
+from mantid_insgan.translate import cards
 from mantid_insgan.translate.job import apply, apply_to_file, per_event, summed
 
 OPTIONS = ApplyOptions(device="cpu")
@@ -72,6 +75,26 @@ def test_data_unlike_the_training_data_can_be_an_error(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="take the result with --out-of-domain warn"):
         apply(read_nexus(source), strict)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("model", [None, "remove-resolution-2d"])
+def test_a_model_is_hashed_once_and_cards_are_parsed_once_for_all_files(tmp_path, monkeypatch, model):
+    hashed, hash_of = [], cards._hash_of
+    monkeypatch.setattr(cards, "_hash_of", lambda onnx: hashed.append(onnx) or hash_of(onnx))
+    cards._parsed_card.cache_clear()
+    for number in (1, 2):
+        options = ApplyOptions(device="cpu", model=model)
+        apply_to_file(DATA / "measured.nxs", tmp_path / f"{number}.nxs", options)
+        assert len(hashed) == number
+        assert cards._parsed_card.cache_info().misses == (1 if model else len(cards.bundled_names()))
+
+
+def test_a_card_that_changes_is_parsed_again(tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(cards.models_folder() / "remove-resolution-1d", folder)
+    found = cards.read_model(folder)
+    cards.write_card(found.card.model_copy(update={"description": found.card.description + " Changed."}), found.path)
+    assert cards.read_model(folder).card.description.endswith(" Changed.")
 
 
 def test_an_unknown_choice_for_data_out_of_domain():

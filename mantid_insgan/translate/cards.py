@@ -249,7 +249,7 @@ def read_model(path: Path) -> ModelFile:
             "keep the card that was written with the model in the same folder",
         )
     card = _read_card(found[0])
-    actual = hashlib.sha256(onnx.read_bytes()).hexdigest()
+    actual = _hash_of(onnx)
     if actual != card.sha256:
         raise ModelError(
             f"{onnx} has the hash {actual[:12]}..., but its card {found[0].name} says {card.sha256[:12]}...: "
@@ -257,6 +257,10 @@ def read_model(path: Path) -> ModelFile:
             "install the package again, or fetch the model and its card again",
         )
     return ModelFile(card, onnx)
+
+
+def _hash_of(onnx: Path) -> str:
+    return hashlib.sha256(onnx.read_bytes()).hexdigest()
 
 
 def _read_card(path: Path) -> ModelCard:
@@ -279,7 +283,7 @@ def _parsed_card(path: Path, size: int, changed: int) -> ModelCard:
 
 def write_card(card: ModelCard, onnx: Path) -> Path:
     """Write `card` beside `onnx` as card.json with the hash of the file as it is now."""
-    card = card.model_copy(update={"sha256": hashlib.sha256(onnx.read_bytes()).hexdigest()})
+    card = card.model_copy(update={"sha256": _hash_of(onnx)})
     path = onnx.parent / "card.json"
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(card.model_dump(), indent=1) + "\n", encoding="utf-8")
