@@ -25,6 +25,7 @@ from mantid_insgan.demo import DATA
 from mantid_insgan.instruments import known_instruments
 from mantid_insgan.io import read_nexus
 from mantid_insgan.mantid import ApplyResolutionGAN
+from mantid_insgan.mantid_support import workspace as support
 from mantid_insgan.mantid_support.workspace import read_workspace
 from mantid_insgan.translate import cards
 from mantid_insgan.translate.job import apply_to_file
@@ -350,6 +351,14 @@ def problems(**properties) -> dict[str, str]:
 def test_nothing_is_wrong_with_a_good_input_or_an_empty_dialog(measured):
     assert problems(InputWorkspace="measured") == {}
     assert problems() == {}
+
+
+def test_arrays_are_copied_by_the_run_and_not_by_its_checks(measured, monkeypatch):
+    copied, copy = [], support._copied
+    monkeypatch.setattr(support, "_copied", lambda view: copied.append(view.shape) or copy(view))
+    assert problems(InputWorkspace="measured") == {} and copied == []
+    apply(measured, OutputWorkspace="out")
+    assert copied == [measured.getSignalArray().shape] * 3
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,13 @@ from mantid_insgan.core.run import Fact, Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, OutputError
 from mantid_insgan.io import read_nexus
-from mantid_insgan.mantid_support.workspace import read_workspace, run_facts, set_arrays, to_workspace
+from mantid_insgan.mantid_support.workspace import (
+    read_outline,
+    read_workspace,
+    run_of_workspace,
+    set_arrays,
+    to_workspace,
+)
 
 pytestmark = pytest.mark.mantid
 
@@ -104,7 +110,7 @@ def test_facts_of_the_logs(ws):
     ub = [0, 0.25, 0, 0, 0, 0.1, 0.5, 0, 0]
     add_experiment(ws, ub, Ei=45.5, Temp=(-268.15, "C"), chopper_package=" S ", fermi_speed=400.0, inst_abrv="mer")
     add_experiment(ws, Ei=45.5, temperature=300.0, run_title="a title")
-    run, title = run_facts(ws)
+    run, title = run_of_workspace(ws)
     assert run.ei == Fact(45.5, "log Ei of experiment0")
     assert run.temperature.value == pytest.approx(5.0) and run.temperature.source == "log Temp of experiment0"
     assert run.chopper == Fact("S", "log chopper_package of experiment0")
@@ -118,20 +124,20 @@ def test_facts_of_the_logs(ws):
 
 def test_logs_that_tell_nothing(ws):
     add_experiment(ws, Ei=0.0, chopper_frequency="fast", Temp=float("nan"), chopper_type="")
-    run, title = run_facts(ws)
+    run, title = run_of_workspace(ws)
     assert not any((run.ei, run.frequency, run.temperature, run.chopper, run.lattice)) and title == ""
 
 
 def test_experiments_that_disagree_on_ei(ws):
     add_experiment(ws, Ei=45.0)
     add_experiment(ws, Ei=90.0)
-    ei = run_facts(ws)[0].ei
+    ei = run_of_workspace(ws)[0].ei
     assert ei.value == 45.0
     assert ei.source == ("log Ei of experiment0 (the 2 experiments with an Ei log disagree: 45 to 90 meV)")
 
 
 def test_no_experiment_is_no_fact(ws):
-    run, title = run_facts(ws)
+    run, title = run_of_workspace(ws)
     assert not any(vars(run).values()) and title == ""
 
 
@@ -202,3 +208,16 @@ def test_a_loaded_workspace_is_the_spectrum_of_its_file(shared, name):
         assert np.array_equal(getattr(live, array), getattr(of_file, array), equal_nan=True)
     for fact in ("ei", "instrument", "chopper", "frequency", "temperature"):
         assert getattr(live.run, fact) == getattr(of_file.run, fact)
+
+
+def test_an_outline_has_all_but_the_intensities(ws):
+    signal = ws.getSignalArray().copy()
+    signal[0, 0, 0], signal[1, 0, 2] = np.nan, -1e30
+    ws.setSignalArray(signal)
+    add_experiment(ws, Ei=(45.0, "meV"))
+    whole, outline = read_workspace(ws), read_outline(ws)
+    assert np.array_equal(outline.valid, whole.valid) and outline.valid.sum() == 18
+    assert outline.axes == whole.axes and outline.run == whole.run and outline.title == whole.title
+    assert outline.signal.strides == outline.variance.strides == (0, 0, 0)
+    with pytest.raises(InputError, match="is a TableWorkspace, expected an MDHistoWorkspace"):
+        read_outline(CreateEmptyTableWorkspace(OutputWorkspace="table"))

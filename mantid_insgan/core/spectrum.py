@@ -214,9 +214,7 @@ class Spectrum:
             events = _real_array("num_events", self.num_events, shape)
         if self.masked is not None:
             masked = _bool_array("masked", self.masked, shape)
-        measured = (signal > -FLAG_MAGNITUDE) & (signal < FLAG_MAGNITUDE)
-        measured &= variance >= 0
-        measured &= variance < np.inf
+        measured = measured_bins(signal, variance)
         measured &= ~masked
         if self.valid is not None:
             measured &= _bool_array("valid", self.valid, shape)
@@ -320,6 +318,14 @@ class Spectrum:
                 for f in ("coordinate_system", "visual_normalization", "q_convention")
             )
         )
+
+
+def measured_bins(signal: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """True where a bin has a finite signal that is no flag and a finite variance that is not negative."""
+    measured = (signal > -FLAG_MAGNITUDE) & (signal < FLAG_MAGNITUDE)
+    measured &= variance >= 0
+    measured &= variance < np.inf
+    return measured
 
 
 def energy_axis(axes: tuple[Axis, ...]) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.run import Fact, Lattice, Run
-from ..core.spectrum import Axis, Spectrum
+from ..core.spectrum import Axis, Spectrum, frozen, measured_bins
 from ..errors import InputError, OutputError
 from ..io.facts import SEARCHED_GROUPS, as_fact, disagreeing, facts_of_logs, instrument_name, log_name, logs_of_run
 from ..io.writer import stored_arrays
@@ -32,19 +32,51 @@ def read_workspace(workspace) -> Spectrum:
     InputError
         If it is another kind of workspace, or an axis cannot be one of a spectrum.
     """
-    from mantid.kernel import config
+    _require_histogram(workspace)
+    arrays = {
+        "signal": _copied(workspace.getSignalArray()),
+        "variance": _copied(workspace.getErrorSquaredArray()),
+        "num_events": _copied(workspace.getNumEventsArray()),
+    }
+    return _spectrum(workspace, arrays)
 
+
+def read_outline(workspace) -> Spectrum:
+    """The spectrum in an IMDHistoWorkspace without its intensities: what can be checked before it is copied.
+
+    Axes, run and `valid` are those of `read_workspace`. Signal and variance are 0 in every bin and take no memory.
+
+    Parameters
+    ----------
+    workspace : mantid.api.IMDHistoWorkspace
+
+    Raises
+    ------
+    InputError
+        As `read_workspace`.
+    """
+    _require_histogram(workspace)
+    valid = measured_bins(workspace.getSignalArray(), workspace.getErrorSquaredArray())
+    nothing = np.broadcast_to(frozen(np.zeros(())), valid.shape)
+    return _spectrum(workspace, {"signal": nothing, "variance": nothing, "valid": frozen(valid)})
+
+
+def _require_histogram(workspace) -> None:
     if not hasattr(workspace, "getErrorSquaredArray"):
         kind = workspace.id() if hasattr(workspace, "id") else type(workspace).__name__
         raise InputError(
             f"{_name(workspace)!r} is a {kind}, expected an MDHistoWorkspace",
             "bin events first (BinMD or MDNorm), and give the members of a group one by one",
         )
-    run, title = run_facts(workspace)
+
+
+def _spectrum(workspace, arrays: dict[str, np.ndarray]) -> Spectrum:
+    """A spectrum of these arrays with all else from the workspace."""
+    from mantid.kernel import config
+
+    run, title = run_of_workspace(workspace)
     return Spectrum(
-        signal=_copied(workspace.getSignalArray()),
-        variance=_copied(workspace.getErrorSquaredArray()),
-        num_events=_copied(workspace.getNumEventsArray()),
+        **arrays,
         axes=axes_of(workspace),
         run=run,
         title=workspace.getTitle() or title,
@@ -59,7 +91,7 @@ def _name(workspace) -> str:
 
 
 def _copied(view: np.ndarray) -> np.ndarray:
-    return np.array(view, dtype=np.float64, order="C")
+    return frozen(np.array(view, dtype=np.float64, order="C"))
 
 
 def axes_of(workspace) -> tuple[Axis, ...]:
@@ -77,7 +109,7 @@ def _axis(dimension) -> Axis:
     )
 
 
-def run_facts(workspace) -> tuple[Run, str]:
+def run_of_workspace(workspace) -> tuple[Run, str]:
     """Facts and run title from the ExperimentInfos of a workspace: the same as from the file that SaveMD makes of it.
 
     Returns
@@ -90,7 +122,7 @@ def run_facts(workspace) -> tuple[Run, str]:
     facts: dict[str, Fact] = {}
     title = ""
     for number, info in enumerate(infos[:SEARCHED_GROUPS]):
-        for name, fact in _experiment_facts(info, f"experiment{number}").items():
+        for name, fact in _facts_of_info(info, f"experiment{number}").items():
             facts.setdefault(name, fact)
         title = title or (_log_text(info.run(), "run_title") or "").strip()
     if "ei" in facts:
@@ -100,7 +132,7 @@ def run_facts(workspace) -> tuple[Run, str]:
     return Run(**facts), title
 
 
-def _experiment_facts(info, where: str) -> dict[str, Fact]:
+def _facts_of_info(info, where: str) -> dict[str, Fact]:
     run = info.run()
     spelled = {name.lower(): name for name in run.keys()}
     facts = facts_of_logs(spelled, lambda name, fact: _log_value(run, name, fact), where)

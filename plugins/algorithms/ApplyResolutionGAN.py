@@ -164,13 +164,13 @@ class ApplyResolutionGAN(PythonAlgorithm):
     def _problems_of_data(self, workspace):
         from mantid_insgan.core.slices import require_network_axes, require_valid
         from mantid_insgan.instruments import Resolution
-        from mantid_insgan.mantid_support.workspace import read_workspace
+        from mantid_insgan.mantid_support.workspace import read_outline
         from mantid_insgan.translate.inspect import missing_facts
 
         options = self._options()
         problems = {}
         try:
-            spectrum = read_workspace(workspace)
+            spectrum = read_outline(workspace)
             require_network_axes(spectrum.axes)
             require_valid(spectrum)
             run = options.run(spectrum.run)
