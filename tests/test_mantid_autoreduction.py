@@ -25,8 +25,8 @@ from mantid_insgan.io import read_nexus
 from mantid_insgan.io.crystal import Setting, bin_crystal
 from mantid_insgan.mantid_support.autoreduction import (
     cut_of,
-    find_files,
-    find_scan,
+    files_of_pattern,
+    files_of_scan,
     output_of,
     reduced_of,
     with_mantid,
@@ -191,10 +191,10 @@ def test_a_scan_that_will_not_do(crystal_scan, tmp_path, job):
 
 def test_which_files_are_a_scan(crystal_scan):
     pattern = f"{crystal_scan[0].parent}/MER{{runno}}_Ei{{ei:.2f}}meV*.nxspe"
-    assert find_scan(pattern, 103, 105, ei=60.0) == crystal_scan[3:6]
-    assert find_scan(pattern, 999, 115, ei=60.0) == crystal_scan[15:]
+    assert files_of_scan(pattern, 103, 105, ei=60.0) == crystal_scan[3:6]
+    assert files_of_scan(pattern, 999, 115, ei=60.0) == crystal_scan[15:]
     with pytest.raises(InputError, match=r"there is no file .*MER103_Ei62.00meV\*.nxspe, nor one up to run 105"):
-        find_scan(pattern, 103, 105, ei=62.0)
+        files_of_scan(pattern, 103, 105, ei=62.0)
 
 
 def test_a_crystal_from_a_file_of_savemd(tmp_path):
@@ -278,7 +278,7 @@ def test_which_files_belong_to_a_run(tmp_path):
     shutil.copy(DATA / "measured.nxs", tmp_path / "cut.nxs")
     assert reduced_of(tmp_path / "cut.nxs", tmp_path) == [tmp_path / "cut.nxs"]
     assert reduced_of(tmp_path / "MER40874_Ei62.nxspe", tmp_path) == [tmp_path / "MER40874_Ei62.nxspe"]
-    assert [p.name[9:] for p in find_files(f"{tmp_path}/MER{{runno}}_*.nxspe", runno=40874)] == [
+    assert [p.name[9:] for p in files_of_pattern(f"{tmp_path}/MER{{runno}}_*.nxspe", runno=40874)] == [
         "Ei25.nxspe",
         "Ei62.nxspe",
     ]

@@ -64,7 +64,7 @@ def instrument_from_names(path: Path, original: str = "") -> Fact | None:
     return None
 
 
-def run_facts(entry: h5py.Group, path: Path) -> tuple[Run, str]:
+def run_of_entry(entry: h5py.Group, path: Path) -> tuple[Run, str]:
     """Facts and run title from the ``experimentN`` groups of an MDHistoWorkspace entry.
 
     Each fact comes from the first group that has it. If the groups disagree on Ei, the source of the fact says so.

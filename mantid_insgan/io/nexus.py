@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.spectrum import Axis, Spectrum, frozen
 from ..errors import InputError
-from .facts import run_facts
+from .facts import run_of_entry
 from .hdf5 import dataset_number, naming, open_hdf5, reading, real_dataset, text
 from .region import normal_region
 from .writer import ENTRY, SpectrumWriter
@@ -97,7 +97,7 @@ class SpectrumFile:
         self.shape = tuple(len(a) for a in self.axes)
         self.ndim = len(self.shape)
         self._arrays = {name: self._array(name) for name in ARRAYS}
-        self.run, self.title = run_facts(entry, self.path)
+        self.run, self.title = run_of_entry(entry, self.path)
 
     def _array(self, name: str) -> h5py.Dataset:
         dataset = real_dataset(self._data, name, self.path, kinds="fiub" if name == "mask" else "fiu")

@@ -30,7 +30,7 @@ _STRAIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 _MD_ENTRIES = (ENTRY, "MDEventWorkspace")
 
 
-def find_files(pattern: str, **numbers) -> list[Path]:
+def files_of_pattern(pattern: str, **numbers) -> list[Path]:
     """Files whose names fit a pattern such as ``'/output/MER{runno}_Ei{ei:.2f}meV*.nxspe'``.
 
     Raises
@@ -45,8 +45,8 @@ def find_files(pattern: str, **numbers) -> list[Path]:
     return found
 
 
-def find_scan(pattern: str, first: int, last: int, **numbers) -> list[Path]:
-    """Files of a pattern, as `find_files` takes it, from the first run of a scan to the last, as far as they are there.
+def files_of_scan(pattern: str, first: int, last: int, **numbers) -> list[Path]:
+    """Files of a pattern (see `files_of_pattern`) from the first run of a scan to the last, as far as they are there.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def reduced_of(file: str | Path, folder: str | Path) -> list[Path]:
     digits = re.findall(r"\d+", file.stem)
     if not digits:
         raise InputError(f"{file.name} has no run number in its name", "give a raw run, or a reduced file")
-    return find_files(f"{folder}/*{int(digits[-1])}*.nxspe")
+    return files_of_pattern(f"{folder}/*{int(digits[-1])}*.nxspe")
 
 
 def _holds_md(file: Path) -> bool:

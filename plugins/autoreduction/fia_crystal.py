@@ -27,7 +27,7 @@ sys.path.append(packages)  # where `pip install --target` put this package and w
 
 from mantid_insgan.core.options import ApplyOptions  # noqa: E402
 from mantid_insgan.io.crystal import Setting  # noqa: E402
-from mantid_insgan.mantid_support.autoreduction import cut_of, find_scan, with_mantid, without_mantid  # noqa: E402
+from mantid_insgan.mantid_support.autoreduction import cut_of, files_of_scan, with_mantid, without_mantid  # noqa: E402
 
 options = ApplyOptions(
     direction=direction,
@@ -39,7 +39,7 @@ options = ApplyOptions(
     device="cpu",
 )
 output = []
-files = find_scan(input_files, first_run, runno, ei=ei)
+files = files_of_scan(input_files, first_run, runno, ei=ei)
 print(f"{files[0].name} and {len(files) - 1} more: {direction}", flush=True)
 if mantid:
     output.append(with_mantid(files, output_folder, options, binning, Setting.parsed(lattice, u, v, psi_offset)).name)

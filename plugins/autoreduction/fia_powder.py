@@ -18,7 +18,7 @@ import sys  # noqa: E402
 sys.path.append(packages)  # where `pip install --target` put this package and what the image lacks
 
 from mantid_insgan.core.options import ApplyOptions  # noqa: E402
-from mantid_insgan.mantid_support.autoreduction import find_files, with_mantid  # noqa: E402
+from mantid_insgan.mantid_support.autoreduction import files_of_pattern, with_mantid  # noqa: E402
 
 options = ApplyOptions(
     direction=direction,
@@ -31,6 +31,6 @@ options = ApplyOptions(
 )
 output = []
 for energy in ei if isinstance(ei, list) else [ei]:
-    for file in find_files(input_files, runno=runno, ei=energy):
+    for file in files_of_pattern(input_files, runno=runno, ei=energy):
         print(f"{file.name}: ApplyResolutionGAN, {direction}", flush=True)
         output.append(with_mantid(file, output_folder, options, binning).name)

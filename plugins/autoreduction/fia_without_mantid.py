@@ -17,7 +17,7 @@ import sys  # noqa: E402
 sys.path.append(packages)  # where `pip install --target` put this package, if the container has it not
 
 from mantid_insgan.core.options import ApplyOptions  # noqa: E402
-from mantid_insgan.mantid_support.autoreduction import find_files, without_mantid  # noqa: E402
+from mantid_insgan.mantid_support.autoreduction import files_of_pattern, without_mantid  # noqa: E402
 
 options = ApplyOptions(
     direction=direction,
@@ -30,6 +30,6 @@ options = ApplyOptions(
 )
 output = []
 for energy in ei if isinstance(ei, list) else [ei]:
-    for file in find_files(input_files, runno=runno, ei=energy):
+    for file in files_of_pattern(input_files, runno=runno, ei=energy):
         print(f"{file.name}: {direction}", flush=True)
         output.append(without_mantid(file, output_folder, options).name)

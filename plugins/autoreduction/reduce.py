@@ -11,14 +11,14 @@ def main(input_file, output_dir):
     """Write a result for each reduced file of the run, or for the scan of a crystal, into `output_dir`."""
     from mantid_insgan.core.options import ApplyOptions
     from mantid_insgan.io.crystal import Setting
-    from mantid_insgan.mantid_support.autoreduction import find_files, reduced_of, with_mantid, without_mantid
+    from mantid_insgan.mantid_support.autoreduction import files_of_pattern, reduced_of, with_mantid, without_mantid
 
     values = {**web_var.standard_vars, **web_var.advanced_vars}
     binning, mantid, scan = (values.pop(name) for name in ("binning", "mantid", "scan"))
     mounting = [values.pop(name) for name in ("lattice", "u", "v", "psi_offset")]
     options = ApplyOptions(device="cpu", **{name: value or None for name, value in values.items()})
     if scan:
-        parts = [find_files(f"{output_dir}/{scan}")]
+        parts = [files_of_pattern(f"{output_dir}/{scan}")]
     else:
         parts = [[file] for file in reduced_of(input_file, output_dir)]
     for files in parts:
