@@ -276,6 +276,7 @@ def test_slabs_cover_a_file_once_and_keep_slices_whole():
         assert all(region[a] == slice(0, shape[a]) for a in axes)
         assert np.prod([r.stop - r.start for r in region]) <= 3000
     assert (seen == 1).all()
+    assert [r[0].stop - r[0].start for r in regions_of((7, 10, 10), (1, 2), 300)] == [2, 2, 3]
 
 
 def test_a_result_that_does_not_explain_the_data_is_told():

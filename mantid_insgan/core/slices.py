@@ -122,11 +122,15 @@ def require_valid(spectrum: Spectrum) -> None:
 
 
 def regions_of(shape: tuple[int, ...], axes: tuple[int, ...], limit: int) -> list[tuple[slice, ...]]:
-    """Regions that hold whole network slices and at most `limit` bins each (one slice at least)."""
+    """Regions that hold whole network slices and at most `limit` bins each (one slice at least), of nearly one size.
+
+    A single slice left over at the end would be a spectrum whose walked axis is integrated, with another resolution.
+    """
     regions = [tuple(slice(0, n) for n in shape)]
     for axis in (i for i in range(len(shape)) if i not in axes):
         size = math.prod(s.stop - s.start for s in regions[0])
-        step = max(1, int(shape[axis] * limit / size)) if size > limit else shape[axis]
-        cuts = [slice(s, min(s + step, shape[axis])) for s in range(0, shape[axis], step)]
+        n = shape[axis]
+        count = math.ceil(n / max(1, int(n * limit / size))) if size > limit else 1
+        cuts = [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
         regions = [(*r[:axis], cut, *r[axis + 1 :]) for r in regions for cut in cuts]
     return regions

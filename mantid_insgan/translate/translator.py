@@ -140,9 +140,10 @@ class Translator:
         axes = network_axes(spectrum.axes, self.card.dimensions)
         require_valid(spectrum)
         quality = Quality()
-        signal, variance = np.full(spectrum.shape, np.nan), np.full(spectrum.shape, np.nan)
         conditions = conditions_of(spectrum, resolution, axes)
         self._check_width(conditions["width"], spectrum.valid)
+        # After the conditions, whose making takes more memory than they do.
+        signal, variance = np.full(spectrum.shape, np.nan), np.full(spectrum.shape, np.nan)
         total = math.prod(n for i, n in enumerate(spectrum.shape) if i not in axes)
         for done, (place, data, channels) in enumerate(network_slices(spectrum, conditions, axes)):
             tell = partial(_share_of, done, total, progress)
