@@ -1,17 +1,25 @@
 """A file larger than what is held in memory at a time."""
 
+import importlib.util
 import subprocess
 import sys
+import tracemalloc
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from mantid_insgan.core.options import ApplyOptions
 from mantid_insgan.core.run import Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.io import SpectrumWriter
 from mantid_insgan.io.nexus import SpectrumFile
+from mantid_insgan.translate import job, translator
 
+ROOT = Path(__file__).resolve().parents[1]
+#: Largest number of bytes that a bin of a slab may take while a file is translated.
+BYTES_OF_A_BIN = 180
 SHAPE = (64, 64, 64, 100)
 
 APPLY = """
@@ -54,6 +62,36 @@ def write_volume(path):
             signal = part(region)
             cut = (axes[0].slice(start, start + 8), *axes[1:])
             writer.write(region, Spectrum(signal, np.where(np.isnan(signal), np.nan, 0.0), cut))
+
+
+def memory():
+    """benchmarks/memory.py: a file of random intensities, and a session that returns zeros."""
+    spec = importlib.util.spec_from_file_location("memory", ROOT / "benchmarks" / "memory.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_memory_goes_with_the_slab_and_not_with_the_file(tmp_path, monkeypatch):
+    """Peaks of what NumPy allocates, for files of four and of eight slabs of 144,000 bins."""
+    made = memory()
+    slab = 40 * 40 * 30 * 3
+    monkeypatch.setattr(job, "SLAB_BINS", slab)
+    monkeypatch.setattr(translator, "open_session", made.zeros_session)
+    options = ApplyOptions(direction="remove-resolution", model="remove-resolution-3d", device="cpu")
+    peaks = {}
+    for slices in (3, 12, 24):  # the first also imports what is imported late
+        source = tmp_path / f"{slices}.nxs"
+        made.write_volume(source, (40, 40, slices, 30))
+        tracemalloc.start()
+        try:
+            job.apply_to_file(source, tmp_path / f"{slices}-out.nxs", options)
+            peaks[slices] = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peaks[24] < 1.05 * peaks[12]
+    # Signal, variance, events and results take 40 bytes a bin, conditions 36; the rest is needed to work them out.
+    assert peaks[24] < BYTES_OF_A_BIN * slab
 
 
 @pytest.mark.slow
