@@ -188,7 +188,8 @@ def test_an_option_is_used_in_place_of_the_files_and_the_notes_say_so(tmp_path):
     assert replaced == ["option --ei 70 replaces 60 from log Ei of experiment0 (0.nxs, 1.nxs, 2.nxs and 3 more)"]
     (source, *_) = read_sources(given["simulation"], "--simulation", TrainOptions(ei=70.0))
     assert source.resolution.ei == 70.0
-    assert not any("replaces" in note for note in train_model(TrainOptions(**given, **QUICK), tmp_path / "other.onnx").notes)
+    from_files = train_model(TrainOptions(**given, **QUICK), tmp_path / "other.onnx")
+    assert not any("replaces" in note for note in from_files.notes)
 
 
 def write_sides_again(folder):
