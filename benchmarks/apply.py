@@ -125,7 +125,7 @@ def monte_carlo(options) -> list[list]:
     spins = model()
     ideal = simulate_cut(spins, grid, oversample=1)
     translator = Translator(choose_model("add-resolution"), "cpu", options.threads)
-    network = timed(lambda: translator.apply(ideal.replace(run=RUN), resolution), options.repeats)
+    network = timed(lambda: translator.apply(ideal, resolution.on_grid(ideal)), options.repeats)
     exact = timed(lambda: convolve(spins, grid, resolution, method="interpolated", points=1000), 1)
     return [
         ["demo slice 96x100: network with widths (s)", network],

@@ -13,7 +13,7 @@ import pytest
 from mantid_insgan.core.options import ApplyOptions
 from mantid_insgan.core.run import Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
-from mantid_insgan.io import SpectrumWriter
+from mantid_insgan.io import SpectrumWriter, read_spectrum
 from mantid_insgan.io.nexus import SpectrumFile
 from mantid_insgan.translate import job, translator
 
@@ -92,6 +92,26 @@ def test_memory_goes_with_the_slab_and_not_with_the_file(tmp_path, monkeypatch):
     assert peaks[24] < 1.05 * peaks[12]
     # Signal, variance, events and results take 40 bytes a bin, conditions 36; the rest is needed to work them out.
     assert peaks[24] < BYTES_OF_A_BIN * slab
+
+
+def test_slabs_change_nothing(tmp_path, monkeypatch):
+    """A file of more bins than nodes of its resolution, whole and in slabs of a few slices, one of them alone."""
+    source = tmp_path / "volume.nxs"
+    memory().write_volume(source, (24, 20, 7, 16))
+    options = ApplyOptions(direction="add-resolution", model="add-resolution-2d", device="cpu")
+    results = {}
+    for slab in (24 * 20 * 7 * 16, 24 * 16 * 9, 24 * 16):
+        monkeypatch.setattr(job, "SLAB_BINS", slab)
+        target = tmp_path / f"{slab}.nxs"
+        job.apply_to_file(source, target, options)
+        with SpectrumFile(target) as file:
+            results[slab] = file.read(tuple(slice(0, n) for n in file.shape))
+    whole, *parts = results.values()
+    for part in parts:
+        np.testing.assert_array_equal(part.signal, whole.signal)
+        np.testing.assert_array_equal(part.variance, whole.variance)
+    in_memory, _ = job.apply(read_spectrum(source), options)
+    np.testing.assert_allclose(in_memory.signal, whole.signal, rtol=1e-6)
 
 
 @pytest.mark.slow

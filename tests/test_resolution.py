@@ -619,6 +619,22 @@ def two_crystal_spectra():
     return full, cut
 
 
+def test_a_bin_has_the_same_resolution_in_every_region():
+    """Of a grid that is interpolated: rows at its edge, one row alone, every third bin."""
+    names, limits = ("[H,0,0]", "[0,K,0]", "DeltaE"), ((-1, 1), (-0.5, 1), (0, 50))
+    axes = tuple(Axis(n, np.linspace(*e, 41), "meV" if n == "DeltaE" else "r.l.u.") for n, e in zip(names, limits, strict=True))
+    spectrum = Spectrum(np.ones((40,) * 3), np.ones((40,) * 3), axes)
+    whole = Resolution("MAPS", 60, "S", 300, lattice=Lattice(5.4, 5.4, 7.0)).on_grid(spectrum)
+    assert len(whole.nodes.covariance) < 40**3
+    for region in (np.s_[:5, 3:40, :], np.s_[17:18, :, 39:40], np.s_[::3, 1::3, :]):
+        part = whole.region(region)
+        every = (slice(None), *region)
+        np.testing.assert_array_equal(part.width, whole.width[every])
+        np.testing.assert_array_equal(part.correlation, whole.correlation[every])
+        np.testing.assert_array_equal(part.position((0, 2)), whole.position((0, 2))[every])
+        np.testing.assert_array_equal(part.region(np.s_[:1, :, :]).fwhm, part.fwhm[:, :1])
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_one_pass_over_the_grid_gives_what_each_point_has(number):
     """Against the covariance at the centre of each bin, to the last digits of float32."""

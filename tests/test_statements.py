@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_translate import Widths, magnon
+from test_translate import magnon, translated
 
 from mantid_insgan.core.options import ApplyOptions
 from mantid_insgan.demo import DATA
@@ -177,17 +177,17 @@ def test_no_score_of_the_energy_alone_where_it_is_the_covariance_kernel():
 def test_what_the_experimental_measures_do_not_tell():
     """Chi-squared of good results grows with the counts, and nonsense is within the threshold of the distance."""
     remove = Translator(choose_model("remove-resolution"), "cpu", 1)
-    broad, _ = Translator(choose_model("add-resolution"), "cpu", 1).apply(magnon(gaps=False, counts=1e7), Widths())
+    broad, _ = translated(Translator(choose_model("add-resolution"), "cpu", 1), magnon(gaps=False, counts=1e7))
     rng, found = np.random.default_rng(0), []
     for peak in (30.0, 300000.0):
         counts = rng.poisson(np.clip(broad.signal, 0, None) * peak / broad.signal.max()).astype(float)
-        _, quality = remove.apply(broad.replace(signal=counts, variance=np.maximum(counts, 1.0)), Widths())
+        _, quality = translated(remove, broad.replace(signal=counts, variance=np.maximum(counts, 1.0)))
         found.append(quality.chi_squared / quality.compared)
         assert quality.outside == 0
     assert found[0] < 1 and found[1] > 10
     board = np.indices((64, 48)).sum(0) % 2 * 100.0
     for nonsense in (board, rng.poisson(50.0, (64, 48)).astype(float), 100.0 * (rng.random((64, 48)) < 0.02)):
-        _, quality = remove.apply(broad.replace(signal=nonsense, variance=np.maximum(nonsense, 1.0)), Widths())
+        _, quality = translated(remove, broad.replace(signal=nonsense, variance=np.maximum(nonsense, 1.0)))
         assert quality.outside == 0
     for page in ("README.md", "docs/command-line.md", "docs/algorithms/ApplyResolutionGAN.md"):
         assert "does not tell nonsense from spectra" in words(page)

@@ -1,7 +1,7 @@
 """A model applied to spectra of any size: gaps, scale, tiles, axes, cuts."""
 
+import copy
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,29 +16,44 @@ from mantid_insgan.translate.translator import Translator, ramp, tile_starts
 
 
 class Widths:
-    """FWHM in bins that vary along the energy axis, without an instrument."""
+    """FWHM in bins of a spectrum that vary along its energy axis, as `ResolutionOnGrid` gives them, without an
+    instrument."""
 
-    def __init__(self, scale: float = 1.0):
-        self.scale = scale
-
-    def on_grid(self, spectrum):
-        opened = spectrum.squeeze()
-        pairs = opened.ndim * (opened.ndim - 1) // 2
-        return SimpleNamespace(
-            width=self.width(opened),
-            correlation=np.full((pairs, *opened.shape), 0.3, np.float32),
-            position=lambda shown: np.stack([0.1 * self.width(opened)[opened.energy_axis or 0]] * 3),
-        )
-
-    def width(self, opened):
+    def __init__(self, spectrum, scale: float = 1.0):
+        self.shape, self.open_axes = spectrum.shape, spectrum.open_axes
+        self._at = spectrum.energy_axis if spectrum.energy_axis in self.open_axes else self.open_axes[0]
         share = np.linspace(0, 1, 64)
-        width = np.empty((opened.ndim, *opened.shape), np.float32)
-        for d, axis in enumerate(opened.axes):
-            at = opened.energy_axis if opened.energy_axis is not None else 0
-            along = np.interp(np.linspace(0, 1, opened.shape[at]), share, 5.0 - 3.0 * share)
-            shape = [-1 if i == at else 1 for i in range(opened.ndim)]
-            width[d] = self.scale * along.reshape(shape) * (1.0 if axis.is_energy else 0.5)
-        return width
+        along = scale * np.interp(np.linspace(0, 1, spectrum.shape[self._at]), share, 5.0 - 3.0 * share)
+        along = along.reshape([-1 if i == self._at else 1 for i in range(spectrum.ndim)])
+        self._width = np.broadcast_to(along, spectrum.shape).astype(np.float32)
+        self._factors = [1.0 if spectrum.axes[i].is_energy else 0.5 for i in self.open_axes]
+
+    def region(self, bins):
+        found = copy.copy(self)
+        found._width = self._width[bins]
+        found.shape = found._width.shape
+        return found
+
+    @property
+    def _opened(self):
+        return self._width.reshape([self.shape[i] for i in self.open_axes])
+
+    @property
+    def width(self):
+        return np.stack([factor * self._opened for factor in self._factors])
+
+    @property
+    def correlation(self):
+        count = len(self.open_axes)
+        return np.full((count * (count - 1) // 2, *self._opened.shape), 0.3, np.float32)
+
+    def position(self, shown):
+        return np.stack([0.1 * self._opened] * 3)
+
+
+def translated(translator, spectrum, scale: float = 1.0, progress=None):
+    """`Translator.apply` with `Widths`."""
+    return translator.apply(spectrum, Widths(spectrum, scale), progress)
 
 
 @pytest.fixture(scope="module", params=DIRECTIONS)
@@ -65,7 +80,7 @@ def magnon(momenta=64, energies=48, *, seed=0, gaps=True, counts=400.0) -> Spect
 
 def test_gaps_stay_gaps_and_all_else_has_an_error(translator):
     spectrum = magnon()
-    result, quality = translator.apply(spectrum, Widths())
+    result, quality = translated(translator, spectrum)
     assert np.array_equal(np.isnan(result.signal), ~spectrum.valid)
     assert np.array_equal(result.valid, spectrum.valid)
     assert np.isfinite(result.variance[result.valid]).all() and (result.variance[result.valid] > 0).all()
@@ -79,7 +94,7 @@ def test_what_stands_in_a_gap_does_not_matter(translator):
     spectrum = magnon()
     garbage = np.where(spectrum.valid, spectrum.signal, 1e30)
     other = spectrum.replace(signal=garbage, variance=np.where(spectrum.valid, spectrum.variance, np.inf))
-    one, two = (translator.apply(s, Widths())[0] for s in (spectrum, other))
+    one, two = (translated(translator, s)[0] for s in (spectrum, other))
     assert np.array_equal(one.signal, two.signal, equal_nan=True)
 
 
@@ -87,29 +102,29 @@ def test_what_stands_in_a_gap_does_not_matter(translator):
 def test_linear_in_the_intensity_scale(translator, factor):
     spectrum = magnon()
     scaled = spectrum.replace(signal=factor * spectrum.signal, variance=factor**2 * spectrum.variance)
-    one, two = (translator.apply(s, Widths())[0] for s in (spectrum, scaled))
+    one, two = (translated(translator, s)[0] for s in (spectrum, scaled))
     np.testing.assert_allclose(two.signal, factor * one.signal, rtol=1e-3, atol=1e-5 * factor)
     np.testing.assert_allclose(two.variance, factor**2 * one.variance, rtol=1e-2)
 
 
 def test_zero_variance_in_valid_bins(translator):
     spectrum = magnon()
-    result, _ = translator.apply(spectrum.replace(variance=np.where(spectrum.valid, 0.0, np.nan)), Widths())
+    result, _ = translated(translator, spectrum.replace(variance=np.where(spectrum.valid, 0.0, np.nan)))
     assert np.array_equal(result.valid, spectrum.valid)
     assert (result.variance[result.valid] > 0).all()
 
 
 def test_axes_in_any_order_and_integrated_ones(translator):
     spectrum = magnon()
-    plain, _ = translator.apply(spectrum, Widths())
+    plain, _ = translated(translator, spectrum)
     turned = Spectrum(spectrum.signal.T, spectrum.variance.T, spectrum.axes[::-1])
-    result, _ = translator.apply(turned, Widths())
+    result, _ = translated(translator, turned)
     np.testing.assert_allclose(result.signal.T, plain.signal, rtol=1e-6)
     one_bin = Axis("[0,K,0]", [-0.1, 0.1], "r.l.u.", "HKL")
     thick = Spectrum(
         spectrum.signal[:, None], spectrum.variance[:, None], (spectrum.axes[0], one_bin, spectrum.axes[1])
     )
-    result, _ = translator.apply(thick, Widths())
+    result, _ = translated(translator, thick)
     np.testing.assert_allclose(result.signal[:, 0], plain.signal, rtol=1e-6)
 
 
@@ -122,11 +137,11 @@ def test_a_volume_is_walked_slice_by_slice(translator):
         (slices[0].axes[0], third, slices[0].axes[1]),
     )
     shares = []
-    result, quality = translator.apply(volume, Widths(), shares.append)
+    result, quality = translated(translator, volume, progress=shares.append)
     assert shares[-1] == 1.0 and shares == sorted(shares)
     assert len(quality.distances) == 3
     for i, one in enumerate(slices):
-        alone, _ = translator.apply(one, Widths())
+        alone, _ = translated(translator, one)
         np.testing.assert_allclose(result.signal[:, i], alone.signal, rtol=1e-4, atol=1e-5)
 
 
@@ -137,10 +152,10 @@ def test_tiles_of_a_volume_meet_without_a_seam(direction, monkeypatch):
     axes = (rows[0].axes[0], third, rows[0].axes[1])
     volume = Spectrum(np.stack([r.signal for r in rows], 1), np.stack([r.variance for r in rows], 1), axes)
     volumes = Translator(choose_model(direction, 3), "cpu", threads=1)
-    tiled, quality = volumes.apply(volume, Widths())
+    tiled, quality = translated(volumes, volume)
     assert len(quality.distances) == 2
     monkeypatch.setitem(translate.TILE, 3, 88)
-    whole, _ = volumes.apply(volume, Widths())
+    whole, _ = translated(volumes, volume)
     assert np.array_equal(np.isnan(whole.signal), ~volume.valid)
     away, size = (np.sqrt(np.mean(x[volume.valid] ** 2)) for x in (tiled.signal - whole.signal, whole.signal))
     assert away < 0.005 * size
@@ -148,9 +163,9 @@ def test_tiles_of_a_volume_meet_without_a_seam(direction, monkeypatch):
 
 def test_tiles_meet_without_a_seam(translator, monkeypatch):
     spectrum = magnon(210, 170)
-    whole, _ = translator.apply(spectrum, Widths())
+    whole, _ = translated(translator, spectrum)
     monkeypatch.setitem(translate.TILE, 2, 160)
-    tiled, quality = translator.apply(spectrum, Widths())
+    tiled, quality = translated(translator, spectrum)
     assert len(quality.distances) > 3
     away = np.abs(tiled.signal - whole.signal)[spectrum.valid]
     size = np.sqrt(np.mean(whole.signal[spectrum.valid] ** 2))
@@ -161,7 +176,7 @@ def test_tiles_meet_without_a_seam(translator, monkeypatch):
 @pytest.mark.parametrize("shape", [(7, 9), (17, 16), (16, 33), (5, 40)])
 def test_small_and_odd_grids_are_padded(translator, shape):
     spectrum = magnon(*shape, gaps=False)
-    result, _ = translator.apply(spectrum, Widths())
+    result, _ = translated(translator, spectrum)
     assert result.shape == shape and np.isfinite(result.signal).all()
 
 
@@ -175,7 +190,7 @@ def test_a_cut_of_one_axis(direction, axis):
     axes = list(spectrum.axes)
     axes[1 - axis] = axes[1 - axis].slice(index, index + 1)
     cut = Spectrum(signal, variance, axes)
-    result, quality = translator.apply(cut, Widths())
+    result, quality = translated(translator, cut)
     assert result.shape == cut.shape and np.isfinite(result.signal).all()
     spread = lambda s: float(np.max(s) / np.sum(np.abs(s)))  # noqa: E731  sharper is larger
     if translator.card.direction == "add-resolution":
@@ -186,8 +201,8 @@ def test_a_cut_of_one_axis(direction, axis):
 
 def test_the_map_is_broader_or_sharper():
     spectrum = magnon(gaps=False, counts=1e6)
-    added, _ = Translator(choose_model("add-resolution"), "cpu", 1).apply(spectrum, Widths())
-    removed, quality = Translator(choose_model("remove-resolution"), "cpu", 1).apply(added, Widths())
+    added, _ = translated(Translator(choose_model("add-resolution"), "cpu", 1), spectrum)
+    removed, quality = translated(Translator(choose_model("remove-resolution"), "cpu", 1), added)
     assert added.signal.max() < 0.95 * spectrum.signal.max() < removed.signal.max() * 1.3
     distance = lambda s: np.linalg.norm(s.signal - spectrum.signal) / np.linalg.norm(spectrum.signal)  # noqa: E731
     assert distance(removed) < 0.6 * distance(added)
@@ -196,10 +211,10 @@ def test_the_map_is_broader_or_sharper():
 
 def test_wild_spikes_are_further_from_the_training_than_a_mode():
     translator = Translator(choose_model("remove-resolution"), "cpu", 1)
-    _, known = translator.apply(magnon(gaps=False), Widths())
+    _, known = translated(translator, magnon(gaps=False))
     board = np.indices((64, 48)).sum(0) % 2 * 100.0 * np.random.default_rng(0).standard_cauchy((64, 48)) ** 2
     strange = magnon(gaps=False).replace(signal=board, variance=np.full((64, 48), 1e-12))
-    _, unknown = translator.apply(strange, Widths())
+    _, unknown = translated(translator, strange)
     assert known.distances[0] < 1.0
     assert unknown.distances[0] > 1.5 * known.distances[0]
 
@@ -207,9 +222,9 @@ def test_wild_spikes_are_further_from_the_training_than_a_mode():
 def test_errors(translator):
     spectrum = magnon()
     with pytest.raises(InputError, match="none of the 3072 bins is valid"):
-        translator.apply(spectrum.replace(valid=np.zeros(spectrum.shape, bool)), Widths())
+        translated(translator, spectrum.replace(valid=np.zeros(spectrum.shape, bool)))
     with pytest.raises(ModelError, match=r"bins wide .*knows up to 12.* rebin that axis"):
-        translator.apply(spectrum, Widths(20.0))
+        translated(translator, spectrum, 20.0)
     with pytest.raises(InputError, match=r"no energy axis among '\[H,0,0\]'"):
         network_axes(spectrum.axes[:1], 1)
     with pytest.raises(InputError, match="every axis has a single bin"):
@@ -224,11 +239,11 @@ def test_errors(translator):
         f"model {name} sees 2 axes, and the data have 1 of more than one bin.*leave --model away, or use {name[:-2]}1d"
     )
     with pytest.raises(ModelError, match=message):
-        translator.apply(Spectrum(spectrum.signal[:1], spectrum.variance[:1], cut), Widths())
+        translated(translator, Spectrum(spectrum.signal[:1], spectrum.variance[:1], cut))
 
 
 def test_resolution_too_wide_in_some_bins_is_counted(translator):
-    _, quality = translator.apply(magnon(), Widths(3.0))
+    _, quality = translated(translator, magnon(), 3.0)
     assert 0 < quality.summary()["share_of_bins_with_resolution_too_wide"] < 1
 
 
@@ -299,7 +314,7 @@ def test_the_network_neither_makes_nor_loses_intensity():
     assert translate.kept_intensity(np.array([2.0, 2.02]), np.array([2.0, 2.0])) == 1.0
     assert translate.kept_intensity(np.array([1.0, -1.0]), np.array([2.0, -2.1])) == 1.0
     noisy = magnon(gaps=False, counts=5.0)
-    _, quality = Translator(choose_model("add-resolution"), "cpu", 1).apply(noisy, Widths())
+    _, quality = translated(Translator(choose_model("add-resolution"), "cpu", 1), noisy)
     assert quality.summary()["flux_ratio"] == pytest.approx(1.0, abs=0.05)
 
 
@@ -308,7 +323,7 @@ def test_progress_comes_tile_by_tile_and_slice_by_slice(translator, monkeypatch)
     monkeypatch.setitem(translate.OVERLAP, 2, 8)
     monkeypatch.setattr(session, "LOOK", 1e9)  # only what is done, not that it is being done
     shares = []
-    translator.apply(magnon(56, 32), Widths(0.3), shares.append)
+    translated(translator, magnon(56, 32), 0.3, progress=shares.append)
     assert len(translate.tile_starts(56, 32, 8)) == 2 and shares == [0.0, 0.5, 1.0]
     monkeypatch.setattr(session, "LOOK", 0.001)
     shares.clear()
@@ -321,7 +336,7 @@ def test_progress_comes_tile_by_tile_and_slice_by_slice(translator, monkeypatch)
         return run(*arguments)
 
     monkeypatch.setattr(translator.session, "run", slow)
-    translator.apply(magnon(56, 32), Widths(0.3), shares.append)
+    translated(translator, magnon(56, 32), 0.3, progress=shares.append)
     assert set(shares) == {0.0, 0.5, 1.0} and shares == sorted(shares) and len(shares) > 3
 
 

@@ -23,28 +23,40 @@ def intensity_scale(signal: np.ndarray, valid: np.ndarray) -> float:
     return scale if scale > 0 else 1.0
 
 
-def conditions_of(spectrum: Spectrum, resolution, axes) -> dict[str, np.ndarray]:
+def conditions_of(grid, axes) -> dict[str, np.ndarray]:
     """What a model is told beside the data: width, correlation and position, see the contract of models.
+
+    Parameters
+    ----------
+    grid : ResolutionOnGrid
+    axes : tuple of int
+        Those that the network sees, in its order.
 
     Returns
     -------
-    dict of ndarray, float32, each of shape (C, *spectrum.shape)
+    dict of ndarray, float32, each of shape (C, *grid.shape)
         C is D, D (D - 1) / 2 and 3, for the axes and pairs of axes in the network's order.
     """
-    opened = spectrum.open_axes
-    grid = resolution.on_grid(spectrum)
-    width = dict(zip(opened, grid.width, strict=True))
-    correlation = dict(zip(combinations(opened, 2), grid.correlation, strict=True))
+    width = dict(zip(grid.open_axes, grid.width, strict=True))
+    correlation = dict(zip(combinations(grid.open_axes, 2), grid.correlation, strict=True))
     found = {
         "width": [width[a] for a in axes],
         "correlation": [correlation[tuple(sorted(pair))] for pair in combinations(axes, 2)],
         "position": grid.position(tuple(axes)),
     }
-    return {name: np.asarray(x, np.float32).reshape(len(x), *spectrum.shape) for name, x in found.items()}
+    return {name: np.asarray(x, np.float32).reshape(len(x), *grid.shape) for name, x in found.items()}
 
 
-def network_slices(spectrum: Spectrum, conditions: dict[str, np.ndarray], axes):
+def network_slices(spectrum: Spectrum, grid, axes):
     """The slices of a spectrum that a network sees, one after the other.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    grid : ResolutionOnGrid
+        The resolution at its bins.
+    axes : tuple of int
+        Those that the network sees, in its order.
 
     Yields
     ------
@@ -57,13 +69,20 @@ def network_slices(spectrum: Spectrum, conditions: dict[str, np.ndarray], axes):
     """
     walked = [range(1) if i in axes else range(n) for i, n in enumerate(spectrum.shape)]
     for place in product(*walked):
+        region = tuple(slice(None) if i in axes else slice(p, p + 1) for i, p in enumerate(place))
         place = tuple(slice(None) if i in axes else p for i, p in enumerate(place))
         valid = spectrum.valid[place]
         signal = np.where(valid, spectrum.signal[place], 0.0)
         error = np.sqrt(np.where(valid, spectrum.variance[place], 0.0))
         data = tuple(to_network(x, axes) for x in (signal, valid, error))
-        channels = {k: [to_network(c[place], axes) for c in x] for k, x in conditions.items()}
-        yield place, data, {k: np.stack(x) for k, x in channels.items() if x}
+        conditions = conditions_of(grid.region(region), axes)
+        yield place, data, {k: _channels(x, axes) for k, x in conditions.items() if len(x)}
+
+
+def _channels(values: np.ndarray, axes) -> np.ndarray:
+    """Channels of one slice, shape (C, *region), in the network's axis order."""
+    seen = values.reshape(len(values), *(values.shape[1 + a] for a in sorted(axes)))
+    return np.stack([to_network(c, axes) for c in seen])
 
 
 def to_network(values: np.ndarray, axes) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.run import Lattice
-from ..core.spectrum import Axis, Spectrum
+from ..core.spectrum import Axis, Spectrum, energy_axis, open_axes
 from ..errors import InputError, RunFactError
 from .beam import Beam
 
@@ -86,13 +86,14 @@ def energies(spectrum: Spectrum) -> Axis:
     InputError
         If there is none, or more than one.
     """
-    if spectrum.energy_axis is None:
+    found = energy_axis(spectrum.axes)
+    if found is None:
         names = ", ".join(repr(a.name) for a in spectrum.axes)
         raise InputError(
             f"the axes {names} have no energy transfer among them, or more than one",
             "use a workspace with one energy-transfer axis in meV named DeltaE (it may be integrated)",
         )
-    return spectrum.axes[spectrum.energy_axis]
+    return spectrum.axes[found]
 
 
 class Frame:
@@ -119,9 +120,9 @@ class Frame:
         self.beam = beam
         self.axes = spectrum.axes
         self.shape = spectrum.shape
-        self.energy_axis = spectrum.energy_axis
-        self.open_axes = spectrum.open_axes or (0,)
-        self.momentum = tuple(i for i in range(spectrum.ndim) if i != spectrum.energy_axis)
+        self.energy_axis = energy_axis(spectrum.axes)
+        self.open_axes = open_axes(spectrum.axes) or (0,)
+        self.momentum = tuple(i for i in range(len(self.axes)) if i != self.energy_axis)
         self.powder = not self.momentum or any(self.axes[i].is_modulus_q for i in self.momentum)
         if self.powder and len(self.momentum) > 1:
             raise InputError(

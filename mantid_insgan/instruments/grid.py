@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,48 +16,118 @@ from .frames import Frame
 _CHUNK = 2048
 #: Bin of momentum (1/Angstrom) in which widths outside a cut are given where the cut has no momentum axis.
 _STEP = 0.05
-#: Larger grids are worked out on about this many of their bins and interpolated.
-_DENSE = 16_000
+#: Larger grids are worked out at one in `_BINS_OF_A_NODE` bins, at least the first and at most the second number of
+#: nodes, and interpolated.
+_DENSE, _DENSEST, _BINS_OF_A_NODE = 16_000, 160_000, 150
 
 
 @dataclass(frozen=True, eq=False)
-class ResolutionOnGrid:
-    """The resolution at each bin of a spectrum, from `Resolution.on_grid`.
-
-    Open axes are those of more than one bin, D of them, in the order of ``spectrum.open_axes``: results have the shape
-    of ``spectrum.squeeze()``. Integrated axes are taken at their centre. Bins out of reach of any neutron have the
-    values of the nearest within reach.
+class _Nodes:
+    """The resolution at the nodes of a grid: N bins at which it was worked out.
 
     Parameters
     ----------
     frame : Frame
-        Axes of the spectrum in the lab.
+    index : tuple of ndarray of int
+        The nodes along each axis of the spectrum.
+    covariance : ndarray, shape (N, D, D)
+        Of the open coordinates, in their units.
+    momentum : ndarray, shape (N, 3, 3), or None
+        Covariance of the Cartesian momentum in the crystal, 1/Angstrom^2; None for a powder.
+    """
+
+    frame: Frame
+    index: tuple[np.ndarray, ...]
+    covariance: np.ndarray
+    momentum: np.ndarray | None
+
+    @cached_property
+    def fwhm(self) -> np.ndarray:
+        """FWHM along the open axes, shape (N, D)."""
+        return FWHM_PER_SIGMA * np.sqrt(np.einsum("nii->ni", self.covariance))
+
+    @cached_property
+    def correlation(self) -> np.ndarray:
+        """Correlation coefficients of pairs of open axes, shape (N, D (D - 1) / 2)."""
+        first, second = np.triu_indices(self.covariance.shape[1], 1)
+        product = self.fwhm[:, first] * self.fwhm[:, second] / FWHM_PER_SIGMA**2
+        between = self.covariance[:, first, second]
+        return np.divide(between, product, out=np.zeros_like(product), where=product > 0)
+
+    @cached_property
+    def _outside(self) -> dict[tuple[int, ...], np.ndarray]:
+        return {}
+
+    def outside(self, shown: tuple[int, ...]) -> np.ndarray:
+        """Width in momenta outside the axes shown, in bins: see `ResolutionOnGrid.position`; shape (N, 1)."""
+        if shown not in self._outside:
+            self._outside[shown] = self._width_outside(shown)
+        return self._outside[shown]
+
+    def _width_outside(self, shown: tuple[int, ...]) -> np.ndarray:
+        if self.momentum is None:
+            return np.zeros((len(self.covariance), 1))
+        frame = self.frame
+        steps = [frame.basis[k] * frame.axes[i].width for k, i in enumerate(frame.momentum) if i in shown]
+        step = np.linalg.norm(steps[0]) if steps else _STEP
+        outside = np.eye(3)
+        if steps:
+            across, _ = np.linalg.qr(np.array(steps).T)
+            outside = outside - across @ across.T
+        variance = np.einsum("ij,njk,ki->n", outside, self.momentum, outside)
+        return FWHM_PER_SIGMA * np.sqrt(np.maximum(variance, 0.0))[:, None] / step
+
+
+@dataclass(frozen=True, eq=False)
+class ResolutionOnGrid:
+    """The resolution at each bin of a spectrum, or of a region of one, from `Resolution.on_grid`.
+
+    Open axes are those of more than one bin in the whole spectrum, D of them, in the order of ``spectrum.open_axes``:
+    results have the shape of ``spectrum.squeeze()``. Integrated axes are taken at their centre. Bins out of reach of
+    any neutron have the values of the nearest within reach.
+
+    Parameters
+    ----------
+    frame : Frame
+        Axes of the whole spectrum in the lab.
     ei : float
         Incident energy, meV.
-    nodes : tuple of ndarray of int
-        Bins along each axis at which the covariance was worked out; the others are interpolated.
-    covariance : ndarray, shape (N, D, D)
-        Of the open coordinates at the N nodes, in their units.
-    momentum : ndarray, shape (N, 3, 3), or None
-        Covariance of the Cartesian momentum in the crystal at the nodes, 1/Angstrom^2; None for a powder.
+    nodes : _Nodes
+        Where the resolution was worked out; the other bins are interpolated.
+    bins : tuple of ndarray of int
+        Bins of the region along each axis of the spectrum.
     """
 
     frame: Frame = field(repr=False)
     ei: float
-    nodes: tuple[np.ndarray, ...] = field(repr=False)
-    covariance: np.ndarray = field(repr=False)
-    momentum: np.ndarray | None = field(repr=False)
+    nodes: _Nodes = field(repr=False)
+    bins: tuple[np.ndarray, ...] = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Bins of the region along each axis of the spectrum."""
+        return tuple(map(len, self.bins))
+
+    @property
+    def open_axes(self) -> tuple[int, ...]:
+        """Axes of more than one bin in the whole spectrum."""
+        return self.frame.open_axes
+
+    def region(self, bins: tuple[slice, ...]) -> ResolutionOnGrid:
+        """The same in a region of this one, one slice an axis. Nothing is worked out again, so that a bin has the same
+        resolution in every region."""
+        return replace(self, bins=tuple(b[r] for b, r in zip(self.bins, bins, strict=True)))
 
     @cached_property
     def fwhm(self) -> np.ndarray:
         """FWHM along each open axis in its own unit, shape (D, *open shape): that of the projection onto the axis."""
-        return self._at_each_bin(FWHM_PER_SIGMA * np.sqrt(np.einsum("nii->ni", self.covariance)))
+        return self._at_each_bin(self.nodes.fwhm)
 
     @cached_property
     def width(self) -> np.ndarray:
         """FWHM along each open axis in bins of that axis, float32, shape (D, *open shape)."""
-        bins = np.array([self.frame.axes[i].width for i in self.frame.open_axes])
-        return (self.fwhm / bins.reshape(-1, *(1,) * len(bins))).astype(np.float32)
+        bins = [self.frame.axes[i].width for i in self.frame.open_axes]
+        return self._at_each_bin(self.nodes.fwhm / bins).astype(np.float32)
 
     @cached_property
     def correlation(self) -> np.ndarray:
@@ -65,12 +135,7 @@ class ResolutionOnGrid:
 
         Between the open axes (0, 1), (0, 2), (1, 2); 0 where the resolution has no width along one of them.
         """
-        first, second = np.triu_indices(self.covariance.shape[1], 1)
-        widths = np.sqrt(np.einsum("nii->ni", self.covariance))
-        product = widths[:, first] * widths[:, second]
-        between = self.covariance[:, first, second]
-        coefficients = np.divide(between, product, out=np.zeros_like(product), where=product > 0)
-        return self._at_each_bin(coefficients).astype(np.float32)
+        return self._at_each_bin(self.nodes.correlation).astype(np.float32)
 
     def position(self, shown: tuple[int, ...] | None = None) -> np.ndarray:
         """Where each bin lies, in quantities that mean the same for every instrument and binning.
@@ -92,11 +157,12 @@ class ResolutionOnGrid:
         ndarray, float32, shape (3, *open shape)
         """
         frame = self.frame
-        out = np.empty((3, *(frame.shape[i] for i in frame.open_axes)), np.float32)
-        centers = np.meshgrid(*(a.centers for a in frame.axes), indexing="ij", sparse=True)
+        out = np.empty((3, *(self.shape[i] for i in frame.open_axes)), np.float32)
+        inside = (a.centers[b] for a, b in zip(frame.axes, self.bins, strict=True))
+        centers = np.meshgrid(*inside, indexing="ij", sparse=True)
         for channel, values in enumerate((centers[frame.energy_axis] / self.ei, self._modulus(centers))):
-            out[channel] = np.broadcast_to(values, frame.shape).reshape(out.shape[1:])
-        out[2] = self._at_each_bin(self._outside(frame.open_axes if shown is None else shown))[0]
+            out[channel] = np.broadcast_to(values, self.shape).reshape(out.shape[1:])
+        out[2] = self._at_each_bin(self.nodes.outside(frame.open_axes if shown is None else tuple(shown)))[0]
         return out
 
     def _modulus(self, centers: list[np.ndarray]) -> np.ndarray:
@@ -107,55 +173,52 @@ class ResolutionOnGrid:
         along = (sum(c * b[k] for c, b in zip(momenta, self.frame.basis, strict=True)) for k in range(3))
         return np.sqrt(sum(c**2 for c in along))
 
-    def _outside(self, shown: tuple[int, ...]) -> np.ndarray:
-        """Width in momenta outside the axes shown at the nodes, in bins: see `position`; shape (N, 1)."""
-        if self.momentum is None:
-            return np.zeros((len(self.covariance), 1))
-        frame = self.frame
-        steps = [frame.basis[k] * frame.axes[i].width for k, i in enumerate(frame.momentum) if i in shown]
-        step = np.linalg.norm(steps[0]) if steps else _STEP
-        outside = np.eye(3)
-        if steps:
-            across, _ = np.linalg.qr(np.array(steps).T)
-            outside = outside - across @ across.T
-        variance = np.einsum("ij,njk,ki->n", outside, self.momentum, outside)
-        return FWHM_PER_SIGMA * np.sqrt(np.maximum(variance, 0.0))[:, None] / step
-
     def _at_each_bin(self, values: np.ndarray) -> np.ndarray:
         """Values at the nodes, shape (N, C), at each bin: (C, *open shape)."""
-        frame = self.frame
-        out = values.T.reshape(values.shape[1], *(len(self.nodes[i]) for i in frame.open_axes))
-        for d, i in enumerate(frame.open_axes):
-            if len(self.nodes[i]) < frame.shape[i]:
-                out = _interpolated(out, d + 1, self.nodes[i], frame.shape[i])
+        opened, index = self.frame.open_axes, self.nodes.index
+        out = values.T.reshape(values.shape[1], *(len(index[i]) for i in opened))
+        for d, i in sorted(enumerate(opened), key=lambda pair: self.shape[pair[1]]):  # the few bins first
+            out = _interpolated(out, d + 1, index[i], self.bins[i])
         return out
 
 
 def resolution_on_grid(resolution, spectrum: Spectrum) -> ResolutionOnGrid:
     """See `Resolution.on_grid`."""
     frame = resolution.frame(spectrum)
-    nodes = [np.arange(n) for n in spectrum.shape]
-    if spectrum.signal.size > _DENSE:
-        most = int(_DENSE ** (1 / len(frame.open_axes)))
-        nodes = [np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)) for n in spectrum.shape]
-    coarse = tuple(len(n) for n in nodes)
+    index = _node_index(frame)
+    coarse = tuple(len(n) for n in index)
     size, count = math.prod(coarse), len(frame.open_axes)
     covariance = np.empty((size, count, count))
     momentum = None if frame.powder else np.empty((size, 3, 3))
     for start in range(0, size, _CHUNK):
         chosen = slice(start, min(start + _CHUNK, size))
-        index = np.unravel_index(np.arange(chosen.start, chosen.stop), coarse)
-        centers = [a.centers[n[i]] for a, n, i in zip(spectrum.axes, nodes, index, strict=True)]
+        at = np.unravel_index(np.arange(chosen.start, chosen.stop), coarse)
+        centers = [a.centers[n[i]] for a, n, i in zip(frame.axes, index, at, strict=True)]
         points = frame.at(np.stack(centers, axis=1))
         in_lab = resolution.in_lab(points)
         covariance[chosen] = in_lab.covariance(points.gradients)
         if momentum is not None:
             of_sample = in_lab.covariance(points.sample_gradients[:, :3])
             momentum[chosen] = frame.units @ of_sample @ frame.units.T
-    return ResolutionOnGrid(frame, resolution.ei, tuple(nodes), covariance, momentum)
+    whole = tuple(map(np.arange, frame.shape))
+    return ResolutionOnGrid(frame, resolution.ei, _Nodes(frame, index, covariance, momentum), whole)
 
 
-def _interpolated(values: np.ndarray, axis: int, nodes: np.ndarray, size: int) -> np.ndarray:
-    """Linear interpolation along one axis from `nodes` to all of ``range(size)``."""
-    hats = np.stack([np.interp(np.arange(size), nodes, row) for row in np.eye(len(nodes))], axis=1)
-    return np.moveaxis(np.tensordot(values, hats, axes=(axis, 1)), -1, axis)
+def _node_index(frame: Frame) -> tuple[np.ndarray, ...]:
+    """Bins along each axis at which the resolution is worked out: all of a small grid."""
+    size, most = math.prod(frame.shape), max(frame.shape)
+    if size > _DENSE:
+        wanted = min(max(size // _BINS_OF_A_NODE, _DENSE), _DENSEST)
+        most = int(wanted ** (1 / len(frame.open_axes)))
+    return tuple(np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)) for n in frame.shape)
+
+
+def _interpolated(values: np.ndarray, axis: int, nodes: np.ndarray, bins: np.ndarray) -> np.ndarray:
+    """Linear interpolation along one axis from `nodes` to `bins`, both numbers of bins."""
+    if np.array_equal(nodes, bins):
+        return values
+    after = np.clip(np.searchsorted(nodes, bins), min(1, len(nodes) - 1), len(nodes) - 1)
+    before = np.maximum(after - 1, 0)
+    share = (bins - nodes[before]) / np.maximum(nodes[after] - nodes[before], 1)
+    share = share.reshape(-1, *(1,) * (values.ndim - axis - 1))
+    return values.take(before, axis) * (1 - share) + values.take(after, axis) * share

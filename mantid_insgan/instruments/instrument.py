@@ -225,11 +225,17 @@ class Resolution:
         RunFactError
             If measured bins lie above Ei, or the lattice is missing.
         """
+        energies(spectrum)
+        if isinstance(spectrum, Spectrum):
+            self.require_below_ei(spectrum)
+        return Frame(spectrum, self.beam, self.lattice, self.orientation)
+
+    def require_below_ei(self, spectrum: Spectrum) -> None:
+        """Raise RunFactError if a measured bin lies above Ei, where no neutron comes from."""
         axis = energies(spectrum)
         above = axis.centers > self.ei
         if above.any() and np.moveaxis(spectrum.valid, spectrum.energy_axis, -1)[..., above].any():
             raise checks.energy_above_ei(float(axis.centers.max()), self.ei)
-        return Frame(spectrum, self.beam, self.lattice, self.orientation)
 
     def on_grid(self, spectrum: Spectrum) -> ResolutionOnGrid:
         """Widths, correlations and positions at each bin of a spectrum, from one pass over its grid.
@@ -237,12 +243,14 @@ class Resolution:
         The covariance C at the centre of each bin (see `covariance`) gives FWHM_i = sqrt(8 ln 2 C_ii), in bins or in
         the unit of the axis, and the correlation C_ij / sqrt(C_ii C_jj). The width is that of the projection onto the
         axis, not that of a cut through the ellipsoid. The change of the resolution within a bin is left out. Grids of
-        more than 16 000 bins are worked out at every few bins and interpolated linearly (within 0.5 % for the widths of
-        the powder spectrum of the tests).
+        more than 16 000 bins are worked out at every few bins and interpolated linearly: for the powder spectrum of the
+        tests within 0.5 %; for 64x64x64x100 bins of a turned crystal (MERLIN) within 0.2 % in the middle and 3.5 % for
+        95 % of the bins, and by up to half of the width near Q = 0, where the axes turn fast against the lab.
 
         Parameters
         ----------
         spectrum : Spectrum
+            Or anything with its axes, an open file for example.
 
         Raises
         ------

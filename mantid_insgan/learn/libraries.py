@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..convolve.experiment import ExperimentSettings, background, draw_counted, draw_seen
-from ..core.slices import conditions_of, intensity_scale, network_axes, network_slices, to_network
+from ..core.slices import intensity_scale, network_axes, network_slices, to_network
 from ..errors import InputError
 from .generator import GRID_MULTIPLE, SMALLEST_GRID
 from .operator import pairs_of_axes
@@ -329,7 +329,7 @@ def _slices_of(spectrum, resolution, dimensions: int, target):
             "bin paired simulation and experiment on the same grid",
         )
     axes = network_axes(spectrum.axes, dimensions)
-    slices = network_slices(spectrum, conditions_of(spectrum, resolution, axes), axes)
+    slices = network_slices(spectrum, resolution.on_grid(spectrum), axes)
     for place, (signal, valid, error), conditions in slices:
         if target is not None:
             valid = valid & to_network(target.valid[place], axes)

@@ -84,7 +84,8 @@ def apply(
     """
     options = (options or ApplyOptions()).updated(**keywords)
     run, resolution, translator = _prepare(spectrum, options)
-    result, quality = translator.apply(per_event(spectrum.replace(run=run)), resolution, progress)
+    told = per_event(spectrum.replace(run=run))
+    result, quality = translator.apply(told, resolution.on_grid(told), progress)
     _require_known(options, quality)
     return summed(result), _report(spectrum, run, translator, quality)
 
@@ -128,10 +129,11 @@ def apply_to_file(
             "parameters": _parameters(source, translator.card, run, options),
         }
         with SpectrumWriter(target, file, template=source, overwrite=overwrite, history=history) as writer:
+            grid = resolution.on_grid(file)
             regions = slabs(file.shape, network_axes(file.axes, translator.card.dimensions))
             for done, region in enumerate(regions):
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
-                writer.write(region, _translated(file, region, resolution, translator, quality, share))
+                writer.write(region, _translated(file, region, resolution, grid, translator, quality, share))
             if not quality.bins:
                 require_valid(file.read(regions[-1]))
             _require_known(options, quality)
@@ -144,12 +146,13 @@ def _report(spectrum, run: Run, translator: Translator, quality: Quality) -> Rep
     return Report(card.name, run, quality, notes, card.coverage)
 
 
-def _translated(file, region, resolution, translator: Translator, quality: Quality, progress) -> Spectrum:
+def _translated(file, region, resolution, grid, translator: Translator, quality: Quality, progress) -> Spectrum:
     """One slab; nothing of it stays in memory but the result. Its quality is added."""
     spectrum = per_event(file.read(region))
     if not spectrum.valid.any():
         return summed(nothing_measured(spectrum))
-    result, part = translator.apply(spectrum, resolution, progress)
+    resolution.require_below_ei(spectrum)
+    result, part = translator.apply(spectrum, grid.region(region), progress)
     del spectrum
     quality.add(part)
     return summed(result)

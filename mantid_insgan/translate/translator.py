@@ -14,7 +14,6 @@ from itertools import product
 import numpy as np
 
 from ..core.slices import (
-    conditions_of,
     from_network,
     intensity_scale,
     network_axes,
@@ -24,6 +23,7 @@ from ..core.slices import (
 )
 from ..core.spectrum import Spectrum, frozen
 from ..errors import ModelError
+from ..instruments.grid import ResolutionOnGrid
 from .cards import OUTPUTS, ModelFile, require_dimensions
 from .session import open_session, run_interruptibly
 
@@ -31,6 +31,8 @@ from .session import open_session, run_interruptibly
 #: of dimensions of the model.
 TILE = {1: 4096, 2: 256, 3: 64}
 OVERLAP = {1: 96, 2: 64, 3: 24}
+#: Bins at which the widths are compared with the model's before anything is translated; of larger data every n-th.
+LOOKED_AT = 200_000
 #: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
 INTENSITY_SLACK = 0.03
 
@@ -108,15 +110,15 @@ class Translator:
         self.inputs = [i.name for i in self.session.get_inputs()]
         self.device = "cuda" if self.session.get_providers()[0].startswith("CUDA") else "cpu"
 
-    def apply(self, spectrum: Spectrum, resolution, progress=None) -> tuple[Spectrum, Quality]:
+    def apply(self, spectrum: Spectrum, grid: ResolutionOnGrid, progress=None) -> tuple[Spectrum, Quality]:
         """Translate a spectrum held in memory.
 
         Parameters
         ----------
         spectrum : Spectrum
             Any number of dimensions; see `network_axes` for those the network sees.
-        resolution : Resolution
-            Its ``on_grid`` gives the widths, correlations and positions of a spectrum.
+        grid : ResolutionOnGrid
+            The resolution at its bins: that of `Resolution.on_grid`, or of the region that a slab of a file is.
         progress : callable, optional
             Called with the share done, 0 to 1, tile by tile and every `session.LOOK` seconds; what it raises ends the
             work.
@@ -136,30 +138,35 @@ class Translator:
             model can apply in most bins.
         """
         require_network_axes(spectrum.axes)
-        require_dimensions(self.card, len(spectrum.open_axes))
+        require_dimensions(self.card, len(grid.open_axes))
         axes = network_axes(spectrum.axes, self.card.dimensions)
         require_valid(spectrum)
         quality = Quality()
-        conditions = conditions_of(spectrum, resolution, axes)
-        self._check_width(conditions["width"], spectrum.valid)
-        # After the conditions, whose making takes more memory than they do.
+        self._check_width(spectrum, grid, axes)
         signal, variance = np.full(spectrum.shape, np.nan), np.full(spectrum.shape, np.nan)
         total = math.prod(n for i, n in enumerate(spectrum.shape) if i not in axes)
-        for done, (place, data, channels) in enumerate(network_slices(spectrum, conditions, axes)):
+        for done, (place, data, channels) in enumerate(network_slices(spectrum, grid, axes)):
             tell = partial(_share_of, done, total, progress)
             answer = self._translate(*data, channels, quality, tell)
             signal[place], variance[place] = (from_network(x, axes) for x in answer)
             tell(1.0)
         return spectrum.replace(signal=frozen(signal), variance=frozen(variance)), quality
 
-    def _check_width(self, width: np.ndarray, valid: np.ndarray) -> None:
+    def _check_width(self, spectrum: Spectrum, grid: ResolutionOnGrid, axes: tuple[int, ...]) -> None:
+        step = math.ceil((spectrum.signal.size / LOOKED_AT) ** (1 / spectrum.ndim))
+        some = (slice(None, None, step),) * spectrum.ndim
+        valid = spectrum.valid[some]
+        if not valid.any():
+            return
+        looked_at = grid.region(some)
+        width = dict(zip(looked_at.open_axes, looked_at.width, strict=True))
         limit = self.card.largest_fwhm_bins
-        for along in width:
-            middle = float(np.median(along[valid]))
+        for axis in axes:
+            middle = float(np.median(width[axis].reshape(valid.shape)[valid]))
             if middle > limit:
                 raise ModelError(
-                    f"the resolution is {middle:.3g} bins wide (FWHM, median over the valid bins), and the model "
-                    f"{self.card.name} knows up to {limit:g}",
+                    f"the resolution along {spectrum.axes[axis].name!r} is {middle:.3g} bins wide (FWHM, median over "
+                    f"the valid bins), and the model {self.card.name} knows up to {limit:g}",
                     f"rebin that axis to bins at least {middle / limit:.2g} times as wide",
                 )
 
