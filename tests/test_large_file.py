@@ -73,25 +73,26 @@ def memory():
 
 
 def test_memory_goes_with_the_slab_and_not_with_the_file(tmp_path, monkeypatch):
-    """Peaks of what NumPy allocates, for files of four and of eight slabs of 144,000 bins."""
+    """Peaks of what NumPy allocates, for files of two and of four slabs of 108,000 bins."""
     made = memory()
-    slab = 40 * 40 * 30 * 3
+    slab = 30 * 30 * 30 * 4
     monkeypatch.setattr(job, "SLAB_BINS", slab)
     monkeypatch.setattr(translator, "open_session", made.zeros_session)
     options = ApplyOptions(direction="remove-resolution", model="remove-resolution-3d", device="cpu")
     peaks = {}
-    for slices in (3, 12, 24):  # the first also imports what is imported late
+    for slices in (3, 8, 16):
         source = tmp_path / f"{slices}.nxs"
-        made.write_volume(source, (40, 40, slices, 30))
-        tracemalloc.start()
+        made.write_volume(source, (30, 30, slices, 30))
+        if slices > 3:  # the first run only imports what is imported late
+            tracemalloc.start()
         try:
             job.apply_to_file(source, tmp_path / f"{slices}-out.nxs", options)
             peaks[slices] = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-    assert peaks[24] < 1.05 * peaks[12]
+    assert peaks[16] < 1.15 * peaks[8]  # the nodes of its resolution grow, to a limit
     # Signal, variance, events and results take 40 bytes a bin, conditions 36; the rest is needed to work them out.
-    assert peaks[24] < BYTES_OF_A_BIN * slab
+    assert peaks[16] < BYTES_OF_A_BIN * slab
 
 
 def test_slabs_change_nothing(tmp_path, monkeypatch):

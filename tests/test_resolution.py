@@ -621,8 +621,11 @@ def two_crystal_spectra():
 
 def test_a_bin_has_the_same_resolution_in_every_region():
     """Of a grid that is interpolated: rows at its edge, one row alone, every third bin."""
-    names, limits = ("[H,0,0]", "[0,K,0]", "DeltaE"), ((-1, 1), (-0.5, 1), (0, 50))
-    axes = tuple(Axis(n, np.linspace(*e, 41), "meV" if n == "DeltaE" else "r.l.u.") for n, e in zip(names, limits, strict=True))
+    limits = {"[H,0,0]": (-1, 1), "[0,K,0]": (-0.5, 1), "DeltaE": (0, 50)}
+    axes = tuple(
+        Axis(n, np.linspace(*e, 41), "meV" if n == "DeltaE" else "r.l.u.", "HKL" if n != "DeltaE" else "")
+        for n, e in limits.items()
+    )
     spectrum = Spectrum(np.ones((40,) * 3), np.ones((40,) * 3), axes)
     whole = Resolution("MAPS", 60, "S", 300, lattice=Lattice(5.4, 5.4, 7.0)).on_grid(spectrum)
     assert len(whole.nodes.covariance) < 40**3
