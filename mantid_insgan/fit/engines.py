@@ -1,0 +1,75 @@
+"""How a fit sees a model: by which resolution, prepared once for each dataset.
+
+An engine is called with a model and gives the intensity at every bin of the dataset's grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from ..core.spectrum import Spectrum
+from ..errors import InputError
+
+#: The engines by name, and what each does.
+ENGINES = {
+    "covariance": "a Gaussian of full covariance in (Q, E), prepared once: quick and smooth; the default",
+    "interpolated": "Monte Carlo between the nodes of a grid of modes, with the same draws for every model",
+    "montecarlo": "the model at every random deviation, with the same draws for every model: exact and slow",
+    "energy": "FWHM(E) along the energy alone",
+    "none": "no resolution: the mean over each bin",
+}
+
+
+class Engine(Protocol):
+    """Gives the intensity of a model at the bins of one dataset."""
+
+    def __call__(self, model, *, line: float | None, shape: str) -> np.ndarray:
+        """Intensity in the shape of the dataset's spectrum; NaN where no neutron can be."""
+
+
+#: Makes an engine for a spectrum and its resolution; `model` is the one at the start values.
+MakeEngine = Callable[[Spectrum, object, object], Engine]
+
+
+def engine_for(name: str | MakeEngine, spectrum: Spectrum, resolution, model, *, seed: int = 0, points=None) -> Engine:
+    """The engine of that name for a dataset.
+
+    Parameters
+    ----------
+    name : str or callable
+        One of `ENGINES`, or a function of (spectrum, resolution, model) that makes an engine.
+    spectrum : Spectrum
+    resolution : Resolution
+    model
+        At the start values: what is worked out once may look at it.
+    seed : int
+        Of Monte Carlo draws, the same for every model.
+    points : int, optional
+        As in `convolve`.
+
+    Raises
+    ------
+    InputError
+        If the name is not known.
+    """
+    if callable(name):
+        return name(spectrum, resolution, model)
+    if name not in ENGINES:
+        raise InputError(f"unknown resolution {name!r}", f"use one of {', '.join(ENGINES)}")
+    if name == "covariance":
+        from ..convolve.prepared import prepare
+
+        prepared = prepare(spectrum, resolution, model=model, points=points)
+        return lambda model, *, line, shape: prepared.signal(model, fwhm=line, shape=shape)
+    from ..convolve import convolve, ideal
+
+    if name == "none":
+        return lambda model, *, line, shape: (
+            ideal(model, spectrum, resolution, fwhm=line, shape=shape, seed=seed, points=points or 64).signal
+        )
+    return lambda model, *, line, shape: (
+        convolve(model, spectrum, resolution, method=name, fwhm=line, shape=shape, seed=seed, points=points).signal
+    )

@@ -1,0 +1,314 @@
+"""The search for the best parameters: least squares from several starts, with a log, resumable, and stopped at will."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..models.base import UnstableModelError
+from ..models.sampling import quasi_random
+from .problem import Evaluation, Problem
+
+#: Step of a numerical derivative, as a share of the parameter's size.
+_STEP = 1e-3
+#: Rounds in which errors that depend on the fit are taken from the one before.
+_ERROR_ROUNDS = 3
+
+#: Called with (evaluations so far, best chi-squared, its values).
+Progress = Callable[[int, float, Mapping[str, float]], None]
+
+
+@dataclass
+class Minimum:
+    """Where a search ended.
+
+    Attributes
+    ----------
+    start, values : dict of str to float
+        All parameters, at the start and at the end.
+    chi_squared : float
+    evaluations : int
+    converged : bool
+    message : str
+    """
+
+    start: dict[str, float]
+    values: dict[str, float]
+    chi_squared: float
+    evaluations: int
+    converged: bool
+    message: str
+
+
+@dataclass
+class Search:
+    """What was tried.
+
+    Attributes
+    ----------
+    minima : list of Minimum
+        One for each start, the best first.
+    stopped : bool
+        True where the user stopped it: the best so far is kept.
+    evaluations : int
+    seconds : float
+    """
+
+    minima: list[Minimum] = field(default_factory=list)
+    stopped: bool = False
+    evaluations: int = 0
+    seconds: float = 0.0
+
+
+class _Evaluations:
+    """Evaluates, counts, keeps the best and writes the log."""
+
+    def __init__(self, problem: Problem, log: Path | None, progress: Progress | None):
+        self.problem, self.progress, self.count = problem, progress, 0
+        self.best: tuple[float, dict[str, float]] = (np.inf, dict(problem.start))
+        self._log = None if log is None else open(log, "a", encoding="utf-8")
+        self._last: tuple[bytes, Evaluation] | None = None
+
+    def __call__(self, values: Mapping[str, float]) -> Evaluation:
+        key = np.array(list(values.values())).tobytes()
+        if self._last is not None and self._last[0] == key:
+            return self._last[1]
+        found = self.problem.evaluate(values)
+        self.count += 1
+        self._last = (key, found)
+        if found.stable and found.chi_squared < self.best[0]:
+            self.best = (found.chi_squared, dict(values))
+        if self._log is not None:
+            line = {"values": dict(values), "chi_squared": found.chi_squared, "stable": found.stable}
+            self._log.write(json.dumps(line) + "\n")
+            self._log.flush()
+        if self.progress is not None:
+            self.progress(self.count, *self.best)
+        return found
+
+    def forget(self) -> None:
+        """The errors have changed: chi-squared before means nothing any more."""
+        self.best, self._last = (np.inf, self.best[1]), None
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
+
+def minimise(
+    problem: Problem,
+    *,
+    starts: int = 1,
+    spread: float = 0.3,
+    tolerance: float = 0.1,
+    most: int = 200,
+    log: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Search:
+    """Least squares from the start values and from others around them.
+
+    Parameters
+    ----------
+    problem : Problem
+    starts : int
+        The first is that of the definition; the others are spread evenly within its limits and `spread`.
+    spread : float
+        How far the other starts lie from the first, as a share of each parameter.
+    tolerance : float
+        A search ends where a step lowers chi-squared by less than this.
+    most : int
+        Evaluations for each start, those for derivatives not counted.
+    log : path, optional
+        JSON lines: every evaluation, and every start that is done.
+    resume : bool
+        Take the starts that `log` says are done from there.
+    progress : callable, optional
+
+    Returns
+    -------
+    Search
+        Stopped by KeyboardInterrupt, with the best so far.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range, or the log is that of another problem.
+    """
+    if starts < 1 or not 0 < spread or not tolerance > 0:
+        raise InputError(
+            f"{starts} starts, spread {spread:g}, tolerance {tolerance:g}",
+            "give at least one start, a positive spread and a positive change of chi-squared",
+        )
+    log = None if log is None else Path(log)
+    points = _starts(problem, starts, spread)
+    done = _done(log, points) if resume and log is not None else {}
+    if log is not None and not resume and log.exists():
+        raise InputError(f"the log {log} exists already", "give another name, or resume it")
+    evaluations, began = _Evaluations(problem, log, progress), time.monotonic()
+    search = Search()
+    try:
+        for number, start in enumerate(points):
+            found = done.get(number)
+            if found is None:
+                found = _search_from(problem, evaluations, start, tolerance, most)
+                _note_done(log, number, found)
+            search.minima.append(found)
+    except KeyboardInterrupt:
+        search.stopped = True
+        chi_squared, values = evaluations.best
+        if np.isfinite(chi_squared):
+            search.minima.append(Minimum(dict(problem.start), values, chi_squared, evaluations.count, False, "stopped"))
+    finally:
+        evaluations.close()
+    search.minima.sort(key=lambda m: m.chi_squared)
+    search.evaluations, search.seconds = evaluations.count, time.monotonic() - began
+    return search
+
+
+def jacobian(problem: Problem, values: Mapping[str, float], evaluate=None, *, central: bool = False) -> np.ndarray:
+    """Derivatives of the residual with the free parameters, shape (N, P), by finite differences.
+
+    At a limit, and where a step makes the model unstable, the step goes to the other side.
+    """
+    evaluate = evaluate or problem.evaluate
+    here = evaluate(values).residual
+    columns = [_derivative(problem, values, name, here, evaluate, central) for name in problem.free]
+    return np.stack(columns, axis=1)
+
+
+def _derivative(problem: Problem, values, name: str, here: np.ndarray, evaluate, central: bool) -> np.ndarray:
+    limits, value = problem.definition.parameters[name], values[name]
+    step = _STEP * max(abs(value), abs(problem.start[name]) * 0.1, 1e-3)
+    sides = []
+    for sign in (1, -1):
+        moved = value + sign * step
+        if limits.low <= moved <= limits.high:
+            found = evaluate(_tied(problem, {**values, name: moved}))
+            if found.stable:
+                sides.append((sign, found.residual))
+        if sides and not central:
+            break
+    if not sides:
+        return np.zeros_like(here)
+    if len(sides) == 2:
+        return (sides[0][1] - sides[1][1]) / (2 * step)
+    sign, residual = sides[0]
+    return sign * (residual - here) / step
+
+
+def _search_from(problem: Problem, evaluations: _Evaluations, start: dict, tolerance: float, most: int) -> Minimum:
+    first, values = evaluations.count, start
+    for _ in range(_ERROR_ROUNDS if problem.reweighted else 1):
+        if problem.reweighted:
+            _take_errors(problem, values)
+            evaluations.forget()
+        values, converged, message = _least_squares(problem, evaluations, values, tolerance, most)
+    chi_squared = evaluations(values).chi_squared
+    return Minimum(dict(start), values, chi_squared, evaluations.count - first, converged, message)
+
+
+def _take_errors(problem: Problem, values: Mapping[str, float]) -> None:
+    try:
+        problem.update_errors(values)
+    except UnstableModelError:
+        return  # the errors are those of the data, until the search has found a stable model
+
+
+def _least_squares(problem: Problem, evaluations: _Evaluations, start: dict, tolerance: float, most: int):
+    """One search by lmfit: its parameters carry limits and ties; the derivatives are ours."""
+    from lmfit import Minimizer
+
+    def values_of(parameters) -> dict[str, float]:
+        return {name: float(parameters[name].value) for name in problem.start}
+
+    def residual(parameters) -> np.ndarray:
+        return evaluations(values_of(parameters)).residual
+
+    def derivatives(parameters) -> np.ndarray:
+        return jacobian(problem, values_of(parameters), evaluations)
+
+    minimizer = Minimizer(residual, lmfit_parameters(problem, start), calc_covar=False, nan_policy="raise")
+    scale = max(problem.degrees_of_freedom, 1)
+    found = minimizer.minimize(
+        method="least_squares",
+        jac=derivatives,
+        x_scale="jac",
+        ftol=float(np.clip(tolerance / scale, 1e-10, 1e-4)),
+        xtol=1e-6,
+        gtol=1e-12,
+        max_nfev=most,
+    )
+    return values_of(found.params), bool(found.success), str(found.message)
+
+
+def lmfit_parameters(problem: Problem, values: Mapping[str, float]):
+    """The definition's parameters as lmfit's, at these values, with limits and ties."""
+    from lmfit import Parameters
+
+    parameters = Parameters()
+    known = problem.definition.parameters
+    for name, p in known.items():
+        if p.expression is None:
+            value = float(np.clip(values[name], p.low, p.high))
+            parameters.add(name, value=value, vary=p.vary, min=p.low, max=p.high)
+    for name, p in known.items():
+        if p.expression is not None:
+            parameters.add(name, expr=p.expression)
+    return parameters
+
+
+def _tied(problem: Problem, values: dict[str, float]) -> dict[str, float]:
+    """Values with those that are tied to others worked out."""
+    if all(p.expression is None for p in problem.definition.parameters.values()):
+        return values
+    parameters = lmfit_parameters(problem, values)
+    return {name: float(parameters[name].value) for name in problem.start}
+
+
+def _starts(problem: Problem, count: int, spread: float) -> list[dict[str, float]]:
+    """The start of the definition and others around it, evenly spread."""
+    first = dict(problem.start)
+    points = [_tied(problem, first)]
+    for row in quasi_random(count, len(problem.free))[1:]:
+        moved = dict(first)
+        for name, share in zip(problem.free, row, strict=True):
+            limits = problem.definition.parameters[name]
+            reach = spread * max(abs(first[name]), 1e-3)
+            low, high = max(limits.low, first[name] - reach), min(limits.high, first[name] + reach)
+            moved[name] = float(low + share * (high - low))
+        points.append(_tied(problem, moved))
+    return points
+
+
+def _note_done(log: Path | None, number: int, found: Minimum) -> None:
+    if log is not None:
+        with open(log, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"done": number, "minimum": vars(found)}) + "\n")
+
+
+def _done(log: Path, points: list[dict[str, float]]) -> dict[int, Minimum]:
+    """Starts that a log says are done; a last line that was cut short is left out."""
+    found: dict[int, Minimum] = {}
+    if not log.exists():
+        return found
+    for line in log.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if "done" in entry:
+            found[entry["done"]] = Minimum(**entry["minimum"])
+    for number, minimum in found.items():
+        if number < len(points) and minimum.start != points[number]:
+            raise InputError(
+                f"the log {log} has start {number} at {minimum.start}, and this fit begins at {points[number]}",
+                "resume with the model, options and seed of the log, or give another log",
+            )
+    return found

@@ -1,0 +1,419 @@
+"""What is to be fitted: one or several measurements, a model with free parameters, and how they are compared."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..core.spectrum import Spectrum, per_event
+from ..errors import InputError
+from ..instruments import Resolution
+from ..models.base import UnstableModelError
+from .background import LinearTerms, Projection, linear_terms
+from .engines import engine_for
+
+#: Parameters of a model definition that belong to the comparison and not to the Hamiltonian.
+LINE = "line"
+#: How the errors of the bins are taken.
+WEIGHTS = ("errors", "poisson", "equal")
+#: How far a residual counts: squares, or Huber's loss, linear beyond `HUBER` standard errors.
+LOSSES = ("linear", "huber")
+HUBER = 2.0
+#: Rounds in which weights that depend on the fit are settled within one evaluation.
+_ROUNDS = 4
+#: Fewest counts that a bin is expected to have.
+_FEWEST = 0.5
+#: A model that is not stable counts as this many times the residual without any model.
+_UNSTABLE = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One measurement of a fit.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Measured; bins that are not valid are left out (see `fit.masks`).
+    resolution : Resolution, optional
+        That of the facts of the run if not given.
+    name : str
+        In messages and tables; the spectrum's title if not given.
+    fixed : mapping of str to float
+        Parameters of the model that have a known value for this measurement (a field, a temperature).
+    background : str or tuple of str, optional
+        Of `fit.background.BACKGROUNDS`; that of the problem if not given.
+    """
+
+    spectrum: Spectrum
+    resolution: Resolution | None = None
+    name: str = ""
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    background: str | tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        if self.resolution is None:
+            object.__setattr__(self, "resolution", Resolution.from_run(self.spectrum.run))
+        object.__setattr__(self, "spectrum", per_event(self.spectrum))
+        object.__setattr__(self, "name", self.name or self.spectrum.title or "data")
+
+
+class _Prepared:
+    """A dataset with all that does not depend on the parameters."""
+
+    def __init__(self, data: Dataset, problem: Problem, model):
+        self.data = data
+        spectrum = data.spectrum
+        self.valid = spectrum.valid & (spectrum.variance > 0 if problem.weights == "errors" else True)
+        if not self.valid.any():
+            raise InputError(
+                f"dataset {data.name!r} has no valid bin with an error above 0 among {spectrum.signal.size}",
+                "check its mask and ranges; use weights='equal' for data without errors",
+            )
+        self.engine = engine_for(
+            problem.resolution, spectrum, data.resolution, model, seed=problem.seed, points=problem.points
+        )
+        reached = np.isfinite(self.engine(model, line=problem.line_of(problem.start), shape=problem.shape))
+        self.valid &= reached
+        if not self.valid.any():
+            raise InputError(
+                f"no neutron can reach any valid bin of dataset {data.name!r}",
+                "check its incident energy, lattice and axes",
+            )
+        self.signal = spectrum.signal[self.valid]
+        self.variance = spectrum.variance[self.valid]
+        kinds = problem.background if data.background is None else data.background
+        self.terms: LinearTerms = linear_terms(kinds, spectrum, data.resolution, self.valid)
+
+    def error(self, problem: Problem, model: np.ndarray | None = None, fitted: np.ndarray | None = None) -> np.ndarray:
+        """Standard errors of the fitted bins: of the data, and of the model where that has one.
+
+        Parameters
+        ----------
+        problem : Problem
+        model, fitted : ndarray, shape (N,), optional
+            Scaled intensity of the model, and that with the background, from a fit before; the data stand in for them.
+        """
+        if problem.weights == "equal":
+            error = np.full(self.signal.shape, max(self.signal.std(), 1e-300))
+        elif problem.weights == "errors":
+            error = np.sqrt(self.variance)
+        else:
+            error = np.sqrt(self._expected(self.signal if fitted is None else fitted))
+        return error if model is None else np.hypot(error, problem.model_error * model)
+
+    def _expected(self, fitted: np.ndarray) -> np.ndarray:
+        """Variance of counts of this mean. What one count adds to a bin is its variance over its signal."""
+        known = (self.variance > 0) & (self.signal > 0)
+        if not known.any():
+            return np.ones_like(fitted)
+        one = np.full(fitted.shape, np.median(self.variance[known] / self.signal[known]))
+        one[known] = self.variance[known] / self.signal[known]
+        return one * np.maximum(fitted, _FEWEST * one)
+
+
+@dataclass
+class Evaluation:
+    """One set of parameters compared with all data.
+
+    Attributes
+    ----------
+    residual : ndarray, shape (N,)
+        (data - scale x model - background) / standard error over all fitted bins, with the loss put in.
+    chi_squared : float
+        Sum of their squares.
+    scales : list of float
+        One for each dataset.
+    stable : bool
+        False where the model has no stable order: `residual` is then a finite penalty.
+    """
+
+    residual: np.ndarray
+    chi_squared: float
+    scales: list[float]
+    stable: bool = True
+
+
+class Problem:
+    """Measurements and a model with free parameters.
+
+    Parameters
+    ----------
+    datasets : sequence of Dataset or Spectrum
+        Fitted at once; of different Ei, choppers, instruments, cuts.
+    definition : ModelDefinition
+        Its parameters say what is free, with limits and ties. One named 'line' is the intrinsic FWHM in meV.
+    resolution : str or callable
+        One of `fit.engines.ENGINES`, or a function that makes an engine.
+    background : str or tuple of str
+        Of `fit.background.BACKGROUNDS`, solved linearly for every dataset.
+    scale : {'own', 'shared', 'fixed'}
+        A factor on the model for each dataset, one for all, or 1.
+    weights : {'errors', 'poisson', 'equal'}
+        The data's errors; those of the counts that the fit expects, which few counts need (a bin's own count is a
+        poor guess of its mean and draws fits to low bins); or one for all bins.
+    loss : {'linear', 'huber'}
+        'huber' counts residuals linearly beyond `HUBER` standard errors.
+    model_error : float
+        Share of the fitted intensity that is added in quadrature to the error of every bin: what a model of spin waves
+        may be off by.
+    shape : str
+        Of the intrinsic line, see `models.lineshape`.
+    seed : int
+    points : int, optional
+        As in `convolve`.
+
+    Raises
+    ------
+    InputError
+        If nothing is free, an option is unknown, a dataset has no bin to fit, or there are fewer bins than numbers
+        to find.
+    UnstableModelError
+        If the model is not stable at its start values.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Dataset | Spectrum],
+        definition,
+        *,
+        resolution="covariance",
+        background: str | tuple[str, ...] = "constant",
+        scale: str = "own",
+        weights: str = "errors",
+        loss: str = "linear",
+        model_error: float = 0.0,
+        shape: str = "dho",
+        seed: int = 0,
+        points: int | None = None,
+    ):
+        self.definition, self.resolution, self.background = definition, resolution, background
+        self.scale, self.weights, self.loss, self.model_error = scale, weights, loss, float(model_error)
+        self.shape, self.seed, self.points = shape, seed, points
+        self._check_options()
+        self.datasets = tuple(d if isinstance(d, Dataset) else Dataset(d) for d in _listed(datasets))
+        self._check_names()
+        self.start = {name: p.value for name, p in definition.parameters.items()}
+        models = self._models(self.start)
+        self.prepared = [_Prepared(d, self, m) for d, m in zip(self.datasets, models, strict=True)]
+        self._weigh([1 / p.error(self) for p in self.prepared])
+        if self.reweighted:
+            self.update_errors(self.start)
+        if self.degrees_of_freedom < 1:
+            raise InputError(
+                f"{self.bins} bins are fitted with {self.bins - self.degrees_of_freedom} free numbers "
+                f"({', '.join(self.free)} and scale and background), expected more bins than numbers",
+                "fix some parameters, take a simpler background, or fit more bins",
+            )
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Names of the parameters that vary."""
+        return tuple(n for n, p in self.definition.parameters.items() if p.vary and p.expression is None)
+
+    @property
+    def bins(self) -> int:
+        """Bins that are fitted, of all datasets."""
+        return sum(p.signal.size for p in self.prepared)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Bins less free parameters, scales and numbers of the backgrounds."""
+        scales = {"own": len(self.prepared), "shared": 1, "fixed": 0}[self.scale]
+        return self.bins - len(self.free) - scales - sum(p.rank for p in self._projection)
+
+    def line_of(self, values: Mapping[str, float]) -> float | None:
+        """Intrinsic FWHM in meV at these values; None without one."""
+        line = values.get(LINE)
+        return None if line is None or line <= 0 else float(line)
+
+    def evaluate(self, values: Mapping[str, float]) -> Evaluation:
+        """Compare one set of parameters with the data; those not given are at their start."""
+        values = {**self.start, **values}
+        try:
+            models = self._models(values)
+            intensities = self._intensities(models, values)
+        except UnstableModelError:
+            residual = _UNSTABLE * self._penalty
+            return Evaluation(residual, float(residual @ residual), [0.0] * len(self.prepared), stable=False)
+        scales, residual = self._settled(intensities)
+        return Evaluation(residual, float(residual @ residual), scales)
+
+    def fitted(self, values: Mapping[str, float]) -> list[tuple[Spectrum, Spectrum]]:
+        """For each dataset scale x model + background, and the residual in standard errors, on its grid.
+
+        Raises
+        ------
+        UnstableModelError
+            If the model is not stable at these values.
+        """
+        values = {**self.start, **values}
+        intensities = self._intensities(self._models(values), values)
+        scales, _ = self._settled(intensities)
+        parts = zip(self.prepared, intensities, scales, self._last_projections, self._weight, strict=True)
+        return [self._spectra(*part) for part in parts]
+
+    @property
+    def reweighted(self) -> bool:
+        """Whether errors depend on the fit, so that it is repeated with `update_errors`."""
+        return self.model_error > 0 or self.weights == "poisson"
+
+    def update_errors(self, values: Mapping[str, float]) -> None:
+        """Take those errors that depend on the fit from the one at these values, until the next update.
+
+        While the parameters are searched they stay as they are: an error that grows with the model would favour strong
+        models. Where the model is not stable they stay those of the data.
+        """
+        self._weigh([1 / p.error(self) for p in self.prepared])
+        values = {**self.start, **values}
+        intensities = self._intensities(self._models(values), values)
+        for _ in range(_ROUNDS):  # the first backgrounds are those of the data's own errors, drawn to low bins
+            scales, _ = self._settled(intensities)
+            found = zip(self.prepared, intensities, scales, self._last_projections, strict=True)
+            models = [(p, scale * intensity, projection) for p, intensity, scale, projection in found]
+            self._weigh([1 / p.error(self, m, m + g.background(p.signal - m)) for p, m, g in models])
+
+    def with_errors_of(self, other: Problem) -> Problem:
+        """The same problem with the errors of another of the same data: what a comparison needs."""
+        found = copy.copy(self)
+        found._weigh(other._weight)
+        return found
+
+    def _weigh(self, weight: list[np.ndarray]) -> None:
+        """Take 1 / standard error of the fitted bins, for each dataset."""
+        self._weight = weight
+        self._projection = [Projection(p.terms, w) for p, w in zip(self.prepared, weight, strict=True)]
+        self._penalty = self._residual_of_nothing()
+
+    def holding(self, name: str, values: Mapping[str, float]) -> Problem:
+        """The same problem that starts at `values` and holds one parameter there; nothing is prepared again."""
+        held = copy.copy(self)
+        parameters = {
+            n: replace(p, value=values[n], vary=p.vary and n != name) for n, p in self.definition.parameters.items()
+        }
+        held.definition = replace(self.definition, parameters=parameters)
+        held.start = {n: p.value for n, p in parameters.items()}
+        return held
+
+    def blocks(self, size: int) -> np.ndarray:
+        """Number of the block of `size` bins along each open axis that each fitted bin lies in, shape (N,)."""
+        numbers, offset = [], 0
+        for p in self.prepared:
+            index = np.indices(p.valid.shape, sparse=True)
+            total = np.zeros(p.valid.shape, int)
+            for i, along in zip(p.valid.shape, index, strict=True):
+                total = total * (-(-i // size)) + along // size
+            _, inverse = np.unique(total[p.valid], return_inverse=True)
+            numbers.append(inverse + offset)
+            offset += inverse.max() + 1
+        return np.concatenate(numbers)
+
+    def _spectra(self, p: _Prepared, intensity, scale: float, projection: Projection, weight):
+        """The fit and the residual of one dataset, as spectra."""
+        model = scale * intensity
+        fitted = model + projection.background(p.signal - model)
+        out = np.full((2, *p.valid.shape), np.nan)
+        out[0][p.valid], out[1][p.valid] = fitted, (p.signal - fitted) * weight
+        zero = np.where(p.valid, 0.0, np.nan)
+        change = {"variance": zero, "valid": p.valid, "num_events": None, "masked": None}
+        title = p.data.name
+        return (
+            p.data.spectrum.replace(signal=out[0], title=f"fit to {title}", **change),
+            p.data.spectrum.replace(signal=out[1], title=f"(data - fit) / error of {title}", **change),
+        )
+
+    def _models(self, values: Mapping[str, float]) -> list:
+        """The model for each dataset; built once for those with the same fixed values."""
+        built: dict[tuple, object] = {}
+        models = []
+        for data in self.datasets:
+            key = tuple(sorted(data.fixed.items()))
+            if key not in built:
+                built[key] = self.definition.build({**values, **data.fixed})
+            models.append(built[key])
+        return models
+
+    def _intensities(self, models, values) -> list[np.ndarray]:
+        found = []
+        for p, model in zip(self.prepared, models, strict=True):
+            seen = p.engine(model, line=self.line_of({**values, **p.data.fixed}), shape=self.shape)
+            found.append(np.nan_to_num(seen[p.valid]))
+        return found
+
+    def _settled(self, intensities: list[np.ndarray]) -> tuple[list[float], np.ndarray]:
+        """Scales and residual; with Huber's loss the weights of far bins are settled in a few rounds."""
+        projections = self._projection
+        scales, rests = self._solved(intensities, projections)
+        for _ in range(_ROUNDS if self.loss == "huber" else 0):
+            pulls = [_pulls(*x) for x in zip(rests, projections, self._weight, strict=True)]
+            near = [np.sqrt(np.minimum(1.0, HUBER / np.maximum(np.abs(pull), 1e-12))) for pull in pulls]
+            weights = [n * w for n, w in zip(near, self._weight, strict=True)]
+            projections = [Projection(p.terms, w) for p, w in zip(self.prepared, weights, strict=True)]
+            scales, rests = self._solved(intensities, projections)
+        self._last_projections = projections
+        if self.loss == "huber":
+            rests = [_counted(_pulls(*x)) for x in zip(rests, projections, self._weight, strict=True)]
+        return scales, np.concatenate(rests)
+
+    def _solved(self, intensities, projections) -> tuple[list[float], list[np.ndarray]]:
+        """Scales, and weighted residuals with the backgrounds taken out."""
+        data = [p(x.signal) for p, x in zip(projections, self.prepared, strict=True)]
+        model = [p(i) for p, i in zip(projections, intensities, strict=True)]
+        if self.scale == "fixed":
+            scales = [1.0] * len(data)
+        elif self.scale == "shared":
+            over = sum(m @ m for m in model)
+            scales = [max(sum(m @ d for m, d in zip(model, data, strict=True)) / max(over, 1e-300), 0.0)] * len(data)
+        else:
+            scales = [max((m @ d) / max(m @ m, 1e-300), 0.0) for m, d in zip(model, data, strict=True)]
+        return scales, [d - s * m for d, s, m in zip(data, scales, model, strict=True)]
+
+    def _residual_of_nothing(self) -> np.ndarray:
+        return np.concatenate([p(x.signal) for p, x in zip(self._projection, self.prepared, strict=True)])
+
+    def _check_options(self) -> None:
+        for name, value, known in (
+            ("scale", self.scale, ("own", "shared", "fixed")),
+            ("weights", self.weights, WEIGHTS),
+            ("loss", self.loss, LOSSES),
+        ):
+            if value not in known:
+                raise InputError(f"{name} is {value!r}", f"use one of {', '.join(map(repr, known))}")
+        if not 0 <= self.model_error < 1:
+            raise InputError(f"the model error is {self.model_error:g}", "give a share from 0 to below 1")
+        if not self.free:
+            raise InputError(
+                f"none of the parameters {', '.join(self.definition.parameters) or '(none)'} is free",
+                "let at least one vary in the model's file (vary: true), or name it with --free",
+            )
+
+    def _check_names(self) -> None:
+        if not self.datasets:
+            raise InputError("there are no data to fit", "give at least one spectrum")
+        for data in self.datasets:
+            for name in data.fixed:
+                if name not in self.definition.parameters:
+                    raise InputError(
+                        f"dataset {data.name!r} fixes {name!r}, which is no parameter of the model "
+                        f"{self.definition.name!r} ({', '.join(self.definition.parameters)})",
+                        "use one of these names",
+                    )
+
+
+def _listed(datasets) -> Sequence:
+    return [datasets] if isinstance(datasets, Spectrum | Dataset) else list(datasets)
+
+
+def _pulls(rest: np.ndarray, projection: Projection, weight: np.ndarray) -> np.ndarray:
+    """Residuals in standard errors, from those weighted otherwise."""
+    return rest / projection.weight * weight
+
+
+def _counted(pulls: np.ndarray) -> np.ndarray:
+    """Residuals whose squares sum to twice Huber's loss (P. J. Huber, Ann. Math. Stat. 35, 73 (1964))."""
+    size = np.abs(pulls)
+    far = np.sign(pulls) * np.sqrt(np.maximum(2 * HUBER * size - HUBER**2, 0.0))
+    return np.where(size <= HUBER, pulls, far)

@@ -1,0 +1,188 @@
+"""Intensities along a path through (h, k, l) as text tables: one spectrum for each straight segment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..core.run import Lattice, Run
+from ..core.spectrum import Axis, Spectrum
+from ..errors import InputError
+
+#: Steps along a path that differ by less than this (r.l.u.) are the same.
+_SAME_STEP = 1e-6
+
+
+def read_path(
+    signal: str | Path,
+    *,
+    momenta: str | Path,
+    energies: str | Path,
+    lattice: Lattice,
+    variance: str | Path | None = None,
+    across: float | tuple[float, float, float] = 0.05,
+    gap: float | None = None,
+    largest_variance: float | None = None,
+    run: Run | None = None,
+) -> list[Spectrum]:
+    """Read a path of straight segments from tables of numbers separated by commas or blanks.
+
+    Every segment becomes a cut of its own: an axis along it, two integrated ones across it, at right angles, and the
+    energy transfer. A point where two segments meet belongs to the first.
+
+    Parameters
+    ----------
+    signal : path
+        Energies by points, or points by energies.
+    momenta : path
+        (h, k, l) of the points: 3 by points, or points by 3.
+    energies : path
+        Bin centres, meV, evenly spaced.
+    lattice : Lattice
+        Of the r.l.u.
+    variance : path, optional
+        Squared standard errors, in the shape of the signal; ones if not given.
+    across : float or (float, float, float)
+        Half-width of the cut across the path in r.l.u. of a direction's longest component; or three, for directions
+        whose longest component is h, k or l. At one crystal angle the energy decides l, say, which is then wide.
+    gap : float, optional
+        Value of the signal that stands for "not measured".
+    largest_variance : float, optional
+        Bins with more are left out.
+    run : Run, optional
+        Facts of the measurement.
+
+    Returns
+    -------
+    list of Spectrum
+        Axes (along, across, across, energy).
+
+    Raises
+    ------
+    InputError
+        If a file does not parse, shapes do not fit, energies are not evenly spaced, or a point stands alone.
+    """
+    hkl, energy = _table(momenta), _table(energies).ravel()
+    hkl = hkl if hkl.shape[1] == 3 else hkl.T
+    if hkl.shape[1] != 3:
+        raise InputError(f"{momenta} holds {hkl.shape[::-1]} numbers, expected three rows or columns", "give h, k, l")
+    shape = (len(energy), len(hkl))
+    values = _shaped(signal, shape)
+    errors = np.ones(shape) if variance is None else _shaped(variance, shape)
+    valid = np.isfinite(values) & np.isfinite(errors)
+    if gap is not None:
+        valid &= values != gap
+    if largest_variance is not None:
+        valid &= errors <= largest_variance
+    values, errors = (np.where(valid, x, np.nan) for x in (values, errors))
+    axis = Axis("DeltaE", _edges(energy, "energies", energies), "DeltaE")
+    facts = (run or Run()).updated(f"option for {Path(signal).name}", lattice=lattice)
+    return [
+        _segment(hkl[part], values[:, part].T, errors[:, part].T, axis, lattice, across, facts, number)
+        for number, part in enumerate(_segments(hkl, momenta))
+    ]
+
+
+def _table(path: str | Path) -> np.ndarray:
+    try:
+        text = Path(path).read_text(encoding="utf-8").replace(",", " ")
+        return np.atleast_2d(np.loadtxt(text.splitlines(), dtype=float))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no table of numbers ({error})", "give a text file of rows of numbers") from error
+
+
+def _shaped(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
+    """A table of (energies, points), turned if it is the other way round."""
+    values = _table(path)
+    if values.shape != shape and values.T.shape == shape:
+        values = values.T
+    if values.shape != shape:
+        raise InputError(
+            f"{path} holds {values.shape[0]} by {values.shape[1]} numbers, expected {shape[0]} energies by {shape[1]} "
+            "points",
+            "give one number for each energy and point",
+        )
+    return values
+
+
+def _edges(centers: np.ndarray, what: str, path) -> np.ndarray:
+    steps = np.diff(centers)
+    if len(centers) < 2 or not np.allclose(steps, steps[0], rtol=1e-4) or steps[0] <= 0:
+        raise InputError(
+            f"the {what} of {path} are not evenly spaced and ascending", "bin the data on an even grid first"
+        )
+    step = (centers[-1] - centers[0]) / (len(centers) - 1)
+    return centers[0] + step * (np.arange(len(centers) + 1) - 0.5)
+
+
+def _segments(hkl: np.ndarray, path) -> list[slice]:
+    """Runs of points with the same step."""
+    steps = np.diff(hkl, axis=0)
+    parts, start = [], 0
+    while start < len(hkl) - 1:
+        same = np.abs(steps[start:] - steps[start]).max(axis=1) < _SAME_STEP
+        stop = start + (len(same) if same.all() else int(np.argmin(same))) + 1
+        parts.append(slice(start, stop))
+        start = stop
+    lonely = [p for p in parts if p.stop - p.start < 2]
+    if lonely or not parts or parts[-1].stop != len(hkl):
+        raise InputError(
+            f"the {len(hkl)} points of {path} do not lie on straight segments of two or more evenly spaced points",
+            "give the momenta of one path, in order",
+        )
+    return parts
+
+
+def _segment(hkl, values, errors, energy: Axis, lattice: Lattice, across, run: Run, number: int) -> Spectrum:
+    directions = _directions(hkl[-1] - hkl[0], lattice)
+    places = hkl @ np.linalg.inv(directions)
+    along, rest = places[:, 0], places[0, 1:]
+    if along[-1] < along[0]:  # axes ascend
+        along, values, errors = along[::-1], values[::-1], errors[::-1]
+    axes = [Axis(_name(directions[0]), _edges(along, "points", f"segment {number + 1}"), "r.l.u.", "HKL")]
+    for direction, centre in zip(directions[1:], rest, strict=True):
+        half = np.broadcast_to(across, 3)[np.abs(direction).argmax()]
+        axes.append(Axis(_name(direction), [centre - half, centre + half], "r.l.u.", "HKL"))
+    shape = (len(along), 1, 1, len(energy))
+    return Spectrum(
+        values.reshape(shape),
+        errors.reshape(shape),
+        (*axes, energy),
+        run=run,
+        title=f"segment {number + 1}",
+        coordinate_system=3,
+    )
+
+
+def _directions(along: np.ndarray, lattice: Lattice) -> np.ndarray:
+    """The direction of a segment and two at right angles to it and to each other, (h, k, l) as rows.
+
+    The largest component of each is 1. The second lies in the plane of the segment and the axis of the three that
+    makes the largest angle with it.
+    """
+    b = lattice.b_matrix()
+    first = b @ along
+    first /= np.linalg.norm(first)
+    others = [b @ unit / np.linalg.norm(b @ unit) for unit in np.eye(3)]
+    beside = min(others, key=lambda o: round(abs(float(o @ first)), 9))
+    third = beside - (beside @ first) * first if abs(beside @ first) > 1e-9 else beside
+    third /= np.linalg.norm(third)
+    second = np.cross(third, first)
+    rows = np.array([np.linalg.solve(b, x) for x in (first, second, third)])
+    rows[np.abs(rows) < 1e-9 * np.abs(rows).max(axis=1, keepdims=True)] = 0.0
+    largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, None], axis=1)
+    return rows / largest
+
+
+def _name(direction: np.ndarray) -> str:
+    """As Mantid names an axis: ``[H,-H,0]``."""
+    letter = "HKL"[int(np.abs(direction).argmax())]
+
+    def component(value: float) -> str:
+        if value == 0:
+            return "0"
+        factor = f"{value:.9f}".rstrip("0").rstrip(".")
+        return {"1": letter, "-1": f"-{letter}"}.get(factor, f"{factor}{letter}")
+
+    return f"[{','.join(map(component, direction))}]"
