@@ -1,4 +1,4 @@
-"""Fits to measured data: couplings of a model of S(Q,E) with their errors, rival models compared, widths from vanadium."""
+"""Fits to measured data: couplings of a model with their errors, rival models compared, widths from vanadium."""
 
 from .background import BACKGROUNDS
 from .compare import Comparison, compare

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..models.base import UnstableModelError
 from ..models.sampling import quasi_random
+from .parameters import lmfit_parameters, tied
 from .problem import Evaluation, Problem
 
 #: Step of a numerical derivative, as a share of the parameter's size.
@@ -190,7 +191,7 @@ def _derivative(problem: Problem, values, name: str, here: np.ndarray, evaluate,
     for sign in (1, -1):
         moved = value + sign * step
         if limits.low <= moved <= limits.high:
-            found = evaluate(_tied(problem, {**values, name: moved}))
+            found = evaluate(tied(problem.definition, {**values, name: moved}))
             if found.stable:
                 sides.append((sign, found.residual))
         if sides and not central:
@@ -234,7 +235,7 @@ def _least_squares(problem: Problem, evaluations: _Evaluations, start: dict, tol
     def derivatives(parameters) -> np.ndarray:
         return jacobian(problem, values_of(parameters), evaluations)
 
-    minimizer = Minimizer(residual, lmfit_parameters(problem, start), calc_covar=False, nan_policy="raise")
+    minimizer = Minimizer(residual, lmfit_parameters(problem.definition, start), calc_covar=False, nan_policy="raise")
     scale = max(problem.degrees_of_freedom, 1)
     found = minimizer.minimize(
         method="least_squares",
@@ -248,34 +249,10 @@ def _least_squares(problem: Problem, evaluations: _Evaluations, start: dict, tol
     return values_of(found.params), bool(found.success), str(found.message)
 
 
-def lmfit_parameters(problem: Problem, values: Mapping[str, float]):
-    """The definition's parameters as lmfit's, at these values, with limits and ties."""
-    from lmfit import Parameters
-
-    parameters = Parameters()
-    known = problem.definition.parameters
-    for name, p in known.items():
-        if p.expression is None:
-            value = float(np.clip(values[name], p.low, p.high))
-            parameters.add(name, value=value, vary=p.vary, min=p.low, max=p.high)
-    for name, p in known.items():
-        if p.expression is not None:
-            parameters.add(name, expr=p.expression)
-    return parameters
-
-
-def _tied(problem: Problem, values: dict[str, float]) -> dict[str, float]:
-    """Values with those that are tied to others worked out."""
-    if all(p.expression is None for p in problem.definition.parameters.values()):
-        return values
-    parameters = lmfit_parameters(problem, values)
-    return {name: float(parameters[name].value) for name in problem.start}
-
-
 def _starts(problem: Problem, count: int, spread: float) -> list[dict[str, float]]:
     """The start of the definition and others around it, evenly spread."""
     first = dict(problem.start)
-    points = [_tied(problem, first)]
+    points = [tied(problem.definition, first)]
     for row in quasi_random(count, len(problem.free))[1:]:
         moved = dict(first)
         for name, share in zip(problem.free, row, strict=True):
@@ -283,7 +260,7 @@ def _starts(problem: Problem, count: int, spread: float) -> list[dict[str, float
             reach = spread * max(abs(first[name]), 1e-3)
             low, high = max(limits.low, first[name] - reach), min(limits.high, first[name] + reach)
             moved[name] = float(low + share * (high - low))
-        points.append(_tied(problem, moved))
+        points.append(tied(problem.definition, moved))
     return points
 
 

@@ -14,9 +14,10 @@ from ..instruments import Resolution
 from ..models.base import UnstableModelError
 from .background import LinearTerms, Projection, linear_terms
 from .engines import engine_for
+from .parameters import tied
 
 #: Parameters of a model definition that belong to the comparison and not to the Hamiltonian.
-LINE = "line"
+LINE, WIDTH_FACTOR = "line", "width_factor"
 #: How the errors of the bins are taken.
 WEIGHTS = ("errors", "poisson", "equal")
 #: How far a residual counts: squares, or Huber's loss, linear beyond `HUBER` standard errors.
@@ -76,7 +77,7 @@ class _Prepared:
         self.engine = engine_for(
             problem.resolution, spectrum, data.resolution, model, seed=problem.seed, points=problem.points
         )
-        reached = np.isfinite(self.engine(model, line=problem.line_of(problem.start), shape=problem.shape))
+        reached = np.isfinite(self.engine(model, **problem.seen_with({**problem.start, **data.fixed})))
         self.valid &= reached
         if not self.valid.any():
             raise InputError(
@@ -145,7 +146,8 @@ class Problem:
     datasets : sequence of Dataset or Spectrum
         Fitted at once; of different Ei, choppers, instruments, cuts.
     definition : ModelDefinition
-        Its parameters say what is free, with limits and ties. One named 'line' is the intrinsic FWHM in meV.
+        Its parameters say what is free, with limits and ties. One named 'line' is the intrinsic FWHM in meV, one named
+        'width_factor' multiplies the widths of the resolution.
     resolution : str or callable
         One of `fit.engines.ENGINES`, or a function that makes an engine.
     background : str or tuple of str
@@ -196,7 +198,7 @@ class Problem:
         self._check_options()
         self.datasets = tuple(d if isinstance(d, Dataset) else Dataset(d) for d in _listed(datasets))
         self._check_names()
-        self.start = {name: p.value for name, p in definition.parameters.items()}
+        self.start = tied(definition, {name: p.value for name, p in definition.parameters.items()})
         models = self._models(self.start)
         self.prepared = [_Prepared(d, self, m) for d, m in zip(self.datasets, models, strict=True)]
         self._weigh([1 / p.error(self) for p in self.prepared])
@@ -225,10 +227,15 @@ class Problem:
         scales = {"own": len(self.prepared), "shared": 1, "fixed": 0}[self.scale]
         return self.bins - len(self.free) - scales - sum(p.rank for p in self._projection)
 
-    def line_of(self, values: Mapping[str, float]) -> float | None:
-        """Intrinsic FWHM in meV at these values; None without one."""
+    def seen_with(self, values: Mapping[str, float]) -> dict:
+        """What an engine is told beside the model: intrinsic line (FWHM in meV, None without one), its shape, and the
+        factor on the resolution's widths."""
         line = values.get(LINE)
-        return None if line is None or line <= 0 else float(line)
+        return {
+            "line": None if line is None or line <= 0 else float(line),
+            "shape": self.shape,
+            "width_factor": float(values.get(WIDTH_FACTOR, 1.0)),
+        }
 
     def evaluate(self, values: Mapping[str, float]) -> Evaluation:
         """Compare one set of parameters with the data; those not given are at their start."""
@@ -295,7 +302,7 @@ class Problem:
             n: replace(p, value=values[n], vary=p.vary and n != name) for n, p in self.definition.parameters.items()
         }
         held.definition = replace(self.definition, parameters=parameters)
-        held.start = {n: p.value for n, p in parameters.items()}
+        held.start = dict(values)
         return held
 
     def blocks(self, size: int) -> np.ndarray:
@@ -339,7 +346,7 @@ class Problem:
     def _intensities(self, models, values) -> list[np.ndarray]:
         found = []
         for p, model in zip(self.prepared, models, strict=True):
-            seen = p.engine(model, line=self.line_of({**values, **p.data.fixed}), shape=self.shape)
+            seen = p.engine(model, **self.seen_with({**values, **p.data.fixed}))
             found.append(np.nan_to_num(seen[p.valid]))
         return found
 
