@@ -58,7 +58,7 @@ def engine(spectrum, resolution, model):
     """Gaussians of the width 'line' about the mode; a second branch at twice the energy for the rival."""
     h, e = np.meshgrid(spectrum.axes[0].centers, spectrum.axes[1].centers, indexing="ij")
 
-    def seen(model, *, line, shape):
+    def seen(model, *, line, shape, width_factor=1.0):
         energy = np.sqrt(model["gap"] ** 2 + (4 * model["J"] * np.sin(np.pi * h)) ** 2)
         out = np.exp(-0.5 * ((e - energy) / line) ** 2) / energy
         if model["second"]:

@@ -619,6 +619,18 @@ def two_crystal_spectra():
     return full, cut
 
 
+def test_scaled_widths_are_those_of_the_width_factor():
+    plain, wide = (
+        Resolution("MAPS", 60, "S", 300, width_factor=1.1),
+        Resolution("MAPS", 60, "S", 300, width_factor=1.32),
+    )
+    energies = np.linspace(0, 50, 5)
+    np.testing.assert_allclose(plain.scaled(1.2).fwhm_energy(energies), wide.fwhm_energy(energies), rtol=1e-12)
+    assert plain.width_factor == 1.1 and plain.scaled(1.0) is plain
+    with pytest.raises(RunFactError, match="width factor"):
+        plain.scaled(0.0)
+
+
 def test_a_bin_has_the_same_resolution_in_every_region():
     """Of a grid that is interpolated: rows at its edge, one row alone, every third bin."""
     limits = {"[H,0,0]": (-1, 1), "[0,K,0]": (-0.5, 1), "DeltaE": (0, 50)}

@@ -21,12 +21,14 @@ ENGINES = {
     "energy": "FWHM(E) along the energy alone",
     "none": "no resolution: the mean over each bin",
 }
+#: Largest width factor that a prepared convolution is asked for, and momenta across a bin without resolution.
+_WIDEST, _EVEN_POINTS = 1.6, 64
 
 
 class Engine(Protocol):
     """Gives the intensity of a model at the bins of one dataset."""
 
-    def __call__(self, model, *, line: float | None, shape: str) -> np.ndarray:
+    def __call__(self, model, *, line: float | None, shape: str, width_factor: float) -> np.ndarray:
         """Intensity in the shape of the dataset's spectrum; NaN where no neutron can be."""
 
 
@@ -62,14 +64,22 @@ def engine_for(name: str | MakeEngine, spectrum: Spectrum, resolution, model, *,
     if name == "covariance":
         from ..convolve.prepared import prepare
 
-        prepared = prepare(spectrum, resolution, model=model, points=points)
-        return lambda model, *, line, shape: prepared.signal(model, fwhm=line, shape=shape)
+        prepared = prepare(spectrum, resolution, model=model, points=points, widest=_WIDEST)
+        return lambda model, *, line, shape, width_factor: prepared.signal(
+            model, fwhm=line, shape=shape, width_factor=width_factor
+        )
+    return _unprepared(name, spectrum, resolution, seed, points)
+
+
+def _unprepared(name: str, spectrum: Spectrum, resolution, seed: int, points: int | None) -> Engine:
+    """An engine that works everything out again for every model, with the same random numbers."""
     from ..convolve import convolve, ideal
 
-    if name == "none":
-        return lambda model, *, line, shape: (
-            ideal(model, spectrum, resolution, fwhm=line, shape=shape, seed=seed, points=points or 64).signal
-        )
-    return lambda model, *, line, shape: (
-        convolve(model, spectrum, resolution, method=name, fwhm=line, shape=shape, seed=seed, points=points).signal
-    )
+    def seen(model, *, line, shape, width_factor):
+        wider = resolution.scaled(width_factor)
+        options = {"fwhm": line, "shape": shape, "seed": seed}
+        if name == "none":
+            return ideal(model, spectrum, wider, points=points or _EVEN_POINTS, **options).signal
+        return convolve(model, spectrum, wider, method=name, points=points, **options).signal
+
+    return seen

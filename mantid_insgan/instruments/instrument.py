@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -142,6 +143,21 @@ class Resolution:
             low, high = choppers.limits(instrument, choppers.chopper_name(instrument, value["chopper"])).frequency[0]
             raise checks.missing("chopper frequency", f"{low:g} to {high:g} Hz on {instrument}", "--frequency")
         return cls(instrument, value["ei"], value["chopper"], value["frequency"], lattice=value["lattice"], **overrides)
+
+    def scaled(self, factor: float) -> Resolution:
+        """The same with all calculated widths times `factor`, beside the width factor it has.
+
+        Raises
+        ------
+        RunFactError
+            If the factor is not positive.
+        """
+        if factor == 1:
+            return self
+        found = copy.copy(self)
+        found.width_factor = checks.positive("the width factor", self.width_factor * factor)
+        found.beam = found._beam(catalogue()[self.instrument])
+        return found
 
     def __repr__(self) -> str:
         hertz = "/".join(f"{f:g}" for f in self.frequencies)
