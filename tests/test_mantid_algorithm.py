@@ -354,8 +354,8 @@ def test_nothing_is_wrong_with_a_good_input_or_an_empty_dialog(measured):
 
 
 def test_arrays_are_copied_by_the_run_and_not_by_its_checks(measured, monkeypatch):
-    copied, copy = [], support._copied
-    monkeypatch.setattr(support, "_copied", lambda view: copied.append(view.shape) or copy(view))
+    copied, copy = [], support.copied_array
+    monkeypatch.setattr(support, "copied_array", lambda view: copied.append(view.shape) or copy(view))
     assert problems(InputWorkspace="measured") == {} and copied == []
     apply(measured, OutputWorkspace="out")
     assert copied == [measured.getSignalArray().shape] * 3

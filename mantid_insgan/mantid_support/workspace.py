@@ -34,9 +34,9 @@ def read_workspace(workspace) -> Spectrum:
     """
     _require_histogram(workspace)
     arrays = {
-        "signal": _copied(workspace.getSignalArray()),
-        "variance": _copied(workspace.getErrorSquaredArray()),
-        "num_events": _copied(workspace.getNumEventsArray()),
+        "signal": copied_array(workspace.getSignalArray()),
+        "variance": copied_array(workspace.getErrorSquaredArray()),
+        "num_events": copied_array(workspace.getNumEventsArray()),
     }
     return _spectrum(workspace, arrays)
 
@@ -90,7 +90,7 @@ def _name(workspace) -> str:
     return workspace.name() if hasattr(workspace, "name") else str(workspace)
 
 
-def _copied(view: np.ndarray) -> np.ndarray:
+def copied_array(view: np.ndarray) -> np.ndarray:
     return frozen(np.array(view, dtype=np.float64, order="C"))
 
 
