@@ -91,6 +91,7 @@ def _name(workspace) -> str:
 
 
 def copied_array(view: np.ndarray) -> np.ndarray:
+    """A read-only copy of an array that Mantid owns."""
     return frozen(np.array(view, dtype=np.float64, order="C"))
 
 
