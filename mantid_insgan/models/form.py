@@ -74,7 +74,7 @@ class DomainForm(Form):
 
 
 class ParameterForm(Form):
-    """A parameter; `start` and `value` are the same, but a `value` without `vary` is fixed. A number alone is a value."""
+    """A parameter; a `value` is fixed unless `vary` says otherwise, a `start` is free. A number alone is a value."""
 
     start: float | None = None
     value: float | None = None

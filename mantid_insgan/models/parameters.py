@@ -59,7 +59,7 @@ class Parameter:
             )
         if not self.low < self.high:
             raise InputError(
-                f"the parameter {self.name} has the limits {self.low:g} and {self.high:g}, expected a lower and an upper",
+                f"the parameter {self.name} has the limits {self.low:g} and {self.high:g}, expected low < high",
                 "give a min below the max",
             )
         if self.expression is None and not (math.isfinite(self.value) and self.low <= self.value <= self.high):

@@ -164,7 +164,7 @@ def _check_apart(fractions: np.ndarray, sites: Sequence[Site]) -> None:
     if same.any():
         i, j = np.argwhere(same)[0]
         raise InputError(
-            f"the sites {i} at {list(sites[i].at)} and {j} at {list(sites[j].at)} are the same one of the magnetic cell",
+            f"the sites {i} at {list(sites[i].at)} and {j} at {list(sites[j].at)} are the same in the magnetic cell",
             "give each site once, or a larger cell",
         )
 
