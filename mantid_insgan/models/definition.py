@@ -25,9 +25,11 @@ from .parameters import (
     with_energy_factor,
 )
 from .rescaled import RescaledModel
-from .spin_form import BondGroup, Site, plain_sites, spins_of
+from .sources import family_source, source_of
+from .spin_form import BondGroup
+from .structures import Site
 
-__all__ = ["ModelDefinition", "Parameter", "definition_of_callable", "read_model"]
+__all__ = ["ModelDefinition", "Parameter", "definition_of_callable", "definition_of_family", "read_model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,30 +168,60 @@ def definition_of_callable(
     return ModelDefinition(name, lattice, {p.name: p for p in parameters}, source, build)
 
 
+def definition_of_family(
+    family: str,
+    lattice: Lattice,
+    ion: str,
+    parameters: Sequence[Parameter],
+    *,
+    spin: float | None = None,
+    axis: Sequence[float] = (0.0, 0.0, 1.0),
+    temperature: float = 5.0,
+    **options,
+) -> ModelDefinition:
+    """A model of a family of `mantid_insgan.models.spinw.zoo`.
+
+    Parameters
+    ----------
+    family : str
+    lattice : Lattice
+    ion : str
+        As in 'Ni2+'.
+    parameters : sequence of Parameter
+        Couplings by the names that the family gives them; those that are missing are 0 and fixed.
+    spin : float, optional
+        S; the ion's own if not given.
+    axis : sequence of float
+        Direction of the moments, where the family leaves it free.
+    temperature : float
+        Kelvin.
+    **options
+        Further arguments of `SpinWModel`.
+
+    Raises
+    ------
+    InputError
+        If there is no such family or coupling.
+    """
+    source = family_source(family, lattice, ion, spin=spin, axis=axis, temperature=temperature, **options)
+    made = source.defaults | {p.name: p for p in parameters}
+    _check_names(made, source.names)
+    return ModelDefinition(family, lattice, made, f"family {family}", source.construct)
+
+
 def _definition(form: ModelForm, path: Path) -> ModelDefinition:
-    lattice = _lattice(form)
-    sites = plain_sites(form.sites or [])
-    spins, groups = spins_of(form, lattice, sites)
-    parameters = _parameters(form)
-    _check_names(parameters, spins.names)
-    return ModelDefinition(form.name or path.stem, lattice, parameters, str(path), spins, tuple(sites), tuple(groups))
+    source = source_of(form, path.parent)
+    parameters = _parameters(form, source.defaults)
+    _check_names(parameters, source.names)
+    name = form.name or path.stem
+    return ModelDefinition(name, source.lattice, parameters, str(path), source.construct, source.sites, source.bonds)
 
 
-def _lattice(form: ModelForm) -> Lattice:
-    given = form.lattice
-    if given is None:
-        raise InputError("the key lattice is missing", "give lattice: {a: ..., b: ..., c: ...} in Angstrom")
-    b, c = (given.a if length is None else length for length in (given.b, given.c))
-    lattice = Lattice(given.a, b, c, given.alpha, given.beta, given.gamma)
-    try:
-        lattice.b_matrix()
-    except InputError as problem:
-        raise InputError(problem.reason, "give the six lattice parameters of the crystal under lattice") from problem
-    return lattice
-
-
-def _parameters(form: ModelForm) -> dict[str, Parameter]:
-    parameters = {name: given.parameter(name) for name, given in form.parameters.items()}
+def _parameters(form: ModelForm, defaults: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """Those of the file over those that its source brings along."""
+    starts = {name: p.value for name, p in defaults.items()}
+    parameters = dict(defaults)
+    parameters |= {name: given.parameter(name, starts.get(name)) for name, given in form.parameters.items()}
     if form.energy_factor is not None:
         if ENERGY_FACTOR in parameters:
             raise InputError("energy_factor is given twice", "give it at the top or among the parameters, not both")

@@ -83,8 +83,8 @@ class ParameterForm(Form):
     vary: bool | None = None
     tie: str | None = None
 
-    def parameter(self, name: str) -> Parameter:
-        """As a `Parameter`.
+    def parameter(self, name: str, default: float | None = None) -> Parameter:
+        """As a `Parameter`; `default` is the start of one that has no value.
 
         Raises
         ------
@@ -92,6 +92,8 @@ class ParameterForm(Form):
             If it has no value, or two.
         """
         given = [v for v in (self.start, self.value, self.tie) if v is not None]
+        if not given and default is not None:
+            return self.model_copy(update={"start": default}).parameter(name)
         if len(given) != 1:
             raise InputError(
                 f"the parameter {name} has {len(given)} of the keys start, value and tie, expected one of them",
@@ -124,7 +126,9 @@ class ModelForm(Form):
     bonds: list[BondForm] | None = None
     anisotropy: Any = None
     field: list[float | str] | None = None
-    ion: str | None = None
+    k: _Vector | None = None
+    relax: bool = False
+    ion: str | dict[str, str] | None = None
     spin: _Positive | None = None
     axis: _Vector | None = None
     g: _Positive | None = None

@@ -14,27 +14,18 @@ from ..core.run import Lattice
 from ..errors import InputError
 from . import linear
 from .base import ModeModel
-from .form import BondForm, DomainForm, ModelForm, SiteForm
+from .form import BondForm, DomainForm, ModelForm
 from .linear import Terms
 from .spinw.build import POSITION_TOLERANCE, Bond, bond_ends, direct_basis, magnetic_cell
 from .spinw.model import SpinWModel, form_factor_of
 from .spinw.quick import BOHR_MAGNETON, Geometry, QuickHamiltonian
+from .spinw.relax import relaxed
+from .structures import Site
 
 #: Distances closer than this, in Angstrom, belong to one shell of neighbours.
 SHELL_TOLERANCE = 2e-3
 _FARTHEST = 8  # cells searched for a shell along each vector
 _End = tuple[int, int, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Site:
-    """A magnetic site: label, position in r.l.u. of the lattice, ordered spin (Cartesian), ion."""
-
-    label: str
-    at: tuple[float, float, float]
-    spin: tuple[float, float, float]
-    ion: str
-    g: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +50,8 @@ class Spins:
         Matrices of all bonds (K, 3, 3) and all sites (n, 3, 3) in meV, and the field (3,) in tesla, for each parameter.
     options : mapping
         Further arguments of `SpinWModel`.
+    relax : bool
+        Turn the spins to the nearest minimum of the classical energy first.
     """
 
     lattice: Lattice
@@ -68,6 +61,7 @@ class Spins:
     single_ion: Terms
     field: Terms
     options: Mapping
+    relax: bool = False
 
     @property
     def names(self) -> set[str]:
@@ -80,81 +74,82 @@ class Spins:
         if self.field:
             gradient = self.options["g"] * BOHR_MAGNETON * _total(self.field, values)
             zeeman = np.tile(gradient, (len(self.geometry.spins), 1))
+        exchange = _total(self.exchange, values)
         single_ion = _total(self.single_ion, values) if self.single_ion else None
-        return QuickHamiltonian(self.geometry, _total(self.exchange, values), single_ion, zeeman)
+        geometry = relaxed(self.geometry, exchange, single_ion, zeeman) if self.relax else self.geometry
+        return QuickHamiltonian(geometry, exchange, single_ion, zeeman)
 
     def __call__(self, values: Mapping[str, float]) -> ModeModel:
         return SpinWModel(self.hamiltonian(values), self.lattice, cell=self.cell, **self.options)
 
 
-def spins_of(form: ModelForm, lattice: Lattice, sites: Sequence[Site]) -> tuple[Spins, list[BondGroup]]:
-    """The Hamiltonian of a file.
+@dataclass(frozen=True, eq=False)
+class Bonds:
+    """Bonds of a magnetic cell with their exchange for each parameter (K, 3, 3), and what a person would check."""
+
+    ends: list[_End]
+    exchange: Terms
+    groups: list[BondGroup]
+
+
+def bonds_of(forms: Sequence[BondForm], sites: Sequence[Site], cell: np.ndarray, lattice: Lattice) -> Bonds:
+    """The bonds of a file.
 
     Raises
     ------
     InputError
-        If a bond leads from no site to another, a label is not known, sites coincide, ...
+        If a bond leads from no site to another, is given twice, or names a label that is not there.
     """
-    cell = magnetic_cell(form.cell)
-    basis = direct_basis(lattice)
+    if not forms:
+        raise InputError("there are no bonds, so the spins do not interact", "give bonds with vectors and an exchange")
+    cell = magnetic_cell(cell)
+    basis = cell @ direct_basis(lattice)
     fractions = np.array([site.at for site in sites]) @ np.linalg.inv(cell)
     labels = [site.label for site in sites]
-    _check_apart(fractions, sites)
-    if not form.bonds:
-        raise InputError("there are no bonds, so the spins do not interact", "give bonds with vectors and an exchange")
     ends: list[_End] = []
     parts, groups = [], []
-    for number, bond in enumerate(form.bonds):
+    for number, bond in enumerate(forms):
         where = f"bonds.{number}"
-        found = _ends_of(bond, where, fractions, cell, cell @ basis, labels)
+        found = _ends_of(bond, where, fractions, cell, basis, labels)
         terms = linear.matrix(bond.exchange, f"{where}.exchange")
         _check_neighbours(bond, terms, where)
         parts.append((len(found), terms))
         ends += found
-        groups += _groups(bond, found, fractions, cell @ basis)
+        groups += grouped(str(bond.exchange).replace("'", ""), found, fractions, basis)
     _check_once(ends, fractions, cell)
-    spins = np.array([site.spin for site in sites])
-    options = {
-        "ion": _ions(sites),
-        "g": _common_g(sites),
-        "temperature": form.temperature,
-        "domains": None if form.domains is None else [_domain(d, basis, i) for i, d in enumerate(form.domains)],
-        "facts": {"model": form.name} if form.name else None,
-    }
-    geometry = Geometry(cell @ basis, fractions, spins, ends)
-    single_ion = _single_ion(form.anisotropy, labels)
-    field = {} if form.field is None else linear.vector(form.field, "field")
-    return Spins(lattice, cell, geometry, _joined(parts), single_ion, field, options), groups
+    return Bonds(ends, _joined(parts), groups)
 
 
-def plain_sites(forms: Sequence[SiteForm]) -> list[Site]:
-    """Sites that give their own position and spin.
+def spins_of(form: ModelForm, lattice: Lattice, cell: np.ndarray, sites: Sequence[Site], bonds: Bonds) -> Spins:
+    """The Hamiltonian of these sites and bonds, with anisotropy, field, domains and temperature of a file.
 
     Raises
     ------
     InputError
-        If one of the two is missing.
+        If sites coincide, differ in g, or a key says something that is not expected.
     """
-    sites = []
-    for number, form in enumerate(forms):
-        if form.at is None or form.spin is None or form.atom is not None or form.spins is not None:
-            raise InputError(
-                f"sites.{number} needs the keys at and spin, and not atom or spins",
-                "give its position in units of the lattice and its spin, or name a CIF with structure",
-            )
-        sites.append(site_at(form, form.at, form.spin, f"sites.{number}"))
-    return sites
+    cell = magnetic_cell(cell)
+    basis = direct_basis(lattice)
+    fractions = np.array([site.at for site in sites]) @ np.linalg.inv(cell)
+    _check_apart(fractions, sites)
+    options = {
+        "ion": _ions(sites),
+        "g": _common_g(sites),
+        "temperature": form.temperature,
+        "domains": domains_of(form, lattice),
+        "facts": {"model": form.name} if form.name else None,
+    }
+    geometry = Geometry(cell @ basis, fractions, np.array([site.spin for site in sites]), bonds.ends)
+    single_ion = _single_ion(form.anisotropy, [site.label for site in sites])
+    field = {} if form.field is None else linear.vector(form.field, "field")
+    return Spins(lattice, cell, geometry, bonds.exchange, single_ion, field, options, form.relax)
 
 
-def site_at(form: SiteForm, at: Sequence[float], spin: Sequence[float], where: str) -> Site:
-    """A site of this form at a position, with a spin along `spin`."""
-    spin = np.asarray(spin, dtype=float)
-    length = float(np.linalg.norm(spin))
-    if not length > 1e-9:
-        raise InputError(f"{where} has the spin {spin.tolist()} of length 0", "give the ordered spin of this site")
-    if form.length is not None:
-        spin = spin * (form.length / length)
-    return Site(form.label or form.ion, tuple(map(float, at)), tuple(spin.tolist()), form.ion, form.g)
+def domains_of(form: ModelForm, lattice: Lattice) -> list[tuple[np.ndarray, float]] | None:
+    """Domains as `ModeModel` takes them; None for a single one."""
+    if form.domains is None:
+        return None
+    return [_domain(domain, direct_basis(lattice), number) for number, domain in enumerate(form.domains)]
 
 
 def _check_apart(fractions: np.ndarray, sites: Sequence[Site]) -> None:
@@ -272,15 +267,12 @@ def _check_once(ends: Sequence[_End], fractions: np.ndarray, cell: np.ndarray) -
             )
 
 
-def _groups(bond: BondForm, ends, fractions, basis) -> list[BondGroup]:
+def grouped(written: str, ends: Sequence[_End], fractions: np.ndarray, basis: np.ndarray) -> list[BondGroup]:
+    """Bonds counted by their lengths."""
     lengths = Counter(
-        round(float(np.linalg.norm((fractions[j] + offset - fractions[i]) @ basis)), 4) for i, j, offset in ends
+        round(float(np.linalg.norm((fractions[j] + offset - fractions[i]) @ basis)), 3) for i, j, offset in ends
     )
-    return [BondGroup(_written(bond.exchange), count, length) for length, count in sorted(lengths.items())]
-
-
-def _written(exchange: object) -> str:
-    return str(exchange).replace("'", "")
+    return [BondGroup(written, count, length) for length, count in sorted(lengths.items())]
 
 
 def _joined(parts: Sequence[tuple[int, Terms]]) -> Terms:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from ...core.run import Lattice
-from .build import Bond, bond_ends, direct_basis, magnetic_cell, unit_cell_of
+from .build import Bond, bond_ends, build_hamiltonian, direct_basis, magnetic_cell, unit_cell_of
 
 #: The Bohr magneton, meV/T (CODATA 2018).
 BOHR_MAGNETON = 5.7883818060e-2
@@ -140,14 +140,18 @@ def quick_hamiltonian(
     *,
     cell: np.ndarray | None = None,
     anisotropy: np.ndarray | None = None,
-) -> QuickHamiltonian:
-    """As `build_hamiltonian`, without helices.
+    propagation: np.ndarray | None = None,
+):
+    """As `build_hamiltonian`, to which helices are left.
 
     Raises
     ------
     InputError
         If the magnetic cell has no volume, or a bond leads from no site to another.
     """
+    if propagation is not None:
+        options = {"cell": cell, "anisotropy": anisotropy, "propagation": propagation}
+        return build_hamiltonian(lattice, positions, spins, bonds, **options)
     cell = magnetic_cell(cell)
     fractions = np.atleast_2d(np.asarray(positions, dtype=float)) @ np.linalg.inv(cell)
     spins = np.atleast_2d(np.asarray(spins, dtype=float))
