@@ -117,7 +117,7 @@ def bonds_of(forms: Sequence[BondForm], sites: Sequence[Site], cell: np.ndarray,
         ends += found
         groups += grouped(str(bond.exchange).replace("'", ""), found, fractions, basis)
     _check_once(ends, fractions, cell)
-    return Bonds(ends, _joined(parts), groups)
+    return Bonds(ends, _joined(parts), _merged(groups))
 
 
 def spins_of(form: ModelForm, lattice: Lattice, cell: np.ndarray, sites: Sequence[Site], bonds: Bonds) -> Spins:
@@ -273,6 +273,14 @@ def grouped(written: str, ends: Sequence[_End], fractions: np.ndarray, basis: np
         round(float(np.linalg.norm((fractions[j] + offset - fractions[i]) @ basis)), 3) for i, j, offset in ends
     )
     return [BondGroup(written, count, length) for length, count in sorted(lengths.items())]
+
+
+def _merged(groups: Sequence[BondGroup]) -> list[BondGroup]:
+    """Groups of the same exchange and length as one."""
+    counts: Counter = Counter()
+    for group in groups:
+        counts[group.exchange, group.length] += group.count
+    return [BondGroup(exchange, count, length) for (exchange, length), count in counts.items()]
 
 
 def _joined(parts: Sequence[tuple[int, Terms]]) -> Terms:
