@@ -47,7 +47,8 @@ class ModelDefinition:
     source : str
         Where it came from: a file, a family, a function.
     construct : callable
-        ``construct(values)`` makes the model from the values of all parameters, without the energy factor.
+        ``construct(values, check)`` makes the model from the values of all parameters, without the energy factor;
+        without `check` it may be unstable.
     sites, bonds : tuple, optional
         What the file says, as a person would check it.
     """
@@ -56,7 +57,7 @@ class ModelDefinition:
     lattice: Lattice
     parameters: Mapping[str, Parameter]
     source: str
-    construct: Callable[[Mapping[str, float]], ModeModel] = field(repr=False)
+    construct: Callable[[Mapping[str, float], bool], ModeModel] = field(repr=False)
     sites: tuple[Site, ...] = ()
     bonds: tuple[BondGroup, ...] = ()
 
@@ -79,13 +80,16 @@ class ModelDefinition:
         """
         return resolved(self.parameters, values)
 
-    def build(self, values: Mapping[str, float] | None = None) -> ModeModel:
+    def build(self, values: Mapping[str, float] | None = None, *, check: bool = True) -> ModeModel:
         """The model at some values of its parameters.
 
         Parameters
         ----------
         values : mapping of str to float, optional
             By name; those that are missing are at their starts. Values of tied parameters are left aside.
+        check : bool
+            Refuse an unstable model. A model that is only a direction of `SpinWModel.modes_and_derivatives` need not be
+            stable.
 
         Raises
         ------
@@ -95,7 +99,7 @@ class ModelDefinition:
             If the magnetic order or the lattice is not stable with these values.
         """
         found = self.values(values)
-        model = self.construct(found)
+        model = self.construct(found, check)
         factor = found[ENERGY_FACTOR]
         return model if factor == 1 else RescaledModel(model, factor)
 
@@ -165,7 +169,7 @@ def definition_of_callable(
     name : str
     """
     source = f"function {getattr(build, '__qualname__', type(build).__name__)}"
-    return ModelDefinition(name, lattice, {p.name: p for p in parameters}, source, build)
+    return ModelDefinition(name, lattice, {p.name: p for p in parameters}, source, lambda values, check: build(values))
 
 
 def definition_of_family(

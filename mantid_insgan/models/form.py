@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ..errors import InputError
+from ..errors import DeviceError, InputError
 from .parameters import Parameter
 
 _Vector = tuple[float, float, float]
@@ -155,8 +155,12 @@ def read_form(path: Path) -> ModelForm:
 
 
 def _read_yaml(path: Path) -> dict:
-    import yaml
-
+    try:
+        import yaml
+    except ImportError as problem:
+        raise DeviceError(
+            "a model's file needs PyYAML, which is not installed", "pip install 'mantid-insgan[spinw]'"
+        ) from problem
     if not path.is_file():
         raise InputError(f"there is no file {path}", "name a file with a model in YAML")
     try:

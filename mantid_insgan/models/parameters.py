@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-from ..errors import InputError
+from ..errors import DeviceError, InputError
 
 #: Parameters of the convolution, which no model uses: intrinsic FWHM in meV, factor on the resolution's widths.
 OF_THE_CONVOLUTION = ("line", "width_factor")
@@ -216,13 +216,19 @@ def _evaluated(name: str, expression: str, values: Mapping[str, float]) -> float
 @cache
 def _interpreter():
     """asteval's interpreter without its statements that could do more than arithmetic."""
-    from asteval import Interpreter
-
-    return Interpreter(minimal=True)
+    return _new_interpreter()
 
 
 @cache
 def _interpreter_names() -> frozenset[str]:
-    from asteval import Interpreter
+    return frozenset(_new_interpreter().symtable)
 
-    return frozenset(Interpreter(minimal=True).symtable)
+
+def _new_interpreter():
+    try:
+        from asteval import Interpreter
+    except ImportError as problem:
+        raise DeviceError(
+            "ties between parameters need asteval, which is not installed", "pip install 'mantid-insgan[spinw]'"
+        ) from problem
+    return Interpreter(minimal=True)

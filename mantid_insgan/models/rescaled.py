@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -48,6 +48,24 @@ class RescaledModel(ModeModel):
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `ModeModel.modes`."""
         return self._rescaled(*self.model.modes(q_rlu, progress=progress))
+
+    def modes_and_derivatives(self, q_rlu: np.ndarray, changes: Sequence[RescaledModel]):
+        """As `SpinWModel.modes_and_derivatives`; the factor may differ in `changes` as well.
+
+        Raises
+        ------
+        InputError
+            If the model has no derivatives.
+        """
+        inside = getattr(self.model, "modes_and_derivatives", None)
+        if inside is None:
+            raise InputError(
+                f"the energies of a {type(self.model).__name__} have no derivatives", "take differences of two models"
+            )
+        energies, intensities, derivatives = inside(q_rlu, [change.model for change in changes])
+        steps = np.array([change.energy_factor - self.energy_factor for change in changes]).reshape(-1, 1, 1)
+        derivatives = self.energy_factor * derivatives + steps * energies
+        return *self._rescaled(energies, intensities), derivatives
 
     def _domain_modes(self, q: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
         return self._rescaled(*self.model._domain_modes(q, weight))

@@ -15,7 +15,7 @@ from .base import ModeModel
 from .form import ModelForm
 from .linear import Terms
 from .parameters import Parameter
-from .spin_form import BondGroup, Bonds, bonds_of, domains_of, grouped, spins_of
+from .spin_form import BondGroup, Bonds, Spins, bonds_of, domains_of, grouped, spins_of
 from .spinw.build import direct_basis
 from .structures import Site, ordered, read_cif, sites_of
 from .tb2j import Exchanges, read_exchange_out
@@ -42,7 +42,7 @@ class Source:
     """A Hamiltonian as a function of its parameters, and the parameters that it brings along with their values."""
 
     lattice: Lattice
-    construct: Callable[[Mapping[str, float]], ModeModel]
+    construct: Callable[[Mapping[str, float], bool], ModeModel]
     names: set[str]
     defaults: dict[str, Parameter] = field(default_factory=dict)
     sites: tuple[Site, ...] = ()
@@ -139,9 +139,9 @@ def family_source(
     direction = np.asarray(axis, dtype=float)
     options = {"lattice": lattice, "ion": ion, "spin": spin, "axis": direction / np.linalg.norm(direction)} | options
 
-    def construct(values: Mapping[str, float]) -> ModeModel:
+    def construct(values: Mapping[str, float], check: bool) -> ModeModel:
         couplings = {coupling: values[coupling] for coupling in family.priors}
-        return family.model(couplings, hamiltonian=quick_hamiltonian, **options)
+        return family.model(couplings, hamiltonian=quick_hamiltonian, check=check, **options)
 
     defaults = {coupling: Parameter(coupling, 0.0, vary=False) for coupling in family.priors}
     return Source(lattice, construct, set(family.priors), defaults)
@@ -155,7 +155,6 @@ def _from_tb2j(form: ModelForm, folder: Path) -> Source:
     sites = _tb2j_sites(form, found, moments)
     bonds, defaults = _tb2j_bonds(found, sites, direct_basis(lattice), form.within)
     spins = spins_of(form, lattice, None, sites, bonds)
-    # exchange_factor multiplies all of them
     scaled = _Factored(spins)
     defaults[EXCHANGE_FACTOR] = Parameter(EXCHANGE_FACTOR, 1.0, vary=False)
     return Source(lattice, scaled, spins.names | {EXCHANGE_FACTOR}, defaults, tuple(sites), tuple(bonds.groups))
@@ -165,12 +164,12 @@ def _from_tb2j(form: ModelForm, folder: Path) -> Source:
 class _Factored:
     """A Hamiltonian with all its exchange multiplied by one more parameter."""
 
-    spins: object
+    spins: Spins
 
-    def __call__(self, values: Mapping[str, float]) -> ModeModel:
+    def __call__(self, values: Mapping[str, float], check: bool) -> ModeModel:
         factor = values[EXCHANGE_FACTOR]
         scaled = {name: factor * value for name, value in self.spins.exchange.items()}
-        return replace(self.spins, exchange=scaled)(values)
+        return replace(self.spins, exchange=scaled)(values, check)
 
 
 def _tb2j_sites(form: ModelForm, found: Exchanges, moments: np.ndarray) -> list[Site]:
@@ -311,11 +310,11 @@ def _from_force_constants(form: ModelForm, folder: Path) -> Source:
     lattice = PhononModel(constants, check=False, debye_waller=False, **options).lattice
     options["domains"] = domains_of(form, lattice)
 
-    def construct(values: Mapping[str, float]) -> ModeModel:
+    def construct(values: Mapping[str, float], check: bool) -> ModeModel:
         factor = values[STIFFNESS]
         if not factor > 0:
             raise InputError(f"{STIFFNESS} is {factor:g}, expected more than 0", "leave it at 1 if in doubt")
-        return PhononModel(constants if factor == 1 else _stiffer(constants, factor), **options)
+        return PhononModel(constants if factor == 1 else _stiffer(constants, factor), check=check, **options)
 
     return Source(lattice, construct, {STIFFNESS}, {STIFFNESS: Parameter(STIFFNESS, 1.0, vary=False)})
 

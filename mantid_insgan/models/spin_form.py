@@ -79,8 +79,8 @@ class Spins:
         geometry = relaxed(self.geometry, exchange, single_ion, zeeman) if self.relax else self.geometry
         return QuickHamiltonian(geometry, exchange, single_ion, zeeman)
 
-    def __call__(self, values: Mapping[str, float]) -> ModeModel:
-        return SpinWModel(self.hamiltonian(values), self.lattice, cell=self.cell, **self.options)
+    def __call__(self, values: Mapping[str, float], check: bool = True) -> ModeModel:
+        return SpinWModel(self.hamiltonian(values), self.lattice, cell=self.cell, check=check, **self.options)
 
 
 @dataclass(frozen=True, eq=False)
