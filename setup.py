@@ -50,9 +50,10 @@ setup(
             "scikit-image>=0.25",
         ],
         # A pre-release: another version may have another interface.
-        "spinw": ["pyspinw==1.1.0b2", "periodictable>=2", "scipy>=1.15"],
+        # A model's file: PyYAML reads it, ASE the CIF that it may name, asteval works out ties.
+        "spinw": ["pyspinw==1.1.0b2", "periodictable>=2", "scipy>=1.15", "PyYAML", "ase>=3.26", "asteval>=1.0"],
         # One-phonon scattering as a model; PyYAML reads phonopy's files.
-        "phonons": ["euphonic>=2,<3", "PyYAML", "periodictable>=2", "scipy>=1.15", "spglib>=2.1"],
+        "phonons": ["euphonic>=2,<3", "PyYAML", "periodictable>=2", "scipy>=1.15", "spglib>=2.1", "asteval>=1.0"],
         # numba compiles the kernel that fits call; without it the same answer takes longer.
         "fit": ["scipy>=1.13", "lmfit>=1.3", "PyYAML", "numba>=0.61"],
         "report": ["matplotlib>=3.9"],

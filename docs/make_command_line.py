@@ -19,12 +19,16 @@ OTHERS = {
     2: "wrong usage: an unknown option, or a value that is not a number",
     cli.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM; no half-written file is left",
 }
-_BLOCK = re.compile(r"(<!-- (\S+): made by make_command_line\.py -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- ([\w -]+): made by make_command_line\.py -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def commands() -> dict:
-    """Commands by name, as typer sees them."""
-    return dict(typer.main.get_command(cli.app).commands)
+    """Commands by name, as typer sees them; those of a group as 'group command'."""
+    found = {}
+    for name, command in typer.main.get_command(cli.app).commands.items():
+        inside = getattr(command, "commands", None)
+        found |= {name: command} if inside is None else {f"{name} {part}": c for part, c in inside.items()}
+    return found
 
 
 def command_text(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InsganError
-from . import apply, data, setup, train
+from . import apply, data, model, setup, train
 from .progress import INTERRUPTED, catch_interrupts
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ COMMANDS = {
 }
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(model.app, name="model")
 
 
 def _version(asked: bool):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 
+@lru_cache(maxsize=8)
 def quasi_random(count: int, dimensions: int) -> np.ndarray:
-    """The same evenly spread points of the unit cube at every call, shape (count, dimensions)."""
+    """The same evenly spread points of the unit cube at every call, shape (count, dimensions), not to be written to."""
     from scipy.stats import qmc
 
-    return qmc.Halton(dimensions, rng=0).random(count)
+    points = qmc.Halton(dimensions, rng=0).random(count)
+    points.flags.writeable = False
+    return points
 
 
 def fibonacci_sphere(count: int) -> np.ndarray:

@@ -59,11 +59,13 @@ def dzyaloshinskii_moriya(vector: Sequence[float]) -> np.ndarray:
 
 def direct_basis(lattice: Lattice) -> np.ndarray:
     """The vectors a, b, c as rows, shape (3, 3), Angstrom; x along a, z perpendicular to a and b."""
-    from pyspinw import UnitCell
-
     lattice.b_matrix()  # refuses a cell without volume
-    cell = UnitCell(lattice.a, lattice.b, lattice.c, lattice.alpha, lattice.beta, lattice.gamma)
-    return cell.lattice_units_to_cartesian(np.eye(3))
+    al, be, ga = np.radians([lattice.alpha, lattice.beta, lattice.gamma])
+    # Of right angles no rounding is left.
+    cos_al, cos_be, cos_ga, sin_ga = np.round([np.cos(al), np.cos(be), np.cos(ga), np.sin(ga)], 15)
+    y = (cos_al - cos_be * cos_ga) / sin_ga
+    c = np.array([cos_be, y, np.sqrt(1 - cos_be**2 - y**2)])
+    return np.array([[lattice.a, 0, 0], [lattice.b * cos_ga, lattice.b * sin_ga, 0], lattice.c * c])
 
 
 def build_hamiltonian(
@@ -109,13 +111,7 @@ def build_hamiltonian(
     import pyspinw
     from pyspinw.exchange import Exchange
 
-    cell = np.eye(3) if cell is None else np.asarray(cell, dtype=float)
-    if np.linalg.det(cell) < 1e-6:
-        raise InputError(
-            f"the magnetic cell {cell.tolist()} has the volume {np.linalg.det(cell):g} (in unit cells), expected a "
-            "positive one",
-            "give three independent cell vectors as rows, in right-handed order",
-        )
+    cell = magnetic_cell(cell)
     fractions = np.atleast_2d(np.asarray(positions, dtype=float)) @ np.linalg.inv(cell)
     sites = [
         pyspinw.Site(*place, *spin, name=f"s{i}")
@@ -124,15 +120,47 @@ def build_hamiltonian(
     exchanges = [
         Exchange(sites[i], sites[j], tuple(int(n) for n in offset), exchange_matrix=bond.matrix)
         for bond in bonds
-        for i, j, offset in _ends(bond, fractions, cell)
+        for i, j, offset in bond_ends(bond, fractions, cell)
     ]
-    structure = pyspinw.Structure(sites, _unit_cell(cell @ direct_basis(lattice)), supercell=_supercell(propagation))
+    structure = pyspinw.Structure(sites, unit_cell_of(cell @ direct_basis(lattice)), supercell=_supercell(propagation))
     anisotropies = [] if anisotropy is None else pyspinw.matrix_anisotropies(sites, np.asarray(anisotropy, dtype=float))
     return pyspinw.Hamiltonian(structure, exchanges, anisotropies)
 
 
-def _ends(bond: Bond, fractions: np.ndarray, cell: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
-    """(first site, second site, cell offset) of every bond with this vector."""
+def magnetic_cell(cell: np.ndarray | None) -> np.ndarray:
+    """The vectors of a magnetic cell as rows, checked.
+
+    Raises
+    ------
+    InputError
+        If they enclose no volume or are left-handed.
+    """
+    cell = np.eye(3) if cell is None else np.asarray(cell, dtype=float)
+    if np.linalg.det(cell) < 1e-6:
+        raise InputError(
+            f"the magnetic cell {cell.tolist()} has the volume {np.linalg.det(cell):g} (in unit cells), expected a "
+            "positive one",
+            "give three independent cell vectors as rows, in right-handed order",
+        )
+    return cell
+
+
+def bond_ends(bond: Bond, fractions: np.ndarray, cell: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
+    """(first site, second site, cell offset) of every bond with this vector.
+
+    Parameters
+    ----------
+    bond : Bond
+    fractions : ndarray, shape (n, 3)
+        Positions of the sites, in units of the magnetic cell.
+    cell : ndarray, shape (3, 3)
+        Vectors of the magnetic cell as rows, in units of the lattice.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
     vector = np.asarray(bond.vector, dtype=float) @ np.linalg.inv(cell)
     found = []
     for i in range(len(fractions)) if bond.start is None else bond.start:
@@ -148,7 +176,7 @@ def _ends(bond: Bond, fractions: np.ndarray, cell: np.ndarray) -> list[tuple[int
     return found
 
 
-def _unit_cell(vectors: np.ndarray):
+def unit_cell_of(vectors: np.ndarray):
     """The cell with these vectors (rows, Angstrom), in the same Cartesian axes."""
     from pyspinw import UnitCell
 

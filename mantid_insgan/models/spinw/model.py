@@ -8,6 +8,7 @@ population factor, the absolute scale and domains; and it refuses unstable model
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -93,7 +94,7 @@ class SpinWModel(ModeModel):
         self.hamiltonian = hamiltonian
         self.ion = (ion,) if isinstance(ion, str) else tuple(ion)
         self.g = float(g)
-        self._form_factors = [_form_factor(name) for name in self.ion]
+        self._form_factors = [form_factor_of(name) for name in self.ion]
         self._spin_waves = _spin_waves(hamiltonian)
         if check:
             check_stability(hamiltonian)
@@ -244,7 +245,9 @@ def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
 
 
-def _form_factor(ion: str) -> Callable[[np.ndarray], np.ndarray]:
+@cache
+def form_factor_of(ion: str) -> Callable[[np.ndarray], np.ndarray]:
+    """F(|Q|) of an ion as in 'Mn3+', with |Q| in 1/Angstrom; an InputError if there is none."""
     import periodictable
 
     symbol, charge = (

@@ -97,6 +97,7 @@ class Family:
         spin: float | None = None,
         axis: np.ndarray = _Z,
         temperature: float = 5.0,
+        hamiltonian: Callable = build_hamiltonian,
         **options,
     ) -> SpinWModel:
         """The model with these couplings.
@@ -114,6 +115,8 @@ class Family:
             Direction of the moments, Cartesian (x along a), where the family leaves it free.
         temperature : float
             Kelvin.
+        hamiltonian : callable
+            `build_hamiltonian`, or `mantid_insgan.models.spinw.quick.quick_hamiltonian`.
         **options
             Further arguments of `SpinWModel`.
 
@@ -134,7 +137,7 @@ class Family:
         facts = {"family": self.name, "couplings": dict(couplings), "ion": ion, "spin": spin, "axis": tuple(axis)}
         facts |= options.pop("facts", {})
         return SpinWModel(
-            build_hamiltonian(lattice, **arguments),
+            hamiltonian(lattice, **arguments),
             lattice,
             ion=ion.split("/"),
             cell=arguments.get("cell"),
