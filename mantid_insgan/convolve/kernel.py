@@ -2,10 +2,10 @@
 
 There are two ways to the same sum: loops that numba compiles, where it is installed, and arrays of numpy.
 
-Every `Patch` is a Gaussian in momentum over a few energy bins, as a mixture of points. The momentum of a point, and the
-energy at which it records a mode, go linearly with energy inside the patch: c(E) = c + c' (E - E0) and the width
-s(E) = s + s' (E - E0). With z = (E - c(E)) / s(E), the intensity in a bin is the integral of the Gaussian over z divided
-by s dz/dE = 1 - c' - z s'.
+Each of `Patches` is a Gaussian in momentum over a few energy bins, as a mixture of points. The momentum of a point, and
+the energy at which it records a mode, go linearly with energy inside the patch: c(E) = c + c' (E - E0), and so does the
+width, s(E) = s + s' (E - E0). With z = (E - c(E)) / s(E), the intensity in a bin is the integral of the Gaussian over z
+divided by s dz/dE = 1 - c' - z s'.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import numpy as np
 
 #: How far a Gaussian reaches, in standard deviations, and values of its cumulative in a table for each.
 REACH, _PER_SIGMA = 5.0, 1024
-#: Where a mode is met at almost all energies of a patch at once, s dz/dE below this, its density is taken in the middle.
+#: Where a mode is met at almost all energies of a patch at once, with s dz/dE below this, the middle of a bin counts.
 FLAT = 0.05
+#: Modes no farther apart than this, relative to the highest energy, are one.
+_DEGENERATE = 1e-6
 #: Values worked on at once by numpy.
 _AT_ONCE = 1 << 18
 #: Pairs of the three directions of a Gaussian, as `Mixtures.fits` has them.
@@ -129,6 +131,16 @@ class ModeTable:
     strengths: np.ndarray
     floor: float
 
+    def merged(self) -> ModeTable:
+        """Modes that are degenerate everywhere as one, with the sum of their intensities."""
+        apart = np.abs(np.diff(self.energies, axis=1)).max(axis=0, initial=0.0)
+        first = np.concatenate([[True], apart > _DEGENERATE * np.abs(self.energies).max(initial=0.0)])
+        if first.all():
+            return self
+        starts = np.flatnonzero(first)
+        summed = np.add.reduceat(self.strengths, starts, axis=1)
+        return ModeTable(self.counts, np.ascontiguousarray(self.energies[:, starts]), summed, self.floor)
+
 
 def blur(
     total: np.ndarray,
@@ -169,7 +181,7 @@ def used_nodes(patches: Patches, mixtures: Mixtures, counts: np.ndarray, factor:
     size = max(1, _AT_ONCE // mixtures.units.shape[1])
     for start in range(0, len(patches.row), size):
         where = _points(patches, mixtures, slice(start, start + size), factor)[0]
-        cell, _ = _cells(where, counts)
+        cell, _ = cells_of(where, counts)
         flat = np.unique(cell.reshape(-1, 3) @ np.array([counts[1] * counts[2], counts[2], 1]))
         i, j, k = np.unravel_index(flat, tuple(counts))
         for a, b, c in itertools.product((0, 1), repeat=3):
@@ -231,16 +243,10 @@ def _points(patches: Patches, mixtures: Mixtures, chosen, factor: float) -> tupl
     return where, rate
 
 
-def _cells(where: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    where = np.clip(where, 0, counts - 1)
-    cell = np.minimum(where.astype(int), counts - 2)
-    return cell, where - cell
-
-
 def _gaussians(patches: Patches, mixtures: Mixtures, table: ModeTable, chosen, line, factor):
     """Centre from the middle of the range, its rate, standard deviation, its rate and weight, each (n, G, M)."""
     where, rate = _points(patches, mixtures, chosen, factor)
-    cell, part = _cells(where, table.counts)
+    cell, part = cells_of(where, table.counts)
     energies, slopes = interpolated(table.energies, table.counts, cell, part, slopes=True)
     strengths = interpolated(table.strengths, table.counts, cell, part)
     mixture = patches.mixture[chosen]
@@ -287,6 +293,13 @@ def _deposit(total, row, k: int, ranges: Ranges, centre, slope, sigma, widening,
         for b, values in enumerate(inside.T):
             added[:, b] += np.bincount(row[part], values, len(added))
     total[:, start:stop] += added
+
+
+def cells_of(where: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cells in which momenta (..., 3) in units of cells lie, by their lowest node, and how far into them."""
+    where = np.clip(where, 0, counts - 1)
+    cell = np.minimum(where.astype(int), counts - 2)
+    return cell, where - cell
 
 
 def interpolated(values: np.ndarray, counts: np.ndarray, cell: np.ndarray, part: np.ndarray, *, slopes: bool = False):

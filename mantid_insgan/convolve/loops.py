@@ -79,7 +79,6 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
             )
         for m in range(modes):
             b00 = b01 = b02 = b11 = b12 = b22 = 0.0
-            lowest, highest, steepest = np.inf, -np.inf, 0.0
             for g in range(points):
                 i = base[g]
                 u, v, w = part[g, 0], part[g, 1], part[g, 2]
