@@ -1,5 +1,7 @@
 """Models of S(Q,E) through the resolution of a spectrometer: Monte Carlo, interpolated, covariance, energy only."""
 
-from .run import METHODS, GridAccuracyWarning, convolve, ideal, sample_modes
+from .prepared import Prepared, prepare
+from .run import METHODS, convolve, ideal, sample_modes
+from .sources import GridAccuracyWarning
 
-__all__ = ["METHODS", "GridAccuracyWarning", "convolve", "ideal", "sample_modes"]
+__all__ = ["METHODS", "GridAccuracyWarning", "Prepared", "convolve", "ideal", "prepare", "sample_modes"]

@@ -19,6 +19,8 @@ _PROBES = (24, 49)
 #: Change between two energies at which the resolution is worked out: of the place of the sample, in standard
 #: deviations of the resolution; of the covariance, relative to itself in the direction where it changes most.
 _PLACE_STEP, _COVARIANCE_STEP = 1.0, 0.5
+#: Such steps in one of `Cells`, in which both go linearly with energy.
+_CELL = 1.0
 #: Standard deviation along the open axes that `OutsideBins` leaves, in bins: a bin's own is 0.29.
 _LEFT = 0.125
 #: Most energies at which the resolution is worked out for one column.
@@ -222,6 +224,36 @@ def nodes_between(bins: Bins) -> Nodes:
     where = np.interp(np.linspace(0, travelled[-1], count), travelled, energies)
     shares = np.stack([np.interp(bins.energy.centers, where, row) for row in np.eye(count)])
     return Nodes(where, bins.energy.edges, shares)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Ranges of energy in which place and resolution are taken to change linearly.
+
+    Parameters
+    ----------
+    borders : ndarray, shape (K + 1,)
+        meV; all of them are `edges`.
+    edges : ndarray, shape (F + 1,)
+        Energy bins, meV: those of the spectrum or a division of them.
+    """
+
+    borders: np.ndarray
+    edges: np.ndarray
+
+
+def cells_between(bins: Bins) -> Cells:
+    """As few ranges as the change of place and resolution along energy allows."""
+    energies, steps = _travel(bins)
+    travelled = np.concatenate([[0], np.cumsum(steps.sum(axis=0))]) / _CELL
+    parts = max(1, math.ceil(travelled[-1] / len(bins.energy)))
+    edges = np.linspace(bins.energy.edges[0], bins.energy.edges[-1], parts * len(bins.energy) + 1)
+    count = int(np.clip(math.ceil(travelled[-1]), 1, _MOST_NODES))
+    travelled += 1e-9 * np.arange(travelled.size)
+    wanted = np.interp(np.linspace(0, travelled[-1], count + 1), travelled, energies)
+    index = np.unique(np.rint((wanted - edges[0]) / (edges[1] - edges[0])).astype(int).clip(0, edges.size - 1))
+    index[-1] = edges.size - 1  # energies above Ei belong to the last range
+    return Cells(edges[index], edges)
 
 
 def nodes_in_bins(bins: Bins) -> Nodes:

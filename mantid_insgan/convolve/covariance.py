@@ -9,13 +9,13 @@ to the width, and its bend, to second order. Nothing is random, and there is no 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from .bins import Bins, Nodes
-from .deposit import spread_out
+from .bins import Bins, Cells, Nodes
+from .kernel import PAIRS, Mixtures, Patches
 from .modes import ModeGrid, PowderTable
 
 #: Share of the Gaussian's variance that is left to each point of the mixture: along the direction in which the recorded
@@ -26,8 +26,6 @@ _WITHIN = np.array([0.07, 0.3, 0.3])
 _PART, _MOST_ALONG, _MOST_PARTS = 4.0, 64, 256
 #: Where a bin has more parts than these, each has fewer points, but not fewer than these; mixtures that are different.
 _FEW_PARTS, _LEAST_POINTS, _MIXTURES = 4, 32, 64
-#: How far a Gaussian reaches, in standard deviations.
-_REACH = 4.0
 #: Of a powder: fine energies for a standard deviation of the resolution, how far it reaches beyond the bins, and how
 #: small a Fourier component may become before it is left out.
 _FINE, _BEYOND, _NOTHING = 4, 12.0, 1e-9
@@ -38,50 +36,55 @@ _COLUMNS = 32
 
 
 @dataclass(frozen=True)
-class Covariance:
-    """One convolution of a crystal's cut, cut into tasks.
+class CrystalGeometry:
+    """What one convolution of a crystal's cut needs and does not depend on the couplings of the model, in tasks.
 
     Parameters
     ----------
     bins : Bins
-    nodes : Nodes
+    cells : Cells
     source : ModeGrid
+        Its momenta are those at which a model is asked. Its modes decide only in which direction the points of the
+        mixture are closest.
     points : int
         Of the mixture; made even.
-    line : float
-        Standard deviation of a Gaussian intrinsic line, meV.
     """
 
     bins: Bins
-    nodes: Nodes
+    cells: Cells
     source: ModeGrid
     points: int
-    line: float = 0.0
-
-    @property
-    def edges(self) -> np.ndarray:
-        """Edges of the result's energy bins, meV."""
-        return self.nodes.edges
 
     @property
     def tasks(self) -> int:
         """How many tasks there are."""
         return -(-len(self.bins.columns) // _COLUMNS)
 
-    def task(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Do one task: see `MonteCarlo.task`; the variance is 0."""
-        found = np.arange(number * _COLUMNS, min((number + 1) * _COLUMNS, len(self.bins.columns)))
-        total = np.zeros((len(found), len(self.nodes.edges) - 1))
-        offsets, sizes = self._parts(found)
-        for node in range(len(self.nodes.energies)):
-            for part in range(len(offsets)):
-                _deposit(total, node, *self._gaussians(found, node, offsets, part, sizes), self.nodes)
-        return found, total, np.zeros_like(total)
+    def columns(self, number: int) -> np.ndarray:
+        """Which of the bins' columns belong to a task."""
+        return np.arange(number * _COLUMNS, min((number + 1) * _COLUMNS, len(self.bins.columns)))
+
+    def patches(self, number: int) -> tuple[Patches, Mixtures]:
+        """The Gaussians of one task; their rows count the columns of the task."""
+        columns = self.columns(number)
+        offsets, sizes = self._parts(columns)
+        # The mean over the parts of a wide bin needs fewer points in each, if they are not the same.
+        points = max(min(self.points, _LEAST_POINTS), int(self.points / np.sqrt(max(len(offsets) / _FEW_PARTS, 1))))
+        found = [_mixture(points, len(sizes), n) for n in range(min(len(offsets), _MIXTURES))]
+        mixtures = Mixtures(*(np.stack(part) for part in zip(*found, strict=True)), _WITHIN)
+        parts = [self._part(columns, offset, sizes) for offset in offsets]
+        joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        count = len(columns) * (len(self.cells.borders) - 1)
+        mixture = np.repeat(np.arange(len(offsets)) % _MIXTURES, count)
+        row, cell = (np.tile(a.ravel(), len(offsets)) for a in np.indices((len(columns), count // len(columns))))
+        share = 1 / (len(offsets) * mixtures.units.shape[1])
+        return Patches(row, cell, mixture, *joined, share), mixtures
 
     def _parts(self, columns) -> tuple[np.ndarray, np.ndarray]:
         """Centres of the parts of a bin in bin widths, shape (P, D), and their size along each axis, shape (D,)."""
-        _, covariance = self._seen(columns, len(self.nodes.energies) // 2, 0.0)
-        spread = np.sqrt(np.einsum("nii->ni", covariance[:, :3, :3]).min(axis=0))
+        borders = self.cells.borders
+        _, covariance = self._seen(columns, borders[[len(borders) // 2]], 0.0)
+        spread = np.sqrt(np.einsum("ncii->nci", covariance[..., :3, :3]).min(axis=(0, 1)))
         reach = (np.abs(self.bins.directions) / spread).max(axis=1) * self._matters(columns)
         counts = np.ceil(self.bins.widths * reach / _PART).clip(1, _MOST_ALONG).astype(int)
         while counts.prod() > _MOST_PARTS:
@@ -93,53 +96,99 @@ class Covariance:
         """False for the axis along which the energy decides where the sample is met, shape (D,)."""
         if not self.bins.scattered:
             return np.ones(len(self.bins.widths), bool)
-        aside = [self._seen(columns[:1], 0, 0.3 * unit)[0] for unit in np.eye(len(self.bins.widths))]
-        return np.array([not np.allclose(place, self._seen(columns[:1], 0, 0.0)[0]) for place in aside])
+        energy = self.cells.borders[:1]
+        middle, *aside = (
+            self._place(columns[:1], energy, 0.3 * unit)
+            for unit in np.eye(len(self.bins.widths) + 1, len(self.bins.widths), -1)
+        )
+        return np.array([not np.allclose(place, middle) for place in aside])
 
-    def _seen(self, columns, node: int, offset) -> tuple[np.ndarray, np.ndarray]:
-        """Places (C, 3) and covariances (C, 4, 4) at an offset from the bins' centres."""
-        coordinates = self.bins.coordinates(self.bins.columns[columns], offset)
-        at = self.bins.points(coordinates, np.full(len(columns), self.nodes.energies[node]))
-        return self.bins.place(coordinates, at), self.bins.covariance(at)
+    def _at(self, columns, energies, offset) -> tuple:
+        """Coordinates and points of columns at energies and an offset from the centres of the bins, (C times K)."""
+        coordinates = np.repeat(self.bins.coordinates(self.bins.columns[columns], offset), len(energies), axis=0)
+        energies = np.minimum(np.tile(energies, len(columns)), self.bins.resolution.ei)
+        return coordinates, self.bins.points(coordinates, energies)
 
-    def _gaussians(self, columns, node: int, offsets, part: int, sizes):
-        """Centres, standard deviations and intensities of Gaussians in energy, each (columns, points, modes)."""
-        offset, parts = offsets[part], len(offsets)
-        place, covariance = self._seen(columns, node, offset)
-        momentum, coupling = covariance[:, :3, :3], covariance[:, :3, 3]
+    def _place(self, columns, energies, offset) -> np.ndarray:
+        """Places, shape (C, K, 3)."""
+        return self.bins.place(*self._at(columns, energies, offset)).reshape(len(columns), len(energies), 3)
+
+    def _seen(self, columns, energies, offset) -> tuple[np.ndarray, np.ndarray]:
+        """Places (C, K, 3) and covariances (C, K, 4, 4)."""
+        coordinates, at = self._at(columns, energies, offset)
+        shape = len(columns), len(energies)
+        return self.bins.place(coordinates, at).reshape(*shape, 3), self.bins.covariance(at).reshape(*shape, 4, 4)
+
+    def _part(self, columns, offset, sizes) -> tuple[np.ndarray, ...]:
+        """Arrays of `Patches` for one part of the bins, from `place` on, in (columns, cells)."""
+        borders = self.cells.borders
+        place, covariance = self._seen(columns, borders, offset)
+        momentum, coupling = covariance[..., :3, :3], covariance[..., :3, 3]
         root = np.linalg.cholesky(momentum)
         slope = np.linalg.solve(momentum, coupling[..., None])[..., 0]
-        root = root @ _turned(self._steepest(place, slope, root))
-        # The mean over the parts of a wide bin needs fewer points in each, if they are not the same.
-        points = max(min(self.points, _LEAST_POINTS), int(self.points / np.sqrt(max(parts / _FEW_PARTS, 1))))
-        unit, box, fit = _mixture(points, len(sizes), part % _MIXTURES)
-        away = unit @ np.swapaxes(root, 1, 2)
-        where = self._places(columns, node, offset + box * sizes / self.bins.widths) + away
-        modes = self.source.modes_and_slopes(where.reshape(-1, 3))
-        energies, intensities, steep = (a.reshape(*where.shape[:2], *a.shape[1:]) for a in modes)
-        steep = ((steep - slope[:, None, None]).reshape(len(columns), -1, 3) @ root).reshape(*energies.shape, 3)
-        # Within each point's Gaussian the dispersion bends: to second order.
-        bend = np.einsum("abg,ngm->nabm", fit, energies) * np.sqrt(np.outer(_WITHIN, _WITHIN))[:, :, None]
-        own = (covariance[:, 3, 3] - (coupling * slope).sum(-1))[:, None] + 0.5 * (bend**2).sum((1, 2))
-        centre = energies - away @ slope[..., None] + 0.5 * np.einsum("naam->nm", bend)[:, None]
-        variance = own[:, None] + steep**2 @ _WITHIN + self.line**2
-        return centre, np.sqrt(variance), intensities / (parts * len(unit))
-
-    def _places(self, columns, node: int, offsets) -> np.ndarray:
-        """Places at each of some offsets (G, D) from the centres of the bins, shape (C, G, 3)."""
-        coordinates = self.bins.coordinates(
-            np.repeat(self.bins.columns[columns], len(offsets)), np.tile(offsets, (len(columns), 1))
+        own = covariance[..., 3, 3] - (coupling * slope).sum(axis=-1)
+        (place, place_rate), (root, root_rate), (slope, slope_rate), (own, own_rate) = (
+            _linear(values, borders) for values in (place, root, slope, own)
         )
-        at = None
-        if self.bins.scattered:
-            at = self.bins.points(coordinates, np.full(len(coordinates), self.nodes.energies[node]))
-        return self.bins.place(coordinates, at).reshape(len(columns), len(offsets), 3)
+        turn = _turned(self._steepest(place, slope, root))
+        shift = np.einsum("nab,na->nb", root @ turn, slope)
+        shift_rate = np.einsum("nab,na->nb", root_rate @ turn, slope) + np.einsum("nab,na->nb", root @ turn, slope_rate)
+        to_cells = self.source.cells_for_hkl
+        return (
+            self.source.to_cells(place),
+            place_rate @ to_cells,
+            to_cells.T @ root @ turn,
+            to_cells.T @ root_rate @ turn,
+            self._box(columns, offset, sizes) @ to_cells,
+            shift,
+            shift_rate,
+            own,
+            own_rate,
+        )
+
+    def _box(self, columns, offset, sizes) -> np.ndarray:
+        """How places change over the volume of a part of the bins, shape (columns times cells, D, 3)."""
+        middles = 0.5 * (self.cells.borders[1:] + self.cells.borders[:-1])
+        if not self.bins.scattered:
+            box = sizes[:, None] * self.bins.directions
+            return np.broadcast_to(box, (len(columns) * len(middles), *box.shape))
+        steps = 0.5 * np.diag(sizes / self.bins.widths)
+        moved = [
+            self._place(columns, middles, offset + step) - self._place(columns, middles, offset - step)
+            for step in steps
+        ]
+        return np.stack(moved, axis=2).reshape(-1, len(sizes), 3)
 
     def _steepest(self, place, slope, root) -> np.ndarray:
-        """Where the recorded energy changes most, on the mean of the modes: (C, 3) in units of the resolution."""
+        """Where the recorded energy changes most, on the mean of the modes: (N, 3) in units of the resolution."""
         _, intensities, steep = self.source.modes_and_slopes(place)
         mean = np.einsum("nm,nma->na", intensities, steep) / np.maximum(intensities.sum(axis=1), 1e-300)[:, None]
         return np.einsum("na,nab->nb", mean - slope, root)
+
+
+def _linear(values: np.ndarray, borders: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values (C, K + 1, ...) at borders: in the middle between each two, and their rates, (C times K, ...)."""
+    step = np.diff(borders).reshape(-1, *[1] * (values.ndim - 2))
+    middle, rate = 0.5 * (values[:, 1:] + values[:, :-1]), np.diff(values, axis=1) / step
+    return middle.reshape(-1, *values.shape[2:]), rate.reshape(-1, *values.shape[2:])
+
+
+def beyond(patches: Patches, borders: np.ndarray) -> Patches:
+    """Patches that carry the first and the last range on, below and above all energies, and do not change there."""
+    last, half = len(borders) - 2, 0.5 * np.diff(borders)
+    made = []
+    for cell, side, number in ((0, -half[0], last + 1), (last, half[-1], last + 2)):
+        ends = patches.cell == cell
+        moved = {
+            name: getattr(patches, name)[ends] + side * getattr(patches, f"{name}_rate")[ends]
+            for name in ("place", "root", "shift", "own")
+        }
+        fixed = {f"{name}_rate": np.zeros_like(values) for name, values in moved.items()}
+        same = {name: getattr(patches, name)[ends] for name in ("row", "mixture", "box")}
+        made.append(Patches(**moved, **fixed, **same, cell=np.full(ends.sum(), number), share=patches.share))
+    names = [f.name for f in fields(Patches) if f.name != "share"]
+    joined = {name: np.concatenate([getattr(one, name) for one in (patches, *made)]) for name in names}
+    return Patches(**joined, share=patches.share)
 
 
 def _turned(direction: np.ndarray) -> np.ndarray:
@@ -161,8 +210,8 @@ def _mixture(points: int, dimensions: int, number: int = 0) -> tuple[np.ndarray,
         Of variances 1 - `_WITHIN`, exactly, and without mean or correlation.
     box : ndarray, shape (G, D)
         Between -1/2 and 1/2.
-    fit : ndarray, shape (3, 3, G)
-        From values at the points to their second derivatives with `unit`, by a least-squares parabola.
+    fit : ndarray, shape (G, 6)
+        From values at the points to their second derivatives with `unit`, by a least-squares parabola: see `PAIRS`.
     """
     from scipy.special import ndtri
 
@@ -171,13 +220,9 @@ def _mixture(points: int, dimensions: int, number: int = 0) -> tuple[np.ndarray,
     unit, box = np.vstack([unit, -unit]), np.vstack([box, -box])
     root = np.linalg.cholesky(np.cov(unit.T, bias=True))
     unit = np.sqrt(1 - _WITHIN) * np.linalg.solve(root, unit.T).T
-    pairs = list(itertools.combinations_with_replacement(range(3), 2))
-    products = np.stack([unit[:, a] * unit[:, b] for a, b in pairs], axis=1)
+    products = np.stack([unit[:, a] * unit[:, b] for a, b in PAIRS], axis=1)
     solved = np.linalg.pinv(np.column_stack([products, unit, box, box**2, np.ones(len(unit))]))
-    fit = np.empty((3, 3, len(unit)))
-    for (a, b), row in zip(pairs, solved, strict=False):
-        fit[a, b] = fit[b, a] = row * (2 if a == b else 1)
-    return unit, box, fit
+    return unit, box, solved[: len(PAIRS)].T * [2.0 if a == b else 1.0 for a, b in PAIRS]
 
 
 def _spread_evenly(count: int, dimensions: int, number: int) -> np.ndarray:
@@ -190,32 +235,9 @@ def _spread_evenly(count: int, dimensions: int, number: int) -> np.ndarray:
     return np.hstack([(steps + 0.5) / count, others])
 
 
-def _deposit(total, node: int, centre, sigma, weight, nodes: Nodes) -> None:
-    """Add Gaussians in energy (columns, points, modes), with the share of one node, to the rows of `total`."""
-    from scipy.special import ndtr
-
-    seen = np.flatnonzero(nodes.shares[node])
-    if not seen.size:  # another node has this one's bins
-        return
-    low, high = nodes.edges[seen[0]], nodes.edges[seen[-1] + 1]
-    inside = (centre + _REACH * sigma > low) & (centre - _REACH * sigma < high) & (weight > 0)
-    row = np.broadcast_to(np.arange(len(centre))[:, None, None], centre.shape)[inside]
-    centre, sigma, weight = centre[inside], sigma[inside], weight[inside]
-    spread_out(
-        total,
-        row,
-        centre,
-        _REACH * sigma,
-        weight,
-        nodes.edges,
-        lambda away, which: ndtr(away / sigma[which, None]),
-        nodes.shares[node],
-    )
-
-
 @dataclass(frozen=True)
-class PowderCovariance:
-    """One convolution of a powder's (|Q|, E), cut into tasks: one for each |Q|.
+class PowderGeometry:
+    """What one convolution of a powder's (|Q|, E) needs and does not depend on the model, in tasks: one for each |Q|.
 
     Rows of the table count with the Gaussian's share of their |Q|. Under the condition of its distance, each is
     recorded earlier by the energy that goes with it and blurred by what is left of the width: a phase and a damping of
@@ -226,82 +248,99 @@ class PowderCovariance:
     bins : Bins
     nodes : Nodes
     source : PowderTable
+        Whose |Q| and directions are those at which a model is asked.
     sigma : float
         Smallest standard deviation of the resolution in energy, meV: sets how finely modes are binned.
-    line : float
-        Standard deviation of a Gaussian intrinsic line, meV.
     """
 
     bins: Bins
     nodes: Nodes
     source: PowderTable
     sigma: float
-    line: float = 0.0
-
-    def __post_init__(self):
-        from scipy.fft import next_fast_len, rfft
-
-        widest = np.sqrt(self.bins.covariance(self._points(np.arange(1)))[:, 1, 1].max() + self.line**2)
-        step = self.nodes.edges[1] - self.nodes.edges[0]
-        parts = int(np.ceil(step / self.sigma * _FINE))
-        margin = int(np.ceil(_BEYOND * widest / step * parts))
-        count = parts * (len(self.nodes.edges) - 1) + 2 * margin
-        fine = step / parts
-        table = np.zeros((len(self.source.modulus), next_fast_len(count, real=True)))
-        table[:, :count] = self.source.histogram(self.nodes.edges[0] - margin * fine, fine, count)
-        frequency = 2 * np.pi * np.arange(table.shape[1] // 2 + 1) / (table.shape[1] * fine)
-        for name, value in {
-            "_table": rfft(table, axis=1),
-            "_frequency": frequency,
-            "_length": table.shape[1],
-            "_inside": slice(margin, margin + parts * (len(self.nodes.edges) - 1)),
-            "_parts": parts,
-        }.items():
-            object.__setattr__(self, name, value)
-
-    @property
-    def edges(self) -> np.ndarray:
-        """Edges of the result's energy bins, meV."""
-        return self.nodes.edges
 
     @property
     def tasks(self) -> int:
         """How many tasks there are."""
         return len(self.bins.columns)
 
-    def _points(self, which):
-        columns = np.repeat(self.bins.columns[which], len(self.nodes.energies))
-        return self.bins.points(self.bins.coordinates(columns), np.tile(self.nodes.energies, len(which)))
+    @cached_property
+    def covariances(self) -> np.ndarray:
+        """Covariance of (|Q|, E) in all columns at all nodes, shape (C, K, 2, 2)."""
+        count, columns = len(self.nodes.energies), self.bins.columns
+        coordinates = self.bins.coordinates(np.repeat(columns, count))
+        points = self.bins.points(coordinates, np.tile(self.nodes.energies, len(columns)))
+        return self.bins.covariance(points).reshape(len(columns), count, 2, 2)
+
+
+class PowderRun:
+    """A powder's modes through the resolution.
+
+    Parameters
+    ----------
+    geometry : PowderGeometry
+    source : PowderTable
+        Of the model.
+    edges : ndarray, shape (F + 1,)
+        Energy bins, meV.
+    line : float
+        Standard deviation of a Gaussian intrinsic line, meV.
+    factor : float
+        On all widths of the resolution.
+    """
+
+    def __init__(self, geometry: PowderGeometry, source: PowderTable, edges, line: float = 0.0, factor: float = 1.0):
+        from scipy.fft import next_fast_len, rfft
+
+        self.geometry, self.source, self.edges, self.line, self.factor = geometry, source, edges, line, factor
+        nodes, middles = geometry.nodes, 0.5 * (edges[1:] + edges[:-1])
+        self.shares = np.stack([np.interp(middles, nodes.energies, row) for row in np.eye(len(nodes.energies))])
+        widest = np.sqrt(factor**2 * geometry.covariances[..., 1, 1].max() + line**2)
+        step = edges[1] - edges[0]
+        self._parts = int(np.ceil(step / (geometry.sigma * min(factor, 1.0)) * _FINE))
+        margin = int(np.ceil(_BEYOND * widest / step * self._parts))
+        count, fine = self._parts * (len(edges) - 1) + 2 * margin, step / self._parts
+        self._length = next_fast_len(count, real=True)
+        table = np.zeros((len(source.modulus), self._length))
+        table[:, :count] = source.splines(edges[0] - (margin - 0.5) * fine, fine, count)
+        self._table, self._spline = rfft(table, axis=1), fine**2 / 4
+        self._frequency = 2 * np.pi * np.arange(self._table.shape[1]) / (self._length * fine)
+        self._inside = slice(margin, margin + self._parts * (len(edges) - 1))
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks there are."""
+        return self.geometry.tasks
 
     def task(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Do one task: see `MonteCarlo.task`; the variance is 0."""
         from scipy.fft import irfft
 
-        which = np.array([number])
-        covariance = self.bins.covariance(self._points(which))
+        covariance = self.factor**2 * self.geometry.covariances[number]
         slope = covariance[:, 0, 1] / covariance[:, 0, 0]
-        within = covariance[:, 1, 1] - slope * covariance[:, 0, 1] + self.line**2
+        # The splines into which modes are put have a variance of their own.
+        within = covariance[:, 1, 1] - slope * covariance[:, 0, 1] + self.line**2 - self._spline
+        within = np.maximum(within, 0.1 * self._spline)
         kept = np.searchsorted(self._frequency, np.sqrt(-2 * np.log(_NOTHING) / within.min())) + 1
         frequency = self._frequency[:kept]
-        sums = self._summed(self.bins.columns[number], np.sqrt(covariance[:, 0, 0]), slope, frequency)
+        sums = self._summed(self.geometry.bins.columns[number], np.sqrt(covariance[:, 0, 0]), slope, frequency)
         sums *= np.exp(-0.5 * within[:, None] * frequency**2)
         blurred = irfft(sums, self._length, axis=1)[:, self._inside]
         blurred = blurred.reshape(len(blurred), -1, self._parts).sum(axis=2)
-        total = (blurred * self.nodes.shares).sum(axis=0) / (self.nodes.edges[1] - self.nodes.edges[0])
-        return which, total[None], np.zeros((1, total.size))
+        total = (blurred * self.shares).sum(axis=0) / (self.edges[1] - self.edges[0])
+        return np.array([number]), total[None], np.zeros((1, total.size))
 
     def _summed(self, column: int, spread: np.ndarray, slope: np.ndarray, frequency: np.ndarray) -> np.ndarray:
         """Fourier transforms of all rows, with the share and the shift of each: (nodes, frequencies)."""
         from scipy.special import ndtr
 
-        width, modulus, step = self.bins.widths[0], self.source.modulus, self.source.step
+        width, modulus, step = self.geometry.bins.widths[0], self.source.modulus, self.source.step
         parts = int(np.clip(np.ceil(width / spread.min() / _POWDER_PART), 1, _POWDER_PARTS))
         sigma = np.hypot(spread, width / parts / np.sqrt(12))
         edges = np.append(modulus, modulus[-1] + step) - 0.5 * step
         turn = np.exp(1j * slope[:, None] * step * frequency)
         total = np.zeros(turn.shape, complex)
         for offset in (np.arange(parts) + 0.5) / parts - 0.5:
-            middle = self.bins.coordinates(np.array([column]), offset)[0, 0]
+            middle = self.geometry.bins.coordinates(np.array([column]), offset)[0, 0]
             shares = np.diff(ndtr((edges - middle) / sigma[:, None]), axis=1) / parts
             seen = np.flatnonzero(shares.max(axis=0) > 1e-6)
             # Horner's scheme: rows are evenly spaced, so that each is shifted once more than the row before.

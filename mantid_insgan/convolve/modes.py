@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
+import copy
 from collections.abc import Callable
 
 import numpy as np
 
 from ..errors import InputError
 from ..models.sampling import fibonacci_sphere, random_rotation
+from .kernel import ModeTable, cells_of, interpolated
 
 #: Energies below this fraction of the largest are raised to it where intensities are divided by them.
 _FLOOR = 1e-4
@@ -80,20 +81,48 @@ class PowderTable:
         rows = max(2, int(np.ceil((high - low) / step)) + 1)
         self.modulus = np.linspace(max(low, 0.0), high, rows)
         self.step = self.modulus[1] - self.modulus[0]
-        sphere, turn = fibonacci_sphere(orientations), to_hkl(model)
-        energies, intensities = [], []
+        self._sphere = fibonacci_sphere(orientations)
+        self._turns = np.array([random_rotation(rng).T for _ in self.modulus])
+        self._ask(model, progress)
+
+    def _ask(self, model, progress) -> None:
+        energies, intensities, turn = [], [], to_hkl(model)
         for n, q in enumerate(self.modulus):
-            e, i = model.modes(q * (sphere @ random_rotation(rng).T) @ turn)
+            e, i = model.modes(q * (self._sphere @ self._turns[n]) @ turn)
             energies.append(e)
             intensities.append(i)
             if progress is not None:
-                progress(n + 1, rows)
+                progress(n + 1, len(self.modulus))
         self.energies, self.intensities = np.stack(energies), np.stack(intensities)
+
+    def asked(self, model) -> PowderTable:
+        """The modes of another model in the same directions."""
+        other = copy.copy(self)
+        other._ask(model, None)
+        return other
 
     @property
     def size(self) -> int:
         """Momenta at which the model was asked."""
         return self.energies.shape[0] * self.energies.shape[1]
+
+    def splines(self, low: float, step: float, count: int) -> np.ndarray:
+        """Mean over directions as densities on `count` energies `step` apart from `low`, mbarn/sr, shape (rows, count).
+
+        Each mode is a quadratic spline over three energies: smooth in the energy of the mode, with its mean, and with a
+        variance of step^2 / 4 wherever it lies.
+        """
+        rows = np.broadcast_to(np.arange(len(self.energies))[:, None, None], self.energies.shape)
+        place = (self.energies - low) / step
+        nearest = np.rint(place)
+        away = place - nearest
+        total = np.zeros(len(self.energies) * count)
+        for offset, share in ((-1, 0.5 * (0.5 - away) ** 2), (0, 0.75 - away**2), (1, 0.5 * (0.5 + away) ** 2)):
+            at = nearest + offset
+            inside = (at >= 0) & (at < count)
+            flat = rows[inside] * count + at[inside].astype(int)
+            total += np.bincount(flat, (share * self.intensities)[inside], total.size)
+        return total.reshape(-1, count) / self.energies.shape[1]
 
     def histogram(self, low: float, step: float, count: int, directions: slice = slice(None)) -> np.ndarray:
         """Mean over directions in `count` energy bins of width `step` from `low`, mbarn/sr, shape (rows, count)."""
@@ -195,14 +224,7 @@ class ModeGrid:
 
     def _sorted(self, coordinates: np.ndarray) -> np.ndarray:
         """Energies and I E, sorted by energy: shape (N, 2 M)."""
-        parts = [
-            self.model.modes(part @ self.directions)
-            for part in np.array_split(coordinates, 1 + len(coordinates) // _CALL)
-        ]
-        energies, intensities = (np.vstack(a) for a in zip(*parts, strict=True))
-        order = np.argsort(energies, axis=1, kind="stable")
-        energies = np.take_along_axis(energies, order, axis=1)
-        intensities = np.take_along_axis(intensities, order, axis=1)
+        energies, intensities = _asked(self.model, coordinates @ self.directions)
         if not hasattr(self, "_floor"):
             self._floor = max(_FLOOR * energies.max(initial=0.0), 1e-9)
         return np.hstack([energies, intensities * np.maximum(energies, self._floor)])
@@ -255,28 +277,50 @@ class ModeGrid:
         return energies, intensities, slopes @ self._inverse.T
 
     def _interpolated(self, coordinates: np.ndarray, *, slopes: bool = False):
-        place = (coordinates - self.low) / (self.high - self.low) * (self.counts - 1)
-        place = np.clip(place, 0, self.counts - 1)
-        cell = np.minimum(place.astype(int), self.counts - 2)
-        part = place - cell
-        strides = np.array([self.counts[1] * self.counts[2], self.counts[2], 1])
-        first = cell @ strides
-        half = self._values.shape[1] // 2
-        shares = [part[:, axis, None] for axis in range(3)]
-        corners = np.array([self._values[first + int(np.dot(c, strides))] for c in itertools.product((0, 1), repeat=3)])
-        values, changes = corners.reshape(2, 2, 2, *corners.shape[1:]), []
-        for share in shares:
-            steps = values[1] - values[0]
-            # Slopes along the axes done before are interpolated along this one as the values are.
-            changes = [c[0] + share * (c[1] - c[0]) for c in changes]
-            if slopes:
-                changes.append(steps[..., :half])
-            values = values[0] + share * steps
+        cell, part = cells_of((coordinates - self.low) * self._per_unit, self.counts)
+        values, half = interpolated(self._values, self.counts, cell, part, slopes=slopes), self._values.shape[1] // 2
+        values, changes = values if slopes else (values, None)
         energies = values[:, :half]
         intensities = values[:, half:] / np.maximum(energies, self._floor)
-        if not slopes:
-            return energies, intensities
-        return energies, intensities, np.stack(changes, axis=-1) * ((self.counts - 1) / (self.high - self.low))
+        return (energies, intensities, changes[:, :half] * self._per_unit) if slopes else (energies, intensities)
+
+    @property
+    def _per_unit(self) -> np.ndarray:
+        """Cells for one unit along each axis, shape (3,)."""
+        return (self.counts - 1) / (self.high - self.low)
+
+    def to_cells(self, where: np.ndarray) -> np.ndarray:
+        """From (h, k, l), shape (..., 3), to units of the grid's cells from its first node."""
+        return (where @ self._inverse - self.low) * self._per_unit
+
+    @property
+    def cells_for_hkl(self) -> np.ndarray:
+        """Matrix that takes a deviation in (h, k, l), as a row, to units of cells, shape (3, 3)."""
+        return self._inverse * self._per_unit
+
+    @property
+    def table(self) -> ModeTable:
+        """The modes at all nodes."""
+        half = self._values.shape[1] // 2
+        parts = (np.ascontiguousarray(part) for part in (self._values[:, :half], self._values[:, half:]))
+        return ModeTable(self.counts, *parts, self._floor)
+
+    def table_of(self, model, used: np.ndarray) -> ModeTable:
+        """Modes of another model at the nodes that are `used` (N,), bool; zeros at the others."""
+        index = np.unravel_index(np.flatnonzero(used), tuple(self.counts))
+        coordinates = np.stack([nodes[i] for nodes, i in zip(self._nodes(), index, strict=True)], axis=1)
+        energies, intensities = _asked(model, coordinates @ self.directions)
+        full = np.zeros((2, used.size, energies.shape[1]))
+        full[:, used] = energies, intensities * np.maximum(energies, self._floor)
+        return ModeTable(self.counts, *full, self._floor)
+
+
+def _asked(model, momenta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Energies in ascending order and intensities, each (N, M), at (h, k, l)."""
+    parts = [model.modes(part) for part in np.array_split(momenta, 1 + len(momenta) // _CALL)]
+    energies, intensities = (np.vstack(a) for a in zip(*parts, strict=True))
+    order = np.argsort(energies, axis=1, kind="stable")
+    return np.take_along_axis(energies, order, axis=1), np.take_along_axis(intensities, order, axis=1)
 
 
 def _mesh(nodes: list[np.ndarray]) -> np.ndarray:

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..core.constants import FWHM_PER_SIGMA
-from ..core.run import Run
 from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError
 from ..instruments import Resolution
 from ..models.lineshape import bin_modes, check_line
-from .bins import Bins, Nodes, OutsideBins, completed, nodes_between, nodes_in_bins
-from .covariance import Covariance, PowderCovariance
+from .bins import Bins, Nodes, nodes_between, nodes_in_bins
+from .lines import fine_line
 from .modes import Direct, DirectPowder, ModeGrid, PowderTable
 from .montecarlo import MonteCarlo
+from .prepared import POINTS, of_bins
 from .sharp import Sharp, SharpPowder
+from .sources import GRID_LIMIT, as_spectrum, extent_of, modes_seen
 from .tasks import collected
 
 #: The methods, from exact to quick, and the points that each takes for a bin if not told.
-METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": 256, "energy": 32, "outside": 256}
-#: Error allowed between the nodes of a grid of modes: 'covariance' is to be quick.
-TOLERANCE = {"interpolated": 0.02, "covariance": 0.05, "outside": 0.05}
-#: Momenta at which a grid of modes may ask the model.
-GRID_LIMIT = {"interpolated": 200_000, "covariance": 60_000, "outside": 60_000}
-#: How far a grid of modes reaches beyond the bins, in standard deviations of the resolution.
-_REACH = {"interpolated": 5.0, "covariance": 4.0, "outside": 4.0}
-#: Rows of |Q| in each bin of a powder whose modes are shared by `ideal` and `convolve`, and fewest directions in each.
-_ROWS, _FEWEST_DIRECTIONS = 4, 64
+METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": POINTS, "energy": 32, "outside": POINTS}
 
 Progress = Callable[[int, int], None]
-
-
-class GridAccuracyWarning(UserWarning):
-    """A grid of modes that was not made as fine as its tolerance asks."""
 
 
 def convolve(
@@ -121,27 +109,22 @@ def convolve(
         raise InputError(f"unknown method {method!r}", f"use one of {', '.join(map(repr, METHODS))}")
     points = _checked(method, METHODS[method] if points is None else points, workers)
     check_line(fwhm, shape)
-    spectrum = _as_spectrum(model, grid, resolution)
-    bins = (OutsideBins if method == "outside" else Bins)(spectrum, resolution)
-    if method == "outside" and bins.powder:
-        options = {"workers": workers, "processes": processes, "progress": progress, "fwhm": fwhm, "shape": shape}
+    spectrum = as_spectrum(model, grid, resolution)
+    options = {"workers": workers, "processes": processes, "progress": progress, "fwhm": fwhm, "shape": shape}
+    if method == "outside" and any(a.is_modulus_q for a in spectrum.axes):
         return ideal(model, spectrum, resolution, seed=seed, source=source, **options)
+    if method in ("covariance", "outside"):
+        sampling = {"seed": seed, "tolerance": tolerance, "orientations": orientations, "source": source}
+        prepared = of_bins(method, spectrum, resolution, points=points, **sampling)
+        signal = prepared.signal(model if source is None else None, **options)
+        return _titled(spectrum, signal, np.where(np.isnan(signal), np.nan, 0.0), method)
+    bins = Bins(spectrum, resolution)
     if method == "energy":
         signal = _energy_only(model, bins, points, seed, fwhm, shape, orientations, progress)
         return _finished(spectrum, bins, signal, np.zeros_like(signal), method)
-    if method in ("covariance", "outside"):
-        nodes = _nodes(bins)
-        source = source or _prepared(method, model, bins, nodes, seed, tolerance, orientations, progress)
-        run, finish = _covariance(bins, nodes, source, points, fwhm, shape)
-    else:
-        nodes, source = _sampled(method, model, bins, source, seed, tolerance, orientations, progress)
-        run = MonteCarlo(bins, nodes, source, points, seed, fwhm, shape, gaussian)
-        finish = None
-    signal, variance = _collected(run, bins, workers, processes, progress)
-    if finish is not None:
-        signal = signal @ finish
-        variance = np.zeros_like(signal)
-    return _finished(spectrum, bins, signal, variance, method)
+    nodes, source = _sampled(method, model, bins, source, seed, tolerance, orientations, progress)
+    run = MonteCarlo(bins, nodes, source, points, seed, fwhm, shape, gaussian)
+    return _finished(spectrum, bins, *_collected(run, bins, workers, processes, progress), method)
 
 
 def ideal(
@@ -169,10 +152,10 @@ def ideal(
     """
     points = _checked("ideal", points, workers)
     check_line(fwhm, shape)
-    spectrum = _as_spectrum(model, grid, resolution)
+    spectrum = as_spectrum(model, grid, resolution)
     bins = Bins(spectrum, resolution)
     if source is not None and not bins.scattered:
-        edges, finish = _fine_line(bins, _line_step(bins, fwhm), fwhm, shape)
+        edges, finish = fine_line(bins, _line_step(bins, fwhm), fwhm, shape)
         run = (SharpPowder if bins.powder else Sharp)(bins, source, edges)
         signal, variance = _collected(run, bins, workers, processes, progress)
         return _finished(spectrum, bins, signal @ finish, variance @ finish**2, "ideal")
@@ -219,9 +202,10 @@ def sample_modes(
         raise InputError(
             f"method {method!r} has no grid of modes", f"use one of {', '.join(map(repr, GRID_LIMIT))} for it"
         )
-    bins = Bins(_as_spectrum(model, grid, resolution), resolution)
-    nodes = _nodes(bins)
-    return _prepared(method, model, bins, nodes, seed, tolerance, None, progress, momenta=momenta or GRID_LIMIT[method])
+    bins = Bins(as_spectrum(model, grid, resolution), resolution)
+    momenta = momenta or GRID_LIMIT[method]
+    extent = extent_of(bins, _nodes(bins).energies)
+    return modes_seen(method, model, bins, extent, seed=seed, tolerance=tolerance, momenta=momenta, progress=progress)
 
 
 def _checked(method: str, points: int, workers: int) -> int:
@@ -234,27 +218,14 @@ def _checked(method: str, points: int, workers: int) -> int:
     return int(points)
 
 
-def _as_spectrum(model, grid, resolution: Resolution) -> Spectrum:
-    if isinstance(grid, Spectrum):
-        return grid
-    axes = tuple(grid)
-    empty = np.zeros(tuple(len(a) for a in axes))
-    run = Run().updated(
-        "resolution",
-        instrument=resolution.instrument,
-        ei=resolution.ei,
-        chopper=resolution.chopper,
-        frequency=resolution.frequency,
-        lattice=resolution.lattice,
-    )
-    return Spectrum(empty, empty, axes, run=run.updated("model", temperature=getattr(model, "temperature", None)))
-
-
 def _finished(spectrum: Spectrum, bins: Bins, signal, variance, method: str) -> Spectrum:
     full = np.full((2, math.prod(bins.shape), len(bins.energy)), np.nan)
     full[:, bins.columns] = signal, variance
     full[:, ~bins.reachable] = np.nan
-    signal, variance = (bins.from_columns(values) for values in full)
+    return _titled(spectrum, *(bins.from_columns(values) for values in full), method)
+
+
+def _titled(spectrum: Spectrum, signal, variance, method: str) -> Spectrum:
     title = "ideal" if method == "ideal" else f"convolved ({method})"
     return spectrum.replace(signal=signal, variance=variance, num_events=None, masked=None, title=title)
 
@@ -264,7 +235,11 @@ def _sampled(method: str, model, bins: Bins, source, seed, tolerance, orientatio
     nodes = _nodes(bins, exact=method == "montecarlo")
     if method == "montecarlo":
         return nodes, DirectPowder(model) if bins.powder else Direct(model)
-    return nodes, source or _prepared(method, model, bins, nodes, seed, tolerance, orientations, progress)
+    if source is None:
+        extent = extent_of(bins, nodes.energies)
+        sampling = {"seed": seed, "tolerance": tolerance, "orientations": orientations, "progress": progress}
+        source = modes_seen(method, model, bins, extent, **sampling)
+    return nodes, source
 
 
 def _nodes(bins: Bins, *, exact: bool = False) -> Nodes:
@@ -278,114 +253,10 @@ def _one_node(bins: Bins) -> Nodes:
     return Nodes(energy.centers[:1], energy.edges, np.ones((1, len(energy))))
 
 
-def _covariance(bins: Bins, nodes: Nodes, source, points: int, fwhm, shape: str):
-    """The run of method 'covariance', and the matrix that takes its energies to those of the bins."""
-    narrowest = _extent(bins, nodes)[0][-1]
-    if fwhm is not None and shape == "gaussian":  # one more Gaussian, to be added as it is
-        line, finish = fwhm / FWHM_PER_SIGMA, _to_bins(nodes.edges, bins)
-    elif fwhm is not None:
-        line = 0.0
-        edges, finish = _fine_line(bins, max(fwhm / 8, narrowest / 4), fwhm, shape)
-        middles = 0.5 * (edges[1:] + edges[:-1])
-        shares = np.stack([np.interp(middles, nodes.energies, row) for row in np.eye(len(nodes.energies))])
-        nodes = Nodes(nodes.energies, edges, shares)
-    else:
-        line, finish = 0.0, _to_bins(nodes.edges, bins)
-    if bins.powder:
-        return PowderCovariance(bins, nodes, source, narrowest, line), finish
-    return Covariance(bins, nodes, source, points, line), finish
-
-
-def _to_bins(edges: np.ndarray, bins: Bins) -> np.ndarray:
-    """From parts of the energy bins to their mean over each."""
-    parts = (len(edges) - 1) // len(bins.energy)
-    return np.repeat(np.eye(len(bins.energy)), parts, axis=0) / parts
-
-
 def _line_step(bins: Bins, fwhm: float | None) -> float:
     """How finely a line must be divided to be put into bins afterwards."""
     width = bins.energy.width
     return width if fwhm is None else max(fwhm / 8, width / 16)
-
-
-def _prepared(method: str, model, bins: Bins, nodes: Nodes, seed, tolerance, orientations, progress, momenta=None):
-    """Modes over all that the bins and their resolution see."""
-    rng = np.random.default_rng([seed, 0x6D6F6465])  # beside the streams of the tasks
-    narrow, wide, low, high = _extent(bins, nodes)
-    low, high = low - _REACH[method] * wide[:-1], high + _REACH[method] * wide[:-1]
-    if bins.powder:
-        step = max(narrow[0], bins.widths[0] / 2) / 1.5
-        if orientations is None:
-            step = min(step, bins.widths[0] / _ROWS)
-            orientations = max(int(momenta / max((high[0] - low[0]) / step, 1)), _FEWEST_DIRECTIONS)
-        return PowderTable(model, max(low[0], 0.0), high[0], step, orientations, rng, progress)
-    directions = completed(bins.directions)
-    tolerance = TOLERANCE[method] if tolerance is None else tolerance
-    most = momenta or GRID_LIMIT[method]
-    grid = ModeGrid(
-        model,
-        (low, high),
-        directions,
-        narrow[:-1],
-        sigma=narrow[-1],
-        tolerance=tolerance,
-        most=most,
-        rng=rng,
-        window=tuple(bins.energy.edges[[0, -1]]),
-        progress=progress,
-    )
-    if grid.error > tolerance:
-        warnings.warn(
-            f"spectra between the {grid.size} momenta at which the model was asked are off by {grid.error:.1%} (root "
-            f"mean square), tolerance {tolerance:.1%}; a finer grid would need more than {most} momenta",
-            GridAccuracyWarning,
-            stacklevel=4,
-        )
-    return grid
-
-
-def _extent(bins: Bins, nodes: Nodes):
-    """Smallest and largest standard deviations along the grid's axes and E, and the limits of the bins' places."""
-    inverse = np.eye(1) if bins.powder else np.linalg.inv(completed(bins.directions))
-    corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * len(bins.widths))).reshape(len(bins.widths), -1).T
-    variances, places = [], []
-    for energy in nodes.energies:
-        coordinates = bins.coordinates(bins.columns)
-        at = bins.points(coordinates, np.full(len(coordinates), energy))
-        covariance = bins.covariance(at)
-        block = np.einsum("ai,nij,ja->na", inverse.T, covariance[:, :-1, :-1], inverse)
-        variances.append(np.column_stack([block, covariance[:, -1, -1]]))
-        for corner in corners:
-            moved = coordinates + corner * bins.widths
-            seen = bins.points(moved, np.full(len(moved), energy)) if bins.scattered else at
-            place = bins.place(moved, seen) @ inverse
-            places.append([place.min(axis=0), place.max(axis=0)])
-    variances, places = np.vstack(variances), np.array(places)
-    return (
-        np.sqrt(variances.min(axis=0)),
-        np.sqrt(variances.max(axis=0)),
-        places[:, 0].min(axis=0),
-        places[:, 1].max(axis=0),
-    )
-
-
-def _fine_line(bins: Bins, step: float, fwhm: float | None, shape: str) -> tuple[np.ndarray, np.ndarray]:
-    """Energies no farther apart than `step` that reach beyond the bins, and the matrix from them to bins with a line.
-
-    The line is put in after what has blurred the modes, so one that changes with the energy of its mode (dho) is taken
-    at the energy recorded: right while it is wider than the resolution or far from E = 0.
-    """
-    edges, width = bins.energy.edges, bins.energy.width
-    if fwhm is None:
-        return edges, np.eye(len(bins.energy))
-    parts = math.ceil(width / step * (1 - 1e-9))
-    margin = math.ceil(6 * fwhm / width)
-    fine = np.linspace(
-        edges[0] - margin * width, edges[-1] + margin * width, (len(bins.energy) + 2 * margin) * parts + 1
-    )
-    middles = np.maximum(0.5 * (fine[1:] + fine[:-1]), 1e-6)[:, None]
-    lines = bin_modes(middles, np.ones((middles.size, 1)), edges, fwhm=fwhm, shape=shape)
-    return fine, lines * (width / parts)
 
 
 def _energy_only(model, bins: Bins, points: int, seed, fwhm, shape, orientations, progress) -> np.ndarray:

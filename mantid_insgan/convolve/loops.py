@@ -1,0 +1,168 @@
+"""The sum of `kernel.blur` in loops that numba compiles: point after point, mode after mode.
+
+Only `kernel.compiled_loops` imports this module, because numba takes a second to import.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .kernel import FLAT, REACH
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _from_middle(at, slope, centre, sigma, widening):
+    """Standard deviations between an energy and the mode that is recorded there."""
+    return (at * (1 - slope) - centre) / (sigma + widening * at)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _looked_up(z, per_sigma, top, cumulative):
+    """The cumulative of a Gaussian, linear between the values of its table."""
+    x = (z + REACH) * per_sigma
+    if x <= 0:
+        return cumulative[0]
+    if x >= top:
+        return cumulative[top]
+    i = int(x)
+    return cumulative[i] + (x - i) * (cumulative[i + 1] - cumulative[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_squared, factor, cumulative):
+    """Add modes through the resolution to `total`: see `blur`, whose parameters these are, one by one."""
+    row, cell, mixture = which
+    place, root, box, shift, own = middles
+    place_rate, root_rate, shift_rate, own_rate = rates
+    units, boxes, fits, within = mixtures
+    low, step, first, last, middle = ranges
+    counts, energies, strengths, floor = table
+    points, dimensions, modes = units.shape[1], boxes.shape[2], energies.shape[1]
+    stride0, stride1 = counts[1] * counts[2], counts[2]
+    base = np.empty(points, np.int64)
+    part = np.empty((points, 3))
+    rate = np.empty((points, 3))
+    early = np.empty((points, 2))
+    found = np.empty((points, 4))
+    top = cumulative.shape[0] - 1
+    per_sigma = top / (2 * REACH)
+    for n in range(row.shape[0]):
+        start, stop = first[cell[n]], last[cell[n]]
+        if stop <= start:
+            continue
+        bottom = low + start * step - middle[cell[n]]
+        ceiling = low + stop * step - middle[cell[n]]
+        half = max(ceiling, -bottom)
+        unit, spread, fit = units[mixture[n]], boxes[mixture[n]], fits[mixture[n]]
+        for g in range(points):
+            for j in range(3):
+                x, r = place[n, j], place_rate[n, j]
+                for a in range(3):
+                    x += factor * root[n, j, a] * unit[g, a]
+                    r += factor * root_rate[n, j, a] * unit[g, a]
+                for d in range(dimensions):
+                    x += box[n, d, j] * spread[g, d]
+                x = min(max(x, 0.0), counts[j] - 1.0)
+                whole = min(int(x), counts[j] - 2)
+                part[g, j] = x - whole
+                rate[g, j] = r
+                if j == 0:
+                    base[g] = whole * stride0
+                elif j == 1:
+                    base[g] += whole * stride1
+                else:
+                    base[g] += whole
+            early[g, 0] = factor * (shift[n, 0] * unit[g, 0] + shift[n, 1] * unit[g, 1] + shift[n, 2] * unit[g, 2])
+            early[g, 1] = factor * (
+                shift_rate[n, 0] * unit[g, 0] + shift_rate[n, 1] * unit[g, 1] + shift_rate[n, 2] * unit[g, 2]
+            )
+        for m in range(modes):
+            b00 = b01 = b02 = b11 = b12 = b22 = 0.0
+            for g in range(points):
+                i = base[g]
+                u, v, w = part[g, 0], part[g, 1], part[g, 2]
+                e000, e001 = energies[i, m], energies[i + 1, m]
+                e010, e011 = energies[i + stride1, m], energies[i + stride1 + 1, m]
+                i += stride0
+                e100, e101 = energies[i, m], energies[i + 1, m]
+                e110, e111 = energies[i + stride1, m], energies[i + stride1 + 1, m]
+                f00, f01 = e000 + u * (e100 - e000), e001 + u * (e101 - e001)
+                f10, f11 = e010 + u * (e110 - e010), e011 + u * (e111 - e011)
+                x0 = (e100 - e000) + w * ((e101 - e001) - (e100 - e000))
+                x1 = (e110 - e010) + w * ((e111 - e011) - (e110 - e010))
+                s0, s1 = f10 - f00, f11 - f01
+                h0, h1 = f00 + v * s0, f01 + v * s1
+                energy = h0 + w * (h1 - h0)
+                found[g, 0] = energy
+                found[g, 1] = x0 + v * (x1 - x0)
+                found[g, 2] = s0 + w * (s1 - s0)
+                found[g, 3] = h1 - h0
+                b00 += fit[g, 0] * energy
+                b01 += fit[g, 1] * energy
+                b02 += fit[g, 2] * energy
+                b11 += fit[g, 3] * energy
+                b12 += fit[g, 4] * energy
+                b22 += fit[g, 5] * energy
+            b00 *= within[0]
+            b11 *= within[1]
+            b22 *= within[2]
+            b01 *= math.sqrt(within[0] * within[1])
+            b02 *= math.sqrt(within[0] * within[2])
+            b12 *= math.sqrt(within[1] * within[2])
+            moved = 0.5 * (b00 + b11 + b22)
+            fixed = own[n] * factor**2 + line_squared
+            fixed += 0.5 * (b00**2 + b11**2 + b22**2) + b01**2 + b02**2 + b12**2
+            for g in range(points):
+                slope = 0.0
+                variance, variance_rate = fixed, own_rate[n] * factor**2
+                for a in range(3):
+                    steep, change = -shift[n, a], -shift_rate[n, a]
+                    for j in range(3):
+                        steep += found[g, 1 + j] * root[n, j, a]
+                        change += found[g, 1 + j] * root_rate[n, j, a]
+                    steep *= factor
+                    variance += within[a] * steep * steep
+                    variance_rate += 2 * within[a] * steep * factor * change
+                    slope += found[g, 1 + a] * rate[g, a]
+                slope -= early[g, 1]
+                centre = found[g, 0] - early[g, 0] + moved - middle[cell[n]]
+                sigma = math.sqrt(variance)
+                widening = 0.5 * variance_rate / sigma
+                if abs(widening) * half > 0.5 * sigma:
+                    widening = math.copysign(0.5 * sigma / half, widening)
+                reach = REACH * (sigma + abs(widening) * half)
+                away0, away1 = bottom * (1 - slope) - centre, ceiling * (1 - slope) - centre
+                if min(away0, away1) > reach or max(away0, away1) < -reach:
+                    continue
+                i = base[g]
+                u, v, w = part[g, 0], part[g, 1], part[g, 2]
+                e000, e001 = strengths[i, m], strengths[i + 1, m]
+                e010, e011 = strengths[i + stride1, m], strengths[i + stride1 + 1, m]
+                i += stride0
+                e100, e101 = strengths[i, m], strengths[i + 1, m]
+                e110, e111 = strengths[i + stride1, m], strengths[i + stride1 + 1, m]
+                f00, f01 = e000 + u * (e100 - e000), e001 + u * (e101 - e001)
+                f10, f11 = e010 + u * (e110 - e010), e011 + u * (e111 - e011)
+                h0, h1 = f00 + v * (f10 - f00), f01 + v * (f11 - f01)
+                weight = share * (h0 + w * (h1 - h0)) / max(found[g, 0], floor) / step
+                if weight == 0.0:
+                    continue
+                begin, end = start, stop
+                if away1 > away0 + 1e-9 * sigma:
+                    along = (ceiling - bottom) / (away1 - away0)
+                    begin = start + max(0, int(math.floor((-reach - away0) * along / step)))
+                    end = min(stop, start + int(math.ceil((reach - away0) * along / step)))
+                z = _from_middle(bottom + (begin - start) * step, slope, centre, sigma, widening)
+                below = _looked_up(z, per_sigma, top, cumulative)
+                for k in range(begin, end):
+                    at = bottom + (k - start + 1) * step
+                    z1 = _from_middle(at, slope, centre, sigma, widening)
+                    above = _looked_up(z1, per_sigma, top, cumulative)
+                    turn = 1 - slope - 0.5 * (z + z1) * widening
+                    if abs(turn) > FLAT:
+                        total[row[n], k] += weight * (above - below) / turn
+                    else:
+                        density = math.exp(-0.125 * (z + z1) ** 2) / math.sqrt(2 * math.pi)
+                        total[row[n], k] += weight * density * step / (sigma + widening * (at - 0.5 * step))
+                    z, below = z1, above

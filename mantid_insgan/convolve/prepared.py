@@ -1,0 +1,328 @@
+"""A convolution whose geometry is worked out once, for many models: `prepare`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from ..core.constants import FWHM_PER_SIGMA
+from ..core.spectrum import Axis, Spectrum
+from ..errors import InputError
+from ..instruments import Resolution
+from ..models.lineshape import check_line
+from .bins import Bins, OutsideBins, cells_between, nodes_between
+from .covariance import CrystalGeometry, PowderGeometry, PowderRun, beyond
+from .kernel import Mixtures, ModeTable, Patches, Ranges, blur, used_nodes
+from .lines import fine_line, to_bins
+from .modes import ModeGrid, PowderTable
+from .sources import as_spectrum, extent_of, modes_seen
+from .tasks import collected
+
+#: Points in momentum to which the Gaussian and the volume of a bin are spread.
+POINTS = 256
+#: How far the points of a mixture reach, in standard deviations, and how far beyond the bins a grid reaches at least.
+_MIXTURE, _GRID = 3.2, 4.0
+#: A line of another shape than a Gaussian is put in on energies this fine, for a standard deviation of the resolution
+#: and for a bin.
+_OF_SIGMA, _OF_BIN = 4, 16
+
+
+def prepare(
+    grid: Spectrum | Sequence[Axis],
+    resolution: Resolution,
+    *,
+    method: str = "covariance",
+    model=None,
+    points: int | None = None,
+    tolerance: float | None = None,
+    orientations: int = 400,
+    momenta: int | None = None,
+    widest: float = 1.25,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Work out all of a convolution that does not depend on the model, for a fit.
+
+    Parameters
+    ----------
+    grid, resolution
+        As in `convolve`.
+    method : {'covariance'}
+        A Gaussian of full covariance in (Q, E) that changes from place to place.
+    model
+        One that is like those to come: it decides at which momenta they are asked. If not given, the first that the
+        result is asked for is taken.
+    points : int, optional
+        In momentum to which the Gaussian and the bin's volume are spread; `POINTS` if not given.
+    tolerance : float, optional
+        Error allowed between the momenta at which models are asked, see `ModeGrid`; 0.05 if not given.
+    orientations : int
+        Directions at each |Q| of a powder: the same for all models.
+    momenta : int, optional
+        At how many a model may be asked at most, for a crystal.
+    widest : float
+        Largest `width_factor` that will be asked for.
+    seed : int
+        Of a powder's directions and of the places at which a grid of modes is tested.
+    progress : callable, optional
+        Called with (done, in all) while the momenta are chosen.
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    InputError
+        If the method or a number is out of range, or the axes cannot be placed.
+    RunFactError
+        If the lattice is missing, or the grid lies outside the kinematic range.
+
+    Warns
+    -----
+    GridAccuracyWarning
+        As `convolve`.
+    """
+    if method != "covariance":
+        raise InputError(f"method {method!r} cannot be prepared", "use 'covariance', or `convolve` for the others")
+    points = POINTS if points is None else points
+    if int(points) < 2 or not widest > 0:
+        raise InputError(
+            f"{points} points and widths up to {widest:g} times the resolution's",
+            "ask for 2 points or more, and for a factor above 0",
+        )
+    options = {"tolerance": tolerance, "orientations": orientations, "momenta": momenta, "seed": seed}
+    bins = Bins(as_spectrum(model, grid, resolution), resolution)
+    prepared = Prepared(bins, points=int(points), widest=widest, **options)
+    if model is not None:
+        prepared.start(model, progress)
+    return prepared
+
+
+class Prepared:
+    """The geometry of a convolution, evaluated for one model after the other; made by `prepare`.
+
+    The result is a smooth function of the couplings of a model: nothing is random, and models are asked at the same
+    momenta.
+
+    Parameters
+    ----------
+    bins : Bins
+    method : str
+        Whose limits are taken, and what the result is called.
+    points, widest
+        As in `prepare`.
+    keep : bool
+        Keep the geometry for the next model.
+    source : ModeGrid or PowderTable, optional
+        Of the model to start with.
+    **options
+        Of `modes_seen`.
+    """
+
+    def __init__(
+        self,
+        bins: Bins,
+        *,
+        method: str = "covariance",
+        points: int = POINTS,
+        widest: float = 1.25,
+        keep: bool = True,
+        source: ModeGrid | PowderTable | None = None,
+        **options,
+    ):
+        self.bins, self.method, self.widest = bins, method, widest
+        self._points, self._keep, self._options = points, keep, options
+        self._start, self._source = None, source
+        self._patches: dict[int, tuple[Patches, Mixtures]] = {}
+        self._used: dict[float, np.ndarray] = {}
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """The grid, with its valid bins and the facts of its run."""
+        return self.bins.spectrum
+
+    @property
+    def source(self) -> ModeGrid | PowderTable | None:
+        """The momenta at which models are asked, with the modes of the first."""
+        return self._source
+
+    def start(self, model, progress: Callable[[int, int], None] | None = None) -> None:
+        """Choose the momenta at which models are asked by one of them, unless they are chosen."""
+        if self._source is None:
+            reach = max(_GRID, _MIXTURE * self.widest)
+            options = {**self._options, "reach": reach, "progress": progress}
+            self._source = modes_seen(self.method, model, self.bins, self._extent, **options)
+            self._start = model
+
+    def signal(
+        self,
+        model,
+        *,
+        fwhm: float | None = None,
+        shape: str = "dho",
+        width_factor: float = 1.0,
+        workers: int = 1,
+        processes: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+        compiled: bool | None = None,
+    ) -> np.ndarray:
+        """A model through the resolution.
+
+        Parameters
+        ----------
+        model
+            With ``modes(q_rlu)``; for a powder also ``lattice``. None for the modes of `source`.
+        fwhm, shape
+            Intrinsic line width in meV and shape, see `mantid_insgan.models.lineshape.bin_modes`.
+        width_factor : float
+            On all widths of the resolution.
+        workers, processes, progress
+            As in `convolve`.
+        compiled : bool, optional
+            Whether loops compiled by numba are used; where numba is installed, if not given.
+
+        Returns
+        -------
+        ndarray of the shape of `spectrum`
+            In the units of the model per meV (mbarn/sr/meV); NaN where no neutron can be.
+
+        Raises
+        ------
+        InputError
+            If the line shape is not known, a width is not positive or the factor is not between 0 and `widest`.
+        """
+        check_line(fwhm, shape)
+        if not 0 < width_factor <= self.widest:
+            raise InputError(
+                f"the factor on the widths of the resolution is {width_factor:g}, expected above 0 and at most "
+                f"{self.widest:g}, for which the convolution was prepared",
+                "prepare it with a larger `widest`",
+            )
+        if model is not None:
+            self.start(model, progress)
+        if fwhm is None or shape == "gaussian":  # one more Gaussian, to be added as it is
+            edges, finish = self._edges, to_bins(self._edges, self.bins)
+            line = 0.0 if fwhm is None else fwhm / FWHM_PER_SIGMA
+        else:
+            edges, finish = fine_line(self.bins, self._line_step, fwhm, shape)
+            line = 0.0
+        if self.bins.powder:
+            run = PowderRun(self._geometry, self._powder_table(model), edges, line, width_factor)
+        else:
+            run = _CrystalRun(self, self._mode_table(model, width_factor), edges, line, width_factor, compiled)
+        found, _ = collected(run, (len(self.bins.columns), len(edges) - 1), workers, processes, progress)
+        return self._on_grid(found @ finish)
+
+    def convolve(self, model, *, fwhm: float | None = None, shape: str = "dho", width_factor: float = 1.0) -> Spectrum:
+        """As `signal`, as a spectrum with the facts of the grid; its variance is 0."""
+        signal = self.signal(model, fwhm=fwhm, shape=shape, width_factor=width_factor)
+        return self.spectrum.replace(
+            signal=signal, variance=0 * signal, num_events=None, masked=None, title=f"convolved ({self.method})"
+        )
+
+    @cached_property
+    def _cells(self):
+        return nodes_between(self.bins) if self.bins.powder else cells_between(self.bins)
+
+    @property
+    def _edges(self) -> np.ndarray:
+        """Energy bins, or a division of them, meV."""
+        return self._cells.edges
+
+    @property
+    def _energies(self) -> np.ndarray:
+        """Energies at which the resolution is worked out, meV."""
+        energies = self._cells.energies if self.bins.powder else self._cells.borders
+        return np.minimum(energies, self.bins.resolution.ei)
+
+    @cached_property
+    def _extent(self):
+        return extent_of(self.bins, self._energies)
+
+    @cached_property
+    def _line_step(self) -> float:
+        """How fine the energies are on which a line is put in: a part of a range between two of `_edges`, meV."""
+        wanted = max(self._extent.narrow[-1] / _OF_SIGMA, self.bins.energy.width / _OF_BIN)
+        step = self._edges[1] - self._edges[0]
+        return step / np.ceil(step / wanted * (1 - 1e-9))
+
+    @cached_property
+    def _geometry(self) -> CrystalGeometry | PowderGeometry:
+        if self.bins.powder:
+            return PowderGeometry(self.bins, self._cells, self._source, self._extent.narrow[-1])
+        return CrystalGeometry(self.bins, self._cells, self._source, self._points)
+
+    def patches(self, number: int) -> tuple[Patches, Mixtures]:
+        """The Gaussians of one task, see `CrystalGeometry.patches`."""
+        if number in self._patches:
+            return self._patches[number]
+        found = self._geometry.patches(number)
+        if self._keep:
+            self._patches[number] = found
+        return found
+
+    def _mode_table(self, model, factor: float) -> ModeTable:
+        if model is None or model is self._start:
+            return self._source.table.merged()
+        return self._source.table_of(model, self._nodes_used(factor)).merged()
+
+    def _powder_table(self, model) -> PowderTable:
+        return self._source if model is None or model is self._start else self._source.asked(model)
+
+    def _nodes_used(self, factor: float) -> np.ndarray:
+        """Nodes of the grid of modes that the points of all patches need, shape (N,), bool."""
+        if factor not in self._used:
+            if len(self._used) > 1:
+                self._used = {1.0: self._used[1.0]} if 1.0 in self._used else {}
+            used = np.zeros(self._source.size, bool)
+            for number in range(self._geometry.tasks):
+                used |= used_nodes(*self.patches(number), self._source.counts, factor)
+            self._used[factor] = used
+        return self._used[factor]
+
+    def _on_grid(self, values: np.ndarray) -> np.ndarray:
+        """From (columns, energies) to the shape of the spectrum, NaN where no neutron can be."""
+        full = np.full(self.bins.reachable.shape, np.nan)
+        full[self.bins.columns] = values
+        full[~self.bins.reachable] = np.nan
+        return self.bins.from_columns(full)
+
+
+class _CrystalRun:
+    """A crystal's modes through the resolution, in tasks of a few columns."""
+
+    def __init__(self, prepared: Prepared, table: ModeTable, edges: np.ndarray, line: float, factor: float, compiled):
+        self._prepared, self._table, self._bins = prepared, table, len(edges) - 1
+        self._options = {"line": line, "factor": factor, "compiled": compiled}
+        borders = prepared._cells.borders
+        step = (edges[-1] - edges[0]) / self._bins
+        index = np.rint((borders - edges[0]) / step).astype(int)
+        middle = 0.5 * (borders[1:] + borders[:-1])
+        # Two ranges more: what lies before and behind all bins, for lines that reach into them.
+        self._ranges = Ranges(
+            float(edges[0]),
+            float(step),
+            np.concatenate([index[:-1], [0, index[-1]]]),
+            np.concatenate([index[1:], [index[0], self._bins]]),
+            np.concatenate([middle, borders[[0, -1]]]),
+        )
+        self.tasks = prepared._geometry.tasks
+
+    def task(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Do one task: see `MonteCarlo.task`; the variance is 0."""
+        patches, mixtures = self._prepared.patches(number)
+        if self._ranges.first[0] > 0:
+            patches = beyond(patches, self._prepared._cells.borders)
+        columns = self._prepared._geometry.columns(number)
+        total = np.zeros((len(columns), self._bins))
+        blur(total, patches, mixtures, self._ranges, self._table, **self._options)
+        return columns, total, np.zeros_like(total)
+
+
+def of_bins(method: str, spectrum: Spectrum, resolution: Resolution, **options) -> Prepared:
+    """A convolution for one model: nothing is kept for the next. Options are those of `Prepared`."""
+    bins = (OutsideBins if method == "outside" else Bins)(spectrum, resolution)
+    return Prepared(bins, method=method, keep=False, **options)
