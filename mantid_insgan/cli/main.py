@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InsganError
-from . import apply, data, model, setup, train
+from . import apply, data, fit, model, setup, train
 from .progress import INTERRUPTED, catch_interrupts
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app = typer.Typer(
 #: In the order of the help.
 COMMANDS = {
     "apply": apply.apply,
+    "fit": fit.fit,
+    "compare": fit.compare,
     "bin": data.bin_,
     "inspect": data.inspect,
     "models": setup.models,

@@ -189,6 +189,69 @@ class BinOptions(Options):
     ei: float | None = _as_for_apply("ei", "Incident energy in meV; from the files if not given.")
 
 
+@dataclass(frozen=True)
+class FitOptions(Options):
+    """Options of fitting a model to data, and of comparing rivals.
+
+    Of instrument, ei, chopper, frequency and lattice, what is None comes from the data. The file of a problem may give
+    the others under `options`; an option that is given beside the file is used in place of the file's.
+    """
+
+    set: tuple[str, ...] = _option((), "Start of a parameter, such as J=29; may be repeated.", "--set")
+    free: tuple[str, ...] = _option(
+        (), "A parameter to fit; may be repeated. Those that the model lets vary if not given.", "--free"
+    )
+    resolution: str = _option("covariance", "covariance, interpolated, montecarlo, energy or none.", "--resolution")
+    background: tuple[str, ...] = _option(
+        (),
+        "none, constant, per-energy, slope, q-squared or elastic-tail; may be repeated. constant if not given.",
+        "--background",
+    )
+    scale: str = _option("own", "Factor on the model: own for each dataset, shared by all, or fixed at 1.", "--scale")
+    weights: str = _option(
+        "errors", "errors of the data; poisson for counts, from what the fit expects; or equal.", "--weights"
+    )
+    loss: str = _option("linear", "linear (squares), or huber, which counts far bins less.", "--loss")
+    model_error: float = _option(
+        0.0, "Share of the intensity by which the model may be off, added to the errors.", "--model-error"
+    )
+    shape: str = _option("dho", "Shape of the intrinsic line: dho, gaussian or lorentzian.", "--shape")
+    starts: int = _option(1, "Searches, the first from the start values and others around them.", "--starts")
+    spread: float = _option(0.3, "How far other starts lie from the first, as a share of each parameter.", "--spread")
+    tolerance: float = _option(0.1, "A search ends where a step lowers chi-squared by less than this.", "--tolerance")
+    profile: tuple[str, ...] = _option(
+        (), "A parameter whose 68 % interval is searched with the others fitted again; may be repeated.", "--profile"
+    )
+    seed: int = _option(0, "Seed of Monte Carlo draws and resampling.", "--seed")
+    points: int | None = _option(None, "Momenta or Monte Carlo points for a bin; see convolve.", "--points")
+    instrument: str | None = _as_for_apply("instrument")
+    ei: float | None = _as_for_apply("ei")
+    chopper: str | None = _as_for_apply("chopper")
+    frequency: float | None = _as_for_apply("frequency")
+    lattice: str | None = _as_for_apply("lattice")
+    width_factor: float = _as_for_apply("width_factor")
+
+
+def parse_settings(texts: tuple[str, ...]) -> dict[str, float]:
+    """``('J=29', 'Jp=1.7')`` as numbers by name.
+
+    Raises
+    ------
+    InsganError
+        If a text is not a name and a finite number.
+    """
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            found[name.strip()] = math.nan
+        if not name.strip() or not math.isfinite(found[name.strip()]):
+            raise InsganError(f"the setting {text!r} is no name with a number", "write it as in --set J=29")
+    return found
+
+
 def option(name: str, options: type = ApplyOptions) -> dict:
     """Help text, flag, property in Mantid and choices of an option."""
     return dict(options.__dataclass_fields__[name].metadata)

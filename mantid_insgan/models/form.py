@@ -147,22 +147,31 @@ def read_form(path: Path) -> ModelForm:
     InputError
         If it is not there, is not YAML, or has a key or value that is not expected.
     """
-    content = _read_yaml(path)
+    content = read_yaml(path)
     try:
         return ModelForm.model_validate(content)
     except ValidationError as problem:
-        raise _explained(path, problem) from problem
+        raise explained(path, problem, ModelForm) from problem
 
 
-def _read_yaml(path: Path) -> dict:
+def read_yaml(path: Path) -> dict:
+    """The keys and values of a file in YAML; nothing in it is run, and no key may stand twice.
+
+    Raises
+    ------
+    InputError
+        If the file is not there, cannot be read as YAML or holds no keys.
+    DeviceError
+        If PyYAML is not installed.
+    """
     try:
         import yaml
     except ImportError as problem:
         raise DeviceError(
-            "a model's file needs PyYAML, which is not installed", "pip install 'mantid-insgan[spinw]'"
+            "a file in YAML needs PyYAML, which is not installed", "pip install 'mantid-insgan[spinw]'"
         ) from problem
     if not path.is_file():
-        raise InputError(f"there is no file {path}", "name a file with a model in YAML")
+        raise InputError(f"there is no file {path}", "name a file in YAML")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_unique_keys(yaml))
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
@@ -171,7 +180,8 @@ def _read_yaml(path: Path) -> dict:
         ) from problem
     if not isinstance(content, dict):
         raise InputError(
-            f"{path} holds {type(content).__name__}, expected keys with values", "write a model as docs/models.md shows"
+            f"{path} holds {type(content).__name__}, expected keys with values",
+            "see docs/models.md for models and docs/fitting.md for problems",
         )
     return content
 
@@ -193,14 +203,15 @@ def _unique_keys(yaml):
     return Loader
 
 
-def _explained(path: Path, problem: ValidationError) -> InputError:
+def explained(path: Path, problem: ValidationError, kind: type[Form]) -> InputError:
+    """The first thing wrong with the content of a file of some kind, as an error that names file and key."""
     first = min(problem.errors(), key=lambda e: len(e["loc"]) if e["type"] == "extra_forbidden" else 100)
     inside = [str(part) for part in first["loc"] if str(part) not in _UNION_TAGS]
     where = ".".join(inside) or "the file"
     if first["type"] == "extra_forbidden":
         import difflib
 
-        known = _keys_at(inside[:-1])
+        known = _keys_at(kind, inside[:-1])
         near = difflib.get_close_matches(inside[-1], known, n=1)
         return InputError(
             f"{path}: the key {where} is not known; the keys there are {', '.join(known)}",
@@ -217,9 +228,8 @@ def _explained(path: Path, problem: ValidationError) -> InputError:
 _UNION_TAGS = ("float", "str", "list[str]", "tuple[tuple[float, float, float], ...]")
 
 
-def _keys_at(inside: list[str]) -> list[str]:
+def _keys_at(form: type[Form], inside: list[str]) -> list[str]:
     """Names of the keys under a key of the file."""
-    form = ModelForm
     for part in inside:
         if part in form.model_fields:  # else the number of an entry, or a name
             kinds = _flat(form.model_fields[part].annotation)

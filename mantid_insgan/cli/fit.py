@@ -1,0 +1,124 @@
+"""Commands that fit models to data: ``fit``, ``compare``."""
+
+from __future__ import annotations
+
+import json as json_text
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.options import FitOptions
+from .flags import Json, Overwrite, takes
+from .progress import end_if_interrupted
+
+Source = Annotated[
+    Path,
+    typer.Argument(metavar="PROBLEM|MODEL", help="A problem in YAML (docs/fitting.md), or a model (docs/models.md)."),
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Result to write, as JSON.")]
+Figure = Annotated[Path | None, typer.Option("--figure", help="Picture of data, fit and residual (png, pdf, svg).")]
+Log = Annotated[Path | None, typer.Option("--log", help="Log of every evaluation to write, for --resume.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Take the searches that the log says are done from there.")]
+
+
+@takes(FitOptions)
+def fit(
+    source: Source,
+    data: Annotated[list[Path] | None, typer.Argument(metavar="[DATA...]", help="Data files, for a model.")] = None,
+    *,
+    options: FitOptions,
+    output: Output = None,
+    figure: Figure = None,
+    log: Log = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+):
+    """Fit the free parameters of a model to one or several measurements, through the resolution."""
+    from ..fit.job import fit_files
+    from ..report.fit import fit_text, plot_fit
+
+    _check(output, figure, log, resume, overwrite)
+    with _best_so_far(quiet=json) as tell:
+        result = fit_files(source, data or (), options, log=log, resume=resume, progress=tell)
+    if output is not None:
+        result.save(output, overwrite=overwrite)
+    if figure is not None:
+        plot_fit(result, figure, overwrite=overwrite)
+    typer.echo(json_text.dumps(result.as_dict()) if json else fit_text(result))
+    if not json:
+        for written in filter(None, (output, figure)):
+            typer.echo(f"wrote {written}")
+
+
+@takes(FitOptions)
+def compare(
+    source: Annotated[Path, typer.Argument(metavar="PROBLEM", help="A problem in YAML (docs/fitting.md).")],
+    models: Annotated[
+        list[Path] | None, typer.Argument(metavar="[MODEL...]", help="Rivals beside those the problem names.")
+    ] = None,
+    *,
+    options: FitOptions,
+    block: Annotated[int, typer.Option("--block", min=1, help="Bins along each axis that are drawn together.")] = 5,
+    output: Output = None,
+    log: Log = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+):
+    """Fit rival models to the same data, and say which the data prefer."""
+    from ..core.files import replacing
+    from ..fit.job import compare_files
+    from ..report.fit import comparison_text, fit_text
+
+    _check(output, None, log, resume, overwrite)
+    with _best_so_far(quiet=json) as tell:
+        how = {"block": block, "log": log, "resume": resume, "progress": tell}
+        fits, verdicts = compare_files(source, models or (), options, **how)
+    summary = {"fits": [f.as_dict() for f in fits], "verdicts": [vars(v) | {"decided": v.decided} for v in verdicts]}
+    if output is not None:
+        with replacing(output) as temporary:
+            temporary.write_text(json_text.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    if json:
+        typer.echo(json_text.dumps(summary))
+        return
+    for found in fits:
+        typer.echo(f"{found.problem.definition.name}\n{fit_text(found)}\n")
+    typer.echo(comparison_text(fits, verdicts))
+    if output is not None:
+        typer.echo(f"wrote {output}")
+
+
+def _check(output: Path | None, figure: Path | None, log: Path | None, resume: bool, overwrite: bool) -> None:
+    """Before the work: whether what is asked for can be written."""
+    from ..core.files import check_output
+    from ..report.style import check_figure
+
+    if resume and log is None:
+        raise typer.BadParameter("--resume needs the log to resume (--log)")
+    if output is not None:
+        check_output(output, overwrite)
+    if figure is not None:
+        check_figure(figure, overwrite)
+
+
+@contextmanager
+def _best_so_far(quiet: bool):
+    """A function that shows the best chi-squared and values on a terminal, and ends the work after an interrupt."""
+    import sys
+
+    if quiet or not sys.stderr.isatty():
+        yield end_if_interrupted
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("preparing") as status:
+
+        def tell(count: int, chi_squared: float, values) -> None:
+            end_if_interrupted()
+            best = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            status.update(f"{count} evaluations, best chi-squared {chi_squared:.6g}: {best}")
+
+        yield tell

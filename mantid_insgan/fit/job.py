@@ -1,0 +1,136 @@
+"""A fit from files: what the command line, scripts and Mantid call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from ..core.options import FitOptions, parse_settings
+from ..errors import InputError
+from ..instruments import Resolution
+from ..io import read_spectrum
+from ..models.definition import read_model
+from .compare import Comparison, compare
+from .form import ProblemFile, changed, is_problem, read_problem
+from .minimise import Progress
+from .problem import Dataset, Problem
+from .result import FitResult, fit
+
+
+def fit_files(
+    source: str | Path,
+    data: Sequence[str | Path] = (),
+    options: FitOptions | None = None,
+    *,
+    log: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> FitResult:
+    """Fit a model to measurements.
+
+    Parameters
+    ----------
+    source : path
+        File of a problem (docs/fitting.md), or of a model (docs/models.md) to be fitted to `data`.
+    data : sequence of path
+        Data files, where `source` is a model.
+    options : FitOptions, optional
+    log, resume, progress
+        See `fit`.
+
+    Raises
+    ------
+    InsganError
+        As `Problem` and `fit`; if a file cannot be read or an option is unknown.
+    """
+    given = _read(source, data, options or FitOptions())
+    if len(given.definitions) > 1:
+        raise InputError(f"{source} names {len(given.definitions)} models", "use `insgan compare` for rivals")
+    return _fitted(given, 0, log=log, resume=resume, progress=progress)
+
+
+def compare_files(
+    source: str | Path,
+    models: Sequence[str | Path] = (),
+    options: FitOptions | None = None,
+    *,
+    block: int = 5,
+    log: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> tuple[list[FitResult], list[Comparison]]:
+    """Fit each of some rival models to the same measurements and compare them.
+
+    Parameters
+    ----------
+    source : path
+        File of a problem.
+    models : sequence of path
+        Rivals beside those that the problem names.
+    options : FitOptions, optional
+    block : int
+        See `compare`.
+    log, resume, progress
+        See `fit`; the log of each rival has its number in the name.
+
+    Raises
+    ------
+    InsganError
+        As `fit_files` and `compare`.
+    """
+    options = options or FitOptions()
+    given = _read(source, (), options)
+    rivals = tuple(changed(read_model(path), parse_settings(options.set), options.free) for path in models)
+    given = ProblemFile(given.definitions + rivals, given.datasets, given.options)
+    logs = [None if log is None else Path(f"{log}.{n}") for n in range(len(given.definitions))]
+    fits = [_fitted(given, n, log=logs[n], resume=resume, progress=progress) for n in range(len(given.definitions))]
+    return fits, compare(fits, block=block, seed=given.options["seed"])
+
+
+def _read(source, data, options: FitOptions) -> ProblemFile:
+    """What is to be done, with every option."""
+    source = Path(source)
+    if is_problem(source):
+        if data:
+            raise InputError(f"{source} names its data, and {len(data)} more files were given", "give them in the file")
+        found = read_problem(source)
+        options = FitOptions().updated(**_plain(found.options)).updated(**options.given())
+        definitions = tuple(changed(d, parse_settings(options.set), options.free) for d in found.definitions)
+        datasets = found.datasets
+    else:
+        if not data:
+            raise InputError(f"{source} is a model, and no data to fit were given", "give data files, or a problem")
+        definitions = (changed(read_model(source), parse_settings(options.set), options.free),)
+        datasets = tuple(_dataset(Path(path), options) for path in data)
+    return ProblemFile(definitions, datasets, {f.name: getattr(options, f.name) for f in fields(options)})
+
+
+def _plain(options: dict) -> dict:
+    """Options of a file: one name where several may be given is a list of one."""
+    kinds = FitOptions.__dataclass_fields__
+    several = {name for name, entry in kinds.items() if isinstance(entry.default, tuple)}
+    return {
+        name: tuple([value] if isinstance(value, str) else value) if name in several else value
+        for name, value in options.items()
+    }
+
+
+def _dataset(path: Path, options: FitOptions) -> Dataset:
+    spectrum = read_spectrum(path, ei=options.ei)
+    run = options.run(spectrum.run)
+    resolution = Resolution.from_run(run, width_factor=options.width_factor)
+    return Dataset(spectrum.replace(run=run), resolution, path.name)
+
+
+def _fitted(given: ProblemFile, number: int, **how) -> FitResult:
+    options = given.options
+    passed = ("resolution", "scale", "weights", "loss", "model_error", "shape", "seed", "points")
+    problem = Problem(
+        given.datasets,
+        given.definitions[number],
+        background=options["background"] or ("constant",),
+        **{name: options[name] for name in passed},
+    )
+    searched = ("starts", "spread", "tolerance", "profile")
+    return fit(problem, **{name: options[name] for name in searched}, **how)
