@@ -453,7 +453,7 @@ class TestRefusals:
             convolve(CURVED, (sample, AXES[2]), resolution)
         with pytest.raises(InputError, match=r"the momentum axes \(none\) are neither"):
             convolve(CURVED, (AXES[2],), resolution)
-        with pytest.raises(InputError, match="have no energy transfer among them, or more than one"):
+        with pytest.raises(InputError, match="include no energy transfer, or more than one"):
             convolve(CURVED, (AXES[0],), resolution)
 
     def test_powder_model_without_lattice(self, resolution):

@@ -484,7 +484,7 @@ def test_measured_bins_above_ei_are_refused():
 @pytest.mark.parametrize(
     ("axes", "error", "message"),
     [
-        ([Axis("|Q|", [0, 1, 2], "Angstrom^-1")], InputError, "have no energy transfer among them, or more than one"),
+        ([Axis("|Q|", [0, 1, 2], "Angstrom^-1")], InputError, "include no energy transfer, or more than one"),
         ([hkl("[H,0,0]", 0, 1, 2), energy_axis(0, 9, 3)], RunFactError, "lattice is not known.*--lattice a,b,c"),
         ([Axis("path", [0, 1, 2], "1"), energy_axis(0, 9, 3)], InputError, "'path'.*not recognised as a momentum axis"),
         (
