@@ -124,11 +124,11 @@ def test_options_as_keywords_are_those_of_the_class(measured):
 
 def test_an_unknown_keyword_names_the_nearest_option(measured):
     message = (
-        r"there is no option 'instrumnet'; the nearest is 'instrument'. .*: use one of direction, model, instrument,"
+        r"there is no option 'instrumnet'; the closest is 'instrument'. .*: use one of direction, model, instrument,"
     )
     with pytest.raises(InsganError, match=message):
         apply(measured[0], instrumnet="MERLIN")
-    with pytest.raises(InsganError, match="there is no option 'zzz'; the nearest is "):
+    with pytest.raises(InsganError, match="there is no option 'zzz'; the closest is "):
         apply(measured[0], zzz=1)
 
 

@@ -288,7 +288,7 @@ def test_an_empty_dialog_asks_for_data():
 def test_all_facts_that_the_data_lack_are_asked_for_at_once():
     found = problems(**sides(2))
     assert set(found) == set(FACTS)
-    assert found["IncidentEnergy"].startswith("Simulation0 does not tell it. Fix: give it. Incident energy")
+    assert found["IncidentEnergy"].startswith("it is not in Simulation0. Fix: give it. Incident energy")
 
 
 @pytest.mark.parametrize(
