@@ -141,7 +141,7 @@ def test_existing_output_is_refused_and_unchanged(insgan, measured):
     output.write_bytes(b"precious")
     code, out, err = insgan("apply", measured, output)
     assert (code, out) == (6, "")
-    assert err == f"insgan: the output {output} exists already. Fix: give another name, or --overwrite to " + (
+    assert err == f"insgan: the output {output} already exists. Fix: give another name, or --overwrite to " + (
         "replace it.\n"
     )
     assert output.read_bytes() == b"precious"
@@ -330,7 +330,7 @@ def whole(source):
 
 #: name -> (what is done to the file, options, exit status, pieces of the message: found, expected, remedy)
 BAD = {
-    "file not there": (lambda p: p.unlink(), [], 3, ["measured.nxs is not there", "check the name and the folder"]),
+    "file not there": (lambda p: p.unlink(), [], 3, ["measured.nxs does not exist", "check the name and the folder"]),
     "not HDF5": (text_file, [], 3, ["is not an HDF5 file", "give a file saved by SaveMD"]),
     "no workspace": (
         no_workspace,
@@ -392,7 +392,7 @@ BAD = {
         ["'4,4' is not three or six finite numbers", "e.g. --lattice 4.2"],
     ),
     "lattice infinite": (whole, ["--lattice", "4,4,inf"], 4, ["'4,4,inf' is not three or six finite numbers"]),
-    "lattice without volume": (whole, ["--lattice", "4,4,0"], 3, ["encloses no volume", "give the six lattice"]),
+    "lattice without volume": (whole, ["--lattice", "4,4,0"], 3, ["has no volume", "give the six lattice"]),
     "Ei out of range": (whole, ["--ei", "50000"], 4, ["Ei = 50000 meV is outside the range of MAPS", "(--ei)"]),
     "Ei not a number": (whole, ["--ei", "nan"], 4, ["Ei = nan meV is outside the range of MAPS", "(--ei)"]),
     "axis beyond Ei": (
@@ -457,7 +457,7 @@ def test_bad_input_is_one_clear_error_and_nothing_is_written(insgan, measured, c
 
 def test_output_folder_missing(insgan, measured):
     code, _, err = insgan("apply", measured, measured.parent / "nowhere" / "out.nxs")
-    assert code == 6 and "nowhere is not there" in err and "make the folder first" in err
+    assert code == 6 and "nowhere does not exist" in err and "create the folder first" in err
     assert sorted(listing(measured.parent)) == ["measured.nxs"]
 
 
@@ -468,7 +468,7 @@ def test_output_folder_read_only(insgan, measured, monkeypatch):
         real = os.access
         monkeypatch.setattr(os, "access", lambda path, mode: path != folder and real(path, mode))
     code, _, err = insgan("apply", measured, folder / "out.nxs")
-    assert code == 6 and f"the output folder {folder} is read-only" in err and "in which you may write" in err
+    assert code == 6 and f"the output folder {folder} is read-only" in err and "with write permission" in err
     assert list(folder.iterdir()) == []
 
 
@@ -734,7 +734,7 @@ def test_plot_output(insgan, measured):
     first = picture.read_bytes()
     assert first.startswith(b"%PDF")
     code, _, err = insgan("plot", measured, "--output", picture)
-    assert code == 6 and "exists already" in err and "--overwrite" in err
+    assert code == 6 and "already exists" in err and "--overwrite" in err
     assert picture.read_bytes() == first
     assert insgan("plot", measured, "--output", picture, "--overwrite")[0] == 0
     code, _, err = insgan("plot", measured, "--output", measured.with_name("picture.doc"))
@@ -795,7 +795,7 @@ def test_entry_point_and_exit_status(tmp_path):
     process = python("-c", code, "inspect", "missing.nxs", cwd=tmp_path)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (3, "")
-    assert err == "insgan: missing.nxs is not there. Fix: check the name and the folder.\n"
+    assert err == "insgan: missing.nxs does not exist. Fix: check the name and the folder.\n"
 
 
 def test_version_help_and_wrong_usage(insgan):

@@ -154,7 +154,7 @@ def test_a_cut_that_will_not_do(binning, text):
         ({"u": "1,0"}, RunFactError, "u is '1,0', expected three numbers"),
         ({"v": "2,0,0"}, RunFactError, "span no scattering plane"),
         ({"lattice": "4,4"}, RunFactError, "not three or six finite numbers"),
-        ({"lattice": "4,4,0"}, InputError, "encloses no volume"),
+        ({"lattice": "4,4,0"}, InputError, "has no volume"),
     ],
 )
 def test_a_setting_that_will_not_do(change, error, text):
@@ -195,7 +195,7 @@ def test_the_command_makes_a_file_that_apply_takes(crystal_scan, insgan, tmp_pat
     assert (code, err) == (0, "") and json.loads(out)["run"]["ei"]["value"] == CRYSTAL_EI
     assert np.array_equal(read_nexus(result).valid, read_nexus(cut).valid)
     code, _, err = insgan("bin", *crystal_scan, cut, *words, "--lattice", CRYSTAL["lattice"])
-    assert code == 6 and "exists already" in err
+    assert code == 6 and "already exists" in err
     code, _, err = insgan("bin", *crystal_scan[:2], tmp_path / "x.nxs", *words, "--lattice", "4,4,6", "--psi", "0,x")
     assert code == 4 and "the angles '0,x' are not numbers" in err
     code, _, err = insgan("bin", crystal_scan[0], tmp_path / "x.nxs", *words)

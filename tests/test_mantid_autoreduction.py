@@ -238,7 +238,7 @@ def test_the_older_way(measured, tmp_path):
     assert (code, last) == (0, "None"), err
     assert good(tmp_path / RESULT)
     code, _, last = ended(started(call, tmp_path, str(tmp_path / "gone.nxs"), str(tmp_path)))
-    assert code == 1 and "InputError: " in last and "gone.nxs is not there" in last
+    assert code == 1 and "InputError: " in last and "gone.nxs does not exist" in last
 
 
 def test_both_ways_make_the_same_kind_of_file(measured, tmp_path):

@@ -297,9 +297,9 @@ def test_an_unknown_suffix_names_those_that_are_known(tmp_path, name, found):
 def test_an_existing_figure_stays_where_it_may_not_be_replaced(tmp_path, four):
     output = tmp_path / "figure.png"
     output.write_text("mine")
-    with pytest.raises(OutputError, match=r"figure\.png exists already"):
+    with pytest.raises(OutputError, match=r"figure\.png already exists"):
         plot_spectrum(magnon(E), output, overwrite=False)
-    with pytest.raises(OutputError, match=r"figure\.png exists already"):
+    with pytest.raises(OutputError, match=r"figure\.png already exists"):
         plot_comparison(four, output, overwrite=False)
     assert output.read_text() == "mine"
     plot_spectrum(magnon(E), output)
@@ -307,7 +307,7 @@ def test_an_existing_figure_stays_where_it_may_not_be_replaced(tmp_path, four):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(OutputError, match="the output folder .*nowhere is not there"):
+    with pytest.raises(OutputError, match="the output folder .*nowhere does not exist"):
         plot_spectrum(magnon(E), tmp_path / "nowhere" / "figure.png")
 
 

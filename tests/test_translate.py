@@ -216,7 +216,7 @@ def test_errors(translator):
         network_axes(tuple(a.slice(0, 1) for a in spectrum.axes), 1)
     cut = (spectrum.axes[0].slice(0, 1), spectrum.axes[1])
     with pytest.raises(
-        InputError, match=r"of the axes '\[H,0,0\]', 'DeltaE' only 1 with more than one bin, expected 2"
+        InputError, match=r"of the axes '\[H,0,0\]', 'DeltaE' only 1 have more than one bin, expected 2"
     ):
         network_axes(cut, 2)
     name = translator.card.name

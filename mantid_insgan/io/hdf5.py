@@ -21,7 +21,7 @@ def open_hdf5(path: str | Path) -> h5py.File:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path} is not there", "check the name and the folder")
+        raise InputError(f"{path} does not exist", "check the name and the folder")
     if path.is_dir():
         raise InputError(f"{path} is a folder, expected a NeXus file", "name a file inside it")
     try:

@@ -146,7 +146,7 @@ def apply_to_one(source: Path, target: Path, options: ApplyOptions, overwrite: b
 def _require_result(source: Path, target: Path, options: ApplyOptions) -> None:
     if not is_result(source, target, options):
         raise OutputError(
-            f"the output {target} exists already and is not the result of {source.name} now with these options",
+            f"the output {target} already exists and is not the result of {source.name} with these options",
             "name another folder (--output-dir), or give --overwrite to replace it",
         )
 
