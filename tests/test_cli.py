@@ -337,7 +337,7 @@ BAD = {
         [],
         3,
         [
-            "holds no workspace: the top groups found are results",
+            "contains no workspace: the top groups found are results",
             "expected MDHistoWorkspace",
             "save the data with SaveMD",
         ],
@@ -354,15 +354,15 @@ BAD = {
         strings,
         [],
         3,
-        ["data/signal holds strings", "expected real numbers", "save the real data as float64"],
+        ["data/signal contains strings", "expected real numbers", "save the real data as float64"],
     ),
     "complex": (
         complex_numbers,
         [],
         3,
-        ["data/signal holds complex numbers", "expected real numbers", "save the real data as float64"],
+        ["data/signal contains complex numbers", "expected real numbers", "save the real data as float64"],
     ),
-    "edges of strings": (integers_in_place_of_edges, [], 3, ["data/DeltaE holds strings", "expected real numbers"]),
+    "edges of strings": (integers_in_place_of_edges, [], 3, ["data/DeltaE contains strings", "expected real numbers"]),
     "no energy axis": (
         no_energy,
         [],

@@ -134,8 +134,8 @@ def test_angles_that_are_given_win(crystal_scan):
 @pytest.mark.parametrize(
     ("binning", "text"),
     [
-        (CUT[:3], "has not four axes"),
-        ([*CUT[:2], CUT[1], CUT[3]], "three independent directions"),
+        (CUT[:3], "does not have four axes"),
+        ([*CUT[:2], CUT[1], CUT[3]], "three independent momentum directions"),
         ([*CUT[:3], "DeltaE,40,0,20"], "the axis 'DeltaE,40,0,20' is not a name"),
         ([*CUT[:3], "DeltaE,0,40,0"], "is not a name, a lower and an upper limit"),
         ([*CUT[:3], "DeltaE,80"], "is not a name, a lower and an upper limit"),
@@ -173,14 +173,14 @@ def test_runs_that_do_not_belong_together(crystal_scan, tmp_path):
         bin_crystal([], SETTING, CUT)
     with pytest.raises(InputError, match="2 files and 1 angles"):
         bin_crystal(crystal_scan[:2], SETTING, CUT, psi=[1.0])
-    with pytest.raises(InputError, match=r"no valid pixel lies in the cut; valid ones reach over \[H,0,0\] -?\d"):
+    with pytest.raises(InputError, match=r"no valid pixel lies in the cut; the valid pixels cover \[H,0,0\] -?\d"):
         bin_crystal(crystal_scan[:1], SETTING, ["[H,0,0],50,60,4", *CUT[1:]])
 
 
 def test_an_angle_that_is_not_told(crystal_scan):
     with h5py.File(crystal_scan[1], "r+") as opened:
         opened["ws/NXSPE_info/psi"][...] = np.nan  # what SaveNXSPE writes without Psi
-    with pytest.raises(RunFactError, match=r"MER101.*does not tell the angle psi.*give the angles with --psi"):
+    with pytest.raises(RunFactError, match=r"the angle psi .*is missing from .*MER101.*give the angles with --psi"):
         bin_crystal(crystal_scan[:2], SETTING, CUT)
 
 
