@@ -67,12 +67,14 @@ def test_data_unlike_the_training_data_can_be_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("mantid_insgan.translate.translator.Translator._distance", lambda *_: 2.0)
     source, target = DATA / "measured.nxs", tmp_path / "out.nxs"
     report = apply_to_file(source, target, OPTIONS)
-    assert any("100% of the slices are unlike what the model was trained on" in note for note in report.notes)
+    assert any("100% of the slices are unlike the training data of the model" in note for note in report.notes)
     target.unlink()
     strict = ApplyOptions(device="cpu", out_of_domain="error")
-    with pytest.raises(ModelError, match="unlike what the model was trained on.*, and --out-of-domain error was given"):
+    with pytest.raises(
+        ModelError, match="unlike the training data of the model.*, and --out-of-domain error was given"
+    ):
         apply_to_file(source, target, strict)
-    with pytest.raises(ModelError, match="take the result with --out-of-domain warn"):
+    with pytest.raises(ModelError, match="accept the result with --out-of-domain warn"):
         apply(read_nexus(source), strict)
     assert not list(tmp_path.iterdir())
 

@@ -212,7 +212,7 @@ def test_a_crystal_from_a_file_of_savemd(tmp_path):
     ("values", "text"),
     [
         ({"chopper": "Z"}, "Error: .*chopper package 'Z' is not known for MERLIN; it has .* Fix: "),
-        ({"runno": 1}, r"Error: there is no file .*MER1_Ei62.00meV\*.nxspe. Fix: see whether the reduction ran"),
+        ({"runno": 1}, r"Error: there is no file .*MER1_Ei62.00meV\*.nxspe. Fix: check whether the reduction ran"),
     ],
 )
 def test_a_failed_run_ends_with_a_clear_line(name, values, text, measured, tmp_path):
@@ -261,7 +261,7 @@ def test_limits_of_the_cut(measured, tmp_path):
     spectrum = read_nexus(with_mantid(file, tmp_path, OPTIONS, ["|Q|,1,4,30", "DeltaE,-10,50,60"]))
     assert spectrum.shape == (30, 60)
     assert spectrum.axes[0].edges[[0, -1]] == pytest.approx([1, 4]) and spectrum.axes[1].edges[0] == pytest.approx(-10)
-    with pytest.raises(InputError, match="the dimension 'Q,3' is none of .Q., DeltaE"):
+    with pytest.raises(InputError, match="the dimension 'Q,3' is not one of .Q., DeltaE"):
         with_mantid(file, tmp_path, OPTIONS, ["Q,3"])
 
 

@@ -128,9 +128,9 @@ def test_names_that_clash(files, tmp_path):
         apply_to_many([files[0], tmp_path / "other" / "run0.nxs"], tmp_path / "out", ADD)
     with pytest.raises(InputError, match="would be replaced by its own result"):
         apply_to_many(files, tmp_path, ADD)
-    with pytest.raises(InputError, match="the workers are 0.*--workers"):
+    with pytest.raises(InputError, match="the number of workers is 0.*--workers"):
         apply_to_many(files, tmp_path / "out", ADD, workers=0)
-    with pytest.raises(OutputError, match="the output folder .* cannot be made: .*--output-dir"):
+    with pytest.raises(OutputError, match="the output folder .* cannot be created: .*--output-dir"):
         apply_to_many(files, files[0] / "out", ADD)
 
 
