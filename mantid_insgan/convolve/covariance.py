@@ -1,9 +1,9 @@
-"""Resolution as a Gaussian of full covariance in (Q, E) that changes from place to place, applied to modes.
+"""Resolution as a Gaussian with full covariance in (Q, E) that varies with (Q, E), applied to modes.
 
-A mode of energy E_m at Q + dQ is recorded about E_m - s.dQ, with s = S_QQ^-1 S_QE and the variance S_EE - S_EQ S_QQ^-1
-S_QE: the Gaussian in energy under the condition dQ. The Gaussian in dQ, and the volume of the bin, are a mixture of
-narrower ones about evenly spread points, the same for every bin. Within each of these the slope of the dispersion adds
-to the width, and its bend, to second order. Nothing is random, and there is no noise.
+A mode of energy E_m at Q + dQ is recorded at a mean energy of E_m - s.dQ, with s = S_QQ^-1 S_QE, and with the variance
+S_EE - S_EQ S_QQ^-1 S_QE: the Gaussian in energy for given dQ. The Gaussian in dQ and the volume of the bin are replaced
+by a mixture of narrower Gaussians at evenly spread points, the same for every bin. Within each of these the slope of
+the dispersion adds to the width, as does its curvature, to second order. The result has no random noise.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _COLUMNS = 32
 
 @dataclass(frozen=True)
 class Covariance:
-    """One convolution of a crystal's cut, cut into tasks.
+    """One convolution of a cut through a crystal, divided into tasks.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Covariance:
     nodes : Nodes
     source : ModeGrid
     points : int
-        Of the mixture; made even.
+        Number of points of the mixture; made even.
     line : float
         Standard deviation of a Gaussian intrinsic line, meV.
     """
@@ -60,12 +60,12 @@ class Covariance:
 
     @property
     def edges(self) -> np.ndarray:
-        """Edges of the result's energy bins, meV."""
+        """Edges of the energy bins of the result, meV."""
         return self.nodes.edges
 
     @property
     def tasks(self) -> int:
-        """How many tasks there are."""
+        """Number of tasks."""
         return -(-len(self.bins.columns) // _COLUMNS)
 
     def task(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -90,14 +90,14 @@ class Covariance:
         return np.array(list(itertools.product(*middles))), self.bins.widths / counts
 
     def _matters(self, columns) -> np.ndarray:
-        """False for the axis along which the energy decides where the sample is met, shape (D,)."""
+        """False for the axis along which the energy determines the momentum, shape (D,)."""
         if not self.bins.scattered:
             return np.ones(len(self.bins.widths), bool)
         aside = [self._seen(columns[:1], 0, 0.3 * unit)[0] for unit in np.eye(len(self.bins.widths))]
         return np.array([not np.allclose(place, self._seen(columns[:1], 0, 0.0)[0]) for place in aside])
 
     def _seen(self, columns, node: int, offset) -> tuple[np.ndarray, np.ndarray]:
-        """Places (C, 3) and covariances (C, 4, 4) at an offset from the bins' centres."""
+        """Momenta (C, 3) and covariances (C, 4, 4) at an offset from the centres of the bins."""
         coordinates = self.bins.coordinates(self.bins.columns[columns], offset)
         at = self.bins.points(coordinates, np.full(len(columns), self.nodes.energies[node]))
         return self.bins.place(coordinates, at), self.bins.covariance(at)
@@ -126,7 +126,7 @@ class Covariance:
         return centre, np.sqrt(variance), intensities / (parts * len(unit))
 
     def _places(self, columns, node: int, offsets) -> np.ndarray:
-        """Places at each of some offsets (G, D) from the centres of the bins, shape (C, G, 3)."""
+        """Momenta at offsets (G, D) from the centres of the bins, shape (C, G, 3)."""
         coordinates = self.bins.coordinates(
             np.repeat(self.bins.columns[columns], len(offsets)), np.tile(offsets, (len(columns), 1))
         )
@@ -136,7 +136,8 @@ class Covariance:
         return self.bins.place(coordinates, at).reshape(len(columns), len(offsets), 3)
 
     def _steepest(self, place, slope, root) -> np.ndarray:
-        """Where the recorded energy changes most, on the mean of the modes: (C, 3) in units of the resolution."""
+        """Direction of the largest change of the recorded energy, averaged over the modes: (C, 3) in units of the
+        resolution."""
         _, intensities, steep = self.source.modes_and_slopes(place)
         mean = np.einsum("nm,nma->na", intensities, steep) / np.maximum(intensities.sum(axis=1), 1e-300)[:, None]
         return np.einsum("na,nab->nb", mean - slope, root)
@@ -153,16 +154,16 @@ def _turned(direction: np.ndarray) -> np.ndarray:
 
 @lru_cache(2 * _MIXTURES)
 def _mixture(points: int, dimensions: int, number: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Evenly spread points for a Gaussian of three dimensions and a box of some; others for each `number`.
+    """Evenly spread points for a three-dimensional Gaussian and a box of `dimensions`; different for each `number`.
 
     Returns
     -------
     unit : ndarray, shape (G, 3)
-        Of variances 1 - `_WITHIN`, exactly, and without mean or correlation.
+        With variances of exactly 1 - `_WITHIN`, zero mean and no correlation.
     box : ndarray, shape (G, D)
         Between -1/2 and 1/2.
     fit : ndarray, shape (3, 3, G)
-        From values at the points to their second derivatives with `unit`, by a least-squares parabola.
+        Converts values at the points to their second derivatives with respect to `unit`, by a least-squares parabola.
     """
     from scipy.special import ndtri
 
@@ -181,7 +182,7 @@ def _mixture(points: int, dimensions: int, number: int = 0) -> tuple[np.ndarray,
 
 
 def _spread_evenly(count: int, dimensions: int, number: int) -> np.ndarray:
-    """Points of the unit cube: equal steps in the first dimension, a part of Kronecker's sequence in the others."""
+    """Points of the unit cube: equal steps in the first dimension, part of a Kronecker sequence in the others."""
     golden = 2.0
     for _ in range(64):
         golden = (1 + golden) ** (1 / dimensions)
@@ -191,7 +192,7 @@ def _spread_evenly(count: int, dimensions: int, number: int) -> np.ndarray:
 
 
 def _deposit(total, node: int, centre, sigma, weight, nodes: Nodes) -> None:
-    """Add Gaussians in energy (columns, points, modes), with the share of one node, to the rows of `total`."""
+    """Add Gaussians in energy (columns, points, modes), with the weights of one node, to the rows of `total`."""
     from scipy.special import ndtr
 
     seen = np.flatnonzero(nodes.shares[node])
@@ -215,11 +216,11 @@ def _deposit(total, node: int, centre, sigma, weight, nodes: Nodes) -> None:
 
 @dataclass(frozen=True)
 class PowderCovariance:
-    """One convolution of a powder's (|Q|, E), cut into tasks: one for each |Q|.
+    """One convolution of a powder in (|Q|, E), divided into tasks: one for each |Q|.
 
-    Rows of the table count with the Gaussian's share of their |Q|. Under the condition of its distance, each is
-    recorded earlier by the energy that goes with it and blurred by what is left of the width: a phase and a damping of
-    its Fourier transform along energy.
+    Each row of the table has the weight of the Gaussian at its |Q|. Depending on its distance in |Q|, it is shifted in
+    energy by the Q-E correlation and broadened by the remaining width: a phase and a damping of its Fourier transform
+    along energy.
 
     Parameters
     ----------
@@ -227,7 +228,7 @@ class PowderCovariance:
     nodes : Nodes
     source : PowderTable
     sigma : float
-        Smallest standard deviation of the resolution in energy, meV: sets how finely modes are binned.
+        Smallest standard deviation of the resolution in energy, meV, which sets the binning of the modes.
     line : float
         Standard deviation of a Gaussian intrinsic line, meV.
     """
@@ -261,12 +262,12 @@ class PowderCovariance:
 
     @property
     def edges(self) -> np.ndarray:
-        """Edges of the result's energy bins, meV."""
+        """Edges of the energy bins of the result, meV."""
         return self.nodes.edges
 
     @property
     def tasks(self) -> int:
-        """How many tasks there are."""
+        """Number of tasks."""
         return len(self.bins.columns)
 
     def _points(self, which):
@@ -291,7 +292,7 @@ class PowderCovariance:
         return which, total[None], np.zeros((1, total.size))
 
     def _summed(self, column: int, spread: np.ndarray, slope: np.ndarray, frequency: np.ndarray) -> np.ndarray:
-        """Fourier transforms of all rows, with the share and the shift of each: (nodes, frequencies)."""
+        """Sum of the Fourier transforms of all rows, with weights and shifts: (nodes, frequencies)."""
         from scipy.special import ndtr
 
         width, modulus, step = self.bins.widths[0], self.source.modulus, self.source.step
