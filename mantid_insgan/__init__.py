@@ -1,6 +1,6 @@
-"""Resolution of neutron spectrometers in and out of S(Q,E), beside and inside Mantid.
+"""Adds the resolution of neutron spectrometers to S(Q,E), or removes it, with Mantid or without.
 
-The functions and classes of a script are here under short names. Each is loaded when it is used first, so that
+The functions and classes for scripts are here under short names. Each is loaded on first use, so that
 ``import mantid_insgan`` loads nothing else.
 
 Examples

@@ -1,6 +1,6 @@
-"""What lies in the package's folders, told without opening it: models, plug-ins of Mantid, instruments.
+"""Names of the models, Mantid plug-ins and instruments in the package's folders, without opening any model.
 
-Mantid asks for these names at its start-up, so nothing is imported here that takes time.
+Mantid needs these names at start-up, so nothing is imported here that takes time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _HERE = Path(__file__).parent
 
 
 def _folder(name: str, installed: str = "") -> Path:
-    """A folder of the repository's top: there in a checkout, under the name `installed` inside an installed package."""
+    """A folder at the top of the repository in a checkout; named `installed` inside an installed package."""
     inside = _HERE / (installed or name)
     return inside if inside.is_dir() else _HERE.parent / name
 
@@ -24,12 +24,12 @@ def models_folder() -> Path:
 
 
 def model_names(folder: Path) -> list[str]:
-    """Names of the models in a folder, which are those of their folders."""
+    """Names of the models in a folder; each is the name of a subfolder."""
     return sorted(p.parent.name for p in folder.glob("*/card.json"))
 
 
 def plugin_folders() -> list[Path]:
-    """The folders that Mantid is told to load: it executes every Python file below them, so it gets no others."""
+    """The plug-in folders for Mantid. Mantid executes every Python file below them, so no other folder is given."""
     folders = (_folder("plugins") / kind for kind in ("algorithms", "functions"))
     return [f.resolve() for f in folders if any(f.glob("*.py"))]
 
@@ -38,4 +38,4 @@ def plugin_folders() -> list[Path]:
 def instrument_names() -> tuple[str, ...]:
     """Names of the instruments whose resolution is known."""
     text = (_HERE / "instruments" / "instruments.toml").read_text(encoding="utf-8")
-    return tuple(re.findall(r"^\[([\w-]+)\]$", text, re.MULTILINE))  # the parser of TOML takes longer than all the rest
+    return tuple(re.findall(r"^\[([\w-]+)\]$", text, re.MULTILINE))  # a TOML parser would be slower

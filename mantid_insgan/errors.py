@@ -1,17 +1,17 @@
-"""The one exception type a user meets: what was found, what was expected, and the remedy."""
+"""The exceptions for users: each states what was found, what was expected, and the remedy."""
 
 from __future__ import annotations
 
 
 class InsganError(Exception):
-    """A problem that the user can mend.
+    """A problem that the user can fix.
 
     Parameters
     ----------
     reason : str
         What was found and what was expected, naming the file, option or axis.
     fix : str
-        What to do about it.
+        The remedy.
 
     Examples
     --------
@@ -41,18 +41,18 @@ class RunFactError(InsganError):
 
 
 class ModelError(InsganError):
-    """A model (ONNX file or card) that cannot be used, or not for this spectrum."""
+    """A model (ONNX file or card) that cannot be used, or that does not fit this spectrum."""
 
     exit_code = 5
 
 
 class OutputError(InsganError):
-    """A result that cannot be written where it was asked for."""
+    """A result that cannot be written to the requested place."""
 
     exit_code = 6
 
 
 class DeviceError(InsganError):
-    """A compute device or a library that was asked for and is not there."""
+    """A compute device or a library that is needed but not available."""
 
     exit_code = 7

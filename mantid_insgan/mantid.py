@@ -1,5 +1,5 @@
-"""``import mantid_insgan.mantid`` in a script puts this package's algorithms into `mantid.simpleapi`, with nothing to
-configure.
+"""``import mantid_insgan.mantid`` in a script adds this package's algorithms to `mantid.simpleapi`, without any
+configuration.
 
 Examples
 --------
@@ -19,7 +19,7 @@ from .bundled import plugin_folders
 
 
 def register() -> list[str]:
-    """Register the plug-ins that Mantid has not loaded at its start-up, and make their functions in simpleapi.
+    """Register the plug-ins that Mantid did not load at start-up, and add their functions to simpleapi.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def register() -> list[str]:
     for file in (f for folder in plugin_folders() for f in sorted(folder.glob("*.py"))):
         if not AlgorithmFactory.exists(file.stem):
             _execute(file)
-        if AlgorithmFactory.exists(file.stem):  # fit functions are none
+        if AlgorithmFactory.exists(file.stem):  # fit functions are not algorithms
             names.append(file.stem)
             if not hasattr(mantid.simpleapi, file.stem):
                 _make_function(file.stem)
@@ -44,7 +44,7 @@ def _execute(file: Path) -> None:
 
 
 def _make_function(name: str) -> None:
-    """Subscribing at run time makes no function; Mantid has no public call for that."""
+    """Add a function to simpleapi: subscribing at run time does not, and Mantid has no public call for it."""
     version = AlgorithmFactory.highestVersion(name)
     algorithm = AlgorithmManager.createUnmanaged(name, version)
     algorithm.initialize()

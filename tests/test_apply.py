@@ -67,12 +67,14 @@ def test_data_unlike_the_training_data_can_be_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("mantid_insgan.translate.translator.Translator._distance", lambda *_: 2.0)
     source, target = DATA / "measured.nxs", tmp_path / "out.nxs"
     report = apply_to_file(source, target, OPTIONS)
-    assert any("100% of the slices are unlike what the model was trained on" in note for note in report.notes)
+    assert any("100% of the slices are unlike the training data of the model" in note for note in report.notes)
     target.unlink()
     strict = ApplyOptions(device="cpu", out_of_domain="error")
-    with pytest.raises(ModelError, match="unlike what the model was trained on.*, and --out-of-domain error was given"):
+    with pytest.raises(
+        ModelError, match="unlike the training data of the model.*, and --out-of-domain error was given"
+    ):
         apply_to_file(source, target, strict)
-    with pytest.raises(ModelError, match="take the result with --out-of-domain warn"):
+    with pytest.raises(ModelError, match="accept the result with --out-of-domain warn"):
         apply(read_nexus(source), strict)
     assert not list(tmp_path.iterdir())
 
@@ -124,11 +126,11 @@ def test_options_as_keywords_are_those_of_the_class(measured):
 
 def test_an_unknown_keyword_names_the_nearest_option(measured):
     message = (
-        r"there is no option 'instrumnet'; the nearest is 'instrument'. .*: use one of direction, model, instrument,"
+        r"there is no option 'instrumnet'; the closest is 'instrument'. .*: use one of direction, model, instrument,"
     )
     with pytest.raises(InsganError, match=message):
         apply(measured[0], instrumnet="MERLIN")
-    with pytest.raises(InsganError, match="there is no option 'zzz'; the nearest is "):
+    with pytest.raises(InsganError, match="there is no option 'zzz'; the closest is "):
         apply(measured[0], zzz=1)
 
 

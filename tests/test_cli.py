@@ -141,7 +141,7 @@ def test_existing_output_is_refused_and_unchanged(insgan, measured):
     output.write_bytes(b"precious")
     code, out, err = insgan("apply", measured, output)
     assert (code, out) == (6, "")
-    assert err == f"insgan: the output {output} exists already. Fix: give another name, or --overwrite to " + (
+    assert err == f"insgan: the output {output} already exists. Fix: give another name, or --overwrite to " + (
         "replace it.\n"
     )
     assert output.read_bytes() == b"precious"
@@ -165,8 +165,10 @@ def test_a_cut_of_one_axis_goes_through_the_model_for_it(insgan, tmp_path):
     after = read_nexus(tmp_path / "out.nxs")
     assert after.valid.all() and (after.variance > 0).all()
     code, _, told = insgan("apply", source, tmp_path / "out.nxs", "--overwrite", "--model", "remove-resolution-2d")
-    assert code == 5 and "the model remove-resolution-2d sees 2 axes, and the data have 1 of more than one bin" in told
-    assert "leave --model away, or use remove-resolution-1d" in told
+    assert (
+        code == 5 and "the model remove-resolution-2d needs 2 axes with more than one bin, and the data have 1" in told
+    )
+    assert "omit --model, or use remove-resolution-1d" in told
 
 
 def test_a_volume_says_which_axes_were_seen(insgan, tmp_path):
@@ -174,18 +176,20 @@ def test_a_volume_says_which_axes_were_seen(insgan, tmp_path):
     write_nexus(magnon(24, 3, 20, names=("[H,0,0]", "[0,K,0]", "DeltaE")), source)
     code, out, _ = insgan("apply", source, tmp_path / "out.nxs", "--json")
     assert code == 0 and json.loads(out)["model"] == "remove-resolution-3d"
-    assert not any("was left as it is" in note for note in json.loads(out)["notes"])
+    assert not any("was left unchanged" in note for note in json.loads(out)["notes"])
     options = ("--json", "--overwrite", "--model", "remove-resolution-2d")
     _, out, _ = insgan("apply", source, tmp_path / "out.nxs", *options)
-    left = "the model sees slices in '[H,0,0]' and 'DeltaE': the resolution along '[0,K,0]' was left as it is"
+    left = (
+        "the model was applied to slices in '[H,0,0]' and 'DeltaE': the resolution along '[0,K,0]' was left unchanged"
+    )
     assert json.loads(out)["notes"][0] == left
 
 
 @pytest.mark.parametrize(
     "sizes, limit, why",
     [
-        ((24, 18, 16, 1), 10**6, "models for three axes know volumes with an energy axis"),
-        ((24, 18, 1, 20), 8000, "a volume of 8,640 bins is more than the 8,000 that are held in memory; cut or rebin"),
+        ((24, 18, 16, 1), 10**6, "models for three axes need volumes with an energy axis"),
+        ((24, 18, 1, 20), 8000, "a volume of 8,640 bins exceeds the limit of 8,000 in memory; cut or rebin"),
     ],
 )
 def test_what_is_no_volume_for_a_model_of_three_axes_is_walked(insgan, tmp_path, monkeypatch, sizes, limit, why):
@@ -194,14 +198,14 @@ def test_what_is_no_volume_for_a_model_of_three_axes_is_walked(insgan, tmp_path,
     monkeypatch.setattr(apply_module, "VOLUME_BINS", limit)
     _, out, _ = insgan("apply", source, tmp_path / "out.nxs", "--json")
     assert json.loads(out)["model"] == "remove-resolution-2d"
-    assert json.loads(out)["notes"][0].partition("was left as it is (")[2].startswith(why)
+    assert json.loads(out)["notes"][0].partition("was left unchanged (")[2].startswith(why)
 
 
 def test_integrated_energy_says_that_its_resolution_was_left(insgan, tmp_path):
     source = tmp_path / "map.nxs"
     write_nexus(magnon(24, 24, 1, names=("[H,0,0]", "[0,K,0]", "DeltaE")), source)
     _, out, _ = insgan("apply", source, tmp_path / "out.nxs")
-    assert "note: the energy is integrated: its resolution was left as it is" in out
+    assert "note: the energy is integrated: its resolution was left unchanged" in out
 
 
 def test_few_bins_are_padded(insgan, tmp_path):
@@ -330,14 +334,14 @@ def whole(source):
 
 #: name -> (what is done to the file, options, exit status, pieces of the message: found, expected, remedy)
 BAD = {
-    "file not there": (lambda p: p.unlink(), [], 3, ["measured.nxs is not there", "check the name and the folder"]),
+    "file not there": (lambda p: p.unlink(), [], 3, ["measured.nxs does not exist", "check the name and the folder"]),
     "not HDF5": (text_file, [], 3, ["is not an HDF5 file", "give a file saved by SaveMD"]),
     "no workspace": (
         no_workspace,
         [],
         3,
         [
-            "holds no workspace: the top groups found are results",
+            "contains no workspace: the top groups found are results",
             "expected MDHistoWorkspace",
             "save the data with SaveMD",
         ],
@@ -354,15 +358,15 @@ BAD = {
         strings,
         [],
         3,
-        ["data/signal holds strings", "expected real numbers", "save the real data as float64"],
+        ["data/signal contains strings", "expected real numbers", "save the real data as float64"],
     ),
     "complex": (
         complex_numbers,
         [],
         3,
-        ["data/signal holds complex numbers", "expected real numbers", "save the real data as float64"],
+        ["data/signal contains complex numbers", "expected real numbers", "save the real data as float64"],
     ),
-    "edges of strings": (integers_in_place_of_edges, [], 3, ["data/DeltaE holds strings", "expected real numbers"]),
+    "edges of strings": (integers_in_place_of_edges, [], 3, ["data/DeltaE contains strings", "expected real numbers"]),
     "no energy axis": (
         no_energy,
         [],
@@ -392,7 +396,7 @@ BAD = {
         ["'4,4' is not three or six finite numbers", "e.g. --lattice 4.2"],
     ),
     "lattice infinite": (whole, ["--lattice", "4,4,inf"], 4, ["'4,4,inf' is not three or six finite numbers"]),
-    "lattice without volume": (whole, ["--lattice", "4,4,0"], 3, ["encloses no volume", "give the six lattice"]),
+    "lattice without volume": (whole, ["--lattice", "4,4,0"], 3, ["has no volume", "give the six lattice"]),
     "Ei out of range": (whole, ["--ei", "50000"], 4, ["Ei = 50000 meV is outside the range of MAPS", "(--ei)"]),
     "Ei not a number": (whole, ["--ei", "nan"], 4, ["Ei = nan meV is outside the range of MAPS", "(--ei)"]),
     "axis beyond Ei": (
@@ -436,7 +440,7 @@ BAD = {
         whole,
         ["--model", "add-resolution-2d"],
         5,
-        ["is for add-resolution, but remove-resolution was asked for", "use --direction add-resolution"],
+        ["is for add-resolution, but remove-resolution was requested", "use --direction add-resolution"],
     ),
     "unknown device": (whole, ["--device", "tpu"], 7, ["the device 'tpu' is not known", "auto, cpu, cuda"]),
 }
@@ -457,7 +461,7 @@ def test_bad_input_is_one_clear_error_and_nothing_is_written(insgan, measured, c
 
 def test_output_folder_missing(insgan, measured):
     code, _, err = insgan("apply", measured, measured.parent / "nowhere" / "out.nxs")
-    assert code == 6 and "nowhere is not there" in err and "make the folder first" in err
+    assert code == 6 and "nowhere does not exist" in err and "create the folder first" in err
     assert sorted(listing(measured.parent)) == ["measured.nxs"]
 
 
@@ -468,7 +472,7 @@ def test_output_folder_read_only(insgan, measured, monkeypatch):
         real = os.access
         monkeypatch.setattr(os, "access", lambda path, mode: path != folder and real(path, mode))
     code, _, err = insgan("apply", measured, folder / "out.nxs")
-    assert code == 6 and f"the output folder {folder} is read-only" in err and "in which you may write" in err
+    assert code == 6 and f"the output folder {folder} is read-only" in err and "with write permission" in err
     assert list(folder.iterdir()) == []
 
 
@@ -482,7 +486,7 @@ def test_cuda_asked_for_and_missing(insgan, measured):
     if "CUDAExecutionProvider" in runtime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     code, _, err = insgan("apply", measured, measured.with_name("out.nxs"), "--device", "cuda")
-    assert code == 7 and "cuda was asked for, but this ONNX Runtime has only" in err and "--device cpu" in err
+    assert code == 7 and "cuda was requested, but this ONNX Runtime has only" in err and "--device cpu" in err
     assert sorted(listing(measured.parent)) == ["measured.nxs"]
 
 
@@ -552,14 +556,17 @@ def card_of_text(folder):
 
 
 BAD_MODELS = {
-    "damaged": (damaged, ["has the hash", "but its card card.json says", "fetch the model and its card again"]),
+    "damaged": (damaged, ["has the hash", "but its card card.json says", "copy the model and its card again"]),
     "no ONNX": (no_onnx, ["ONNX Runtime cannot open", "install or export the model again"]),
     "inputs": (wrong_inputs, ["takes {", "'width': 4", "export the model with this version"]),
     "outputs": (wrong_outputs, ["gives ['convolved', 'features', 'translated']", "'log_variance'", "export the model"]),
     "graph of 3D": (graph_of_three_dimensions, ["'signal': 5", "a model of 2 dimensions takes", "'signal': 4"]),
-    "card of 3D": (lambda f: renew_card(f, dimensions=3), ["sees 3 axes, and the data have 2", "leave --model away"]),
-    "no card": (no_card, ["has no card: looked for model.json and card.json", "keep the card"]),
-    "card": (card_of_text, ["does not fit: name: Field required", "use the card that was written with the model"]),
+    "card of 3D": (
+        lambda f: renew_card(f, dimensions=3),
+        ["needs 3 axes", "and the data have 2", "omit --model"],
+    ),
+    "no card": (no_card, ["has no card: neither model.json nor card.json", "keep the card"]),
+    "card": (card_of_text, ["is not valid: name: Field required", "use the card that was written with the model"]),
 }
 
 
@@ -654,7 +661,7 @@ def test_inspect_says_what_is_missing(insgan, measured, spoil, problem, facts):
     assert code == 0 and problem in sheet["missing_for_apply"] and sheet["missing_run_facts"] == facts
     _, text, _ = insgan("inspect", measured)
     assert f"  for apply: {sheet['missing_for_apply']}" in text
-    assert ("  all that is to be given: --instrument, --ei, --chopper" in text) == (len(facts) > 1)
+    assert ("  all missing options: --instrument, --ei, --chopper" in text) == (len(facts) > 1)
 
 
 def test_inspect_notices_valid_bins_beyond_ei(insgan, tmp_path, monkeypatch):
@@ -734,11 +741,11 @@ def test_plot_output(insgan, measured):
     first = picture.read_bytes()
     assert first.startswith(b"%PDF")
     code, _, err = insgan("plot", measured, "--output", picture)
-    assert code == 6 and "exists already" in err and "--overwrite" in err
+    assert code == 6 and "already exists" in err and "--overwrite" in err
     assert picture.read_bytes() == first
     assert insgan("plot", measured, "--output", picture, "--overwrite")[0] == 0
     code, _, err = insgan("plot", measured, "--output", measured.with_name("picture.doc"))
-    assert code == 6 and "has the suffix '.doc'" in err and "end its name in" in err
+    assert code == 6 and "has the suffix '.doc'" in err and "use a name that ends in" in err
     assert sorted(listing(measured.parent)) == ["measured.nxs", "picture.pdf"]
 
 
@@ -795,7 +802,7 @@ def test_entry_point_and_exit_status(tmp_path):
     process = python("-c", code, "inspect", "missing.nxs", cwd=tmp_path)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (3, "")
-    assert err == "insgan: missing.nxs is not there. Fix: check the name and the folder.\n"
+    assert err == "insgan: missing.nxs does not exist. Fix: check the name and the folder.\n"
 
 
 def test_version_help_and_wrong_usage(insgan):

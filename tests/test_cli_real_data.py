@@ -158,4 +158,4 @@ def test_notes_say_how_the_axes_were_handled(applied):
     if source.endswith("powder"):
         assert summary["run"]["ei"]["source"] == "NXSPE_info/fixed_energy"
     if source == "cut":
-        assert summary["run"]["instrument"]["source"].startswith("folder in which the file was saved first")
+        assert summary["run"]["instrument"]["source"].startswith("folder in which the file was first saved")

@@ -134,8 +134,8 @@ def test_angles_that_are_given_win(crystal_scan):
 @pytest.mark.parametrize(
     ("binning", "text"),
     [
-        (CUT[:3], "has not four axes"),
-        ([*CUT[:2], CUT[1], CUT[3]], "three independent directions"),
+        (CUT[:3], "does not have four axes"),
+        ([*CUT[:2], CUT[1], CUT[3]], "three independent momentum directions"),
         ([*CUT[:3], "DeltaE,40,0,20"], "the axis 'DeltaE,40,0,20' is not a name"),
         ([*CUT[:3], "DeltaE,0,40,0"], "is not a name, a lower and an upper limit"),
         ([*CUT[:3], "DeltaE,80"], "is not a name, a lower and an upper limit"),
@@ -154,7 +154,7 @@ def test_a_cut_that_will_not_do(binning, text):
         ({"u": "1,0"}, RunFactError, "u is '1,0', expected three numbers"),
         ({"v": "2,0,0"}, RunFactError, "span no scattering plane"),
         ({"lattice": "4,4"}, RunFactError, "not three or six finite numbers"),
-        ({"lattice": "4,4,0"}, InputError, "encloses no volume"),
+        ({"lattice": "4,4,0"}, InputError, "has no volume"),
     ],
 )
 def test_a_setting_that_will_not_do(change, error, text):
@@ -173,14 +173,14 @@ def test_runs_that_do_not_belong_together(crystal_scan, tmp_path):
         bin_crystal([], SETTING, CUT)
     with pytest.raises(InputError, match="2 files and 1 angles"):
         bin_crystal(crystal_scan[:2], SETTING, CUT, psi=[1.0])
-    with pytest.raises(InputError, match=r"no valid pixel lies in the cut; valid ones reach over \[H,0,0\] -?\d"):
+    with pytest.raises(InputError, match=r"no valid pixel lies in the cut; the valid pixels cover \[H,0,0\] -?\d"):
         bin_crystal(crystal_scan[:1], SETTING, ["[H,0,0],50,60,4", *CUT[1:]])
 
 
 def test_an_angle_that_is_not_told(crystal_scan):
     with h5py.File(crystal_scan[1], "r+") as opened:
         opened["ws/NXSPE_info/psi"][...] = np.nan  # what SaveNXSPE writes without Psi
-    with pytest.raises(RunFactError, match=r"MER101.*does not tell the angle psi.*give the angles with --psi"):
+    with pytest.raises(RunFactError, match=r"the angle psi .*is missing from .*MER101.*give the angles with --psi"):
         bin_crystal(crystal_scan[:2], SETTING, CUT)
 
 
@@ -195,7 +195,7 @@ def test_the_command_makes_a_file_that_apply_takes(crystal_scan, insgan, tmp_pat
     assert (code, err) == (0, "") and json.loads(out)["run"]["ei"]["value"] == CRYSTAL_EI
     assert np.array_equal(read_nexus(result).valid, read_nexus(cut).valid)
     code, _, err = insgan("bin", *crystal_scan, cut, *words, "--lattice", CRYSTAL["lattice"])
-    assert code == 6 and "exists already" in err
+    assert code == 6 and "already exists" in err
     code, _, err = insgan("bin", *crystal_scan[:2], tmp_path / "x.nxs", *words, "--lattice", "4,4,6", "--psi", "0,x")
     assert code == 4 and "the angles '0,x' are not numbers" in err
     code, _, err = insgan("bin", crystal_scan[0], tmp_path / "x.nxs", *words)

@@ -188,6 +188,6 @@ def test_the_command(insgan, tmp_path):
 
 def test_the_command_refuses_what_it_cannot_do(insgan, tmp_path):
     code, _, err = insgan("install-plugins", "--user", "--prefix", tmp_path)
-    assert code == 2 and "--user and --prefix name two files" in err
+    assert code == 2 and "--user and --prefix are two different files" in err
     code, _, err = insgan("install-plugins", "--prefix", tmp_path)
     assert code == 6 and "there is no Mantid.properties" in err

@@ -107,7 +107,7 @@ def test_damage_is_seen_by_the_reader_and_mended_by_the_maker(made, tmp_path):
 
 def test_missing_shard_is_named(made, tmp_path):
     (tmp_path / "index.json").write_bytes((made / "index.json").read_bytes())
-    with pytest.raises(InputError, match=r"pairs-0000000-0000002.h5 is not there"):
+    with pytest.raises(InputError, match=r"pairs-0000000-0000002.h5 does not exist"):
         list(read_pairs(tmp_path))
 
 

@@ -389,7 +389,7 @@ def test_arrays_are_copied_by_the_run_and_not_by_its_checks(measured, monkeypatc
         ({"Model": "add-resolution-2d"}, "Model", "use Direction AddResolution"),
         ({"ModelFile": "nowhere.onnx"}, "ModelFile", "there is no model 'nowhere.onnx'"),
         ({"ModelFile": "nowhere.onnx", "Model": "remove-resolution-2d"}, "ModelFile", "are both given"),
-        ({"Device": "cuda"}, "Device", "the device cuda was asked for, but this ONNX Runtime has only CPUExecution"),
+        ({"Device": "cuda"}, "Device", "the device cuda was requested, but this ONNX Runtime has only CPUExecution"),
     ],
 )
 def test_each_property_has_its_message(properties, name, text, monkeypatch):
@@ -471,8 +471,8 @@ def test_invalid_inputs_run_nothing():
 def test_data_unlike_the_training_data(measured, monkeypatch, capfd):
     monkeypatch.setattr("mantid_insgan.translate.translator.Translator._distance", lambda *_: 2.0)
     ApplyResolutionGAN(measured, OutputWorkspace="warned")
-    assert "100% of the slices are unlike what the model was trained on" in "".join(capfd.readouterr())
-    with pytest.raises(RuntimeError, match="unlike what the model was trained on.* and OutOfDomain Error was given"):
+    assert "100% of the slices are unlike the training data of the model" in "".join(capfd.readouterr())
+    with pytest.raises(RuntimeError, match="unlike the training data of the model.* and OutOfDomain Error was given"):
         ApplyResolutionGAN(measured, OutOfDomain="Error", OutputWorkspace="refused")
     assert mtd.getObjectNames() == ["measured", "warned"]
 

@@ -187,7 +187,7 @@ def test_an_output_that_exists_and_a_checkpoint_of_other_data(trained):
         GroupWorkspaces([f"{side}0"], OutputWorkspace=f"Validation{side}s")
     output = str(folder / "model.onnx")
     found = problems(OutputModel=output, **given)
-    assert set(found) == {"OutputModel"} and "exists already" in found["OutputModel"]
+    assert set(found) == {"OutputModel"} and "already exists" in found["OutputModel"]
     assert "or Overwrite to replace it" in found["OutputModel"]
     found = problems(OutputModel=output, Overwrite=True, **given)
     assert set(found) == {"Resume"} and "was made with another recipe" in found["Resume"]
@@ -288,14 +288,14 @@ def test_an_empty_dialog_asks_for_data():
 def test_all_facts_that_the_data_lack_are_asked_for_at_once():
     found = problems(**sides(2))
     assert set(found) == set(FACTS)
-    assert found["IncidentEnergy"].startswith("Simulation0 does not tell it. Fix: give it. Incident energy")
+    assert found["IncidentEnergy"].startswith("it is not in Simulation0. Fix: give it. Incident energy")
 
 
 @pytest.mark.parametrize(
     ("properties", "name", "text"),
     [
         ({"OutputModel": "model.pt"}, "OutputModel", "the model 'model.pt' does not end in .onnx"),
-        ({"OutputModel": "nowhere/model.onnx"}, "OutputModel", "nowhere is not there"),
+        ({"OutputModel": "nowhere/model.onnx"}, "OutputModel", "nowhere does not exist"),
         ({"Experiment": ""}, "Experiment", "found no Experiment"),
         ({"Pairs": "pairs"}, "Pairs", "Pairs was given beside Simulation or Experiment"),
         ({"Pairs": "pairs", "Simulation": "", "Experiment": ""}, "Pairs", "pairs holds no index.json"),

@@ -98,7 +98,7 @@ def test_what_is_something_else_is_not_kept(files, tmp_path, case):
     (outcome,) = apply_to_many(files[:1], folder, options)
     assert outcome.status == "failed" and Path(done.output).read_bytes() == held
     if case != "no result":
-        assert "exists already and is not the result of run0.nxs" in outcome.messages[0]
+        assert "already exists and is not the result of run0.nxs" in outcome.messages[0]
         assert "or give --overwrite to replace it" in outcome.messages[0] and outcome.exit_code == OutputError.exit_code
 
 
@@ -106,7 +106,7 @@ def test_a_file_that_fails_does_not_stop_the_others(files, tmp_path):
     files[1].write_text("damaged")
     outcomes = apply_to_many([*files, tmp_path / "gone.nxs"], tmp_path / "out", ADD)
     assert statuses(outcomes) == ["written", "failed", "written", "failed"]
-    assert "run1.nxs" in outcomes[1].messages[0] and "gone.nxs is not there" in outcomes[3].messages[0]
+    assert "run1.nxs" in outcomes[1].messages[0] and "gone.nxs does not exist" in outcomes[3].messages[0]
     assert exit_code(outcomes) == InputError.exit_code and exit_code(outcomes[:1]) == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["run0.nxs", "run2.nxs"]
 
@@ -128,9 +128,9 @@ def test_names_that_clash(files, tmp_path):
         apply_to_many([files[0], tmp_path / "other" / "run0.nxs"], tmp_path / "out", ADD)
     with pytest.raises(InputError, match="would be replaced by its own result"):
         apply_to_many(files, tmp_path, ADD)
-    with pytest.raises(InputError, match="the workers are 0.*--workers"):
+    with pytest.raises(InputError, match="the number of workers is 0.*--workers"):
         apply_to_many(files, tmp_path / "out", ADD, workers=0)
-    with pytest.raises(OutputError, match="the output folder .* cannot be made: .*--output-dir"):
+    with pytest.raises(OutputError, match="the output folder .* cannot be created: .*--output-dir"):
         apply_to_many(files, files[0] / "out", ADD)
 
 

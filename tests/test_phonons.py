@@ -163,7 +163,7 @@ class TestBadInput:
     def test_springs(self):
         with pytest.raises(InputError, match=r"the springs \['L1'\], expected \['L1', 'L2', 'T1', 'T2'\]"):
             family("phonon_fcc").model({"L1": 1.0}, material="Al", temperature=5.0)
-        with pytest.raises(InputError, match="a spring of 0.9 lattice parameters leads to no atom"):
+        with pytest.raises(InputError, match="a spring of 0.9 lattice parameters ends at no atom"):
             spring_force_constants(4.0, FCC, [(0, 0, 0)], ["Al"], [Spring(0, 0, 0.9, 1.0, 0.0)])
 
     @pytest.mark.parametrize(
@@ -189,10 +189,10 @@ class TestBadInput:
         with pytest.raises(InputError, match="there is no file .*none.json"):
             read_force_constants(tmp_path / "none.json")
         (tmp_path / "other.json").write_text("{}")
-        with pytest.raises(InputError, match="other.json holds no force constants that Euphonic can read"):
+        with pytest.raises(InputError, match="other.json contains no force constants that Euphonic can read"):
             read_force_constants(tmp_path / "other.json")
         (tmp_path / "other.yaml").write_text("a: 1")
-        with pytest.raises(InputError, match="other.yaml holds no force constants that Euphonic can read"):
+        with pytest.raises(InputError, match="other.yaml contains no force constants that Euphonic can read"):
             read_force_constants(tmp_path / "other.yaml")
 
 

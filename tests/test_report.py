@@ -288,7 +288,7 @@ def test_the_suffix_chooses_the_format(tmp_path, suffix, start):
 
 @pytest.mark.parametrize(("name", "found"), [("figure.gif", "the suffix '.gif'"), ("figure", "no suffix")])
 def test_an_unknown_suffix_names_those_that_are_known(tmp_path, name, found):
-    message = f"has {found}, so its format is not known.*end its name in .png, .pdf or .svg"
+    message = f"has {found}, so its format is not known.*use a name that ends in .png, .pdf or .svg"
     with pytest.raises(OutputError, match=message):
         plot_spectrum(magnon(E), tmp_path / name)
     assert not list(tmp_path.iterdir())
@@ -297,9 +297,9 @@ def test_an_unknown_suffix_names_those_that_are_known(tmp_path, name, found):
 def test_an_existing_figure_stays_where_it_may_not_be_replaced(tmp_path, four):
     output = tmp_path / "figure.png"
     output.write_text("mine")
-    with pytest.raises(OutputError, match=r"figure\.png exists already"):
+    with pytest.raises(OutputError, match=r"figure\.png already exists"):
         plot_spectrum(magnon(E), output, overwrite=False)
-    with pytest.raises(OutputError, match=r"figure\.png exists already"):
+    with pytest.raises(OutputError, match=r"figure\.png already exists"):
         plot_comparison(four, output, overwrite=False)
     assert output.read_text() == "mine"
     plot_spectrum(magnon(E), output)
@@ -307,7 +307,7 @@ def test_an_existing_figure_stays_where_it_may_not_be_replaced(tmp_path, four):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(OutputError, match="the output folder .*nowhere is not there"):
+    with pytest.raises(OutputError, match="the output folder .*nowhere does not exist"):
         plot_spectrum(magnon(E), tmp_path / "nowhere" / "figure.png")
 
 
@@ -317,7 +317,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(
-        OutputError, match=r"writing the figure .*figure\.png failed: .*No space left.*nothing was left"
+        OutputError, match=r"writing the figure .*figure\.png failed: .*No space left.*no incomplete file is left"
     ):
         plot_spectrum(magnon(E), tmp_path / "figure.png")
     assert not list(tmp_path.iterdir())

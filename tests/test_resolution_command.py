@@ -145,7 +145,7 @@ def test_picture(file, tmp_path, points):
     assert result.exit_code == 0, result.exception
     assert picture.read_bytes().startswith(b"\x89PNG")
     again = call(str(file), *points, "--plot", str(picture))
-    assert isinstance(again.exception, OutputError) and "exists already" in again.exception.reason
+    assert isinstance(again.exception, OutputError) and "already exists" in again.exception.reason
 
 
 def test_ellipse_is_the_contour_at_half_maximum():
@@ -188,7 +188,7 @@ def test_one_open_axis_has_no_ellipse(tmp_path):
         (
             ["--q", "1,0,0", "--energy", "10", *FACTS, "--lattice", "4,4,6,90,90,0"],
             InputError,
-            "encloses no volume",
+            "has no volume",
             "--lattice",
         ),
         (["--q", "30", "--energy", "10", *FACTS], RunFactError, r"outside the kinematic range", "--ei"),

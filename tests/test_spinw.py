@@ -402,7 +402,7 @@ class TestRefusals:
             SpinWModel(hamiltonian, TETRAGONAL, ion="Mn2+", domains=[(np.eye(3), -1.0)])
 
     def test_building(self):
-        with pytest.raises(InputError, match="bond vector \\[0.5, 0.0, 0.0\\] leads from no site"):
+        with pytest.raises(InputError, match="bond vector \\[0.5, 0.0, 0.0\\] connects no two sites"):
             build_hamiltonian(TETRAGONAL, [(0, 0, 0)], [(0, 0, 1)], [Bond([0.5, 0.0, 0.0], 1.0)])
         with pytest.raises(InputError, match="magnetic cell .* has the volume -1"):
             build_hamiltonian(TETRAGONAL, [(0, 0, 0)], [(0, 0, 1)], [], cell=np.diag([1, 1, -1]))

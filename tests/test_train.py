@@ -173,7 +173,7 @@ def test_a_model_of_what_convolved_simulations_lack(tmp_path):
     options = ApplyOptions(direction="add-resolution", model=str(trained.model), device="cpu")
     simulation = spectrum(9)
     result, report = apply(simulation, options)
-    assert any("mine takes simulations that carry the calculated resolution" in note for note in report.notes)
+    assert any("mine expects simulations that contain the calculated resolution" in note for note in report.notes)
     # The background is kept: its intensity is not scaled to that of the calculation.
     added = (result.signal - simulation.signal)[simulation.signal < 1e-6]
     assert (added > 0).all()

@@ -223,7 +223,7 @@ def test_errors(translator):
     spectrum = magnon()
     with pytest.raises(InputError, match="none of the 3072 bins is valid"):
         translated(translator, spectrum.replace(valid=np.zeros(spectrum.shape, bool)))
-    with pytest.raises(ModelError, match=r"bins wide .*knows up to 12.* rebin that axis"):
+    with pytest.raises(ModelError, match=r"bins wide .*can apply up to 12.* rebin that axis"):
         translated(translator, spectrum, 20.0)
     with pytest.raises(InputError, match=r"no energy axis among '\[H,0,0\]'"):
         network_axes(spectrum.axes[:1], 1)
@@ -231,12 +231,12 @@ def test_errors(translator):
         network_axes(tuple(a.slice(0, 1) for a in spectrum.axes), 1)
     cut = (spectrum.axes[0].slice(0, 1), spectrum.axes[1])
     with pytest.raises(
-        InputError, match=r"of the axes '\[H,0,0\]', 'DeltaE' only 1 with more than one bin, expected 2"
+        InputError, match=r"of the axes '\[H,0,0\]', 'DeltaE' only 1 have more than one bin, expected 2"
     ):
         network_axes(cut, 2)
     name = translator.card.name
     message = (
-        f"model {name} sees 2 axes, and the data have 1 of more than one bin.*leave --model away, or use {name[:-2]}1d"
+        f"model {name} needs 2 axes with more than one bin, and the data have 1.*omit --model, or use {name[:-2]}1d"
     )
     with pytest.raises(ModelError, match=message):
         translated(translator, Spectrum(spectrum.signal[:1], spectrum.variance[:1], cut))
@@ -303,10 +303,10 @@ def test_a_result_that_does_not_explain_the_data_is_told():
     measured = read_spectrum(DATA / "measured.nxs")
     options = ApplyOptions(direction="remove-resolution", device="cpu")
     _, report = apply(measured, options)
-    assert not any("misses the data" in note for note in report.notes)
+    assert not any("differs from the data" in note for note in report.notes)
     tiny = measured.replace(variance=measured.variance * 1e-4)
     _, report = apply(tiny, options)
-    assert any("misses the data by chi-squared" in note for note in report.notes)
+    assert any("differs from the data by chi-squared" in note for note in report.notes)
 
 
 def test_the_network_neither_makes_nor_loses_intensity():

@@ -1,4 +1,4 @@
-"""``insgan apply``: the resolution in or out of one file, or of many."""
+"""``insgan apply``: add or remove the resolution of one file, or of many."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def apply(
         typer.Argument(
             metavar="INPUT... [OUTPUT]",
             help="MDHistoWorkspace .nxs, nxspe or Workspace2D file, and the MDHistoWorkspace file to write (.nxs); "
-            "with --output-dir any number of inputs.",
+            "with --output-dir, any number of inputs.",
         ),
     ],
     options: ApplyOptions,
     output_dir: Annotated[
         Path | None,
-        typer.Option("--output-dir", help="Folder for the results of many files; results already there are kept."),
+        typer.Option("--output-dir", help="Folder for the results of many files; existing results are kept."),
     ] = None,
     workers: Workers = 1,
     dask: Dask = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ):
-    """Add the resolution to a simulation, or remove it from data; one file, or many into a folder."""
+    """Add the resolution to a simulation, or remove it from data: for one file, or for many into a folder."""
     from ..translate.job import apply_to_file
 
     if output_dir is not None:
@@ -43,8 +43,8 @@ def apply(
         return
     if len(files) != 2 or workers != 1 or dask is not None:
         raise typer.BadParameter(
-            f"{len(files)} files were given; give INPUT and OUTPUT, or --output-dir for many files, which alone can "
-            "have --workers and --dask"
+            f"{len(files)} files were given; give INPUT and OUTPUT, or --output-dir for many files; --workers and "
+            "--dask need --output-dir"
         )
     source, target = files
     started = time.monotonic()

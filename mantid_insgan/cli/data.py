@@ -1,4 +1,4 @@
-"""Commands that bin data, show what is in a file, and calculate the resolution: ``bin``, ``inspect``, ``plot``,
+"""Commands that bin data, show the contents of a file, and calculate the resolution: ``bin``, ``inspect``, ``plot``,
 ``resolution``."""
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def bin_(
     overwrite: Overwrite = False,
     json: Json = False,
 ):
-    """Bin the runs of a crystal to h, k, l and energy transfer: a file for apply."""
+    """Bin the runs of a crystal to h, k, l and energy transfer, as input for apply."""
     from .. import __version__
     from ..core.files import check_output
     from ..io import write_nexus
     from ..io.crystal import Setting, bin_crystal, parse_angles
 
     if len(files) < 2 or options.lattice is None:
-        raise typer.BadParameter("give one nxspe file or more, the OUTPUT, and --lattice")
+        raise typer.BadParameter("give one or more nxspe files, the OUTPUT, and --lattice")
     *runs, target = files
     check_output(target, overwrite)
     setting = Setting.parsed(options.lattice, options.u, options.v, options.psi_offset)
@@ -61,7 +61,7 @@ def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE|MODEL", help="A data file, or a model (bundled name or path).")],
     json: Json = False,
 ):
-    """Show what a file or a model holds, and what is missing to apply a model to it."""
+    """Show the contents of a file or a model, and the facts that are missing to apply a model to the file."""
     from ..translate.inspect import inspect_file, inspect_model, is_model
 
     found = inspect_model(str(file)) if is_model(str(file)) else inspect_file(file)
@@ -71,11 +71,11 @@ def inspect(
 def plot(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A data file.")],
     output: Annotated[
-        Path | None, typer.Option("--output", help="Picture to write; FILE with the suffix .png if not given.")
+        Path | None, typer.Option("--output", help="Figure to write; FILE with the suffix .png if not given.")
     ] = None,
     overwrite: Overwrite = False,
 ):
-    """Draw a file: a line for one open axis, a map for two, several slices for more."""
+    """Plot a file: a line for one open axis, a map for two, several slices for more."""
     from ..core.files import check_output
     from ..io import read_spectrum
     from ..report.spectrum import plot_spectrum
@@ -89,7 +89,7 @@ def plot(
 @takes(ResolutionOptions)
 def resolution(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A data file, for its run facts and its grid.")
+        Path | None, typer.Argument(metavar="[FILE]", help="A data file that gives the facts of the run and the grid.")
     ] = None,
     q: Annotated[list[str] | None, typer.Option("--q", help="|Q| in 1/Angstrom, or h,k,l; may be repeated.")] = None,
     energy: Annotated[
@@ -97,11 +97,11 @@ def resolution(
     ] = None,
     *,
     options: ResolutionOptions,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Picture of the ellipses to write.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Figure of the resolution ellipses to write.")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ):
-    """Show the resolution at points (Q, E) or over a file's grid: FWHM along each axis and the covariance."""
+    """Show the resolution at points (Q, E) or over the grid of a file: FWHM along each axis, and the covariance."""
     from ..report.resolution import resolution_table, table_text
 
     table, notes = resolution_table(file, q or [], energy or [], options, plot=plot, overwrite=overwrite)

@@ -12,23 +12,25 @@ import typer
 
 from ..core.options import OVERWRITE_HELP, Options
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help=OVERWRITE_HELP)]
-Workers = Annotated[int, typer.Option("--workers", help="Processes for many files, one thread each.")]
-Dask = Annotated[str | None, typer.Option("--dask", help="Address of a Dask scheduler, or local for a cluster here.")]
+Workers = Annotated[int, typer.Option("--workers", help="Number of processes for many files, one thread each.")]
+Dask = Annotated[
+    str | None, typer.Option("--dask", help="Address of a Dask scheduler, or local for a cluster on this machine.")
+]
 
 
 def takes(kind: type[Options]) -> Callable:
     """Decorator of a command with a parameter ``options``: on the command line it is one flag for each field of `kind`.
 
-    The flags stand where the parameter stands, with the help texts, types and defaults of the fields.
+    The flags take the place of the parameter, with the help texts, types and defaults of the fields.
     """
 
     def decorate(command: Callable) -> Callable:
         @wraps(command)
         def from_flags(**given):
             options = {f.name: given.pop(f.name) for f in fields(kind)}
-            # typer has lists, and None for one that is not given
+            # typer gives lists, and None for one that was not given
             several = {f.name: tuple(options[f.name] or ()) for f in fields(kind) if isinstance(f.default, tuple)}
             return command(**given, options=kind(**options | several))
 
@@ -43,7 +45,7 @@ def takes(kind: type[Options]) -> Callable:
 
 
 def _parameters(kind: type[Options]) -> list[inspect.Parameter]:
-    """One parameter for each field, annotated as typer takes it."""
+    """One parameter for each field, annotated for typer."""
     types = get_type_hints(kind)
     made = []
     for entry in fields(kind):

@@ -13,7 +13,7 @@ from . import apply, data, fit, model, setup, train
 from .progress import INTERRUPTED, catch_interrupts
 
 app = typer.Typer(
-    help="Put the resolution of a neutron spectrometer into a simulated S(Q,E), or take it out of a measured one.",
+    help="Add the resolution of a neutron spectrometer to a simulated S(Q,E), or remove it from a measured one.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _usage_error(error: Exception) -> None:
-    """Wrong usage (an error of typer's) ends with status 2 and a hint; any other error is ours and keeps its trace."""
+    """An error of usage (from typer) ends with status 2; any other error is a bug and shows its traceback."""
     show = getattr(error, "show", None)
     if show is None:
         raise error

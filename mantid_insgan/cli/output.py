@@ -1,4 +1,4 @@
-"""How the commands print what they did."""
+"""Printed output of the commands."""
 
 from __future__ import annotations
 

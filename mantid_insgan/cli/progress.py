@@ -1,4 +1,4 @@
-"""Progress bars, and the end of the work after Ctrl-C or SIGTERM."""
+"""Progress bars, and stopping after Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def _interrupt(*_):
 
 
 def end_if_interrupted(*_) -> None:
-    """Raise KeyboardInterrupt again after an interrupt: one raised inside a callback of a library is lost."""
+    """Raise KeyboardInterrupt again after an interrupt: one raised inside a library's callback is lost."""
     if _interrupted.is_set():
         raise KeyboardInterrupt
 
 
 @contextmanager
 def progress(title: str, quiet: bool = False):
-    """A function to call with the share done, 0 to 1. It ends the work after an interrupt, and on a terminal shows a
-    bar for work of more than two seconds."""
+    """A function to call with the fraction done, 0 to 1. It stops the work after an interrupt, and on a terminal shows
+    a bar for work of more than two seconds."""
     if quiet or not sys.stderr.isatty():
         yield end_if_interrupted
         return

@@ -1,4 +1,4 @@
-"""Commands of an installation: ``models``, ``demo`` and ``install-plugins``."""
+"""Commands for an installation: ``models``, ``demo`` and ``install-plugins``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", help="Folder for the results.")] = Path("demo"),
     device: Annotated[str, typer.Option("--device", help=option("device")["help"])] = "auto",
 ):
-    """Run the main job, in both directions, on the demo data; files of an earlier demo are replaced."""
+    """Add and remove the resolution on the demo data; files of an earlier demo are replaced."""
     from ..demo import run_demo
     from ..report.text import columns
 
@@ -39,18 +39,18 @@ def demo(
 
 
 def install_plugins(
-    user: Annotated[bool, typer.Option("--user", help="Change the user's own properties file (the default).")] = False,
+    user: Annotated[bool, typer.Option("--user", help="Change the user's properties file (the default).")] = False,
     prefix: Annotated[
         Path | None, typer.Option("--prefix", help="Change this Mantid installation, for all its users.")
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the plug-ins again.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, without changing it.")] = False,
 ):
-    """Put the algorithms into Mantid: its properties file gets the folder of the plug-ins."""
+    """Install the algorithms in Mantid: add the folder of the plug-ins to its properties file."""
     from ..mantid_support.install import carry_out, plan, user_properties
 
     if user and prefix is not None:
-        raise typer.BadParameter("--user and --prefix name two files; give one of them")
+        raise typer.BadParameter("--user and --prefix are two different files; give one of them")
     change = plan(user_properties(prefix), remove=remove)
     if not dry_run:
         carry_out(change)

@@ -1,4 +1,4 @@
-"""Commands of learning: ``make-pairs`` and ``train``."""
+"""Commands for training: ``make-pairs`` and ``train``."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def make_pairs(
     count: Annotated[int, typer.Option("--count", help="Number of pairs in all.")],
     output: Annotated[
         Path,
-        typer.Option("--output", help="Folder to write; pairs in it that were made with the same options are kept."),
+        typer.Option("--output", help="Folder to write; existing pairs made with the same options are kept."),
     ],
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random numbers.")] = 0,
     workers: Annotated[int, typer.Option("--workers", help="Number of processes; the pairs do not depend on it.")] = 1,
     method: Annotated[
-        str | None, typer.Option("--method", help="How the truth is convolved: interpolated, covariance, montecarlo.")
+        str | None, typer.Option("--method", help="Method of the convolution: interpolated, covariance or montecarlo.")
     ] = None,
     bins: Annotated[int | None, typer.Option("--bins", help="Bins along each open axis.")] = None,
     energy_bins: Annotated[
@@ -35,12 +35,12 @@ def make_pairs(
     per_shard: Annotated[int | None, typer.Option("--per-shard", help="Pairs in one file.")] = None,
     family: Annotated[
         list[str] | None,
-        typer.Option("--family", help="Only this family of models (phonon_... included); may be repeated."),
+        typer.Option("--family", help="Use only this family of models (also phonon_...); may be repeated."),
     ] = None,
     dask: Dask = None,
     json: Json = False,
 ):
-    """Make training pairs: cuts of spin-wave models without resolution, convolved, and as an experiment shows them."""
+    """Make training pairs: cuts of spin-wave models without resolution, convolved, and with experimental effects."""
     from ..learn.pairs import make_pairs as make
 
     started = time.monotonic()

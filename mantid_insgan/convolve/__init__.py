@@ -1,4 +1,4 @@
-"""Models of S(Q,E) through the resolution of a spectrometer: Monte Carlo, interpolated, covariance, energy only."""
+"""Convolution of models of S(Q,E) with the resolution: Monte Carlo, interpolated, covariance, energy only."""
 
 from .prepared import Prepared, prepare
 from .run import METHODS, convolve, ideal, sample_modes

@@ -1,4 +1,4 @@
-"""The bins of a spectrum as columns in energy, and the energies at which the resolution is worked out."""
+"""The bins of a spectrum as columns in energy, and the energies at which the resolution is calculated."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class Bins:
         In the HKL frame, or |Q| for a powder; with one energy axis.
     resolution : Resolution
     reachable : ndarray of bool, shape (momentum bins, energies), optional
-        Where a detected neutron can be, if it is known already; worked out if not given.
+        Bins in the kinematic range, if already known; calculated if not given.
 
     Raises
     ------
     InputError
-        If the momentum axes are neither directions in r.l.u. nor |Q|, or no bin can be reached by a neutron.
+        If the momentum axes are neither directions in r.l.u. nor |Q|.
     RunFactError
-        If energies lie above Ei, or the lattice is missing.
+        If energies lie above Ei, the lattice is missing, or no bin lies in the kinematic range.
 
     Attributes
     ----------
     columns : ndarray of int
-        Momentum bins (C order) in which at least one energy is wanted and can be reached.
+        Momentum bins (C order) with at least one valid energy bin in the kinematic range.
     reachable : ndarray of bool, shape (momentum bins, energies)
     directions : ndarray, shape (D, 3)
         (h, k, l) of one unit along each momentum axis, integrated ones included. For a powder ((1, 0, 0),).
@@ -79,7 +79,7 @@ class Bins:
 
     @property
     def scattered(self) -> bool:
-        """True where Q depends on the energy: a crystal measured at one angle."""
+        """True if Q depends on the energy: a crystal measured at one angle."""
         return self.frame.still
 
     def to_columns(self, values: np.ndarray) -> np.ndarray:
@@ -97,17 +97,17 @@ class Bins:
         return centres + offsets * self.widths
 
     def points(self, coordinates: np.ndarray, energies: np.ndarray) -> Points:
-        """Where these coordinates (N, D) at these energies (N,) are seen."""
+        """Points of the resolution for coordinates (N, D) at energies (N,)."""
         full = np.empty((len(coordinates), self.spectrum.ndim))
         full[:, self.energy_order] = coordinates
         full[:, self.spectrum.energy_axis] = energies
         return self.frame.at(full)
 
     def place(self, coordinates: np.ndarray, points: Points | None) -> np.ndarray:
-        """Where the model is asked: (h, k, l), shape (N, 3), or |Q|, shape (N, 1).
+        """Momenta at which the model is evaluated: (h, k, l), shape (N, 3), or |Q|, shape (N, 1).
 
-        Beyond the kinematic range `points` are clamped, which is right for widths and wrong for the place; they are
-        needed only where the energy decides the place (`scattered`).
+        Outside the kinematic range `points` are clamped, which is right for the widths and wrong for the momenta; they
+        are needed only if the momentum depends on the energy (`scattered`).
         """
         if self.powder:
             return np.abs(coordinates)
@@ -118,7 +118,7 @@ class Bins:
         return self.resolution.covariance(points, of_sample=True)
 
     def _reachable(self) -> np.ndarray:
-        """Bins whose centre a detected neutron can have, shape (momentum bins, energies)."""
+        """Bins whose centre lies in the kinematic range, shape (momentum bins, energies)."""
         size = math.prod(self.shape)
         out = np.empty((size, len(self.energy)), bool)
         rows = max(1, _CHUNK // len(self.energy))
@@ -157,11 +157,11 @@ class Bins:
 
 
 class OutsideBins(Bins):
-    """The same bins seen through a part of the resolution: that in what the cut doesn't show.
+    """The same bins with only the part of the resolution outside the cut.
 
-    A cut shows its open axes. What the resolution does along these can be put in or taken out of a cut; where it
-    reaches along the others cannot be known from the cut. Its covariance along those others, the open ones being held,
-    is all that this class has; along the open axes is left a small width that keeps things smooth.
+    Along the open axes of a cut the resolution can be added to the cut or removed from it; its effect along the other
+    directions cannot be calculated from the cut. This class has the covariance along those other directions only; along
+    the open axes a small width is kept so that the result is smooth.
     """
 
     def __init__(self, spectrum: Spectrum, resolution: Resolution):
@@ -182,7 +182,7 @@ class OutsideBins(Bins):
 
 
 def completed(directions: np.ndarray) -> np.ndarray:
-    """The directions and as many of h, k, l as make three that are independent, shape (3, 3)."""
+    """The directions, completed with h, k or l to three independent ones, shape (3, 3)."""
     rows = list(directions)
     for unit in np.eye(3):
         if len(rows) < 3 and np.linalg.matrix_rank([*rows, unit], tol=1e-6) > len(rows):
@@ -198,16 +198,16 @@ def _direction(axis) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Nodes:
-    """Energies at which the resolution is worked out, and the share of each in every energy bin.
+    """Energies at which the resolution is calculated, and the weight of each in every energy bin.
 
     Parameters
     ----------
     energies : ndarray, shape (K,)
         meV.
     edges : ndarray, shape (F + 1,)
-        Energy bins, meV: those of the spectrum or a division of them.
+        Energy bins, meV: those of the spectrum or a subdivision of them.
     shares : ndarray, shape (K, F)
-        Each column sums to 1: linear between nodes, or 1 for the bin that a node stands for.
+        Each column sums to 1: linear between nodes, or 1 for the bin of a node.
     """
 
     energies: np.ndarray
@@ -216,7 +216,7 @@ class Nodes:
 
 
 def nodes_between(bins: Bins) -> Nodes:
-    """As few energies as the change of the resolution along energy allows; in between, results are interpolated."""
+    """As few energies as the variation of the resolution with energy allows; results are interpolated between them."""
     energies, steps = _travel(bins)
     travelled = np.concatenate([[0], np.cumsum(steps.sum(axis=0))])
     count = int(np.clip(math.ceil(travelled[-1]) + 1, 2, _MOST_NODES))
@@ -257,7 +257,7 @@ def cells_between(bins: Bins) -> Cells:
 
 
 def nodes_in_bins(bins: Bins) -> Nodes:
-    """A node in every energy bin; several where the place of the sample moves within one."""
+    """A node in every energy bin; several if the momentum of the sample changes within a bin."""
     _, steps = _travel(bins)
     parts = max(1, math.ceil(steps[0].sum() / len(bins.energy)))
     edges = np.linspace(bins.energy.edges[0], bins.energy.edges[-1], parts * len(bins.energy) + 1)
@@ -265,7 +265,7 @@ def nodes_in_bins(bins: Bins) -> Nodes:
 
 
 def _travel(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
-    """Energies (T,) and how far place and covariance move from each to the next, in the steps allowed: (2, T - 1)."""
+    """Energies (T,) and the changes of momentum and covariance between them, in allowed steps: (2, T - 1)."""
     columns = bins.columns if len(bins.columns) else np.arange(math.prod(bins.shape))
     columns = columns[np.unique(np.linspace(0, len(columns) - 1, _PROBES[0]).astype(int))]
     energies = np.linspace(bins.energy.edges[0], min(bins.energy.edges[-1], bins.resolution.ei), _PROBES[1])
@@ -284,7 +284,7 @@ def _travel(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bin_spread(bins: Bins, size: int) -> np.ndarray:
-    """Covariance of the volume of a bin: what the resolution is seen through anyway, shape (size + 1, size + 1)."""
+    """Covariance of the volume of a bin, which adds to that of the resolution, shape (size + 1, size + 1)."""
     out = np.zeros((size + 1, size + 1))
     along = bins.directions[:, :size] * bins.widths[:, None]
     out[:size, :size] = along.T @ along / 12

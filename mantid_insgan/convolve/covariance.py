@@ -1,9 +1,9 @@
-"""Resolution as a Gaussian of full covariance in (Q, E) that changes from place to place, applied to modes.
+"""Resolution as a Gaussian with full covariance in (Q, E) that varies with (Q, E), applied to modes.
 
-A mode of energy E_m at Q + dQ is recorded about E_m - s.dQ, with s = S_QQ^-1 S_QE and the variance S_EE - S_EQ S_QQ^-1
-S_QE: the Gaussian in energy under the condition dQ. The Gaussian in dQ, and the volume of the bin, are a mixture of
-narrower ones about evenly spread points, the same for every bin. Within each of these the slope of the dispersion adds
-to the width, and its bend, to second order. Nothing is random, and there is no noise.
+A mode of energy E_m at Q + dQ is recorded at a mean energy of E_m - s.dQ, with s = S_QQ^-1 S_QE, and with the variance
+S_EE - S_EQ S_QQ^-1 S_QE: the Gaussian in energy for given dQ. The Gaussian in dQ and the volume of the bin are replaced
+by a mixture of narrower Gaussians at evenly spread points, the same for every bin. Within each of these the slope of
+the dispersion adds to the width, as does its curvature, to second order. The result has no random noise.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CrystalGeometry:
 
     @property
     def tasks(self) -> int:
-        """How many tasks there are."""
+        """Number of tasks."""
         return -(-len(self.bins.columns) // _COLUMNS)
 
     def columns(self, number: int) -> np.ndarray:
@@ -93,7 +93,7 @@ class CrystalGeometry:
         return np.array(list(itertools.product(*middles))), self.bins.widths / counts
 
     def _matters(self, columns) -> np.ndarray:
-        """False for the axis along which the energy decides where the sample is met, shape (D,)."""
+        """False for the axis along which the energy determines the momentum, shape (D,)."""
         if not self.bins.scattered:
             return np.ones(len(self.bins.widths), bool)
         energy = self.cells.borders[:1]
@@ -202,12 +202,12 @@ def _turned(direction: np.ndarray) -> np.ndarray:
 
 @lru_cache(2 * _MIXTURES)
 def _mixture(points: int, dimensions: int, number: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Evenly spread points for a Gaussian of three dimensions and a box of some; others for each `number`.
+    """Evenly spread points for a three-dimensional Gaussian and a box of `dimensions`; different for each `number`.
 
     Returns
     -------
     unit : ndarray, shape (G, 3)
-        Of variances 1 - `_WITHIN`, exactly, and without mean or correlation.
+        With variances of exactly 1 - `_WITHIN`, zero mean and no correlation.
     box : ndarray, shape (G, D)
         Between -1/2 and 1/2.
     fit : ndarray, shape (G, 6)
@@ -226,7 +226,7 @@ def _mixture(points: int, dimensions: int, number: int = 0) -> tuple[np.ndarray,
 
 
 def _spread_evenly(count: int, dimensions: int, number: int) -> np.ndarray:
-    """Points of the unit cube: equal steps in the first dimension, a part of Kronecker's sequence in the others."""
+    """Points of the unit cube: equal steps in the first dimension, part of a Kronecker sequence in the others."""
     golden = 2.0
     for _ in range(64):
         golden = (1 + golden) ** (1 / dimensions)
@@ -239,9 +239,9 @@ def _spread_evenly(count: int, dimensions: int, number: int) -> np.ndarray:
 class PowderGeometry:
     """What one convolution of a powder's (|Q|, E) needs and does not depend on the model, in tasks: one for each |Q|.
 
-    Rows of the table count with the Gaussian's share of their |Q|. Under the condition of its distance, each is
-    recorded earlier by the energy that goes with it and blurred by what is left of the width: a phase and a damping of
-    its Fourier transform along energy.
+    Each row of the table has the weight of the Gaussian at its |Q|. Depending on its distance in |Q|, it is shifted in
+    energy by the Q-E correlation and broadened by the remaining width: a phase and a damping of its Fourier transform
+    along energy.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ class PowderGeometry:
 
     @property
     def tasks(self) -> int:
-        """How many tasks there are."""
+        """Number of tasks."""
         return len(self.bins.columns)
 
     @cached_property
@@ -330,7 +330,7 @@ class PowderRun:
         return np.array([number]), total[None], np.zeros((1, total.size))
 
     def _summed(self, column: int, spread: np.ndarray, slope: np.ndarray, frequency: np.ndarray) -> np.ndarray:
-        """Fourier transforms of all rows, with the share and the shift of each: (nodes, frequencies)."""
+        """Sum of the Fourier transforms of all rows, with weights and shifts: (nodes, frequencies)."""
         from scipy.special import ndtr
 
         width, modulus, step = self.geometry.bins.widths[0], self.source.modulus, self.source.step

@@ -1,4 +1,4 @@
-"""Many narrow distributions in energy put into bins."""
+"""Adds many narrow distributions in energy to bins."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def spread_out(
     total : ndarray, shape (R, E)
         Added to in place.
     row, centre, reach, weight : ndarray, shape (N,)
-        Row of `total`, middle in meV, how far it reaches to both sides in meV, and intensity of each.
+        Row of `total`, centre in meV, half-range in meV, and intensity of each distribution.
     edges : ndarray, shape (E + 1,)
         meV.
     cumulative : callable
-        Of (energies from the centre, (n, K); which of the distributions, (n,)): the part below them.
+        Function of (energies from the centre, (n, K); indices of the distributions, (n,)): the fraction below them.
     share : ndarray, shape (E,), optional
         Factor for each bin.
     """

@@ -1,5 +1,5 @@
-"""What detectors see of a grid, for any number of draws: |Q| of every bin, the elastic line and the powder lines of
-aluminium as they are recorded."""
+"""Properties of a grid that simulated experiments need: |Q| of every bin, the elastic line and the powder lines of
+aluminium as recorded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ACROSS_BIN = 16
 
 
 class Detectors:
-    """What detectors see of a grid: all that depends on the grid and the resolution alone, for any number of draws.
+    """Properties that depend only on the grid and the resolution, calculated once for any number of draws.
 
     Arrays are columns in energy as in `Bins`: (momentum bins, energies).
 
@@ -38,7 +38,7 @@ class Detectors:
     Attributes
     ----------
     edges, centres : ndarray, shape (K + 1,) and (K,)
-        Of the energy bins, meV.
+        Edges and centres of the energy bins, meV.
     reachable : ndarray of bool, shape (M, K)
     modulus : ndarray, shape (M, K), or (M, 1) where Q does not depend on the energy
         |Q| at the centre of every bin, 1/Angstrom.
@@ -63,20 +63,20 @@ class Detectors:
         return self.reachable.shape
 
     def exposure(self, at_zero: float) -> np.ndarray:
-        """Expected counts for one unit of S, shape (K,), if they are `at_zero` at E = 0.
+        """Expected counts per unit of S, shape (K,), if they are `at_zero` at E = 0.
 
-        A bin of S is counted kf/ki times as often (Squires, ch. 1): the exposure falls with the energy transfer.
+        The counts are proportional to kf/ki S (Squires, ch. 1): the exposure decreases with energy transfer.
         """
         return at_zero * self.kf / self.resolution.beam.ki
 
     @property
     def across(self) -> np.ndarray:
-        """|Q| of elastic scattering at places across each momentum bin, shape (M, places), 1/Angstrom."""
+        """|Q| of elastic scattering at points across each momentum bin, shape (M, points), 1/Angstrom."""
         return self._middle[:, None] + self._spread
 
     @property
     def nbytes(self) -> int:
-        """Memory that the arrays take."""
+        """Memory of the arrays in bytes."""
         return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
 
     @cached_property
@@ -91,11 +91,11 @@ class Detectors:
 
 
 class RecordedLine:
-    """The elastic line with its tail in energy bins: of area 1, mean over the bin, 1/meV.
+    """The elastic line with its tail in energy bins: area 1, mean over the bin, 1/meV.
 
-    The line has the shapes of pulse and pixel (`ElasticLine`), which give it the tail of the moderator. A neutron that
-    is scattered again in the sample environment flies a path l more (exponential, mean `tail_path`); it arrives late
-    and is recorded at E = Ei (1 - (L2 / (L2 + l))^2), L2 from sample to detector: a tail at energy loss.
+    The line has the shapes of pulse and pixel (`ElasticLine`), including the tail of the moderator. A neutron that is
+    scattered again in the sample environment travels an additional path l (exponential, mean `tail_path`); it arrives
+    late and is recorded at E = Ei (1 - (L2 / (L2 + l))^2), with L2 from sample to detector: a tail at energy loss.
 
     Parameters
     ----------
@@ -124,16 +124,16 @@ class RecordedLine:
         self.fwhm = float(resolution.fwhm_energy(0.0))
 
     def recorded(self, tail: float, tail_path: float) -> np.ndarray:
-        """As the detectors record it, shape (K,), with the share `tail` of it in the tail."""
+        """The recorded line, shape (K,), with the fraction `tail` of its intensity in the tail."""
         return self._with_tail(self._line, tail, tail_path, self._offsets, self._weights)
 
     def sharp(self, tail: float, tail_path: float) -> np.ndarray:
-        """The same without the resolution, shape (K,): the line lies in the bin that holds E = 0."""
+        """The same without the resolution, shape (K,): the line is in the bin that contains E = 0."""
         inside = (self._edges[:-1] <= 0) & (self._edges[1:] > 0)
         return self._with_tail(inside / np.diff(self._edges), tail, tail_path, np.zeros(1), np.ones(1))
 
     def _with_tail(self, line, tail: float, tail_path: float, offsets, weights) -> np.ndarray:
-        """`line`, and the tail of a line that is made of `weights` at `offsets`."""
+        """`line` with the tail of a line given by `weights` at `offsets`."""
         if not tail:
             return line
         below = _delayed_share(self._edges - offsets[:, None], self._resolution, tail_path)
@@ -142,7 +142,7 @@ class RecordedLine:
 
 
 def _delayed_share(energy: np.ndarray, resolution: Resolution, tail_path: float) -> np.ndarray:
-    """Share of the delayed neutrons recorded below an energy (meV)."""
+    """Fraction of the delayed neutrons recorded below an energy (meV)."""
     left = np.clip(1 - energy / resolution.ei, 1e-6, 1.0)
     path = resolution.beam.sample_detector * (1 / np.sqrt(left) - 1)
     return -np.expm1(-path / tail_path)
@@ -159,10 +159,10 @@ def aluminium_lines(resolution: Resolution, modulus: np.ndarray, *, sharp: bool 
     ----------
     resolution : Resolution
     modulus : ndarray
-        Any shape; with `sharp`, (M, places): places across each of M bins.
+        Any shape; with `sharp`, (M, points): points across each of M bins.
     sharp : bool
-        Lines of the same area without the resolution, as narrow as the places allow: their standard deviation is half
-        that of |Q| across the bin (a twentieth of the resolution's at least, all of it at most).
+        Lines of the same area without the resolution, as narrow as the points allow: their standard deviation is half
+        that of |Q| across the bin (at least a twentieth of that of the resolution, at most all of it).
 
     Returns
     -------
@@ -197,14 +197,14 @@ def _aluminium_reflections(most: float) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=64)
 def _fcc_reflections(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """h^2 + k^2 + l^2 (ascending) and how many reflections have it, for h, k, l from -n to n of an fcc lattice."""
+    """h^2 + k^2 + l^2 (ascending) and the number of reflections, for h, k, l from -n to n of an fcc lattice."""
     hkl = np.stack(np.meshgrid(*[np.arange(-n, n + 1)] * 3), axis=-1).reshape(-1, 3)
     odd = (hkl % 2).sum(axis=1)
     return np.unique((hkl[(odd == 0) | (odd == 3)] ** 2).sum(axis=1), return_counts=True)
 
 
 def modulus_across(bins: Bins) -> np.ndarray:
-    """|Q| of elastic scattering at places across each momentum bin, shape (momentum bins, places), 1/Angstrom."""
+    """|Q| of elastic scattering at points across each momentum bin, shape (momentum bins, points), 1/Angstrom."""
     columns = np.arange(math.prod(bins.shape))
     places = _places(len(bins.widths)) - 0.5
     return np.stack([_modulus(bins, bins.coordinates(columns, place), 0.0) for place in places], axis=1)
@@ -216,7 +216,7 @@ def _places(dimensions: int) -> np.ndarray:
 
 
 def _modulus_in_bins(bins: Bins) -> np.ndarray:
-    """|Q| at the centre of every bin, shape (momentum bins, energies) or (momentum bins, 1) where E does not matter."""
+    """|Q| at the centre of every bin, shape (momentum bins, energies), or (momentum bins, 1) if independent of E."""
     centres = bins.coordinates(np.arange(math.prod(bins.shape)))
     energies = bins.energy.centers if bins.scattered else [0.0]
     return np.stack([_modulus(bins, centres, energy) for energy in energies], axis=1)

@@ -1,7 +1,7 @@
-"""From a convolved spectrum to what a detector would have seen: background, gaps, edges and counts.
+"""Simulates an experiment from a convolved spectrum: background, gaps, edges and counts.
 
-Levels are in units of the root mean square of the convolved signal over its valid bins, so that one prior serves every
-model. S here is d2sigma/dOmega/dE x ki/kf, as everywhere in the package.
+Levels are in units of the root mean square of the convolved signal over its valid bins, so that one prior is suitable
+for every model. S is d2sigma/dOmega/dE x ki/kf, as everywhere in the package.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OWN_GAPS = 0.4
 
 @dataclass(frozen=True)
 class ExperimentSettings:
-    """What an experiment adds to a convolved spectrum and takes from it.
+    """Settings of a simulated experiment.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ class ExperimentSettings:
     elastic : float
         Height of the incoherent elastic line, in levels.
     tail : float
-        Share of the elastic neutrons that are scattered a second time in the sample environment.
+        Fraction of the elastic neutrons that are scattered a second time in the sample environment.
     tail_path : float
-        Mean further path of those neutrons, metre.
+        Mean additional path of those neutrons, metre.
     displacement : float
         Mean-square displacement of the scatterers, Angstrom^2: the Debye-Waller factor is exp(-Q^2 u^2).
     phonons : float
@@ -57,9 +57,9 @@ class ExperimentSettings:
     gaps : tuple of (float, float)
         Ranges of scattering angle without detectors, degrees.
     dead : float
-        Share of the bins that are lost for other reasons (dead tubes, masked pixels).
+        Fraction of the bins that are lost for other reasons (dead tubes, masked pixels).
     largest_transfer : float
-        Share of Ei up to which energy transfers are kept.
+        Fraction of Ei up to which energy transfers are kept.
 
     Raises
     ------
@@ -98,13 +98,13 @@ class ExperimentSettings:
 
     @classmethod
     def from_facts(cls, facts: dict) -> ExperimentSettings:
-        """Settings as JSON keeps them, with lists for tuples."""
+        """Settings from JSON, where tuples are lists."""
         ranges = {"two_theta": tuple(facts["two_theta"]), "gaps": tuple(map(tuple, facts["gaps"]))}
         return cls(**facts | ranges)
 
     @classmethod
     def draw(cls, rng: np.random.Generator, *, temperature: float = 10.0) -> ExperimentSettings:
-        """Settings from the prior: each ingredient is there in a part of the draws, over decades of strength.
+        """Settings drawn from the prior: each component is present in a part of the draws, over decades of strength.
 
         Parameters
         ----------
@@ -146,25 +146,25 @@ def make_experiment(
     seed: int | list[int] = 0,
     seen: np.ndarray | None = None,
 ) -> Spectrum:
-    """What a detector would have seen of a convolved spectrum.
+    """Simulate the measurement of a convolved spectrum.
 
     Parameters
     ----------
     convolved : Spectrum
-        As `mantid_insgan.convolve.convolve` gives it.
+        From `mantid_insgan.convolve.convolve`.
     resolution : Resolution
-        The same.
+        The one used for the convolution.
     settings : ExperimentSettings
     seed : int or list of int
-        Of counts and dead bins.
+        Seed of counts and dead bins.
     seen : ndarray of bool, shape of `convolved`, optional
-        Bins that are measured, where they are known; otherwise they follow from the settings.
+        Bins that are measured, if known; otherwise they follow from the settings.
 
     Returns
     -------
     Spectrum
         In the unit of `convolved`, background included; ``num_events`` are the counts N, and the variance is that of
-        N counts (of one count where there is none). Bins in gaps or outside the kinematic range are NaN and not valid.
+        N counts (of one count if N = 0). Bins in gaps or outside the kinematic range are NaN and not valid.
 
     Raises
     ------
@@ -200,13 +200,14 @@ def count(
     ----------
     rng : numpy.random.Generator
     mean : ndarray
-        What is seen, in any unit.
+        Expected signal, in any unit.
     per_count : ndarray, broadcast to `mean`
-        Expected counts for one unit.
+        Expected counts per unit of signal.
     subtracted : float
-        Background that was counted as well and is subtracted again, in the unit of `mean`: its noise stays.
+        Background that is included in the counts and then subtracted, in the unit of `mean`: its noise remains.
     least : float
-        Counts whose variance a bin without counts is given; 0 leaves such bins without an error, as some reductions do.
+        Number of counts whose variance is given to bins without counts; 0 leaves such bins without an error, as in some
+        reductions.
     """
     counts = rng.poisson(np.maximum(mean + subtracted, 0.0) * per_count).astype(float)
     return counts / per_count - subtracted, np.maximum(counts, least) / per_count**2, counts
@@ -215,18 +216,18 @@ def count(
 def background(
     detectors: Detectors, settings: ExperimentSettings, level: float, valid: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All that is added to the signal: without the resolution, and as recorded.
+    """The background without the resolution, and as recorded.
 
-    Without it the elastic line and the lines of aluminium lie in the energy bin that holds E = 0 with the area that is
-    recorded, delayed neutrons begin there, and lines of aluminium are as narrow in |Q| as bins allow (see
-    `aluminium_lines`). What is smooth is the same on both sides.
+    Without the resolution, the elastic line and the aluminium lines are in the energy bin that contains E = 0, with the
+    recorded area; the tail of delayed neutrons starts there, and the aluminium lines are as narrow in |Q| as the bins
+    allow (see `aluminium_lines`). The smooth background is the same in both.
 
     Parameters
     ----------
     detectors : Detectors
     settings : ExperimentSettings
     level : float
-        The unit of the settings' strengths.
+        Unit of the strengths in the settings.
     valid : ndarray of bool, shape (M, K)
         Bins over which the root mean square of the phonons is taken.
 
@@ -259,8 +260,8 @@ def background(
 def constant_in_time(edges: np.ndarray, ei: float) -> np.ndarray:
     """A background constant in time of flight, as it appears in S, relative to E = 0; shape (K,), mean over the bin.
 
-    Ef goes as 1/t^2, so that dt/dE goes as Ef^(-3/2); times ki/kf it is (Ei / Ef)^2 with Ef = Ei - E. Clamped where
-    less than 1 % of Ei is left.
+    Ef is proportional to 1/t^2, so that dt/dE is proportional to Ef^(-3/2); multiplied by ki/kf this gives
+    (Ei / Ef)^2 with Ef = Ei - E. Clamped for Ef below 1 % of Ei.
     """
     ef = np.maximum(ei - edges, 0.01 * ei)
     middle = np.maximum(ei - 0.5 * (edges[1:] + edges[:-1]), 0.01 * ei)
@@ -272,8 +273,8 @@ def constant_in_time(edges: np.ndarray, ei: float) -> np.ndarray:
 def one_phonon(detectors: Detectors, settings: ExperimentSettings) -> np.ndarray:
     """Incoherent scattering by one phonon, shape (momentum bins, energies), arbitrary scale.
 
-    Q^2 exp(-Q^2 u^2) g(E) (n(E) + 1) / E with Debye's g(E) ~ E^2 below the cutoff (Squires, ch. 3), on both sides of
-    E = 0; the edge at the cutoff is as wide as the resolution.
+    Q^2 exp(-Q^2 u^2) g(E) (n(E) + 1) / E with the Debye density of states g(E) ~ E^2 below the cutoff (Squires, ch. 3),
+    on both sides of E = 0; the edge at the cutoff has the width of the resolution.
     """
     from scipy.special import erfc
 
@@ -291,12 +292,12 @@ def one_phonon(detectors: Detectors, settings: ExperimentSettings) -> np.ndarray
 
 
 def measured_bins(rng: np.random.Generator, detectors: Detectors, settings: ExperimentSettings) -> np.ndarray:
-    """Bins with a measurement, shape (M, K), bool: `seen_by_detectors` without the dead ones, which are drawn."""
+    """Measured bins, shape (M, K), bool: `seen_by_detectors` without randomly drawn dead bins."""
     return seen_by_detectors(detectors, settings) & (rng.random(detectors.shape) >= settings.dead)
 
 
 def seen_by_detectors(detectors: Detectors, settings: ExperimentSettings) -> np.ndarray:
-    """Bins that detectors and kinematic range reach, shape (momentum bins, energies), bool.
+    """Bins covered by detectors and in the kinematic range, shape (momentum bins, energies), bool.
 
     The scattering angle follows from |Q|^2 = ki^2 + kf^2 - 2 ki kf cos(2 theta).
     """
@@ -311,10 +312,10 @@ def seen_by_detectors(detectors: Detectors, settings: ExperimentSettings) -> np.
 
 
 def draw_masks(rng: np.random.Generator, grid: tuple[int, ...]) -> np.ndarray:
-    """Bins that a user's mask leaves, shape `grid`, energy last, bool: whatever the shape, unlike gaps of detectors.
+    """Bins left by a random mask of any shape, unlike detector gaps; shape `grid`, energy last, bool.
 
-    All bins in 45 % of the draws; otherwise up to three boxes of up to a third of each axis are cut out, in half of
-    them an edge along the first axis that depends on the last, and in two fifths up to 15 % of single bins.
+    All bins in 45 % of the draws; otherwise up to three boxes of up to a third of each axis are masked, in half of the
+    draws an edge along the first axis that depends on the last, and in two fifths up to 15 % of single bins.
     """
     cut = np.zeros(grid, bool)
     if rng.random() < 0.45:
@@ -332,7 +333,7 @@ def draw_masks(rng: np.random.Generator, grid: tuple[int, ...]) -> np.ndarray:
 
 
 def draw_seen(rng: np.random.Generator, detectors: Detectors, settings: ExperimentSettings, grid) -> np.ndarray:
-    """Bins with a measurement, shape `grid`, energy last: gaps of the settings' detectors, or a mask (`draw_masks`)."""
+    """Measured bins, shape `grid`, energy last: with the detector gaps of the settings, or a mask (`draw_masks`)."""
     if rng.random() < _OWN_GAPS:
         return measured_bins(rng, detectors, settings).reshape(grid)
     return draw_masks(rng, grid)
@@ -343,21 +344,20 @@ def draw_counted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Counts of `mean` at a given exposure: signal and standard error, in the unit of `mean`.
 
-    Between counts and exposure lie kf/ki and how many pixels contribute, which differs by up to a half along the first
-    axis of slices and volumes. In 40 % of the draws a flat background of up to half the peak was counted as well and
-    has been subtracted; in half of them bins without counts have no error.
+    The counts are the exposure times kf/ki times the number of pixels that contribute, which varies by up to a half
+    along the first axis of slices and volumes. In 40 % of the draws a flat background of up to half the peak was
+    included in the counts and then subtracted; in half of the draws bins without counts have no error.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     detectors : Detectors
     mean : ndarray, shape (*grid), energy last
-        What is seen, background included; 0 where there is no measurement.
+        Expected signal, background included; 0 in bins that are not measured.
     magnet : ndarray, shape (*grid)
-        The same without background, which tells the exposure.
+        The same without background, which sets the exposure.
     peak_counts : float
-        Expected counts in the brightest bins of `magnet` (the 99.7th percentile) where an average number of pixels
-        contributes.
+        Expected counts in the brightest bins of `magnet` (the 99.7th percentile) with an average number of pixels.
     """
     grid = mean.shape
     exposure = np.broadcast_to(detectors.exposure(1.0), detectors.shape).reshape(grid)

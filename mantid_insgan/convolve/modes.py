@@ -1,4 +1,4 @@
-"""Where modes come from: the model itself, a grid of momenta between which they are interpolated, or a powder's."""
+"""Sources of modes: the model itself, interpolation on a grid of momenta, or a table for a powder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CALL = 16384
 
 
 class Direct:
-    """The model asked at every momentum (h, k, l)."""
+    """The model, evaluated at every momentum (h, k, l)."""
 
     def __init__(self, model):
         self.model = model
@@ -31,7 +31,7 @@ class Direct:
 
 
 class DirectPowder:
-    """The model asked in a random direction for every |Q|."""
+    """The model, evaluated in a random direction for every |Q|."""
 
     def __init__(self, model):
         self.model = model
@@ -45,12 +45,12 @@ class DirectPowder:
 
 
 def to_hkl(model) -> np.ndarray:
-    """Matrix that takes Q in 1/Angstrom (as a row) to (h, k, l).
+    """Matrix that converts Q in 1/Angstrom (as a row) to (h, k, l).
 
     Raises
     ------
     InputError
-        If the model does not know its lattice.
+        If the model has no lattice.
     """
     lattice = getattr(model, "lattice", None)
     if lattice is None:
@@ -69,12 +69,12 @@ class PowderTable:
     model
         With ``modes`` and ``lattice``.
     low, high, step : float
-        Range of |Q| and distance of its rows, 1/Angstrom.
+        Range of |Q| and spacing of the rows, 1/Angstrom.
     orientations : int
-        Directions in each row: a Fibonacci sphere, turned at random.
+        Directions in each row: a Fibonacci sphere, rotated at random.
     rng : numpy.random.Generator
     progress : callable, optional
-        Called with (rows done, rows in all).
+        Called with (rows done, total number of rows).
     """
 
     def __init__(self, model, low: float, high: float, step: float, orientations: int, rng, progress=None):
@@ -103,7 +103,7 @@ class PowderTable:
 
     @property
     def size(self) -> int:
-        """Momenta at which the model was asked."""
+        """Number of momenta at which the model was evaluated."""
         return self.energies.shape[0] * self.energies.shape[1]
 
     def splines(self, low: float, step: float, count: int) -> np.ndarray:
@@ -135,7 +135,7 @@ class PowderTable:
         return total.reshape(-1, count) / energies.shape[1]
 
     def modes(self, where: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Modes of a random direction in one of the two rows beside |Q| (N, 1), chosen by their distance."""
+        """Modes of a random direction in one of the two rows next to |Q| (N, 1), chosen according to their distance."""
         place = np.clip((np.abs(where[:, 0]) - self.modulus[0]) / self.step, 0, len(self.modulus) - 1)
         row = np.minimum((place + rng.random(len(place))).astype(int), len(self.modulus) - 1)
         pick = rng.integers(self.energies.shape[1], size=len(place))
@@ -145,10 +145,10 @@ class PowderTable:
 class ModeGrid:
     """Modes on a regular grid of momenta, sorted by energy and interpolated linearly.
 
-    Where branches cross, the sorted energies have a kink, and linear interpolation rounds it off within one cell; the
-    intensities change over within the same cell. So the grid is halved, axis by axis, until the spectrum between its
-    nodes (with a Gaussian of `sigma` in energy) is within `tolerance` of the model's. Intensities are interpolated as
-    I E, which stays finite where I goes as 1/E.
+    Where branches cross, the sorted energies have a kink, which linear interpolation rounds off within one cell; the
+    intensities are exchanged within the same cell. Therefore the grid spacing is halved, axis by axis, until the
+    spectrum between its nodes (with a Gaussian of `sigma` in energy) is within `tolerance` of that of the model.
+    Intensities are interpolated as I E, which remains finite where I is proportional to 1/E.
 
     Parameters
     ----------
@@ -159,21 +159,22 @@ class ModeGrid:
     directions : ndarray, shape (3, 3)
         (h, k, l) of one unit along each axis of the grid, as rows.
     spacing : ndarray, shape (3,)
-        Spread of the resolution along each axis: first nodes are two of it apart, and not fewer than a few.
+        Standard deviation of the resolution along each axis: the first nodes are spaced by about two of it, within
+        limits on their number.
     sigma : float
         Standard deviation of the resolution in energy, meV.
     tolerance : float
-        Root-mean-square error of the spectra in the middle between nodes, relative to their own root mean square.
+        Root-mean-square error of the spectra midway between nodes, relative to their root mean square.
     most : int
-        Momenta at which the model may be asked.
+        Largest number of momenta at which the model is evaluated.
     rng : numpy.random.Generator
     window : tuple of float, optional
-        Energies that are looked at, meV; all if not given.
+        Range of energies for the comparison, meV; all if not given.
 
     Attributes
     ----------
     error : float
-        The error reached, as `tolerance` defines it.
+        The error reached, defined as for `tolerance`.
     """
 
     def __init__(
@@ -211,11 +212,11 @@ class ModeGrid:
 
     @property
     def size(self) -> int:
-        """Momenta at which the model was asked."""
+        """Number of momenta at which the model was evaluated."""
         return len(self._values)
 
     def cells(self, directions: np.ndarray) -> np.ndarray:
-        """How far one may go along directions in (h, k, l), (D, 3), within a cell, in their units, shape (D,)."""
+        """Size of a cell along directions in (h, k, l), (D, 3), in units of the directions, shape (D,)."""
         along = np.abs(directions @ self._inverse)
         return 1 / np.maximum((along * (self.counts - 1) / (self.high - self.low)).max(axis=1), 1e-300)
 
@@ -230,7 +231,7 @@ class ModeGrid:
         return np.hstack([energies, intensities * np.maximum(energies, self._floor)])
 
     def _halve(self, axis: int) -> None:
-        """Put a node between each two along one axis; those that are there are kept."""
+        """Insert a node between each two nodes along one axis; the existing nodes are kept."""
         values = self._values.reshape(*self.counts, -1)
         nodes = self._nodes()
         nodes[axis] = 0.5 * (nodes[axis][1:] + nodes[axis][:-1])
@@ -247,7 +248,7 @@ class ModeGrid:
         self._values = grown.reshape(-1, values.shape[-1])
 
     def _error_along(self, axis: int, rng) -> float:
-        """Relative error in the middle between two nodes of one axis, at nodes of the others."""
+        """Relative error midway between two nodes of one axis, at nodes of the others."""
         index = [rng.integers(n - (a == axis), size=_TRIALS) for a, n in enumerate(self.counts)]
         step = (self.high - self.low) / (self.counts - 1)
         middle = self.low + np.stack(index, axis=1) * step
@@ -258,7 +259,7 @@ class ModeGrid:
         return float(np.sqrt(((found - true) ** 2).sum() / max((true**2).sum(), 1e-300)))
 
     def _spectra(self, energies: np.ndarray, intensities: np.ndarray) -> np.ndarray:
-        """Blurred spectra in the window, (N, energies)."""
+        """Broadened spectra in the window, (N, energies)."""
         top = self._values[:, : self._values.shape[1] // 2].max()
         low, high = np.clip(self._window, 0.0, top) + np.array([-4, 4]) * self.sigma
         grid = np.linspace(low, high, int(np.clip((high - low) / self.sigma * 2, 32, 400)))
@@ -272,7 +273,7 @@ class ModeGrid:
         return self._interpolated(where @ self._inverse)
 
     def modes_and_slopes(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `modes`, and the slopes of the energies with (h, k, l), shape (N, M, 3)."""
+        """As `modes`, with the gradients of the energies with respect to (h, k, l), shape (N, M, 3)."""
         energies, intensities, slopes = self._interpolated(where @ self._inverse, slopes=True)
         return energies, intensities, slopes @ self._inverse.T
 

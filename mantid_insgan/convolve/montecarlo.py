@@ -1,8 +1,8 @@
-"""Resolution by Monte Carlo: the model asked at random deviations from every bin.
+"""Resolution by Monte Carlo: the model is evaluated at random deviations from every bin.
 
 A neutron recorded at (Q, E) was scattered at (Q + dQ, E + dE) with the deviations of the spectrometer (T. G. Perring,
-PhD thesis, Cambridge 1991; Tobyfit). Modes are sharp, so that no point in energy is drawn: a mode of energy E_m at
-Q + dQ is recorded at E_m - dE, and counts in the bin where that lies.
+PhD thesis, Cambridge 1991; Tobyfit). Modes are sharp, so that no energy is drawn: a mode of energy E_m at Q + dQ is
+recorded at E_m - dE and is counted in that energy bin.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Modes(Protocol):
 
 @dataclass(frozen=True)
 class MonteCarlo:
-    """One Monte Carlo convolution, cut into tasks that can run in any order.
+    """One Monte Carlo convolution, divided into tasks that can run in any order.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ class MonteCarlo:
     nodes : Nodes
     source : Modes
     points : int
-        For each node of each column.
+        Number of points for each node of each column.
     seed : int
     fwhm, shape
         Intrinsic line, see `lineshape.drawn`.
     gaussian : bool
         Gaussian deviations of the same variances.
     sharp : bool
-        No deviations at all: the mean over the bins alone, of points spread evenly and shifted at random.
+        No deviations: the mean over the bins only, from evenly spread points with random shifts.
     """
 
     bins: Bins
@@ -63,7 +63,7 @@ class MonteCarlo:
 
     @property
     def tasks(self) -> int:
-        """How many tasks there are; the same for any number of workers."""
+        """Number of tasks; it does not depend on the number of workers."""
         return -(-self._cells // self._cells_at_once)
 
     @property
@@ -80,9 +80,9 @@ class MonteCarlo:
         Returns
         -------
         columns : ndarray of int, shape (C,)
-            Places in ``bins.columns``; one may come again in the next task.
+            Indices in ``bins.columns``; one may occur again in the next task.
         mean, variance : ndarray, shape (C, energies)
-            What this task's nodes add to the signal of these columns, and to its squared standard error.
+            Contribution of this task to the signal of these columns, and to its squared standard error.
         """
         start = number * self._cells_at_once
         cells = np.arange(start, min(start + self._cells_at_once, self._cells))
@@ -103,7 +103,7 @@ class MonteCarlo:
         return found, np.add.reduceat(mean, first), np.add.reduceat(scatter, first)
 
     def _offsets(self, cells: int, group: np.ndarray, rng) -> np.ndarray:
-        """Where in their bins the points lie, in bin widths from the centre, shape (cells * points, D)."""
+        """Positions of the points in their bins, in bin widths from the centre, shape (cells * points, D)."""
         axes = len(self.bins.widths)
         if not self.sharp:
             return rng.random((cells * self.points, axes)) - 0.5
@@ -136,7 +136,7 @@ class MonteCarlo:
         return np.einsum("nj,njd->nd", draws, resolution.deviations(at, np.eye(len(DEVIATIONS))))
 
     def _binned(self, recorded, weights, nodes, rows, count: int) -> np.ndarray:
-        """Weights in the spectrum's energy bins per meV, each with the share of its node: (count, energies)."""
+        """Weights in the energy bins of the spectrum per meV, multiplied by those of their nodes: (count, energies)."""
         fine, energies = self.nodes.edges, len(self.bins.energy)
         step = (fine[-1] - fine[0]) / (fine.size - 1)
         place = np.floor((recorded - fine[0]) / step)

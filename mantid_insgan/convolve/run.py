@@ -50,55 +50,56 @@ def convolve(
     Parameters
     ----------
     model
-        With ``modes(q_rlu)`` as `mantid_insgan.models.spinw.SpinWModel` has it; for |Q| also ``lattice``.
+        Object with ``modes(q_rlu)`` as in `mantid_insgan.models.spinw.SpinWModel`; for |Q| also ``lattice``.
     grid : Spectrum or sequence of Axis
-        Axes in the HKL frame (one to three in momentum, integrated ones included) or |Q|, and energy transfer. Of a
-        Spectrum `valid` and the facts are kept, and columns with nothing valid are left out.
+        Axes in the HKL frame (one to three in momentum, integrated ones included) or |Q|, and energy transfer. From a
+        Spectrum, `valid` and the facts are kept, and columns without a valid bin are not calculated.
     resolution : Resolution
         With the lattice for axes in r.l.u.; with an orientation for a crystal measured at one angle.
     method : {'montecarlo', 'interpolated', 'covariance', 'energy', 'outside'}
-        'montecarlo' asks the model at every random deviation of every bin; 'interpolated' asks it on a grid of momenta
-        and does Monte Carlo between them; 'covariance' applies a Gaussian of full covariance in (Q, E) that changes
-        from place to place; 'energy' blurs along energy alone; 'outside' applies that part of the covariance alone
-        that lies in what the cut doesn't show (see `OutsideBins`) and that no one can take out of the cut. For a powder
-        that is `ideal`.
+        'montecarlo' evaluates the model at every random deviation of every bin; 'interpolated' evaluates it on a grid
+        of momenta and does Monte Carlo with interpolated modes; 'covariance' applies a Gaussian with full covariance in
+        (Q, E) that varies with (Q, E); 'energy' broadens along energy only; 'outside' applies only the part of the
+        covariance outside the cut (see `OutsideBins`), which cannot be removed from the cut. For a powder 'outside' is
+        the same as `ideal`.
     points : int, optional
-        Monte Carlo points for a bin (200 and 1000 if not given); for 'covariance', points in momentum to which the
-        Gaussian and the bin's volume are spread (256), also for 'outside'; for 'energy', momenta across a bin (32).
+        Monte Carlo points per bin (200 and 1000 if not given); for 'covariance' and 'outside', points in momentum that
+        represent the Gaussian and the volume of the bin (256); for 'energy', momenta across a bin (32).
     seed : int
-        Of all random numbers; the result does not depend on `workers`.
+        Seed of all random numbers; the result does not depend on `workers`.
     workers : int
-        Threads, or processes.
+        Number of threads, or processes.
     processes : bool
-        Use processes (forked) instead of threads: for a model that holds Python's interpreter lock, as pySpinW does.
+        Use (forked) processes instead of threads: for a model that holds Python's interpreter lock, such as pySpinW.
     progress : callable, optional
-        Called with (done, in all), first for the grid of modes, then for the convolution.
+        Called with (done, total), first for the grid of modes, then for the convolution.
     fwhm, shape
         Intrinsic line width in meV and shape, see `mantid_insgan.models.lineshape.bin_modes`.
     gaussian : bool
-        For Monte Carlo: Gaussian deviations instead of the pulses, apertures and pixels as they are.
+        For Monte Carlo: Gaussian deviations instead of the real shapes of pulses, apertures and pixels.
     tolerance : float
-        Error allowed between the nodes of a grid of modes, see `ModeGrid`: 0.02 for 'interpolated' and 0.05 for
+        Allowed error between the nodes of a grid of modes, see `ModeGrid`: 0.02 for 'interpolated' and 0.05 for
         'covariance' if not given.
     orientations : int
-        Directions at each |Q| of a powder, for all methods but 'montecarlo'.
+        Directions at each |Q| of a powder, for all methods except 'montecarlo'.
     source : ModeGrid or PowderTable, optional
-        From `sample_modes` for the same grid: the model is not asked again by 'interpolated' and 'covariance'.
+        From `sample_modes` for the same grid: 'interpolated' and 'covariance' then do not evaluate the model again.
 
     Returns
     -------
     Spectrum
         In the units of the model per meV (mbarn/sr/meV); the variance is the squared standard error of the Monte Carlo,
-        0 for 'covariance', 'energy' and 'outside'. Bins that no neutron can reach are not valid and NaN.
+        0 for 'covariance', 'energy' and 'outside'. Bins outside the kinematic range are not valid and NaN.
 
     Raises
     ------
     InputError
-        If the method, the line shape or a number is out of range, or the axes cannot be placed.
+        If the method or line shape is unknown, a number is out of range, or the directions of the axes cannot be
+        determined.
     RunFactError
         If the lattice is missing, or the grid lies outside the kinematic range.
     DeviceError
-        If processes are asked for where they cannot be forked.
+        If processes are requested on a system that cannot fork.
 
     Warns
     -----
@@ -143,12 +144,13 @@ def ideal(
 ) -> Spectrum:
     """The same grid without resolution: the mean of the model over the volume of each bin.
 
-    The resolution says where the bins lie (at one crystal angle the energy decides where on an integrated axis) and
-    which of them a neutron can reach, so that the result is what `convolve` blurs. Parameters, result and errors as
-    there; `points` are momenta spread evenly over each bin; the variance is the squared standard error of their mean.
+    The resolution determines the momenta of the bins (at one crystal angle, the coordinate along an integrated axis
+    depends on the energy) and which bins are in the kinematic range, so that the result corresponds to that of
+    `convolve`. Parameters, result and errors are the same as there; `points` are momenta spread evenly over each bin;
+    the variance is the squared standard error of their mean.
 
-    With a `source` the mean is that of its modes, linear between their nodes, and for a crystal free of noise: the
-    same modes that `convolve` blurs. At one crystal angle the model itself is asked all the same.
+    With a `source`, the mean is calculated from its modes, linear between their nodes and, for a crystal, without
+    noise: the same modes that `convolve` uses. At one crystal angle the model itself is always evaluated.
     """
     points = _checked("ideal", points, workers)
     check_line(fwhm, shape)
@@ -176,17 +178,18 @@ def sample_modes(
     momenta: int | None = None,
     progress: Progress | None = None,
 ) -> ModeGrid | PowderTable:
-    """Modes at the momenta that a grid and its resolution see, to be shared by `ideal` and `convolve`.
+    """Modes at the momenta that a grid and its resolution need, to be shared by `ideal` and `convolve`.
 
     Parameters
     ----------
     model, grid, resolution, seed, tolerance, progress
         As in `convolve`.
     method : {'covariance', 'interpolated'}
-        Whose tolerance and reach are taken.
+        Method whose tolerance and range are used.
     momenta : int, optional
-        At how many the model may be asked, about; `GRID_LIMIT` if not given. For a powder they are shared between four
-        rows of |Q| in each bin (more where the resolution needs them) and the directions in each row.
+        Approximate limit of the number of momenta at which the model is evaluated; `GRID_LIMIT` if not given. For a
+        powder they are divided between four rows of |Q| in each bin (more if the resolution needs them) and the
+        directions in each row.
 
     Raises
     ------
@@ -231,7 +234,7 @@ def _titled(spectrum: Spectrum, signal, variance, method: str) -> Spectrum:
 
 
 def _sampled(method: str, model, bins: Bins, source, seed, tolerance, orientations, progress):
-    """Nodes in energy and source of modes of a Monte Carlo."""
+    """Nodes in energy and source of modes for Monte Carlo."""
     nodes = _nodes(bins, exact=method == "montecarlo")
     if method == "montecarlo":
         return nodes, DirectPowder(model) if bins.powder else Direct(model)
@@ -243,24 +246,24 @@ def _sampled(method: str, model, bins: Bins, source, seed, tolerance, orientatio
 
 
 def _nodes(bins: Bins, *, exact: bool = False) -> Nodes:
-    """Energies for the resolution: where they decide the place of the sample, results cannot be interpolated."""
+    """Energies for the resolution: if the momentum depends on the energy, results cannot be interpolated."""
     return nodes_in_bins(bins) if exact or bins.scattered else nodes_between(bins)
 
 
 def _one_node(bins: Bins) -> Nodes:
-    """One energy for all bins: their place does not depend on it."""
+    """One energy for all bins: their momenta do not depend on it."""
     energy = bins.energy
     return Nodes(energy.centers[:1], energy.edges, np.ones((1, len(energy))))
 
 
 def _line_step(bins: Bins, fwhm: float | None) -> float:
-    """How finely a line must be divided to be put into bins afterwards."""
+    """Energy step for a line that is binned afterwards."""
     width = bins.energy.width
     return width if fwhm is None else max(fwhm / 8, width / 16)
 
 
 def _energy_only(model, bins: Bins, points: int, seed, fwhm, shape, orientations, progress) -> np.ndarray:
-    """The mean over each bin, blurred along energy with FWHM(E) alone."""
+    """The mean over each bin, broadened along energy with FWHM(E) only."""
     from scipy.special import ndtr
 
     energy, resolution = bins.energy, bins.resolution

@@ -1,7 +1,7 @@
 """The mean of a model over bins, without resolution and without noise, from modes on a grid.
 
-Each bin is divided into boxes about as fine as the grid. Inside a box a mode is a plane, so that the energies it passes
-are spread as the sum of a uniform variable for each axis; each mode is put into the energy bins with that distribution.
+Each bin is divided into boxes about as fine as the grid. Inside a box a mode is taken as a plane, so that its energies
+are distributed as the sum of one uniform variable per axis; each mode is binned in energy with this distribution.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _GROUPS = 4
 
 @dataclass(frozen=True)
 class Sharp:
-    """The mean of a crystal's modes over bins, cut into tasks.
+    """The mean of the modes of a crystal over bins, divided into tasks.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Sharp:
 
     @property
     def tasks(self) -> int:
-        """How many tasks there are."""
+        """Number of tasks."""
         return -(-len(self.bins.columns) // self._columns_at_once)
 
     @property
@@ -77,7 +77,7 @@ class Sharp:
 
 
 def _deposit_boxes(total, rows, centre, passed, weight, edges) -> None:
-    """Add modes that pass `passed` (..., D) meV along each axis, evenly and independently, to the rows of `total`."""
+    """Add modes that vary uniformly by `passed` (..., D) meV along each axis, independently, to the rows of `total`."""
     step = (edges[-1] - edges[0]) / (len(edges) - 1)
     # The widest as it is, the others as one of the same variance: their sum is a trapezoid.
     first = np.maximum(passed.max(axis=-1), _NARROWEST * step)
@@ -100,7 +100,7 @@ def _deposit_boxes(total, rows, centre, passed, weight, edges) -> None:
 
 @dataclass(frozen=True)
 class SharpPowder:
-    """The mean of a powder over bins, from the rows of a table that lie in each."""
+    """The mean of a powder over bins, from the rows of a table inside each bin."""
 
     bins: Bins
     source: PowderTable
@@ -108,7 +108,7 @@ class SharpPowder:
 
     @property
     def tasks(self) -> int:
-        """How many tasks there are."""
+        """Number of tasks."""
         return 1
 
     def task(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,12 +14,12 @@ from ..errors import DeviceError
 def collected(
     run, shape: tuple[int, int], workers: int, processes: bool, progress: Callable[[int, int], None] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The sum over all tasks, added in their order, so that it does not depend on the number of workers.
+    """The sum over all tasks, in a fixed order, so that it does not depend on the number of workers.
 
     Parameters
     ----------
     run
-        With ``tasks``, their number, and ``task(number)``, which gives (columns, signal, variance).
+        Object with ``tasks``, their number, and ``task(number)``, which returns (columns, signal, variance).
     shape : tuple of int
         (columns, energies).
     workers : int
@@ -27,7 +27,7 @@ def collected(
     processes : bool
         Fork processes instead of starting threads.
     progress : callable, optional
-        Called with (tasks done, tasks in all).
+        Called with (tasks done, total number of tasks).
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Physical constants in the units of the package: meV, 1/Angstrom, m/s, Kelvin.
 
 CODATA 2018 (E. Tiesinga, P. J. Mohr, D. B. Newell and B. N. Taylor, Rev. Mod. Phys. 93, 025010 (2021)): the mass of
-the neutron; Planck's constant, the elementary charge and Boltzmann's constant are exact in the SI. They are written out
-here so that results do not change with the version of SciPy.
+the neutron; Planck's constant, the elementary charge and Boltzmann's constant are exact in the SI. They are given
+here as numbers so that results do not change with the version of SciPy.
 """
 
 from __future__ import annotations

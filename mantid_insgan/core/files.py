@@ -1,4 +1,4 @@
-"""Writing files whole or not at all: beside the final name, then renamed."""
+"""Writing files completely or not at all: under a temporary name in the same folder, then renamed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..errors import OutputError
 
 @contextmanager
 def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
-    """A temporary name in the folder of `path`, for the file that is to replace it.
+    """A temporary name in the folder of `path`, for the file that will replace it.
 
-    When the ``with`` block ends well the file is flushed to the disk and renamed to `path`; when it ends by any
-    exception, KeyboardInterrupt among them, the file is deleted and what stood under `path` stays.
+    When the ``with`` block ends normally, the file is flushed to the disk and renamed to `path`. When it ends by any
+    exception, including KeyboardInterrupt, the file is deleted and an existing file at `path` is left unchanged.
 
     Parameters
     ----------
     path : Path
     ending : str
-        Of the temporary name, for libraries that tell the format by it.
+        Suffix of the temporary name, for libraries that choose the format by it.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
 
 
 def check_output(path: str | Path, overwrite: bool = False) -> None:
-    """Check before the long work whether a result can be written.
+    """Check before a long calculation whether a result can be written.
 
     Raises
     ------
@@ -52,13 +52,13 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
     if path.is_dir():
         raise OutputError(f"the output {path} is a folder", "name a file inside it")
     if path.exists() and not overwrite:
-        raise OutputError(f"the output {path} exists already", "give another name, or --overwrite to replace it")
+        raise OutputError(f"the output {path} already exists", "give another name, or --overwrite to replace it")
     if not folder.is_dir():
-        raise OutputError(f"the output folder {folder} is not there", "make the folder first, or name another")
+        raise OutputError(f"the output folder {folder} does not exist", "create the folder first, or name another")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise read_only(folder)
 
 
 def read_only(folder: Path) -> OutputError:
-    """The error for a folder in which the user may not write."""
-    return OutputError(f"the output folder {folder} is read-only", "choose a folder in which you may write")
+    """The error for a folder in which the user has no write permission."""
+    return OutputError(f"the output folder {folder} is read-only", "choose a folder with write permission")

@@ -1,6 +1,6 @@
-"""Options of the jobs: names, defaults and help texts, stated once for the command line, scripts and Mantid.
+"""Options of the jobs: names, defaults and help texts, defined once for the command line, scripts and Mantid.
 
-The command line and Mantid read this at their start, so nothing is imported here that takes time.
+The command line and Mantid import this module at start-up, so it imports nothing that takes time.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from ..errors import InsganError, RunFactError
 if TYPE_CHECKING:
     from .run import Lattice, Run
 
-#: Options that say something about the run, and are used in place of what the data say.
+#: Options that give facts of the run; they replace those in the data.
 RUN_OPTIONS = ("instrument", "ei", "chopper", "frequency", "lattice")
-#: Two numbers that agree to this fraction are the same: a log kept in single precision, or Ei written to five digits.
+#: Two numbers that agree to this fraction are the same: a log in single precision, or Ei written to five digits.
 SAME = 1e-4
 
-#: Choices of an option -> how Mantid's dialog spells them.
+#: Choices of an option -> their names in Mantid's dialog.
 DIRECTIONS = {"add-resolution": "AddResolution", "remove-resolution": "RemoveResolution"}
 DEVICES = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}
 PRECISIONS = {"32": "32", "bf16": "bf16"}
 OUT_OF_DOMAIN = {"warn": "Warn", "error": "Error"}
 
-#: Flags of the command that are not options of a job -> property.
+#: Flags of the command line that are not options of a job -> property.
 _MORE_FLAGS = {"--output": "OutputModel", "--overwrite": "Overwrite"}
 
 #: A flag in a text, perhaps followed by one of its choices.
 _FLAG = re.compile(r"(?P<option>option )?(?P<flag>--[a-z][a-z-]*)(?: (?P<value>[a-z][a-z-]*))?(?!\w)")
 
 #: Mantid has two properties for a model, the command line and scripts one option.
-BUNDLED_HELP = "Bundled model by name; the one for the direction if not given."
-OUTPUT_MODEL_HELP = "Model to write (ONNX); its card, losses and pictures are written beside it."
+BUNDLED_HELP = "Name of a bundled model; the one for the direction if not given."
+OUTPUT_MODEL_HELP = "Model to write (ONNX); its card, losses and figures are written to the same folder."
 OVERWRITE_HELP = "Replace the output if it exists."
-MODEL_FILE_HELP = "ONNX file of another model, with its card beside it."
+MODEL_FILE_HELP = "ONNX file of another model, with its card in the same folder."
 
 
 def _option(default, text: str, flag: str, name: str | None = None, choices: dict | None = None):
@@ -47,20 +47,20 @@ def _option(default, text: str, flag: str, name: str | None = None, choices: dic
 class Options:
     """Base of the dataclasses of options.
 
-    The metadata of each field hold its help text, its flag on the command line, its property in Mantid (if it has one)
-    and its choices (if it has a few). Mantid shows the help up to the first full stop. The command line makes its flags
-    from the fields, so a new field is a new flag.
+    The metadata of each field contain its help text, its flag on the command line, its property in Mantid (if any)
+    and its choices (if restricted). Mantid shows the help text up to the first full stop. The command line makes its
+    flags from the fields, so a new field gives a new flag.
     """
 
     def run(self, run: Run) -> Run:
-        """The facts of a run with those given as options: an option that was given is used in place of the data.
+        """The facts of a run, replaced by the options that were given.
 
-        `overridden` tells what was replaced. A lattice with the same cell as the run's keeps its orientation (UB).
+        `overridden` lists what was replaced. A lattice with the same cell as the run's keeps the orientation (UB).
 
         Raises
         ------
         RunFactError
-            If the lattice does not parse.
+            If the lattice cannot be parsed.
         """
         for name in (n for n in RUN_OPTIONS if n in self.__dataclass_fields__):
             value = getattr(self, name)
@@ -79,7 +79,7 @@ class Options:
         Raises
         ------
         InsganError
-            If there is no option of that name; the message names the nearest.
+            If there is no option of that name; the message names the closest one.
         """
         import difflib
 
@@ -88,16 +88,16 @@ class Options:
             if name not in known:
                 (nearest,) = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
                 raise InsganError(
-                    f"there is no option {name!r}; the nearest is {nearest!r}", f"use one of {', '.join(known)}"
+                    f"there is no option {name!r}; the closest is {nearest!r}", f"use one of {', '.join(known)}"
                 )
         return replace(self, **options)
 
 
 @dataclass(frozen=True)
 class ApplyOptions(Options):
-    """Options of applying a model.
+    """Options for applying a model.
 
-    Of instrument, ei, chopper, frequency and lattice, what is None comes from the data.
+    Those of instrument, ei, chopper, frequency and lattice that are None are taken from the data.
     """
 
     direction: str = _option(
@@ -108,7 +108,7 @@ class ApplyOptions(Options):
         DIRECTIONS,
     )
     model: str | None = _option(
-        None, "Bundled model by name, or an ONNX file with its card beside it.", "--model", "Model"
+        None, "Name of a bundled model, or an ONNX file with its card in the same folder.", "--model", "Model"
     )
     instrument: str | None = _option(
         None, "Spectrometer, such as MAPS, MERLIN or LET; from the data if not given.", "--instrument", "Instrument"
@@ -131,7 +131,7 @@ class ApplyOptions(Options):
     )
     width_factor: float = _option(
         1.0,
-        "Factor on the calculated widths, such as one fitted to a vanadium run; 1 leaves them as they are.",
+        "Factor on the calculated widths, for example from a fit to a vanadium run; 1 leaves them unchanged.",
         "--width-factor",
         "WidthFactor",
     )
@@ -144,7 +144,7 @@ class ApplyOptions(Options):
     )
     out_of_domain: str = _option(
         "warn",
-        "Whether data far from the training data (experimental measure) give a warning (warn) or no result (error).",
+        "Response to data far from the training data (experimental measure): a warning (warn), or no result (error).",
         "--out-of-domain",
         "OutOfDomain",
         OUT_OF_DOMAIN,
@@ -152,14 +152,14 @@ class ApplyOptions(Options):
 
 
 def _as_for_apply(name: str, text: str | None = None):
-    """An option that `ApplyOptions` has too, perhaps with another help text."""
+    """An option shared with `ApplyOptions`, optionally with another help text."""
     entry = ApplyOptions.__dataclass_fields__[name]
     return field(default=entry.default, metadata=dict(entry.metadata) | ({"help": text} if text else {}))
 
 
 @dataclass(frozen=True)
 class ResolutionOptions(Options):
-    """Options of calculating the resolution. What is None comes from the file."""
+    """Options for calculating the resolution. Those that are None are taken from the file."""
 
     instrument: str | None = _as_for_apply("instrument")
     ei: float | None = _as_for_apply("ei")
@@ -171,7 +171,7 @@ class ResolutionOptions(Options):
 
 @dataclass(frozen=True)
 class BinOptions(Options):
-    """Options of binning the runs of a crystal."""
+    """Options for binning the runs of a crystal."""
 
     axis: tuple[str, ...] = _option(
         (),
@@ -253,12 +253,12 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, float]:
 
 
 def option(name: str, options: type = ApplyOptions) -> dict:
-    """Help text, flag, property in Mantid and choices of an option."""
+    """Help text, flag, Mantid property and choices of an option."""
     return dict(options.__dataclass_fields__[name].metadata)
 
 
 def option_of(flag: str) -> str:
-    """The option of training that has this flag.
+    """The training option that has this flag.
 
     Examples
     --------
@@ -269,7 +269,7 @@ def option_of(flag: str) -> str:
 
 
 def in_mantid(text: str) -> str:
-    """A help text or message in which flags and choices of the command line are named as in Mantid's dialog.
+    """A help text or message with the command line's flags and choices replaced by their names in Mantid's dialog.
 
     Examples
     --------
@@ -293,7 +293,7 @@ def in_mantid(text: str) -> str:
 
 
 def properties_named(text: str) -> list[str]:
-    """Mantid's properties whose flags occur in a text, in the order of the text."""
+    """Mantid properties whose flags occur in a text, in the order of the text."""
     flags = {f.metadata["flag"]: f.metadata["property"] for f in _every_field()}
     return [flags[flag] for flag in re.findall(r"--[a-z-]+", text) if flag in flags]
 
@@ -320,14 +320,14 @@ def parse_lattice(text: str | None) -> Lattice | None:
         numbers = []
     if len(numbers) not in (3, 6) or not all(map(math.isfinite, numbers)):
         raise RunFactError(
-            f"the lattice {text!r} is not three or six finite numbers with commas",
+            f"the lattice {text!r} is not three or six finite numbers separated by commas",
             "give --lattice a,b,c,alpha,beta,gamma in Angstrom and degrees, e.g. --lattice 4.2,4.2,13.8,90,90,90",
         )
     return Lattice(*numbers)
 
 
 def overridden(run: Run) -> tuple[str, ...]:
-    """What options replaced in the facts of a run; nothing is said where option and data agree.
+    """The facts of a run that options replaced; an option that agrees with the data is not listed.
 
     Examples
     --------
@@ -345,7 +345,7 @@ def overridden(run: Run) -> tuple[str, ...]:
 
 
 def _same(one, other) -> bool:
-    """Whether two values of a fact are the same but for rounding or the case of letters."""
+    """Whether two values of a fact are the same apart from rounding or the case of letters."""
     if hasattr(one, "cell") and hasattr(other, "cell"):
         return all(map(_same, one.cell, other.cell))
     if isinstance(one, str) and isinstance(other, str):
@@ -363,7 +363,7 @@ def _shown(value) -> str:
 
 
 def _oriented_as(lattice: Lattice | None, other: Lattice | None) -> Lattice | None:
-    """The lattice with the orientation of another one of the same cell."""
+    """The lattice with the orientation of another lattice of the same cell."""
     if lattice is None or other is None or not _same(lattice, other):
         return lattice
     return replace(lattice, ub=other.ub)
@@ -374,17 +374,17 @@ def _loses_orientation(fact) -> bool:
     return hasattr(old, "cell") and old.ub is not None and fact.value.ub is None
 
 
-#: The model that training starts from if none is named.
+#: The model that training starts from if none is given.
 BUNDLED = "bundled"
 
 
 @dataclass(frozen=True)
 class TrainOptions(Options):
-    """Options of training a model.
+    """Options for training a model.
 
-    The data are either pairs that ``insgan make-pairs`` wrote, or simulations and experiments as files or folders of
-    files. Without `minutes`, `epochs` or `steps` training takes 20 minutes. What is None of instrument, ei, chopper,
-    frequency and lattice comes from each file.
+    The data are either pairs written by ``insgan make-pairs``, or simulations and experiments as files or folders of
+    files. Without `minutes`, `epochs` or `steps` training takes 20 minutes. Those of instrument, ei, chopper, frequency
+    and lattice that are None are taken from each file.
     """
 
     simulation: tuple[Path, ...] = _option(
@@ -395,26 +395,26 @@ class TrainOptions(Options):
     )
     validation_simulation: tuple[Path, ...] = _option(
         (),
-        "Simulated spectra kept out of training to score the model, one for each spectrum of the experiment.",
+        "Simulated spectra held out of training to score the model, one for each spectrum of the experiment.",
         "--validation-simulation",
         "ValidationSimulation",
     )
     validation_experiment: tuple[Path, ...] = _option(
         (),
-        "Measured spectra kept out of training to score the model, one for each spectrum of the simulation.",
+        "Measured spectra held out of training to score the model, one for each spectrum of the simulation.",
         "--validation-experiment",
         "ValidationExperiment",
     )
     pairs: str | None = _option(None, "Folder of training pairs written by make-pairs.", "--pairs", "Pairs")
     paired: bool = _option(
         False,
-        "Each simulation belongs to one experiment, in the order given and in order of name within folders.",
+        "Each simulation belongs to one experiment, in the order given; files of a folder are sorted by name.",
         "--paired",
         "Paired",
     )
     simulation_convolved: bool = _option(
         False,
-        "The simulations contain the calculated resolution already; only what they lack is learned.",
+        "The simulations already contain the calculated resolution; the model learns only the remaining difference.",
         "--simulation-convolved",
         "SimulationConvolved",
     )
@@ -431,7 +431,7 @@ class TrainOptions(Options):
     batch: int | None = _option(
         None, "Spectra in each step; chosen by the number of dimensions if not given.", "--batch", "Batch"
     )
-    learning_rate: float = _option(8e-4, "Highest learning rate.", "--learning-rate", "LearningRate")
+    learning_rate: float = _option(8e-4, "Maximum learning rate.", "--learning-rate", "LearningRate")
     seed: int = _option(1, "Seed of the random numbers.", "--seed", "Seed")
     warm_start: str = _option(
         BUNDLED,
@@ -445,7 +445,7 @@ class TrainOptions(Options):
     device: str = _option("auto", "Compute device: auto, cpu or cuda.", "--device", "Device", DEVICES)
     precision: str = _option(
         "32",
-        "Arithmetic of the networks: 32 bits, or bf16 where the processor or card has it (the physics stays at 32).",
+        "Precision of the networks: 32 bits, or bf16 if the hardware supports it (the physics stays at 32 bits).",
         "--precision",
         "Precision",
         PRECISIONS,

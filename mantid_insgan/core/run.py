@@ -14,9 +14,9 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Fact:
-    """A fact about the run and where it came from ('log Ei of experiment0', 'option --ei').
+    """A fact about the run and its source ('log Ei of experiment0', 'option --ei').
 
-    `replaced` is the fact from another source that it took the place of, or None.
+    `replaced` is the fact from another source that this one replaced, or None.
     """
 
     value: object
@@ -35,7 +35,7 @@ class Lattice:
     alpha, beta, gamma : float
         Angles in degrees.
     ub : array_like, shape (3, 3), optional
-        UB matrix (Busing and Levy 1967) without the factor 2 pi, as Mantid keeps it.
+        UB matrix (Busing and Levy 1967) without the factor 2 pi, as in Mantid.
     """
 
     a: float
@@ -66,7 +66,7 @@ class Lattice:
         if min(self.a, self.b, self.c) <= 0 or not volume_squared > 1e-12:
             raise InputError(
                 f"the lattice a, b, c = {self.a:g}, {self.b:g}, {self.c:g} Angstrom, alpha, beta, gamma = "
-                f"{self.alpha:g}, {self.beta:g}, {self.gamma:g} degrees encloses no volume",
+                f"{self.alpha:g}, {self.beta:g}, {self.gamma:g} degrees has no volume",
                 "give the six lattice parameters of the crystal (--lattice a,b,c,alpha,beta,gamma)",
             )
         root = np.sqrt(volume_squared)
@@ -88,12 +88,12 @@ class Lattice:
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of the measurement; a fact that is not known is None.
+    """The facts of the measurement; an unknown fact is None.
 
     Parameters
     ----------
     instrument : Fact of str
-        Instrument name as ResINS spells it ('MAPS').
+        Instrument name as in ResINS ('MAPS').
     ei : Fact of float
         Incident energy, meV.
     chopper : Fact of str
@@ -119,7 +119,7 @@ class Run:
         return None if fact is None else fact.value
 
     def updated(self, source: str, **values) -> Run:
-        """A run with these facts set; values that are None change nothing."""
+        """A copy of the run with these facts set; values that are None are ignored."""
         changed = {}
         for name, value in values.items():
             if value is not None:
@@ -128,21 +128,21 @@ class Run:
         return replace(self, **changed)
 
 
-#: Names of the run facts, in the order in which they are asked for.
+#: Names of the facts of a run, in the order in which missing ones are reported.
 RUN_FACTS = tuple(f.name for f in fields(Run))
-#: Those that the calculation of a resolution takes (and the lattice, where axes are in reciprocal lattice units).
+#: Facts that the resolution needs (and the lattice, if axes are in reciprocal lattice units).
 RESOLUTION_FACTS = ("instrument", "ei", "chopper", "frequency")
 
 
 def required_facts(axes, choppers: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Names of the run facts that the resolution of a spectrum needs.
+    """Names of the facts that the resolution of a spectrum needs.
 
     Parameters
     ----------
     axes : sequence of Axis
-        Directions in a crystal need its lattice.
+        Axes along directions in a crystal need its lattice.
     choppers : tuple of str
-        Chopper packages of the instrument, if it is known: where there is only one it need not be given.
+        Chopper packages of the instrument, if it is known: if there is only one, it need not be given.
     """
     needed = [name for name in RESOLUTION_FACTS if name != "chopper" or len(choppers) != 1]
     in_crystal = any(axis.is_rlu or axis.projection is not None for axis in axes)

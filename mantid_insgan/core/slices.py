@@ -1,7 +1,7 @@
-"""A spectrum as the slices that a network sees, and back.
+"""Divides a spectrum into the slices that a network takes, and puts the results together again.
 
-A network sees D axes (momenta, then energy transfer); further axes are walked slice by slice. Its axis order and what
-it is told beside the data are laid down in the contract of models (docs/design.md).
+A network takes D axes (momenta, then energy transfer); data with more axes are processed slice by slice. The axis order
+and the other inputs are defined in the contract of models (docs/design.md).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .spectrum import Axis, Spectrum, energy_axis, open_axes
 
 
 def intensity_scale(signal: np.ndarray, valid: np.ndarray) -> float:
-    """Root mean square of the valid signal: what a slice is divided by before the network, so that doubling the
-    input doubles the output. 1 where there is nothing."""
+    """Root mean square of the valid signal, by which a slice is divided before the network, so that doubling the input
+    doubles the output. 1 if there is no signal."""
     values = signal[valid]
     scale = float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
     return scale if scale > 0 else 1.0
@@ -63,9 +63,9 @@ def network_slices(spectrum: Spectrum, grid, axes):
     place : tuple
         Index of the slice in the spectrum.
     data : tuple of ndarray, each (*grid) in the network's axis order
-        Signal, valid, error; signal and error are 0 where not valid.
+        Signal, valid, error; signal and error are 0 in invalid bins.
     conditions : dict of ndarray, each (C, *grid)
-        Those of `conditions_of` that have channels.
+        The arrays of `conditions_of` that have channels.
     """
     walked = [range(1) if i in axes else range(n) for i, n in enumerate(spectrum.shape)]
     for place in product(*walked):
@@ -96,9 +96,9 @@ def from_network(values: np.ndarray, axes) -> np.ndarray:
 
 
 def network_axes(axes: tuple[Axis, ...], dimensions: int) -> tuple[int, ...]:
-    """Which axes of a spectrum a network of so many dimensions sees, in its order (energy last).
+    """The axes of a spectrum for a network with this number of dimensions, in the network's order (energy last).
 
-    With an energy axis of several bins: the energy and the momentum axes with most bins. With the energy integrated:
+    With an energy axis of several bins: the energy and the momentum axes with most bins. With an integrated energy:
     the momentum axes with most bins.
 
     Raises
@@ -110,7 +110,7 @@ def network_axes(axes: tuple[Axis, ...], dimensions: int) -> tuple[int, ...]:
     energy, opened = energy_axis(axes), open_axes(axes)
     if len(opened) < dimensions:
         raise InputError(
-            f"of the axes {', '.join(repr(a.name) for a in axes)} only {len(opened)} with more than one bin, "
+            f"of the axes {', '.join(repr(a.name) for a in axes)} only {len(opened)} have more than one bin, "
             f"expected {dimensions} or more",
             "use a model of fewer dimensions, or data that are not integrated along the other axes",
         )
@@ -120,12 +120,12 @@ def network_axes(axes: tuple[Axis, ...], dimensions: int) -> tuple[int, ...]:
 
 
 def require_network_axes(axes: tuple[Axis, ...]) -> None:
-    """Raise InputError if there is no energy axis among `axes`, or none of more than one bin."""
+    """Raise InputError if `axes` have no energy axis, or no axis of more than one bin."""
     energy = energy_axis(axes)
     if energy is None:
         raise InputError(
             f"there is no energy axis among {', '.join(repr(a.name) for a in axes)}",
-            "give data with an axis 'DeltaE' (one integrated bin is enough), so that the resolution is known",
+            "give data with an axis 'DeltaE' (one integrated bin is enough), so that the resolution can be calculated",
         )
     if not open_axes(axes):
         raise InputError("every axis has a single bin", "give a cut with at least one axis of several bins")
@@ -141,9 +141,9 @@ def require_valid(spectrum: Spectrum) -> None:
 
 
 def regions_of(shape: tuple[int, ...], axes: tuple[int, ...], limit: int) -> list[tuple[slice, ...]]:
-    """Regions that hold whole network slices and at most `limit` bins each (one slice at least), of nearly one size.
+    """Regions of whole network slices with at most `limit` bins each (but at least one slice), of nearly equal size.
 
-    A single slice left over at the end would be a spectrum whose walked axis is integrated, with another resolution.
+    A single slice left over at the end would look like a spectrum with an integrated axis, with another resolution.
     """
     regions = [tuple(slice(0, n) for n in shape)]
     for axis in (i for i in range(len(shape)) if i not in axes):

@@ -1,6 +1,6 @@
-"""One value flows through the house: a measured or simulated spectrum, its errors, its axes and its run.
+"""The data type of the package: a measured or simulated spectrum with its errors, its axes and its run.
 
-Units: meV for energies, 1/Angstrom or r.l.u. for momentum (kept with the axis), Kelvin, Hz, Angstrom.
+Units: meV for energies, 1/Angstrom or r.l.u. for momentum (stored with the axis), Kelvin, Hz, Angstrom.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 from ..errors import InputError
 from .run import Run
 
-#: |signal| at or above this is a flag ("masked"), never a measurement: Horace and nxspe write -1e30 or -1e20,
-#: and an unsigned overflow of such a flag leaves about 1e18.
+#: |signal| at or above this is a flag ("masked"), not a measurement: Horace and nxspe write -1e30 or -1e20,
+#: and an unsigned overflow of such a flag gives about 1e18.
 FLAG_MAGNITUDE = 1e18
-#: Mantid's MDNormalization under which a bin's signal is a sum over its events.
+#: Mantid's MDNormalization for which the signal of a bin is a sum over its events.
 NUM_EVENTS_NORMALIZATION = 2
 
 _ENERGY_NAMES = {"deltae", "energy transfer", "energy_transfer", "energy", "e", "en", "omega"}
@@ -32,7 +32,7 @@ class Axis:
     Parameters
     ----------
     name : str
-        Long name, as Mantid shows it: ``'DeltaE'``, ``'[H,0,0]'``, ``'|Q|'``.
+        Long name, as displayed by Mantid: ``'DeltaE'``, ``'[H,0,0]'``, ``'|Q|'``.
     edges : array_like, shape (n + 1,)
         Bin edges, ascending and uniform, in `unit`.
     unit : str
@@ -45,8 +45,8 @@ class Axis:
     Raises
     ------
     InputError
-        If the edges are fewer than two, not finite, descending or not uniform (Mantid's MDHistoWorkspace cannot
-        hold non-uniform bins).
+        If there are fewer than two edges, or they are not finite, descend or are not uniform (Mantid's
+        MDHistoWorkspace cannot have non-uniform bins).
     """
 
     name: str
@@ -62,20 +62,20 @@ class Axis:
                 f"axis {self.name!r} has edges of shape {edges.shape}"
                 f"{'' if np.isfinite(edges).all() else ' with values that are not finite'}, expected at least two "
                 "finite numbers in one row",
-                "save the workspace again with BinMD, which writes proper bin edges",
+                "bin the data again with BinMD, which makes proper bin edges, and save the workspace",
             )
         steps = np.diff(edges)
-        # Mantid keeps limits as float32, so edges may be off by its rounding of the largest coordinate.
+        # Mantid stores limits as float32, so edges may be off by its rounding of the largest coordinate.
         slack = 4 * np.finfo(np.float32).eps * np.abs(edges).max() + 1e-4 * np.abs(steps).mean()
         if steps.min() <= 0:
             raise InputError(
                 f"axis {self.name!r} has edges that do not ascend (smallest step {steps.min():g} {self.unit})",
-                "sort the edges and reverse the data along that axis with them",
+                "sort the edges, and reverse the data along that axis accordingly",
             )
         if np.abs(steps - steps.mean()).max() > slack:
             raise InputError(
                 f"axis {self.name!r} has bins of unequal width ({steps.min():g} to {steps.max():g} {self.unit}); "
-                "an MDHistoWorkspace holds uniform bins only",
+                "an MDHistoWorkspace can have only uniform bins",
                 "rebin that axis to equal bins first (BinMD, or Rebin for an nxspe)",
             )
         edges.setflags(write=False)
@@ -119,14 +119,14 @@ class Axis:
 
     @property
     def is_modulus_q(self) -> bool:
-        """True for the length of the momentum transfer, ``|Q|`` (powders)."""
+        """True for the modulus of the momentum transfer, ``|Q|`` (powders)."""
         return self.name.replace(" ", "").strip("|").lower() in {"q", "modq", "qmod"} and not self.is_energy
 
     @property
     def projection(self) -> np.ndarray | None:
         """Direction in (h, k, l) of one unit along this axis, shape (3,): ``'[-0.5K,K,0]'`` is (-0.5, 1, 0).
 
-        None where the name is not of that form.
+        None if the name does not have that form.
         """
         text = self.name.strip()
         if not (text.startswith("[") and text.endswith("]")):
@@ -138,7 +138,7 @@ class Axis:
         return None if None in values or not any(values) else np.array(values, dtype=float)
 
     def slice(self, start: int, stop: int) -> Axis:
-        """Bins `start` to `stop` (exclusive) as an axis of their own."""
+        """An axis with the bins `start` to `stop` (exclusive)."""
         return replace(self, edges=self.edges[start : stop + 1])
 
 
@@ -158,22 +158,22 @@ def _component(text: str) -> float | None:
 class Spectrum:
     """Signal and its errors on a grid.
 
-    ``signal[i, j, ...]``: axis 0 is dimension 0 of the workspace, as ``getSignalArray()`` gives it. The raw values of
-    a file stay as they are; `valid` says which of them are measurements.
+    ``signal[i, j, ...]``: axis 0 is dimension 0 of the workspace, as in ``getSignalArray()``. The raw values of a file
+    are kept unchanged; `valid` marks the bins that were measured.
 
     Parameters
     ----------
     signal, variance : array_like, shape (n0, n1, ...)
         Intensity and its squared standard error, float64.
     axes : sequence of Axis
-        One per dimension of `signal`, sizes matching.
+        One per dimension of `signal`, of matching size.
     valid : array_like of bool, optional
-        True where the bin was measured. It is always narrowed to bins with finite signal below `FLAG_MAGNITUDE`
-        and finite, non-negative variance that are not masked.
+        True where the bin was measured. It is always restricted to bins that are not masked, with finite signal below
+        `FLAG_MAGNITUDE` and finite, non-negative variance.
     num_events : array_like, optional
-        Contributing events per bin, float64; ones if not given.
+        Number of events per bin, float64; ones if not given.
     masked : array_like of bool, optional
-        The workspace's own mask (MaskMD); False if not given.
+        Mask of the workspace (MaskMD); False if not given.
     run : Run
         Facts of the measurement.
     title : str
@@ -208,7 +208,7 @@ class Spectrum:
         shape = tuple(len(a) for a in self.axes)
         signal = _real_array("signal", self.signal, shape)
         variance = _real_array("variance", self.variance, shape)
-        # Defaults take no memory: one value, seen in every bin.
+        # Defaults take no memory: a view of one value in every bin.
         events, masked = np.broadcast_to(_ONE, shape), np.broadcast_to(_FALSE, shape)
         if self.num_events is not None:
             events = _real_array("num_events", self.num_events, shape)
@@ -247,7 +247,7 @@ class Spectrum:
         return open_axes(self.axes)
 
     def replace(self, **changes) -> Spectrum:
-        """A copy with these fields changed (`valid` is narrowed again)."""
+        """A copy with these fields changed (`valid` is restricted again)."""
         return replace(self, **changes)
 
     def squeeze(self) -> Spectrum:
@@ -321,7 +321,7 @@ class Spectrum:
 
 
 def measured_bins(signal: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """True where a bin has a finite signal that is no flag and a finite variance that is not negative."""
+    """True where a bin has a finite signal that is not a flag, and a finite, non-negative variance."""
     measured = (signal > -FLAG_MAGNITUDE) & (signal < FLAG_MAGNITUDE)
     measured &= variance >= 0
     measured &= variance < np.inf
@@ -343,7 +343,7 @@ def _real_array(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
     values = np.asarray(values)
     if values.dtype.kind not in "fiub":
         raise InputError(
-            f"{name} holds {values.dtype} values, expected real numbers", "convert the data to float64 first"
+            f"{name} has {values.dtype} values, expected real numbers", "convert the data to float64 first"
         )
     return _shaped(name, _own(values, np.float64), shape)
 
@@ -353,24 +353,24 @@ def _bool_array(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def frozen(values: np.ndarray) -> np.ndarray:
-    """An array made read-only, so that a `Spectrum` takes it without a copy; for arrays that were made for it."""
+    """An array made read-only, so that a `Spectrum` uses it without a copy; for arrays that were made for it."""
     values.setflags(write=False)
     return values
 
 
-#: What defaults of a spectrum are views of.
+#: Defaults of a spectrum are views of these.
 _ONE, _FALSE = frozen(np.ones(())), frozen(np.zeros((), bool))
 
 
 def _own(values: np.ndarray, dtype: type) -> np.ndarray:
-    """`values` itself where nobody can write into it any more, else a copy in C order."""
+    """`values` itself if it can no longer be written to, otherwise a copy in C order."""
     if values.dtype == dtype and _frozen(values) and (values.flags.c_contiguous or 0 in values.strides):
         return values
     return np.array(values, dtype=dtype, order="C")
 
 
 def _frozen(values) -> bool:
-    """Whether an array and all that it is a view of are read-only NumPy arrays."""
+    """Whether an array, and every array of which it is a view, is a read-only NumPy array."""
     while isinstance(values, np.ndarray) and not values.flags.writeable:
         if values.base is None:
             return True
@@ -388,7 +388,7 @@ def _shaped(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray
 
 
 def per_event(spectrum: Spectrum) -> Spectrum:
-    """The intensity that Mantid shows: signal over events where the signal is a sum over events, else as it is."""
+    """The intensity that Mantid displays: signal divided by events if the signal is a sum over events."""
     if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
         return spectrum
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -398,7 +398,7 @@ def per_event(spectrum: Spectrum) -> Spectrum:
 
 
 def summed(spectrum: Spectrum) -> Spectrum:
-    """The way back from `per_event`."""
+    """The inverse of `per_event`."""
     if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
         return spectrum
     events = spectrum.num_events

@@ -1,4 +1,4 @@
-"""Where many tasks are done: processes of this machine, or the workers of a Dask cluster."""
+"""Workers for many tasks: processes on this machine, or the workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from multiprocessing import get_context, parent_process
 
 from ..errors import DeviceError
 
-#: One thread for each process: the workers fill the cores, and sums come out the same on any machine's number of cores.
+#: One thread for each process: the workers use all cores, and sums do not depend on the number of cores.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @contextmanager
 def worker_pool(workers: int, dask: str | None = None):
-    """A function that submits a task and gives its future, and one that says how many tasks run at once by now.
+    """A function that submits a task and returns its future, and one that returns how many tasks now run at once.
 
-    Workers of a Dask cluster may come one after the other (under Slurm, as the queue lets them), so the number grows.
+    Workers of a Dask cluster may start one after the other (under Slurm, as the queue permits), so the number grows.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def worker_pool(workers: int, dask: str | None = None):
 
 @contextmanager
 def _processes(workers: int):
-    """Fresh processes with one thread each, also where only one is asked for; they end with this process."""
+    """New processes with one thread each, also if only one is requested; they end with this process."""
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(_ONE_THREAD)
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
@@ -53,12 +53,12 @@ def _processes(workers: int):
         yield pool
     except BrokenProcessPool as problem:
         raise DeviceError(
-            "a worker process ended unexpectedly (it may have been killed for want of memory)",
-            "run the same command again with fewer --workers: it goes on from the files that are complete",
+            "a worker process ended unexpectedly (it may have been killed because memory ran out)",
+            "run the same command again with fewer --workers: it continues from the files that are complete",
         ) from problem
     except BaseException:
         for process in list((pool._processes or {}).values()):
-            process.terminate()  # tasks take seconds: on Ctrl-C nobody wants to wait for them
+            process.terminate()  # tasks take seconds: do not wait for them after Ctrl-C
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -67,7 +67,7 @@ def _processes(workers: int):
 
 
 def _begin() -> None:
-    """In a worker: leave Ctrl-C to the parent, end cleanly when it says so, and end when it is gone."""
+    """In a worker: leave Ctrl-C to the parent, end cleanly on its request, and end when the parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
 
@@ -82,7 +82,7 @@ _working = threading.Event()
 
 
 def _end(*_) -> None:
-    """At a task: by an exception, so that it takes away what is half-written."""
+    """During a task, end by an exception, so that incomplete files are removed."""
     if _working.is_set():
         raise KeyboardInterrupt
     os._exit(1)

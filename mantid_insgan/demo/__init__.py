@@ -1,4 +1,4 @@
-"""The main job on data that the project made itself: see `make_data` for how."""
+"""The demo: the main job on simulated data made by `make_data`."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def run_demo(output: Path, *, device: str = "auto", progress=None) -> dict[str, 
     Parameters
     ----------
     output : Path
-        A folder, made if it is not there; results of an earlier demo are replaced.
+        A folder, created if necessary; results of an earlier demo are replaced.
     device : {'auto', 'cpu', 'cuda'}
     progress : callable, optional
-        Called with the share done, 0 to 1.
+        Called with the fraction done, 0 to 1.
 
     Returns
     -------
     dict of str to Path
-        What was written.
+        The files that were written.
 
     Raises
     ------
     OutputError
-        If `output` cannot be made or written.
+        If `output` cannot be created or written.
     """
     import shutil
 

@@ -2,7 +2,7 @@
 
 A square-lattice antiferromagnet with the couplings of La2NiO4 (Petsch et al., Phys. Rev. Research 5, 033113 (2023);
 J = 29.0 and J' = 1.67 meV, S = 1), as calculated, and as MAPS would measure it: convolved with the resolution in all
-four dimensions, with background, counting noise, detector gaps and the reach of the detectors.
+four dimensions, with background, counting noise, detector gaps and the angular range of the detectors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from . import DATA
 SEED = 2023
 PEAK_COUNTS = 250.0
 _STEPS = (1 / 3.89, 1 / 3.89, 1 / 12.7)  #: lengths of a*, b* and c*, 1/Angstrom
-#: The layers lie level: c* points up, along Mantid's y.
+#: The layers are horizontal: c* points up, along Mantid's y.
 LATTICE = Lattice(3.89, 3.89, 12.7, 90.0, 90.0, 90.0, ub=np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]]) @ np.diag(_STEPS))
 RUN = Run().updated(
     "demo data", instrument="MAPS", ei=200.0, chopper="S", frequency=400.0, temperature=10.0, lattice=LATTICE
@@ -55,7 +55,7 @@ def calculate(bins: tuple[int, int] = (96, 100)) -> tuple[Spectrum, Spectrum]:
 
 
 def measure(convolved: Spectrum, seed: int = SEED) -> Spectrum:
-    """Counts at a finite exposure on a background, in the bins that a detector sees."""
+    """Counts at a finite exposure with a background, in the bins that are covered by detectors."""
     rng = np.random.default_rng(seed)
     signal = np.where(convolved.valid, convolved.signal, 0.0)
     peak = np.percentile(signal, 99.5)

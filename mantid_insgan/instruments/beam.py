@@ -17,7 +17,7 @@ from ..errors import InputError
 #: Critical angle of natural nickel, rad per Angstrom (0.0990 degrees).
 NICKEL_CRITICAL_ANGLE = math.radians(0.0990)
 #: Macroscopic absorption cross section of helium-3 at 1 atm and 273 K: per metre, for k = 1/Angstrom (the absorption
-#: is 5333 barn at 2200 m/s and goes as 1/k).
+#: cross section is 5333 barn at 2200 m/s and varies as 1/k).
 HELIUM_ABSORPTION = 50.05
 
 
@@ -66,7 +66,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Pulse:
-    """A distribution in time: its standard deviation (s) and its shape ('chi-squared' or 'triangle')."""
+    """A distribution in time: standard deviation (s) and shape ('chi-squared' or 'triangle')."""
 
     sigma: float
     shape: str
@@ -83,10 +83,10 @@ class Divergence:
     Parameters
     ----------
     distance : float or None
-        From the aperture to the sample, m; None behind a guide.
+        From the aperture to the sample, m; None after a guide.
     horizontal, vertical : float
-        Standard deviations: of the point in the aperture where a ray starts, m; behind a guide of the direction of a
-        ray, rad, the same everywhere on the sample.
+        Standard deviations: of the point in the aperture where a ray starts, m; after a guide, of the direction of a
+        ray, rad, the same at every point of the sample.
     """
 
     distance: float | None
@@ -113,16 +113,17 @@ class Beam:
     ei : float
         Incident energy, meV.
     source : Pulse
-        Start of the flight to the chopper: the moderator, or the first disk if its opening is shorter than the pulse.
+        Start of the flight to the chopper: the moderator, or the first disc if its opening is shorter than the pulse.
     chopper : Pulse
         The burst that the last chopper transmits.
     source_chopper, chopper_sample, sample_detector : float
         Flight paths, m.
     moderator_sample, moderator_tilt : float
-        Distance of the moderator (m), and the tangent of the angle of its face; 0 where a guide hides the face.
+        Distance from the moderator to the sample (m), and the tangent of the angle of the moderator face; 0 with a
+        guide.
     chopper_turn : float
-        Angular speed (rad/s) of a Fermi chopper, which opens later on one side of the beam than on the other; 0 for
-        disks.
+        Angular speed (rad/s) of a Fermi chopper, whose opening time depends on the angle of the ray; 0 for disc
+        choppers.
     divergence : Divergence
     sample : Sample
     tube : Tube
@@ -166,8 +167,9 @@ class Beam:
 def absorption_moments(tube: Tube, kf) -> tuple[np.ndarray, np.ndarray]:
     """Variances of the point of absorption in a helium-3 tube: along the neutron and across the tube.
 
-    A parallel beam fills the tube; at offset w the chord is 2 sqrt(R^2 - w^2), and the density of absorption falls
-    exponentially along it. (T. G. Perring's Chebyshev expansion in PyChop approximates the variance along the neutron.)
+    The tube is filled by a parallel beam; at offset w the chord is 2 sqrt(R^2 - w^2), and the density of absorption
+    decays exponentially along it. (T. G. Perring's Chebyshev expansion in PyChop approximates the variance along the
+    path of the neutron.)
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The spectrometers of `instruments.toml`: their names and what ResINS does not hold of them (geometry, divergence)."""
+"""The spectrometers of `instruments.toml`: their names, and what ResINS does not have (geometry, divergence)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FluxGain:
     polynomial : tuple of float
         Coefficients of 1, lambda, lambda^2, ... (per Angstrom to that power).
     lambda_max : float
-        Angstrom; beyond it the gain is continued as a straight line.
+        Angstrom; above it the gain is extrapolated linearly.
     """
 
     x0: float
@@ -111,38 +111,38 @@ class Detector:
 
 @dataclass(frozen=True)
 class InstrumentFacts:
-    """What does not change from run to run: one table of `instruments.toml`.
+    """Properties that are the same for every run: one table of `instruments.toml`.
 
     Parameters
     ----------
     resins : str
         Name of the instrument in ResINS.
     facility, period : str
-        Where, and which state of the instrument this is.
+        The facility, and the period for which the values hold.
     aliases : tuple of str
-        Other names that files and users give it; case does not matter.
+        Other names used in files and by users; not case-sensitive.
     moderator_sample, chopper_sample, sample_detector : float
         Flight paths, m; the chopper is the one that makes the burst.
     moderator_angle : float
-        Between the normal of the moderator's face and the beam, degrees.
+        Angle between the normal of the moderator face and the beam, degrees.
     two_theta : (float, float)
         Range of scattering angles, degrees.
     sources : tuple of str
-        Where the numbers are from.
+        References for the numbers.
     detector : Detector
     aperture : Aperture, optional
     flux_gain : FluxGain, optional
-        Of a guide in front of the aperture.
+        Of a guide upstream of the aperture.
     guide : Guide, optional
-        Either an aperture or a guide limits the divergence.
+        The divergence is limited by either an aperture or a guide.
     tau : (float, float), optional
         a and b of tau = a / sqrt(Ei) + b of Tobyfit's moderator pulse, microseconds with Ei in meV.
     chopper_aliases : mapping of str to str
         Other names of chopper packages, in lower case.
     crystals_after_chopper : bool
-        Crystals turn the beam between chopper and sample.
+        Whether crystals deflect the beam between chopper and sample.
     estimate : str
-        What is not published and was estimated.
+        The values that are not published and were estimated.
     """
 
     resins: str
@@ -175,7 +175,7 @@ class InstrumentFacts:
         if self.tau is not None and len(self.tau) != 2:
             raise ValueError(f"tau has {len(self.tau)} numbers, expected two")
         if not self.sources:
-            raise ValueError("sources is empty, expected where the numbers are from")
+            raise ValueError("sources is empty, expected references for the numbers")
 
 
 _PARTS = {"aperture": Aperture, "flux_gain": FluxGain, "guide": Guide, "detector": Detector}
@@ -188,7 +188,7 @@ def catalogue() -> dict[str, InstrumentFacts]:
     Raises
     ------
     InputError
-        If `instruments.toml` is damaged: a key is missing or unknown, a length is not positive, a name stands twice.
+        If `instruments.toml` is damaged: a key is missing or unknown, a length is not positive, a name occurs twice.
     """
     import tomllib
 
@@ -216,19 +216,19 @@ def known_instruments() -> tuple[str, ...]:
 
 @cache
 def _names() -> dict[str, str]:
-    """Every name and alias in capitals, with the name used here."""
+    """Every name and alias in upper case, with the name used in this package."""
     return {s.upper(): name for name, entry in catalogue().items() for s in (name, *entry.aliases)}
 
 
 def all_names() -> tuple[str, ...]:
-    """Names and aliases of all instruments, in capitals."""
+    """Names and aliases of all instruments, in upper case."""
     return tuple(_names())
 
 
 def canonical_name(name: str) -> str | None:
-    """The name used here of an instrument, whatever its case, or None if there is no such instrument.
+    """The name that this package uses for an instrument, in any case, or None if there is no such instrument.
 
-    Files write facility prefixes and short names ('MER', 'SEQ'): these are aliases in `instruments.toml`.
+    Files contain facility prefixes and short names ('MER', 'SEQ'): these are aliases in `instruments.toml`.
     """
     return _names().get(str(name).strip().upper())
 
@@ -239,7 +239,7 @@ def instrument_name(name: str) -> str:
     Raises
     ------
     RunFactError
-        If there is no such instrument; the message lists those there are.
+        If there is no such instrument; the message lists the known ones.
     """
     found = canonical_name(name)
     if found is None:

@@ -1,4 +1,4 @@
-"""Checks of the arguments of `Resolution`: each returns the value to be used, or says what is wrong and allowed."""
+"""Checks of the arguments of `Resolution`: each returns the value to use, or an error with the allowed values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def energy_above_ei(energy: float, ei: float) -> RunFactError:
     """The error for an energy transfer (meV) above the incident energy."""
     return RunFactError(
         f"an energy transfer of {energy:g} meV lies above the incident energy, {ei:g} meV: a neutron cannot lose more "
-        f"than it has; transfers up to {ei:g} meV are possible",
+        f"energy than it has; transfers up to {ei:g} meV are possible",
         "check --ei, or cut the energy axis",
     )
 
@@ -54,7 +54,7 @@ def checked_frequencies(instrument: str, chopper: str, frequency) -> tuple[float
                 "give the frequency in Hz (--frequency)",
             )
     if given and len(given) < len(default) and instrument == "LET":
-        given.append(given[0] * default[1] / default[0])  # the pulse remover runs at a fraction of the burst disk
+        given.append(given[0] * default[1] / default[0])  # the pulse remover runs at a fraction of the burst disc
     return tuple(given) + default[len(given) :]
 
 

@@ -26,7 +26,7 @@ def known_choppers(instrument: str) -> tuple[str, ...]:
 
 
 def default_chopper(instrument: str) -> str:
-    """The package that ResINS takes if none is given."""
+    """The package that ResINS uses if none is given."""
     return _resins(instrument_name(instrument)).default_option_for_configuration(*_MODEL)
 
 
@@ -76,16 +76,16 @@ def model_data(instrument: str, chopper: str):
 
 
 def is_fermi(data) -> bool:
-    """Whether `model_data` describes a Fermi chopper; otherwise its choppers are disks."""
+    """Whether `model_data` describes a Fermi chopper; otherwise its choppers are disc choppers."""
     return hasattr(data, "pslit")
 
 
 def squared_widths(
     data, ei: float, frequencies: tuple[float, ...], *, moderator: bool
 ) -> tuple[float, float | None, float | None] | None:
-    """Squared widths in time of chopper burst, opening of the first disk and moderator pulse.
+    """Squared time widths of chopper burst, opening of the first disc and moderator pulse.
 
-    ResINS has them in private methods only: no public method gives these. This is the one place that calls them.
+    ResINS gives them only in private methods; this is the only place that calls those.
 
     Parameters
     ----------
@@ -100,13 +100,13 @@ def squared_widths(
 
     Returns
     -------
-    (burst, first disk, moderator) or None
-        Squared FWHM, s^2; the first disk is None for a Fermi chopper. None if the chopper transmits nothing.
+    (burst, first disc, moderator) or None
+        Squared FWHM, s^2; the first disc is None for a Fermi chopper. None if the chopper transmits no neutrons.
 
     Raises
     ------
     DeviceError
-        If the ResINS that is installed has other methods than that of `RESINS_VERSION`.
+        If the methods of the installed ResINS differ from those of `RESINS_VERSION`.
     """
     try:
         from resins.models.pychop import NoTransmissionError, PyChopModelFermi, PyChopModelNonFermi

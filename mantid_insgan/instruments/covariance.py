@@ -1,9 +1,9 @@
 """Resolution of a direct-geometry chopper spectrometer in (Q, E) by linear propagation of its deviations.
 
 The method is that of T. G. Perring (PhD thesis, Cambridge 1991; Tobyfit) and N. Violini, J. Voigt, S. Pasini and
-T. Brueckel, Nucl. Instrum. Methods A 736, 31 (2014): each unknown of a detected neutron (when it
-left the moderator, where in the sample it scattered, ...) is an independent deviation x_j from its nominal value; to
-first order (dQ, dE) = J x, so that the covariance of (Q, E) is J diag(var x) J^T.
+T. Brueckel, Nucl. Instrum. Methods A 736, 31 (2014): each unknown of a detected neutron (the time at which
+it left the moderator, the point in the sample at which it scattered, ...) is an independent deviation x_j from its
+nominal value; to first order (dQ, dE) = J x, so that the covariance of (Q, E) is J diag(var x) J^T.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..core.constants import HBAR2_OVER_2M, HBAR_OVER_M
 from .beam import Beam, absorption_moments
 
 #: The deviations, in the order of the columns of `sensitivity`. Beam x and y are in metres at an aperture, in radians
-#: behind a guide.
+#: after a guide.
 DEVIATIONS = (
     "source time",
     "chopper time",
@@ -65,9 +65,9 @@ def variances(beam: Beam, kf) -> np.ndarray:
 
 
 def detector_axes(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors across and along an upright tube seen in these directions, each shape (N, 3).
+    """Unit vectors across and along a vertical tube in these directions from the sample, each shape (N, 3).
 
-    `across` is along x for a direction straight up or down.
+    `across` is along x for a vertical direction.
     """
     across = np.stack([direction[:, 2], np.zeros(len(direction)), -direction[:, 0]], axis=1)
     length = np.linalg.norm(across, axis=1, keepdims=True)
@@ -76,7 +76,7 @@ def detector_axes(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def incident_sensitivity(beam: Beam) -> dict[str, np.ndarray]:
-    """First-order change of the incident neutron with each deviation; each value has shape (14,).
+    """First-order change of the incident beam with each deviation; each value has shape (14,).
 
     Returns
     -------
@@ -91,8 +91,8 @@ def incident_sensitivity(beam: Beam) -> dict[str, np.ndarray]:
     else:
         angle_x = (one["sample x"] - one["beam x"]) / beam.divergence.distance
         angle_y = (one["sample y"] - one["beam y"]) / beam.divergence.distance
-    # A ray at an angle meets the Fermi chopper open at another moment, and a tilted moderator changes its path length.
-    # The two signs are PyChop's (a positive angle of the face works against the chopper).
+    # A Fermi chopper is open to an inclined ray at another time, and a tilted moderator changes the path length.
+    # The two signs are PyChop's (with a positive angle of the face, the two effects oppose each other).
     chopper = one["chopper time"] - (angle_x / beam.chopper_turn if beam.chopper_turn else 0.0)
     path = (one["sample x"] - angle_x * beam.moderator_sample) * beam.moderator_tilt
     speed = path / beam.source_chopper - (chopper - one["source time"]) * beam.vi / beam.source_chopper

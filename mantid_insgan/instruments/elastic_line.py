@@ -1,4 +1,4 @@
-"""The calculated shape of the elastic line, with the tail of the moderator pulse."""
+"""The calculated shape of the elastic line, including the tail of the moderator pulse."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import numpy as np
 from .covariance import DEVIATIONS, sensitivity, variances
 from .instrument import Resolution
 
-#: Deviations that the width factor widens.
+#: Deviations that the width factor multiplies.
 _TIMES = ("source time", "chopper time")
 
 
 class ElasticLine:
-    """Shape of the elastic line: the distribution of the sum of all deviations in energy.
+    """Shape of the elastic line: the distribution of the sum of all deviations in energy transfer.
 
     The characteristic function of the sum is the product of those of the deviations (chi-squared, triangle, uniform,
-    Gaussian); its Fourier transform is the line, with the tail of the moderator pulse.
+    Gaussian); its Fourier transform is the line shape, with the tail of the moderator pulse.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class ElasticLine:
         return np.interp(offsets, grid, density, left=0.0, right=0.0)
 
     def fwhm(self, factor: float = 1.0) -> float:
-        """FWHM of the line itself, meV (a Gaussian of the same variance is a little wider)."""
+        """FWHM of the line, meV (a Gaussian of the same variance is slightly wider)."""
         offsets = np.linspace(-6, 6, 4001) * np.sqrt((self.spread**2).sum()) * max(factor, 1.0)
         line = self(offsets, factor)
         above = offsets[line > 0.5 * line.max()]

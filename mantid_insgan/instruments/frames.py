@@ -1,4 +1,4 @@
-"""From the bins of a spectrum to points in the lab, and from deviations in the lab to deviations along its axes."""
+"""From the bins of a spectrum to points in the laboratory frame, and from deviations there to those along the axes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Points:
     Parameters
     ----------
     q : ndarray, shape (N, 3)
-        Q = ki - kf in the lab, 1/Angstrom.
+        Q = ki - kf in the laboratory frame, 1/Angstrom.
     energy : ndarray, shape (N,)
         meV.
     gradients : ndarray, shape (N, D, 4)
-        Change of each open coordinate of the spectrum with (Q_x, Q_y, Q_z, E) in the lab.
+        Derivative of each open coordinate of the spectrum with respect to (Q_x, Q_y, Q_z, E) in the laboratory frame.
     sample : ndarray, shape (N, M)
         The same points in the coordinates of a model of S(Q, E): (h, k, l, E) for axes in r.l.u., Cartesian
         (Q_x, Q_y, Q_z, E) of the sample otherwise, (|Q|, E) for a powder.
     sample_gradients : ndarray, shape (N, M, 4)
-        Change of `sample` with (Q_x, Q_y, Q_z, E) in the lab.
+        Derivative of `sample` with respect to (Q_x, Q_y, Q_z, E) in the laboratory frame.
     """
 
     q: np.ndarray
@@ -90,14 +90,14 @@ def energies(spectrum: Spectrum) -> Axis:
     if found is None:
         names = ", ".join(repr(a.name) for a in spectrum.axes)
         raise InputError(
-            f"the axes {names} have no energy transfer among them, or more than one",
+            f"the axes {names} include no energy transfer, or more than one",
             "use a workspace with one energy-transfer axis in meV named DeltaE (it may be integrated)",
         )
     return spectrum.axes[found]
 
 
 class Frame:
-    """Maps the bins of one spectrum to `Points`.
+    """Converts the bins of one spectrum to `Points`.
 
     Parameters
     ----------
@@ -106,13 +106,13 @@ class Frame:
     lattice : Lattice, optional
         Needed for axes in r.l.u.
     orientation : Orientation, optional
-        Of a crystal that was not turned. If not given, it was turned about the vertical axis, and each (Q, E) was
+        Of a crystal that was not rotated. If not given, it was rotated about the vertical axis, and each (Q, E) was
         recorded at the angle that brings it onto the detectors.
 
     Raises
     ------
     InputError, RunFactError
-        If the axes cannot be placed.
+        If the directions of the axes cannot be determined.
     """
 
     def __init__(self, spectrum: Spectrum, beam: Beam, lattice: Lattice | None, orientation: Orientation | None):
@@ -129,7 +129,7 @@ class Frame:
                 "the spectrum has a |Q| axis and another momentum axis",
                 "use |Q| and energy transfer only",
             )
-        #: One crystal angle: `to_lab` is the rotation to the lab; otherwise it is that at goniometer zero.
+        #: True for one crystal angle: `to_lab` is then the rotation to the lab, otherwise that at goniometer zero.
         self.still = orientation is not None
         self.to_lab = np.eye(3)
         #: Cartesian vectors in the crystal, one for each unit of (h, k, l) or (Q_x, Q_y, Q_z), as columns.
@@ -187,7 +187,7 @@ class Frame:
         return Points(q, energy, gradients[:, rows], np.stack([length, energy], axis=1), gradients)
 
     def _triangle(self, modulus: np.ndarray, vertical: np.ndarray, kf: np.ndarray) -> np.ndarray:
-        """Q in the lab of the scattering triangle with this |Q| and vertical component, clamped where there is none."""
+        """Q in the lab of the scattering triangle with this |Q| and vertical component, clamped to the nearest one."""
         ki = self.beam.ki
         length = np.clip(modulus, np.abs(ki - kf), ki + kf)
         vertical = np.clip(vertical, -length, length)
@@ -241,7 +241,7 @@ class Frame:
             reach = [self.axes[self.momentum[n]].width * np.linalg.norm(self.basis[n]) for n in closed]
             free = self.to_lab @ self.basis[closed[int(np.argmax(reach))]]
         else:
-            # The spectrum does not name it: of the directions across its axes, the one nearest to the beam.
+            # The spectrum does not name it: of the directions perpendicular to its axes, the one nearest to the beam.
             lab = self.basis @ self.to_lab.T
             free = (np.eye(3) - np.linalg.pinv(lab) @ lab)[2]
         length = np.linalg.norm(free)
@@ -278,8 +278,8 @@ def _direction(axis: Axis) -> np.ndarray:
     if match:
         return np.eye(3)["hkl".index(match["letter"].lower())]
     raise InputError(
-        f"axis {axis.name!r} ({axis.unit}) does not say which direction in (h, k, l) it follows",
-        "name it like [H,0,0] or [-K,K,0]",
+        f"axis {axis.name!r} ({axis.unit}) does not say which direction in (h, k, l) it has",
+        "give it a name such as [H,0,0] or [-K,K,0]",
     )
 
 
@@ -289,7 +289,7 @@ def _cartesian(axis: Axis) -> np.ndarray:
         return np.eye(3)["xyz".index(match["letter"].lower())]
     raise InputError(
         f"axis {axis.name!r} ({axis.unit}, frame {axis.frame!r}) is not recognised as a momentum axis",
-        "use |Q|, Q_sample_x, Q_sample_y, Q_sample_z, or (h, k, l) axes like [H,0,0]",
+        "use |Q|, Q_sample_x, Q_sample_y, Q_sample_z, or (h, k, l) axes such as [H,0,0]",
     )
 
 

@@ -1,4 +1,4 @@
-"""The resolution over the grid of a spectrum, worked out once: widths, correlations, and what a network is told."""
+"""The resolution over the grid of a spectrum, calculated once: widths, correlations, and the inputs of a network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..core.constants import FWHM_PER_SIGMA
 from ..core.spectrum import Spectrum
 from .frames import Frame
 
-#: Points whose covariance is worked out at once; bounds the memory.
+#: Points whose covariance is calculated at once; limits the memory.
 _CHUNK = 2048
 #: Bin of momentum (1/Angstrom) in which widths outside a cut are given where the cut has no momentum axis.
 _STEP = 0.05
@@ -138,19 +138,19 @@ class ResolutionOnGrid:
         return self._at_each_bin(self.nodes.correlation).astype(np.float32)
 
     def position(self, shown: tuple[int, ...] | None = None) -> np.ndarray:
-        """Where each bin lies, in quantities that mean the same for every instrument and binning.
+        """Position of each bin, in quantities that do not depend on the instrument or the binning.
 
-        Energy transfer as a share of Ei; |Q| in 1/Angstrom; and how far the resolution reaches into momenta that are
-        not among the axes shown: the root of the sum of squared FWHM along these, in bins of the first momentum
-        axis that is shown (of 0.05 1/Angstrom if none is). Multiple scattering depends on the first, powder lines on
-        the second, phonons on both; the third says how much of the intensity comes from outside the cut.
+        Energy transfer divided by Ei; |Q| in 1/Angstrom; and the FWHM of the resolution in the momenta outside the cut:
+        the square root of the sum of the squared FWHM along them, in bins of the first momentum axis of the cut (of
+        0.05 1/Angstrom if it has none). Multiple scattering depends on the first, powder lines on the second, phonons
+        on both; the third shows how much of the intensity comes from outside the cut.
 
-        Without a momentum axis |Q| is 0; a powder has no momenta outside.
+        Without a momentum axis |Q| is 0; for a powder the third is 0.
 
         Parameters
         ----------
         shown : tuple of int, optional
-            Axes of the cut that is looked at; the open ones if not given.
+            Axes of the cut; the open axes if not given.
 
         Returns
         -------

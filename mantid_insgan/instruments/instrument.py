@@ -21,15 +21,16 @@ from .grid import ResolutionOnGrid, resolution_on_grid
 class Resolution:
     """Resolution of a direct-geometry chopper spectrometer.
 
-    Fourteen independent deviations x_j of a recorded neutron (time at moderator and chopper, place in beam, sample and
-    detector, ...; `covariance.DEVIATIONS`) are carried to (Q, E) to first order, (dQ, dE) = J x, so that the covariance
-    is J diag(var x) J^T (T. G. Perring, PhD thesis, Cambridge 1991; N. Violini, J. Voigt, S. Pasini
+    Fourteen independent deviations x_j of a recorded neutron (time at moderator and chopper, position in the beam, the
+    sample and the detector, ...; `covariance.DEVIATIONS`) give (dQ, dE) = J x to first order, so that the covariance
+    of (Q, E) is C = J diag(var x) J^T (T. G. Perring, PhD thesis, Cambridge 1991; N. Violini, J. Voigt, S. Pasini
     and T. Brueckel, Nucl. Instrum. Methods A 736, 31 (2014)). docs/resolution.md has the equations and the comparison
     with Tobyfit.
 
-    Limits: spreads must be small beside the flight paths and times. One path length serves all detectors, and a guide
-    has one divergence over the whole sample. The tail of an Ikeda-Carpenter pulse (SNS) is that of a chi-squared pulse
-    of the same variance. Absorption and multiple scattering in the sample are not resolution and are left out.
+    Limits: the deviations must be small compared with the flight paths and times. All detectors have one secondary
+    flight path, and a guide has one divergence over the whole sample. The tail of an Ikeda-Carpenter pulse (SNS) is
+    taken from a chi-squared pulse of the same variance. Absorption and multiple scattering in the sample are not part
+    of the resolution and are not included.
 
     Parameters
     ----------
@@ -40,25 +41,25 @@ class Resolution:
     chopper : str, optional
         Chopper package; ResINS' default if not given.
     frequency : float or sequence of float, optional
-        Frequency of the burst chopper, Hz. LET and CNCS have a second driven chopper: give (first, second), or one
-        value, and the second is in ResINS' ratio to it (LET) or at ResINS' default (CNCS).
+        Frequency of the chopper that makes the burst, Hz. LET and CNCS have a second driven chopper: give
+        (first, second); with one value, the second has ResINS' ratio to it (LET) or ResINS' default (CNCS).
     width_factor : float
-        Multiplies the widths in time of moderator pulse and chopper burst. `mantid_insgan.fit.vanadium` fits it to a
+        Factor on the time widths of moderator pulse and chopper burst. `mantid_insgan.fit.vanadium` fits it to a
         vanadium run.
     sample : Sample, optional
-        A cuboid of 10 mm if not given.
+        A cube of 10 mm if not given.
     mosaic : float
         FWHM of the crystal's mosaic, degrees.
     divergence_horizontal, divergence_vertical : float, optional
-        FWHM of the incident divergence, degrees, instead of that of the instrument's aperture or guide.
+        FWHM of the incident divergence, degrees; replaces that of the instrument's aperture or guide.
     time_model : str, optional
-        'tobyfit' (chi-squared moderator pulse) or 'pychop' (ResINS' moderator width). If not given, Tobyfit's where it
-        has one (MAPS, MERLIN, LET), otherwise ResINS'.
+        'tobyfit' (chi-squared moderator pulse) or 'pychop' (ResINS' moderator width). If not given, 'tobyfit' where
+        Tobyfit has a pulse for the instrument (MAPS, MERLIN, LET), otherwise 'pychop'.
     lattice : Lattice, optional
         Needed for spectra in r.l.u.
     orientation : Orientation or (u, v), optional
         For a crystal measured at one angle: (h, k, l) along the beam and another in the horizontal plane. If not given,
-        the crystal is taken to have been turned about the vertical axis through many angles.
+        the crystal is assumed to have been rotated about the vertical axis through many angles.
 
     Raises
     ------
@@ -109,22 +110,22 @@ class Resolution:
 
     @classmethod
     def from_run(cls, run: Run, **overrides) -> Resolution:
-        """The resolution for the facts of a measurement: Ei in meV, frequency in Hz, lattice in Angstrom.
+        """The resolution for the facts of a run: Ei in meV, frequency in Hz, lattice in Angstrom and degrees.
 
-        Nothing is guessed: a fact that the run lacks must be given. Only a chopper package that is the instrument's
-        single one is filled in. Equations and limits are those of `Resolution`.
+        Nothing is guessed: a fact missing from the run must be given. The only exception is the chopper package of an
+        instrument that has a single one. Equations and limits are those of `Resolution`.
 
         Parameters
         ----------
         run : Run
             Instrument, Ei, chopper and frequency are needed.
         **overrides
-            Keyword arguments of `Resolution`; they win over the run.
+            Keyword arguments of `Resolution`; they take precedence over the run.
 
         Raises
         ------
         RunFactError
-            If a fact is missing (the message names the option and the values allowed), unknown or out of range.
+            If a fact is missing (the message names the option and the allowed values), unknown or out of range.
         """
         given = {name: overrides.pop(name, None) for name in ("instrument", "ei", "chopper", "frequency", "lattice")}
         value = {name: run.value(name) if given[name] is None else given[name] for name in given}
@@ -165,7 +166,7 @@ class Resolution:
 
     @property
     def frequency(self) -> float:
-        """Frequency of the burst chopper, Hz."""
+        """Frequency of the chopper that makes the burst, Hz; within ResINS' range for the chopper package."""
         return self.frequencies[0]
 
     def _beam(self, entry: InstrumentFacts) -> Beam:
@@ -196,16 +197,16 @@ class Resolution:
 
         FWHM = sqrt(8 ln 2) sqrt(sum_j J_Ej^2 var x_j), with dE = 2 Ei a - 2 Ef b for the relative changes a and b of
         the speeds before and after the sample (Violini et al. 2014, with Perring's terms for moderator tilt and chopper
-        phase). It is the width of a Gaussian of the same variance: that of the line itself, with the moderator's tail,
-        is a little smaller (`elastic_line.ElasticLine.fwhm`). First order; where less than 0.1 % of Ei is left to the
-        neutron, the width is that at 0.1 %.
+        phase). It is the width of a Gaussian of the same variance; the FWHM of the real line, with the moderator's
+        tail, is slightly smaller (`elastic_line.ElasticLine.fwhm`). Valid to first order; for a final energy below
+        0.1 % of Ei, the width is that at 0.1 %.
 
         Parameters
         ----------
         energy_transfer : array_like
             meV, at most Ei.
         two_theta : float
-            Scattering angle, degrees. It matters little, and only through the size of the sample.
+            Scattering angle, degrees. Its effect is small and comes only from the size of the sample.
 
         Returns
         -------
@@ -227,19 +228,22 @@ class Resolution:
         return FWHM_PER_SIGMA * np.sqrt((rows**2 * variances(self.beam, kf)).sum(1)).reshape(energy.shape)
 
     def frame(self, spectrum: Spectrum) -> Frame:
-        """The axes of a spectrum, placed in the lab.
+        """The axes of a spectrum in the laboratory frame.
 
-        The lab has z along the beam and y up; Q = ki - kf in 1/Angstrom, E = Ei - Ef in meV. A powder's |Q| lies in the
-        horizontal plane; a crystal stands as its orientation says, or is turned about y until (Q, E) meets the
-        detectors. With (h, k, l) the momentum is 2 pi U B (h, k, l) (W. R. Busing and H. A. Levy, Acta Cryst. 22, 457
-        (1967)). Detectors at negative Q_x are taken to have the resolution of those at positive Q_x.
+        The laboratory frame has z along the beam and y up; Q = ki - kf in 1/Angstrom, E = Ei - Ef in meV. For a powder
+        the scattering triangle lies in the horizontal plane, with |Q|^2 = ki^2 + kf^2 - 2 ki kf cos(2 theta). A crystal
+        has its fixed orientation, or is rotated about y until (Q, E) reaches the detectors; in r.l.u.
+        Q = 2 pi U B (h, k, l) (W. R. Busing and H. A. Levy, Acta Cryst. 22, 457 (1967)).
+
+        Limits: detectors at negative Q_x are given the resolution of those at positive Q_x; points outside the
+        kinematic range are moved to points that a neutron can reach.
 
         Raises
         ------
         InputError
-            If there is no energy axis, or an axis cannot be placed.
+            If there is no energy axis, or the direction of an axis cannot be determined.
         RunFactError
-            If measured bins lie above Ei, or the lattice is missing.
+            If measured bins lie above Ei, or the lattice is missing for axes in r.l.u.
         """
         energies(spectrum)
         if isinstance(spectrum, Spectrum):
@@ -284,28 +288,34 @@ class Resolution:
         return self.on_grid(spectrum).fwhm
 
     def fwhm_in_bins(self, spectrum: Spectrum) -> np.ndarray:
-        """`fwhm` divided by the width of a bin of each axis, float32; limits and errors as `on_grid`."""
+        """FWHM along each open axis in bins, sqrt(8 ln 2 C_ii) / (width of a bin), float32, shape (D, *open shape).
+
+        No unit; limits and errors as `on_grid`.
+        """
         return self.on_grid(spectrum).width
 
     def correlation(self, spectrum: Spectrum) -> np.ndarray:
         """C_ij / sqrt(C_ii C_jj) between open axes, from -1 to 1, float32, shape (D (D - 1) / 2, *open shape).
 
-        Pairs are (0, 1), (0, 2), (1, 2); 0 where a width is 0. Limits and errors as `on_grid`.
+        Pairs of axes are (0, 1), (0, 2), (1, 2); no unit; 0 where a width is 0. Limits and errors as `on_grid`.
         """
         return self.on_grid(spectrum).correlation
 
     def position(self, spectrum: Spectrum, shown: tuple[int, ...] | None = None) -> np.ndarray:
-        """E / Ei, |Q| (1/Angstrom) and the FWHM in momenta that are not shown (bins), float32, shape (3, *open shape).
+        """E / Ei, |Q| (1/Angstrom) and the FWHM in momenta outside the cut (bins), float32, shape (3, *open shape).
 
-        With P the projection onto the directions of Q that are not shown, the last is sqrt(8 ln 2 tr(P C_Q P)). See
-        `ResolutionOnGrid.position`; limits and errors as `on_grid`.
+        The last is sqrt(8 ln 2 tr(P C_Q P)) / (width of a bin), where P projects onto the directions of Q that are not
+        axes of the cut and C_Q is the covariance of Q; it is 0 for a powder. See `ResolutionOnGrid.position`; limits
+        and errors as `on_grid`.
         """
         return self.on_grid(spectrum).position(shown)
 
     def in_lab(self, points: Points) -> Propagation:
-        """The Jacobian J of (Q, E) in the lab, 1/Angstrom and meV per s, m and rad, and var x, at points.
+        """The Jacobian J of (Q, E) and the variances var x in the laboratory frame.
 
-        To first order, for kf along ki - Q: see `covariance.sensitivity`.
+        (dQ, dE) = J x (Violini et al. 2014, section 2, with Perring's terms for moderator tilt and chopper phase: see
+        `covariance.sensitivity`), for kf along ki - Q. J is in 1/Angstrom and meV per s, m and rad, var x in s^2, m^2
+        and rad^2. Valid to first order in x; the final energy is at least 0.1 % of Ei.
         """
         final = np.array([0.0, 0.0, self.beam.ki]) - points.q
         direction = final / np.linalg.norm(final, axis=1, keepdims=True)
@@ -314,31 +324,32 @@ class Resolution:
     def covariance(self, points: Points, *, of_sample: bool = False) -> np.ndarray:
         """Covariance of the coordinates of points.
 
-        G J diag(var x) J^T G^T, with J from `in_lab` and the gradients G of the coordinates with (Q, E). Of a Gaussian
-        resolution it is everything; of the real one the second moments, to first order in the deviations (within 1 % of
-        exact neutron paths in the Gaussian limit, see the tests).
+        C = G J diag(var x) J^T G^T (Violini et al. 2014), with J from `in_lab` and the gradients G of the coordinates
+        with respect to (Q, E). It describes a Gaussian resolution completely, and gives the second moments of the real
+        one, to first order in the deviations (within 1 % of exact neutron paths in the Gaussian limit, see the tests).
 
         Parameters
         ----------
         points : Points
             From ``resolution.frame(spectrum).points()`` or ``.at(coordinates)``.
         of_sample : bool
-            Of ``points.sample``, (h, k, l, E) or (|Q|, E), instead of the open axes of the spectrum.
+            Use the coordinates ``points.sample``, (h, k, l, E) or (|Q|, E), instead of the open axes of the spectrum.
 
         Returns
         -------
         ndarray, shape (N, D, D)
-            Squared standard deviations in the units of the coordinates.
+            Variances and covariances (squared sigma, not FWHM) in the units of the coordinates.
         """
         gradients = points.sample_gradients if of_sample else points.gradients
         return self.in_lab(points).covariance(gradients)
 
     def deviations(self, points: Points, draws: np.ndarray, *, of_sample: bool = True) -> np.ndarray:
-        """Deviations of the coordinates of points for random draws (Tobyfit's Monte Carlo).
+        """Deviations of the coordinates of points for random draws, as in Tobyfit's Monte Carlo (Perring 1991).
 
-        G J (sqrt(var x) * draw): a neutron recorded at a point may have been scattered at point + deviation, so the
-        mean of a model over the deviations is what is measured there. The draws have the real shapes of pulses,
-        apertures and pixels; their effect on (Q, E) is first order, and `montecarlo.trace` is exact.
+        G J (sqrt(var x) * draw), with G and J as in `covariance`. A neutron recorded at a point may have been scattered
+        at point + deviation, so the measured intensity there is the mean of the model over the deviations. The draws
+        have the real shapes of pulses, apertures and pixels; their effect on (Q, E) is first order, whereas
+        `montecarlo.trace` is exact.
 
         Parameters
         ----------

@@ -1,9 +1,9 @@
-"""Monte Carlo deviations of a spectrometer, with the distributions that the covariance reduces to variances.
+"""Monte Carlo deviations of a spectrometer, with the full distributions whose variances the covariance uses.
 
 The moderator pulse is chi-squared, t^2 exp(-t/tau) (S. Ikeda and J. M. Carpenter, Nucl. Instrum. Methods A 239, 536
 (1985), their fast part): a steep rise and a tail. The transmission of choppers is triangular in time; apertures,
 samples, pixels and time channels are uniform; guides and mosaics are Gaussian. All have zero mean: the time of flight
-counts from the mean of the pulse.
+is measured from the mean of the pulse.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _sample(shape: str, count: int, rng) -> np.ndarray:
 def trace(beam: Beam, direction: np.ndarray, kf: float, deviations: np.ndarray) -> np.ndarray:
     """Exact (Q, E) of neutrons that are recorded in one detector at one time, for given deviations.
 
-    Follows each neutron from the moderator to the detector; `covariance.sensitivity` is the first order of this.
+    Follows each neutron from the moderator to the detector; `covariance.sensitivity` is its first-order expansion.
 
     Parameters
     ----------
@@ -115,5 +115,5 @@ def trace(beam: Beam, direction: np.ndarray, kf: float, deviations: np.ndarray) 
 
 
 def exact_points(beam: Beam, direction, kf: float, draws: np.ndarray) -> np.ndarray:
-    """`trace` of unit draws scaled to the spreads of this beam and final wavevector, shape (M, 4)."""
+    """`trace` of unit draws scaled to the standard deviations for this beam and final wavevector, shape (M, 4)."""
     return trace(beam, np.asarray(direction, dtype=float), kf, draws * np.sqrt(variances(beam, [kf])[0]))

@@ -35,7 +35,7 @@ def timing(instrument: str, chopper: str, ei: float, frequencies: tuple[float, .
         Hz, one per driven chopper.
     model : str
         'tobyfit' (chi-squared pulse with the `tau` of instruments.toml) or 'pychop' (ResINS' moderator width). Both
-        take the chopper burst from ResINS; the variance for a Fermi chopper is that of Perring (1991) for curved
+        use the chopper burst from ResINS; the variance of a Fermi chopper is that of Perring (1991) for curved
         slits, as in Tobyfit.
 
     Raises
@@ -61,11 +61,11 @@ def timing(instrument: str, chopper: str, ei: float, frequencies: tuple[float, .
     pulse = Pulse(source, "chi-squared")
     burst_pulse = Pulse(math.sqrt(burst) / FWHM_PER_SIGMA, "triangle")
     if is_fermi(data):
-        # Crystals behind the chopper change the direction of the beam: its angle there is not that at the sample.
+        # Crystals after the chopper change the direction of the beam: its angle there is not that at the sample.
         turn = 0.0 if entry.crystals_after_chopper else 2 * math.pi * frequencies[0]
         return Timing(pulse, burst_pulse, to_chopper, turn)
-    # Disks: the first shapes the moderator pulse. Neutrons that pass the last chopper at one moment passed the first
-    # within the moderator pulse projected onto it, or within its opening, whichever is shorter (PyChop's rule).
+    # Disc choppers: the first shapes the moderator pulse. Neutrons that pass the last chopper at one time passed the
+    # first within the moderator pulse projected onto it, or within its opening, whichever is shorter (PyChop's rule).
     first = next(iter(data.choppers.values()))["distance"]
     seen = source * (1 - first / to_chopper)
     opening = math.sqrt(shaping) / FWHM_PER_SIGMA
@@ -82,7 +82,7 @@ def divergence(instrument: str, ei: float, horizontal: float | None, vertical: f
     ei : float
         meV.
     horizontal, vertical : float, optional
-        FWHM in degrees at a point of the sample, instead of that from the aperture or guide.
+        FWHM in degrees at a point of the sample; replaces that of the aperture or guide.
     """
     entry = catalogue()[instrument]
     wavelength = 2 * math.pi / math.sqrt(ei / HBAR2_OVER_2M)
@@ -102,9 +102,9 @@ def divergence(instrument: str, ei: float, horizontal: float | None, vertical: f
 
 
 def _transmitted(fermi, frequency: float) -> str:
-    """The energies that a Fermi chopper's slits transmit, in words.
+    """The range of energies that the slits of a Fermi chopper transmit, as text.
 
-    Slits of width p and curvature rho in a drum of radius R turning at omega transmit while
+    Slits of width p and radius of curvature rho in a rotor of radius R turning at omega transmit if
     (2 R^2 / p) |1/rho - 2 omega / v| < 4 (Perring 1991).
     """
     omega = 2 * math.pi * frequency

@@ -16,7 +16,7 @@ from .instrument import Resolution
 
 #: Approximate number of points of a grid in a table.
 TABLE_POINTS = 30
-#: Places across an integrated axis at which a bin is tested for being within reach of a neutron.
+#: Points across an integrated axis at which a bin is tested against the kinematic range.
 _ACROSS = 9
 _HKL = ("[H,0,0]", "[0,K,0]", "[0,0,L]")
 _HKL_UNIT, _Q_UNIT = "r.l.u.", "1/Angstrom"
@@ -29,12 +29,12 @@ class ResolutionTable:
     Parameters
     ----------
     names, units : tuple of str
-        Of the D coordinates; the energy among them.
+        Of the D coordinates, including the energy.
     points : ndarray, shape (N, D)
     fwhm : ndarray, shape (N, D)
         Of the resolution function projected onto each axis, in the unit of the axis.
     covariance : ndarray, shape (N, D, D)
-        Squared standard deviations in these units.
+        Variances and covariances in these units.
     setting : dict
         Instrument, ei, chopper, frequencies, width factor.
     """
@@ -64,7 +64,7 @@ def resolution_at(resolution: Resolution, momenta, energies) -> ResolutionTable:
     Parameters
     ----------
     resolution : Resolution
-        With the lattice where momenta are (h, k, l).
+        With the lattice if momenta are (h, k, l).
     momenta : array_like, shape (N,) or (N, 3)
         |Q| in 1/Angstrom, or (h, k, l) in r.l.u.
     energies : array_like, shape (N,)
@@ -78,7 +78,7 @@ def resolution_at(resolution: Resolution, momenta, energies) -> ResolutionTable:
     Raises
     ------
     InputError
-        If the lattice encloses no volume.
+        If the unit cell has no volume.
     RunFactError
         If the lattice is missing, or a point lies outside the kinematic range.
     """
@@ -111,13 +111,13 @@ def resolution_over(resolution: Resolution, spectrum: Spectrum, *, most: int = T
     resolution : Resolution
     spectrum : Spectrum
     most : int
-        Approximate number of points, spread evenly over the open axes. Points that no neutron can reach and that
+        Approximate number of points, spread evenly over the open axes. Points that are outside the kinematic range and
         were not measured are left out.
 
     Raises
     ------
     InputError, RunFactError
-        As `Resolution.frame`; also if no bin can be reached.
+        As `Resolution.frame`; also if no bin lies in the kinematic range.
     """
     frame = resolution.frame(spectrum)
     each = max(2, round(most ** (1 / len(frame.open_axes))))
@@ -134,7 +134,7 @@ def resolution_over(resolution: Resolution, spectrum: Spectrum, *, most: int = T
             "energies",
             "check the incident energy (--ei) and the limits of the axes",
         )
-    # A measured bin has a width even if no neutron should reach it with the lattice and orientation given.
+    # A measured bin has a width even if the lattice and orientation given put it outside the kinematic range.
     index = [((coordinates[:, i] - a.edges[0]) / a.width).astype(int) for i, a in enumerate(spectrum.axes)]
     measured = spectrum.valid[tuple(index)] & (coordinates[:, spectrum.energy_axis] <= resolution.ei)
     coordinates = coordinates[keep | measured]
@@ -163,7 +163,7 @@ def reach_of_modulus(resolution: Resolution, energy: float) -> tuple[float, floa
 
 
 def reached(frame: Frame, coordinates: np.ndarray, points: Points) -> np.ndarray:
-    """Which points a neutron can reach (`Frame.at` moved the others to where one can), shape (N,), bool."""
+    """Which points lie in the kinematic range (`Frame.at` moved the others into it), shape (N,), bool."""
     if frame.powder:
         if not frame.momentum:
             return np.ones(len(coordinates), bool)
@@ -172,12 +172,12 @@ def reached(frame: Frame, coordinates: np.ndarray, points: Points) -> np.ndarray
     axes = [frame.axes[i] for i in frame.momentum]
     asked = coordinates[:, list(frame.momentum)]
     if len(axes) < 3:
-        # The component of Q along an axis that the spectrum has lost is unknown: only too long a Q is out of reach.
+        # The component of Q along an axis missing from the spectrum is unknown: only too large a |Q| can be excluded.
         return np.linalg.norm(asked @ frame.basis, axis=1) <= frame.beam.ki + frame.beam.kf(points.energy)
     found = points.sample[:, :3] @ frame.units.T @ np.linalg.pinv(frame.basis)
     slack = np.full(len(axes), 1e-6) * np.maximum(1, np.abs(asked).max(axis=0, initial=0))
     if frame.still:
-        # At one angle the energy fixes where on an integrated axis a neutron is found: anywhere inside will do.
+        # At one crystal angle the energy fixes the coordinate along an integrated axis: any value inside is accepted.
         slack = np.where([a.integrated for a in axes], [0.5 * a.width for a in axes], slack)
     final = np.linalg.norm(np.array([0.0, 0.0, frame.beam.ki]) - points.q, axis=1)
     scattered = np.isclose(final, frame.beam.kf(points.energy), rtol=1e-6)
@@ -185,7 +185,7 @@ def reached(frame: Frame, coordinates: np.ndarray, points: Points) -> np.ndarray
 
 
 def _reached_inside(frame: Frame, coordinates: np.ndarray) -> np.ndarray:
-    """Which points a neutron can reach somewhere across the integrated momentum axes, shape (N,), bool."""
+    """Which points lie in the kinematic range for some value of the integrated momenta, shape (N,), bool."""
     across = [
         a.width * np.linspace(-0.5, 0.5, _ACROSS) if a.integrated and i in frame.momentum else [0.0]
         for i, a in enumerate(frame.axes)

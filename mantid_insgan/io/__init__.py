@@ -1,4 +1,4 @@
-"""Files to and from Spectrum: MDHistoWorkspace NeXus files, nxspe and Workspace2D. The content tells, not the name."""
+"""Reading and writing files: MDHistoWorkspace NeXus, nxspe and Workspace2D, recognised by content, not by name."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def open_spectrum(path: str | Path, **binning) -> SpectrumFile | PowderFile:
     Raises
     ------
     InputError
-        If the file is not there, not HDF5, damaged, or holds no workspace that can be read; or if bins are given for
-        an MDHistoWorkspace, which has its own.
+        If the file does not exist, is not HDF5, is damaged, or contains no workspace that can be read; or if bins are
+        given for an MDHistoWorkspace, which already has bins.
     RunFactError
-        If Ei is needed to make |Q| and missing.
+        If Ei is needed to calculate |Q| and is missing.
     """
     with open_hdf5(path) as file, reading(Path(path)):
         opener = open_nxspe if is_nxspe(file) else open_workspace2d if is_workspace2d(file) else None
@@ -55,8 +55,8 @@ def open_spectrum(path: str | Path, **binning) -> SpectrumFile | PowderFile:
     if given:
         source.close()
         raise InputError(
-            f"{path} is an MDHistoWorkspace, which has its bins already, and {', '.join(given)} was given",
-            "leave that option away; bins can be chosen for nxspe and Workspace2D files",
+            f"{path} is an MDHistoWorkspace, which already has bins, and {', '.join(given)} was given",
+            "omit that option; bins can be chosen for nxspe and Workspace2D files",
         )
     source.run = source.run.updated("option --ei", ei=binning.get("ei"))
     return source

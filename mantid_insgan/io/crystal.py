@@ -1,8 +1,8 @@
-"""A crystal turned in steps before the detectors: the nxspe files of its scan, binned to h, k, l and energy transfer.
+"""A scan of a crystal rotated in steps: its nxspe files, binned to h, k, l and energy transfer.
 
 Frames and signs are those of Mantid: z along the beam, y up; Q = ki - kf; u along the beam at psi = 0 and v in the
-horizontal plane (SetUB); psi turns the crystal anticlockwise seen from above (SetGoniometer with Axis0 = psi,0,1,0,1,
-which LoadNXSPE sets).
+horizontal plane (SetUB); psi rotates the crystal anticlockwise seen from above (SetGoniometer with Axis0 =
+psi,0,1,0,1, which LoadNXSPE sets).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ..errors import InputError, RunFactError
 from ..instruments.frames import Orientation
 from .nxspe import CrystalRun, read_crystal_run
 
-#: Pixels (detector, energy bin) that are placed at a time.
+#: Pixels (detector, energy bin) that are processed at a time.
 CHUNK = 2_000_000
-#: Largest difference of Ei between the runs of a scan, as a share of Ei.
+#: Largest difference of Ei between the runs of a scan, relative to Ei.
 SAME_EI = 0.01
 #: Mantid's SpecialCoordinateSystem for h, k, l.
 HKL = 3
@@ -34,7 +34,7 @@ _EXAMPLE = "such as '[H,0,0],-2,2,80', '[0,0,L],-0.1,0.1,1' and 'DeltaE,0,40,80'
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """How the crystal was mounted.
+    """Lattice and mounting of the crystal.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ class Setting:
     Raises
     ------
     InputError
-        If the cell has no volume.
+        If the unit cell has no volume.
     RunFactError
-        If u and v span no plane.
+        If u and v are parallel or zero.
     """
 
     lattice: Lattice
@@ -62,12 +62,12 @@ class Setting:
 
     @classmethod
     def parsed(cls, lattice: str, u, v, psi_offset: float = 0.0) -> Setting:
-        """From texts as the command line has them: ``Setting.parsed("4,4,6", "1,0,0", "0,1,0")``.
+        """From text as on the command line: ``Setting.parsed("4,4,6", "1,0,0", "0,1,0")``.
 
         Raises
         ------
         RunFactError
-            If one of them does not parse.
+            If one of them cannot be parsed.
         """
         return cls(parse_lattice(lattice), _direction("u", u), _direction("v", v), float(psi_offset))
 
@@ -77,7 +77,7 @@ class Setting:
         return replace(self.lattice, ub=rotation @ self.lattice.b_matrix())
 
     def to_hkl(self, psi: float) -> np.ndarray:
-        """Matrix that takes Q in the lab (1/Angstrom) to (h, k, l) at an angle in degrees, shape (3, 3)."""
+        """Matrix that converts Q in the lab (1/Angstrom) to (h, k, l) at an angle in degrees, shape (3, 3)."""
         angle = np.radians(psi + self.psi_offset)
         turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
         return np.linalg.inv(2 * np.pi * turn @ self.oriented().ub)
@@ -99,12 +99,14 @@ def parse_angles(text: str | None) -> list[float] | None:
     Raises
     ------
     RunFactError
-        If one is no number.
+        If one of them is not a number.
     """
     try:
         return None if text is None else [float(x) for x in text.split(",")]
     except ValueError:
-        raise RunFactError(f"the angles {text!r} are not numbers with commas", "give --psi such as 0,1.5,3") from None
+        raise RunFactError(
+            f"the angles {text!r} are not numbers separated by commas", "give --psi such as 0,1.5,3"
+        ) from None
 
 
 def cut_axes(binning: Sequence[str]) -> tuple[Axis, ...]:
@@ -113,16 +115,16 @@ def cut_axes(binning: Sequence[str]) -> tuple[Axis, ...]:
     Raises
     ------
     InputError
-        If one does not parse, or they are not energy transfer and three independent directions of momentum.
+        If one cannot be parsed, or they are not energy transfer and three independent momentum directions.
     """
     axes = tuple(_axis(text) for text in binning)
     momenta = [a.projection for a in axes if a.projection is not None]
     independent = len(momenta) == 3 and abs(np.linalg.det(momenta)) > 1e-9
     if len(axes) != 4 or energy_axis(axes) is None or not independent:
         raise InputError(
-            f"the cut {' '.join(map(repr, binning)) or '(none)'} has not four axes, three independent directions of "
-            "momentum and DeltaE",
-            f"give all four (--axis), {_EXAMPLE}; one bin integrates",
+            f"the cut {' '.join(map(repr, binning)) or '(none)'} does not have four axes: three independent momentum "
+            "directions and DeltaE",
+            f"give all four (--axis), {_EXAMPLE}; an axis of one bin is integrated",
         )
     return axes
 
@@ -144,7 +146,7 @@ def _axis(text: str) -> Axis:
         return Axis(name, edges, "DeltaE")
     axis = Axis(name, edges, "r.l.u.", "HKL")
     if axis.projection is None:
-        raise InputError(f"the axis {name!r} is neither a direction nor the energy transfer", f"name it {_EXAMPLE}")
+        raise InputError(f"the axis {name!r} is neither a direction nor the energy transfer", f"use a name {_EXAMPLE}")
     return axis
 
 
@@ -160,9 +162,9 @@ def bin_crystal(
 ) -> Spectrum:
     """The runs of a scan, binned to h, k, l and energy transfer; one run is in memory at a time.
 
-    Each pixel (a detector, an energy bin) is a point at its centre, as Mantid's ConvertToMD has it. The signal of a bin
-    is the mean of the pixels whose points lie in it, its variance the sum of theirs over the square of their number,
-    and `num_events` their number.
+    Each pixel (one detector and one energy bin) is a point at its centre, as in Mantid's ConvertToMD. The signal of a
+    bin is the mean of the pixels with their points in the bin, its variance the sum of their variances divided by the
+    square of their number, and `num_events` their number.
 
     Parameters
     ----------
@@ -172,23 +174,23 @@ def bin_crystal(
     binning : sequence of str
         See `cut_axes`.
     ei : float, optional
-        Incident energy in meV, in place of the files' own.
+        Incident energy in meV; replaces that in the files.
     psi : sequence of float, optional
-        Angle of each file, degrees, in place of the files' own.
+        Angle of each file, degrees; replaces that in the files.
     instrument : str, optional
-        Spectrometer, in place of the files' own.
+        Spectrometer; replaces that in the files.
     progress : callable, optional
-        Called with the share of files done.
+        Called with the fraction of files done.
 
     Returns
     -------
     Spectrum
-        Axes in the order given; its run has the lattice with UB. Bins without a pixel are NaN.
+        Axes in the order given; the run has the lattice with UB. Bins without a pixel are NaN.
 
     Raises
     ------
     InputError
-        If a file cannot be read, the runs differ in Ei or instrument, no pixel lies in the cut, or the cut will not do.
+        If a file cannot be read, the runs differ in Ei or instrument, no pixel lies in the cut, or the cut is invalid.
     RunFactError
         If Ei or psi is not known.
     """
@@ -221,7 +223,7 @@ def required_psi(file: Path, psi: float | None) -> float:
     """
     if psi is None or not np.isfinite(psi):
         raise RunFactError(
-            f"{file} does not tell the angle psi of the crystal (NXSPE_info/psi)",
+            f"the angle psi of the crystal (NXSPE_info/psi) is missing from {file}",
             "give the angles with --psi, or save with SaveNXSPE and Psi",
         )
     return float(psi)
@@ -239,7 +241,7 @@ def _require_same(one: CrystalRun, other: CrystalRun) -> None:
 
 
 class _Sums:
-    """What has fallen into the bins so far."""
+    """Sums in the bins over the runs so far."""
 
     def __init__(self, axes: tuple[Axis, ...]):
         self.axes, self.shape = axes, tuple(len(a) for a in axes)
@@ -290,14 +292,14 @@ class _Sums:
         Raises
         ------
         InputError
-            If there is nothing in any bin.
+            If all bins are empty.
         """
         if not self.number.any():
             over = zip(self.axes, self.reached, strict=True)
             reached = ", ".join(f"{a.name} {low:.3g} to {high:.3g}" for a, (low, high) in over if low <= high)
             raise InputError(
-                f"no valid pixel lies in the cut; valid ones reach over {reached or 'nothing'}",
-                "see whether limits, lattice, u, v and psi are right",
+                f"no valid pixel lies in the cut; the valid pixels cover {reached or 'nothing'}",
+                "check the limits, lattice, u, v and psi",
             )
         number = np.where(self.number > 0, self.number, np.nan)
         return Spectrum(

@@ -1,4 +1,4 @@
-"""The facts of the measurement (Ei, instrument, chopper...) as far as the logs and names of a file tell them."""
+"""The facts of the measurement (Ei, instrument, chopper...) from the logs and the names of a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..core.run import Fact, Lattice, Run
 from ..instruments.catalogue import all_names, canonical_name
 from .hdf5 import dataset_number, dataset_text, text
 
-#: Log names of each fact, the first that is there counts. Case does not matter.
+#: Log names of each fact; the first one present is used. Not case-sensitive.
 LOGS = {
     "ei": ("Ei", "EnergyRequest", "incident_energy"),
     "frequency": ("chopper_frequency", "fermi_speed", "FermiSpeed", "fermi_chopper_speed", "SpeedRequest1"),
@@ -22,7 +22,7 @@ LOGS = {
     "instrument": ("instrument_name", "inst_name", "inst_abrv"),
 }
 
-#: Experiment groups whose logs are listed in search of a fact: a merged scan has hundreds that say the same.
+#: Number of experiment groups searched for a fact: a merged scan has hundreds of groups with the same facts.
 SEARCHED_GROUPS = 8
 
 
@@ -37,12 +37,12 @@ def _facility_folder() -> re.Pattern:
 
 
 def _any_name() -> str:
-    """Any name or alias of an instrument, the longest first."""
+    """Pattern of any name or alias of an instrument, the longest first."""
     return "|".join(re.escape(name) for name in sorted(all_names(), key=len, reverse=True))
 
 
 def instrument_name(name: str) -> str | None:
-    """A file's instrument by the name used here; unknown names come back in capitals, an empty one as None."""
+    """The name used in this package for the instrument of a file; unknown names in upper case, an empty one as None."""
     return canonical_name(name) or name.strip().upper() or None
 
 
@@ -54,20 +54,20 @@ def instrument_from_names(path: Path, original: str = "") -> Fact | None:
     path : Path
         The file.
     original : str
-        Name and folder under which it was saved first (the attribute ``file_name`` at the top of NeXus files).
+        Path under which it was first saved (the attribute ``file_name`` of the root of NeXus files).
     """
     for name in (path.name, re.split(r"[/\\]", original)[-1]):
         if match := _run_file().match(name):
             return Fact(instrument_name(match[1]), f"prefix of the file name {name}")
     if match := _facility_folder().search(original):
-        return Fact(instrument_name(match[1]), f"folder in which the file was saved first, {original}")
+        return Fact(instrument_name(match[1]), f"folder in which the file was first saved, {original}")
     return None
 
 
 def run_of_entry(entry: h5py.Group, path: Path) -> tuple[Run, str]:
     """Facts and run title from the ``experimentN`` groups of an MDHistoWorkspace entry.
 
-    Each fact comes from the first group that has it. If the groups disagree on Ei, the source of the fact says so.
+    Each fact is taken from the first group that has it. If the groups disagree on Ei, the source of the fact says so.
 
     Returns
     -------
@@ -114,16 +114,16 @@ def _log_facts(logs: h5py.Group, where: str) -> dict[str, Fact]:
 
 
 def facts_of_logs(spelled: dict[str, str], value_of, where: str) -> dict[str, Fact]:
-    """The facts that logs tell.
+    """The facts in logs.
 
     Parameters
     ----------
     spelled : dict of str to str
-        Names of the logs by their names in small letters.
+        Names of the logs by their names in lower case.
     value_of : callable
-        Gives the value of a log as a fact, or None: ``value_of('Ei', 'ei')``. See `as_fact`.
+        Returns the value of a log as a fact, or None: ``value_of('Ei', 'ei')``. See `as_fact`.
     where : str
-        Whose logs they are.
+        The group that contains the logs.
     """
     facts = {}
     for fact, names in LOGS.items():
@@ -136,7 +136,7 @@ def facts_of_logs(spelled: dict[str, str], value_of, where: str) -> dict[str, Fa
 
 
 def as_fact(fact: str, value: str | float | None, unit: str = ""):
-    """What a log's text or number says for a fact, or None."""
+    """The value of a fact from the text or number in a log, or None."""
     if fact in ("instrument", "chopper"):
         text = value.strip() if isinstance(value, str) else ""
         return instrument_name(text) if fact == "instrument" else text or None
@@ -144,12 +144,12 @@ def as_fact(fact: str, value: str | float | None, unit: str = ""):
         return None
     if fact == "temperature":
         value += 273.15 if unit.strip().lower() in ("c", "degc", "celsius", "deg c") else 0.0
-    # Zero is what a log says before the device answers, and no Ei, frequency or temperature.
+    # A log is zero before the device answers; zero is not an Ei, frequency or temperature.
     return value if value > 0 else None
 
 
 def logs_of_run(run: Run, title: str) -> dict[str, str | float]:
-    """The logs in which the facts of a run are kept, without those that are not known."""
+    """The logs for the known facts of a run."""
     values = {
         "Ei": run.value("ei"),
         "instrument_name": run.value("instrument"),
@@ -191,7 +191,7 @@ def log_name(fact: Fact) -> str:
 
 
 def disagreeing(ei: Fact, values: list[float]) -> Fact:
-    """The incident energy, saying so if the experiments' logs differ by more than a thousandth."""
+    """The incident energy; its source says so if the logs of the experiments differ by more than a thousandth."""
     if np.ptp(values) <= 1e-3 * ei.value:
         return ei
     return Fact(

@@ -1,4 +1,4 @@
-"""Opening HDF5 files and reading NeXus values, with one clear error for each way in which that can fail."""
+"""Opening HDF5 files and reading NeXus values, with a clear error for each kind of failure."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def open_hdf5(path: str | Path) -> h5py.File:
     Raises
     ------
     InputError
-        If there is no such file, it is a folder, may not be read, is not HDF5, or is truncated.
+        If the file does not exist, is a folder, cannot be read, is not HDF5, or is truncated.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path} is not there", "check the name and the folder")
+        raise InputError(f"{path} does not exist", "check the name and the folder")
     if path.is_dir():
         raise InputError(f"{path} is a folder, expected a NeXus file", "name a file inside it")
     try:
         if not h5py.is_hdf5(path):
-            # is_hdf5 also says no where the file may not be opened: reading a byte tells these apart.
+            # is_hdf5 is also False if the file may not be opened: reading a byte distinguishes the two.
             with path.open("rb") as stream:
                 stream.read(1)
             raise InputError(
@@ -36,7 +36,7 @@ def open_hdf5(path: str | Path) -> h5py.File:
         return h5py.File(path, "r")
     except PermissionError as problem:
         raise InputError(
-            f"{path} may not be read ({problem.strerror})", "ask its owner for read permission"
+            f"{path} cannot be read ({problem.strerror})", "ask its owner for read permission"
         ) from problem
     except OSError as problem:
         raise InputError(
@@ -47,22 +47,22 @@ def open_hdf5(path: str | Path) -> h5py.File:
 
 @contextmanager
 def reading(path: Path):
-    """Turn an HDF5 failure while reading inside this block into an InputError that names the file.
+    """Convert an HDF5 failure while reading inside this block to an InputError that names the file.
 
-    Only reading belongs inside: what h5py raises where the metadata are damaged is of many types.
+    Only reading belongs inside: for damaged metadata h5py raises exceptions of many types.
     """
     try:
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as problem:
         raise InputError(
-            f"{path} could not be read to its end: HDF5 says '{problem}'",
+            f"{path} could not be read completely: HDF5 says '{problem}'",
             "copy or save the file again; an interrupted transfer leaves such files",
         ) from problem
 
 
 @contextmanager
 def naming(path: Path):
-    """Put the file's name before the reason of an InputError raised inside this block."""
+    """Put the name of the file before the reason of an InputError raised inside this block."""
     try:
         yield
     except InputError as problem:
@@ -86,20 +86,20 @@ def text(value, default: str = "") -> str:
 
 
 def fixed(value: str) -> np.bytes_:
-    """A string as the fixed-length bytes that Mantid writes; '' becomes a blank, for HDF5 has no empty strings."""
+    """A string as fixed-length bytes, as written by Mantid; '' becomes a blank, because HDF5 has no empty strings."""
     return np.bytes_(value.encode("utf-8") or b" ")
 
 
 def dataset_text(group: h5py.Group, name: str, default: str = "") -> str:
-    """The string held by a dataset, or `default` if there is none."""
+    """The string in a dataset, or `default` if there is none."""
     dataset = group.get(name)
     return text(dataset[()], default) if isinstance(dataset, h5py.Dataset) else default
 
 
 def dataset_number(group: h5py.Group, name: str) -> float | None:
-    """The number held by a dataset, or None if there is none or it is not finite.
+    """The number in a dataset, or None if there is none or it is not finite.
 
-    Of several values (a time series) it is the median: logs often start with zeros from before the run.
+    For several values (a time series) it is the median: logs often start with zeros from before the run.
     """
     dataset = group.get(name)
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu" or dataset.size in (None, 0):
@@ -114,17 +114,17 @@ def real_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "fiu") -
     Raises
     ------
     InputError
-        If it is missing or holds something else: strings, complex numbers, records.
+        If it is missing or contains something else: strings, complex numbers, records.
     """
     dataset = group.get(name)
     if not isinstance(dataset, h5py.Dataset):
         raise InputError(
-            f"{path} has no dataset {group.name}/{name}; that group holds {', '.join(sorted(group)) or 'nothing'}",
+            f"{path} has no dataset {group.name}/{name}; that group contains {', '.join(sorted(group)) or 'nothing'}",
             "save the workspace again: a complete file has it",
         )
     if dataset.dtype.kind not in kinds:
         raise InputError(
-            f"{path}: {dataset.name} holds {_kind(dataset.dtype)}, expected real numbers",
+            f"{path}: {dataset.name} contains {_kind(dataset.dtype)}, expected real numbers",
             "save the real data as float64 (SaveMD, SaveNXSPE and SaveNexus do)",
         )
     return dataset

@@ -1,4 +1,4 @@
-"""MDHistoWorkspace NeXus files, as Mantid's SaveMD writes and LoadMD reads them, to and from Spectrum.
+"""Reads and writes MDHistoWorkspace NeXus files, in the format of Mantid's SaveMD and LoadMD.
 
 The file stores arrays reversed (slowest dimension first); a `Spectrum` has dimension 0 first, as ``getSignalArray()``.
 Layout 'v2' (``SaveMDVersion`` 2) has a group ``data`` with one dataset of bin edges per dimension; layout 'v1' (before
@@ -32,12 +32,12 @@ _LEGACY_FRAMES = {1: "QLab", 2: "QSample", 3: "HKL"}
 
 class _Dimension(NamedTuple):
     axis: Axis
-    #: True where the file's edges descend: `axis` ascends and the data are reversed along it.
+    #: True if the edges in the file descend: `axis` ascends, and the data are reversed along it.
     flipped: bool
 
 
 class SpectrumFile:
-    """An MDHistoWorkspace file, open for reading; data are read only when asked for.
+    """An MDHistoWorkspace file, open for reading; data are read only on request.
 
     Parameters
     ----------
@@ -53,19 +53,19 @@ class SpectrumFile:
     shape : tuple of int
     ndim : int
     title : str
-        Title of the run (SaveMD does not keep the workspace's own).
+        Title of the run (SaveMD does not save the title of the workspace).
     coordinate_system, visual_normalization : int
-        As in `Spectrum`; 0 where the file does not say.
+        As in `Spectrum`; 0 if not in the file.
     q_convention : str
-        'Inelastic' or 'Crystallography'. The axes stay as they are in the file: under 'Crystallography' Q has the
-        opposite sign (kf - ki).
+        'Inelastic' or 'Crystallography'. The axes are left as in the file: under 'Crystallography' Q has the opposite
+        sign (kf - ki).
     layout : str
         'v2' or 'v1'.
 
     Raises
     ------
     InputError
-        For each way in which the file is not a whole MDHistoWorkspace.
+        If the file is not a complete MDHistoWorkspace; the message says what is wrong.
 
     Examples
     --------
@@ -113,8 +113,8 @@ class SpectrumFile:
     def read(self, region: tuple[slice, ...] | None = None) -> Spectrum:
         """The spectrum inside a hyper-rectangle; only that part is read.
 
-        The file is compressed in blocks that are whole in all dimensions but the last, so a few thick regions are
-        read much faster than many thin ones, unless they part the last dimension only.
+        The file is compressed in chunks that span all dimensions except the last, so a few thick regions are read much
+        faster than many thin ones, unless only the last dimension is divided.
 
         Parameters
         ----------
@@ -190,18 +190,18 @@ def _entry(file: h5py.File, path: Path) -> h5py.Group:
         return entry
     if "MDEventWorkspace" in file:
         raise InputError(
-            f"{path} holds an MDEventWorkspace (single events), expected a histogram",
+            f"{path} contains an MDEventWorkspace (single events), expected a histogram",
             "bin it first with BinMD (or MDNorm) and save the result with SaveMD",
         )
     raise InputError(
-        f"{path} holds no workspace: the top groups found are {', '.join(sorted(file)) or '(none)'}, "
+        f"{path} contains no workspace: the top groups found are {', '.join(sorted(file)) or '(none)'}, "
         "expected MDHistoWorkspace, an nxspe entry or mantid_workspace_1",
         "save the data with SaveMD, SaveNXSPE or SaveNexus",
     )
 
 
 def _coordinate_system(entry: h5py.Group) -> int:
-    # The first version kept it among the logs.
+    # The first version of the format stored it in the logs.
     for name in ("coordinate_system", "experiment0/logs/CoordinateSystem/value"):
         if (value := dataset_number(entry, name)) is not None:
             return int(value)
@@ -236,7 +236,7 @@ def _dimensions_v1(source: SpectrumFile) -> list[_Dimension]:
     if not count:
         raise InputError(
             f"{source.path}: {source._entry.name} has neither the group 'data' nor the dataset 'dimensions', one of "
-            f"which describes an MDHistoWorkspace; it holds {', '.join(sorted(source._entry)) or 'nothing'}",
+            f"which describes an MDHistoWorkspace; it contains {', '.join(sorted(source._entry)) or 'nothing'}",
             "save the workspace again with SaveMD",
         )
     return [_dimension_from_xml(source, index) for index in range(int(count))]

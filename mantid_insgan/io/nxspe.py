@@ -1,4 +1,4 @@
-"""nxspe files (detector by energy, as SaveNXSPE writes them) to a Spectrum of |Q| and energy."""
+"""Reads nxspe files (detectors against energy, as written by SaveNXSPE) as a Spectrum of |Q| and energy."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ def read_nxspe(
 ) -> Spectrum:
     """An nxspe file as a spectrum of |Q| (1/Angstrom) and energy transfer (meV).
 
-    NaN, and values of 1e18 and more, which flag masked bins, do not count. A detector extends over the file's
-    ``polar_width``; rows that are rings of many detectors extend to the middle between neighbours, because the
-    ``polar_width`` of such rows comes out several times as large as their spacing.
+    NaN, and values of 1e18 and more, which flag masked bins, are ignored. A detector extends over the ``polar_width``
+    in the file. Rows that are rings of many detectors extend to the midpoint between neighbours, because the
+    ``polar_width`` of such rows is several times their spacing.
 
     Parameters
     ----------
     path : str or Path
     q_bins, q_range, energy_bins
-        See `powder_spectrum`, which says how bins are chosen and filled.
+        See `powder_spectrum`, which describes how bins are chosen and filled.
     ei : float, optional
-        Incident energy, meV, in place of the file's own.
+        Incident energy, meV; replaces that in the file.
 
     Raises
     ------
     InputError
-        If the file is not a whole nxspe file, or its energy bins are unequal and `energy_bins` is not given.
+        If the file is not a complete nxspe file, or its energy bins are unequal and `energy_bins` is not given.
     RunFactError
         If the file has no Ei and none is given.
     """
@@ -74,7 +74,7 @@ class CrystalRun:
     azimuthal : ndarray, shape (n_detectors,)
         Angle about the beam, degrees: 0 along x, 90 upwards (z is along the beam).
     psi : float or None
-        Turn of the crystal about the vertical axis, degrees; None where the file does not tell.
+        Rotation of the crystal about the vertical axis, degrees; None if not in the file.
     run : Run
     """
 
@@ -86,7 +86,7 @@ class CrystalRun:
 
 
 def read_crystal_run(path: str | Path, ei: float | None = None) -> CrystalRun:
-    """An nxspe file with its detectors one by one (parameters and errors as `read_nxspe`)."""
+    """An nxspe file with individual detectors (parameters and errors as `read_nxspe`)."""
     path = Path(path)
     with open_hdf5(path) as file, reading(path):
         entry = nxspe_entry(file, path)
@@ -97,7 +97,7 @@ def read_crystal_run(path: str | Path, ei: float | None = None) -> CrystalRun:
 
 
 def is_nxspe(file: h5py.File) -> bool:
-    """Whether some top group holds ``NXSPE_info``."""
+    """Whether a top-level group contains ``NXSPE_info``."""
     return bool(_entries(file))
 
 
@@ -112,8 +112,9 @@ def nxspe_entry(file: h5py.File, path: Path) -> h5py.Group:
     entries = _entries(file)
     if len(entries) != 1:
         raise InputError(
-            f"{path} holds {len(entries)} nxspe entries, expected 1; its top groups are {', '.join(file) or '(none)'}",
-            "save one workspace to a file with SaveNXSPE",
+            f"{path} contains {len(entries)} nxspe entries, expected 1; "
+            f"its top groups are {', '.join(file) or '(none)'}",
+            "save a single workspace with SaveNXSPE",
         )
     return entries[0]
 
@@ -126,7 +127,7 @@ def _run(entry: h5py.Group, path: Path, ei: float | None) -> Run:
     found = dataset_number(entry, "NXSPE_info/fixed_energy")
     if ei is None and found is None:
         raise RunFactError(
-            f"Ei is missing from {path} (NXSPE_info/fixed_energy), and |Q| cannot be had without it",
+            f"Ei is missing from {path} (NXSPE_info/fixed_energy), and |Q| cannot be calculated without it",
             "give the incident energy in meV with --ei",
         )
     run = Run().updated("NXSPE_info/fixed_energy", ei=found)
@@ -141,7 +142,7 @@ def _pixels(entry: h5py.Group, path: Path, ei: float) -> Pixels:
     data = entry.get("data")
     if not isinstance(data, h5py.Group):
         raise InputError(
-            f"{path}: {entry.name} has no group 'data'; it holds {', '.join(entry)}", "save it again with SaveNXSPE"
+            f"{path}: {entry.name} has no group 'data'; it contains {', '.join(entry)}", "save it again with SaveNXSPE"
         )
     signal = real_dataset(data, "data", path)[()].astype(float)
     if signal.ndim != 2:
@@ -172,7 +173,7 @@ def _sized(data: h5py.Group, name: str, shape: tuple[int, ...], path: Path) -> n
     values = real_dataset(data, name, path)[()]
     if values.shape != shape:
         raise InputError(
-            f"{path}: {data.name}/{name} has shape {values.shape}, expected {shape} to go with {data.name}/data",
+            f"{path}: {data.name}/{name} has shape {values.shape}, expected {shape} to match {data.name}/data",
             "save it again with SaveNXSPE",
         )
     return values.astype(float)

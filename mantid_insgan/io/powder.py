@@ -1,4 +1,4 @@
-"""From (detector, energy) to (|Q|, energy): the averaging of a powder measurement over its detectors."""
+"""From (detector, energy) to (|Q|, energy): averaging a powder measurement over its detectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import InputError, RunFactError
 from .hdf5 import naming
 from .region import cut, normal_region
 
-#: Limits of the number of |Q| bins that is chosen if none is given.
+#: Limits of the number of |Q| bins that is chosen if the number is not given.
 DEFAULT_BINS = (16, 600)
 
 #: Nodes and weights (their sum is 1) of the quadrature over an energy bin: 3 points, exact to the fifth power.
@@ -49,7 +49,7 @@ class Pixels:
     def valid(self) -> np.ndarray:
         """Bins that were measured, shape (n_detectors, n_energies).
 
-        A detector whose every bin is 0 with error 0 is a masked one: Mantid's MaskDetectors leaves that.
+        A detector with signal and error 0 in every bin is masked: Mantid's MaskDetectors writes these values.
         """
         with np.errstate(invalid="ignore"):
             good = np.isfinite(self.signal) & np.isfinite(self.variance) & (self.variance >= 0)
@@ -61,7 +61,7 @@ class Pixels:
         """|Q| in 1/Angstrom at ``polar + side * polar_width``, shape (n_detectors, n_energies).
 
         ``|Q|^2 = ki^2 + kf^2 - 2 ki kf cos(2 theta)`` (Squires, Introduction to the Theory of Thermal Neutron
-        Scattering, section 1.4). Beyond Ei, where kf would be imaginary, it is NaN.
+        Scattering, section 1.4). Above Ei, where kf would be imaginary, it is NaN.
         """
         angle = np.radians(np.clip(self.polar + side * self.polar_width, 0, 180))[:, None]
         ef = self.ei - np.asarray(energy, dtype=float)[None, :]
@@ -78,13 +78,13 @@ def powder_spectrum(
     run: Run,
     title: str = "",
 ) -> Spectrum:
-    """Mean intensity over the detectors in bins of |Q|; the energy bins stay those of the measurement.
+    """Mean intensity over the detectors in bins of |Q|; the energy bins are those of the measurement.
 
     A pixel (one detector, one energy bin) covers a curved area of the (|Q|, E) plane. Each |Q|-E bin is the mean of the
     pixels that overlap it, weighted by the area of the overlap: exact along |Q|, by 3-point Gauss-Legendre quadrature
     along the energy bin. With weights w, ``signal = sum(w s) / sum(w)`` and ``variance = sum(w^2 v) / sum(w)^2``.
-    ``num_events`` is the number of pixels in the bin, each counted by the part of it that lies there. Neighbouring bins
-    that share a pixel have correlated errors, which are not kept.
+    ``num_events`` is the number of pixels in the bin, each counted by the fraction of it inside the bin. Neighbouring
+    bins that share a pixel have correlated errors; the correlations are not stored.
 
     Parameters
     ----------
@@ -93,9 +93,9 @@ def powder_spectrum(
         Number of |Q| bins. If not given, bins have the width that a typical detector covers at the elastic line,
         rounded to two digits, and edges that are multiples of it.
     q_range : (float, float), optional
-        Lowest and highest |Q| in 1/Angstrom; if not given, all that was measured.
+        Lowest and highest |Q| in 1/Angstrom; the whole measured range if not given.
     energy_bins : int, optional
-        Number of equal energy bins to rebin to first (overlap-weighted), for files whose own are unequal.
+        Number of equal energy bins to rebin to first (overlap-weighted), for files with unequal energy bins.
     run : Run
     title : str
 
@@ -107,7 +107,7 @@ def powder_spectrum(
     Raises
     ------
     InputError
-        If the energy bins are unequal, all pixels are invalid, or the bins asked for make no sense.
+        If the energy bins are unequal, all pixels are invalid, or the requested bins are invalid.
     RunFactError
         If Ei is not positive.
     """
@@ -191,12 +191,12 @@ def _q_edges(pixels: Pixels, bins: int | None, limits: tuple[float, float] | Non
     measured = valid & np.isfinite(low) & np.isfinite(high)
     if not measured.any():
         raise InputError(
-            "no detector has a valid bin (NaN, flagged, or beyond Ei everywhere)",
-            "see whether the mask and Ei of the reduction are right",
+            "no detector has a valid bin (NaN, flagged, or above Ei everywhere)",
+            "check the mask and the Ei of the reduction",
         )
     if bins is not None and bins < 1 or limits is not None and not 0 <= limits[0] < limits[1]:
         raise InputError(
-            f"{bins} bins in the range {limits} were asked for", "give a positive number of bins and 0 <= low < high"
+            f"{bins} bins in the range {limits} were requested", "give a positive number of bins and 0 <= low < high"
         )
     start, stop = limits or (low[measured].min(), high[measured].max())
     if bins is not None:
@@ -210,9 +210,9 @@ def _q_edges(pixels: Pixels, bins: int | None, limits: tuple[float, float] | Non
 
 
 def width_from_neighbours(polar: np.ndarray) -> np.ndarray:
-    """Extent in angle, degrees, of detectors that tile the scattering angle: to the middle between neighbours.
+    """Angular extent, degrees, of detectors that tile the scattering angle: to the midpoint between neighbours.
 
-    Towards a gap (wider than 1.5 times the median spacing) a detector reaches no farther than half of that.
+    Next to a gap (wider than 1.5 times the median spacing) a detector extends no farther than half of that width.
     """
     distinct, place = np.unique(np.round(polar, 3), return_inverse=True)
     if distinct.size < 2:
@@ -250,7 +250,7 @@ class PowderFile:
             return cut(self._spectrum, region)
 
     def close(self) -> None:
-        """Nothing stays open; here for the interface."""
+        """Does nothing, because no file stays open; part of the interface."""
 
     def __enter__(self) -> PowderFile:
         return self

@@ -7,12 +7,12 @@ from ..errors import InputError
 
 
 def normal_region(region: tuple[slice, ...] | None, shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """A region with every start and stop given.
+    """A region with explicit start and stop on every axis.
 
     Raises
     ------
     InputError
-        If it has another number of slices than the shape, a step, or no bins.
+        If its number of slices differs from that of the dimensions, or it has a step or no bins.
     """
     region = (slice(None),) * len(shape) if region is None else tuple(region)
     if len(region) != len(shape) or any(not isinstance(s, slice) for s in region):
@@ -22,7 +22,7 @@ def normal_region(region: tuple[slice, ...] | None, shape: tuple[int, ...]) -> t
     full = [s.indices(n) for s, n in zip(region, shape, strict=True)]
     if any(step != 1 or stop <= start for start, stop, step in full):
         raise InputError(
-            f"the region {region} holds no bin of {shape} or skips some", "give slices of step 1 inside the shape"
+            f"the region {region} contains no bin of {shape} or skips some", "give slices of step 1 inside the shape"
         )
     return tuple(slice(start, stop) for start, stop, _ in full)
 

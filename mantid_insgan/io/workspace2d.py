@@ -1,7 +1,7 @@
-"""Workspace2D files (``mantid_workspace_1``, as SaveNexus and SaveNexusProcessed write them) to a Spectrum.
+"""Reads Workspace2D files (``mantid_workspace_1``, as written by SaveNexus and SaveNexusProcessed) as a Spectrum.
 
-Two kinds are read: detectors by energy transfer (the detector angles are taken from the file and averaged as for an
-nxspe), and |Q| by energy transfer (what SofQW makes).
+Two kinds are read: detectors against energy transfer (averaged as an nxspe file, with the detector angles in the file),
+and |Q| against energy transfer (from SofQW).
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def open_workspace2d(path: str | Path, *, ei: float | None = None, **binning) ->
     ----------
     path : str or Path
     ei : float, optional
-        Incident energy, meV, in place of the log of the file.
+        Incident energy, meV; replaces the log of the file.
     **binning
-        ``q_bins``, ``q_range``, ``energy_bins`` as in `powder_spectrum`; not for data that are in |Q| already.
+        ``q_bins``, ``q_range``, ``energy_bins`` as in `powder_spectrum`; not for data that are already in |Q|.
 
     Raises
     ------
     InputError
-        If the file is not a whole Workspace2D in energy transfer, or its detector angles are not in the file.
+        If the file is not a complete Workspace2D in energy transfer, or does not contain its detector angles.
     RunFactError
-        If Ei is needed and missing.
+        If Ei is needed and is missing.
     """
     path = Path(path)
     with open_hdf5(path) as file, reading(path):
@@ -66,24 +66,24 @@ def _entry(file: h5py.File, path: Path) -> h5py.Group:
     names = [name for name in file if _ENTRY.fullmatch(name)]
     if len(names) != 1:
         raise InputError(
-            f"{path} holds {len(names)} workspaces (a group), expected 1", "save one of them to a file of its own"
+            f"{path} contains {len(names)} workspaces (a group), expected 1", "save one of them to a separate file"
         )
     entry = file[names[0]]
     if "event_workspace" in entry:
         raise InputError(
-            f"{path} holds an EventWorkspace, expected a histogram",
+            f"{path} contains an EventWorkspace, expected a histogram",
             "rebin it with PreserveEvents=False and save it again",
         )
     if not isinstance(entry.get("workspace"), h5py.Group):
         raise InputError(
-            f"{path}: {entry.name} has no group 'workspace'; it holds {', '.join(entry)}",
+            f"{path}: {entry.name} has no group 'workspace'; it contains {', '.join(entry)}",
             "save a Workspace2D with SaveNexus",
         )
     return entry
 
 
 def _read(entry: h5py.Group, path: Path, run: Run) -> Pixels | tuple[np.ndarray, ...]:
-    """Detectors by energy as Pixels, |Q| by energy as (signal, error, q, energy)."""
+    """Detectors against energy as Pixels, |Q| against energy as (signal, error, q, energy)."""
     workspace = entry["workspace"]
     signal = real_dataset(workspace, "values", path)[()].astype(float)
     error = real_dataset(workspace, "errors", path)[()].astype(float)
@@ -98,9 +98,9 @@ def _read(entry: h5py.Group, path: Path, run: Run) -> Pixels | tuple[np.ndarray,
     expected = (vertical.size - 1, vertical.size)
     if signal.ndim != 2 or error.shape != signal.shape or energy.shape != (signal.shape[1] + 1,):
         raise InputError(
-            f"{path}: values {signal.shape}, errors {error.shape} and energies {energy.shape} do not go together, "
+            f"{path}: values {signal.shape}, errors {error.shape} and energies {energy.shape} do not match, "
             "expected (n, m), (n, m) and (m + 1,)",
-            "save a histogram with one common energy binning (Rebin) again",
+            "rebin to one common energy binning (Rebin) and save the histogram again",
         )
     if signal.shape[0] not in expected:
         raise InputError(
@@ -110,7 +110,7 @@ def _read(entry: h5py.Group, path: Path, run: Run) -> Pixels | tuple[np.ndarray,
         return signal, error, vertical[()], energy[()]
     if run.ei is None:
         raise RunFactError(
-            f"Ei is missing from {path} (log Ei), and |Q| cannot be had without it",
+            f"Ei is missing from {path} (log Ei), and |Q| cannot be calculated without it",
             "give the incident energy in meV with --ei",
         )
     polar, width = _angles(entry, vertical[()], path)
@@ -119,8 +119,8 @@ def _read(entry: h5py.Group, path: Path, run: Run) -> Pixels | tuple[np.ndarray,
 
 def _in_q(signal, error, q, energy, run: Run, title: str, binning: dict) -> Spectrum:
     if any(v is not None for v in binning.values()):
-        raise InputError("the data are in |Q| and energy already, and bins were asked for", "leave the bins away")
-    if q.size == signal.shape[0]:  # points: edges half-way between, the outer ones as far out
+        raise InputError("the data are already in |Q| and energy, and bins were requested", "omit the bins")
+    if q.size == signal.shape[0]:  # points: edges half-way between them, the outer edges at the same distance
         middle = 0.5 * (q[1:] + q[:-1])
         q = np.r_[2 * q[0] - middle[0], middle, 2 * q[-1] - middle[-1]]
     axes = (Axis("|Q|", q, "Angstrom^-1"), Axis("DeltaE", energy, "meV"))
@@ -130,8 +130,8 @@ def _in_q(signal, error, q, energy, run: Run, title: str, binning: dict) -> Spec
 def _angles(entry: h5py.Group, spectra: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Mean polar angle and extent, degrees, of the detectors of each spectrum.
 
-    ``instrument/detector`` lists the detectors of each spectrum; their positions (distance, polar, azimuth) stand
-    beside them or, by detector number, in ``instrument/physical_detectors``.
+    ``instrument/detector`` lists the detectors of each spectrum; their positions (distance, polar, azimuth) are in the
+    same group or, by detector number, in ``instrument/physical_detectors``.
     """
     group = entry.get("instrument/detector")
     if not isinstance(group, h5py.Group):
@@ -157,7 +157,7 @@ def _polar_of(entry: h5py.Group, group: h5py.Group, detectors: np.ndarray, path:
         return real_dataset(group, "detector_positions", path)[:, 1].astype(float)
     physical = entry.get("instrument/physical_detectors")
     if not isinstance(physical, h5py.Group):
-        raise _no_angles(path, "neither detector_positions nor physical_detectors is there")
+        raise _no_angles(path, "both detector_positions and physical_detectors are missing")
     numbers = real_dataset(physical, "detector_number", path)[()]
     angles = real_dataset(physical, "polar_angle", path)[()].astype(float)
     order = np.argsort(numbers)
@@ -171,5 +171,5 @@ def _polar_of(entry: h5py.Group, group: h5py.Group, detectors: np.ndarray, path:
 def _no_angles(path: Path, what: str) -> InputError:
     return InputError(
         f"{path}: the angles of the detectors are not in the file ({what})",
-        "load it in Mantid and save it with SaveNXSPE, which writes them, or make |Q| and energy of it with SofQW3",
+        "load it in Mantid and save it with SaveNXSPE, which writes them, or convert it to |Q| and energy with SofQW3",
     )

@@ -1,8 +1,8 @@
-"""Writing an MDHistoWorkspace file that LoadMD reads: whole or not at all, with all that its template holds.
+"""Writing an MDHistoWorkspace file for LoadMD: completely or not at all, with the other contents of its template.
 
-LoadMD's rules: strings of fixed length, float64 data and int8 mask with the shape reversed, ``axes`` naming the edge
-datasets slowest dimension first, ``SaveMDVersion`` 2. As SaveMD does, data are compressed with gzip 6 in chunks that
-are whole in all dimensions but the slowest.
+LoadMD requires strings of fixed length, float64 data and int8 mask with the shape reversed, ``axes`` naming the edge
+datasets with the slowest dimension first, and ``SaveMDVersion`` 2. As in SaveMD, data are compressed with gzip 6 in
+chunks that span all dimensions except the slowest.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DATASETS = {
     "mask": ("masked", np.int8, 0),
 }
 
-#: What the writer makes itself and does not copy from a template's entry ('data' and the rest of layout v1).
+#: Contents that the writer makes itself and does not copy from a template ('data' and the rest of layout v1).
 _OWN = {"data", "dimensions", "coordinate_system", "visual_normalization", *DATASETS}
 _OWN_ATTRIBUTES = re.compile(r"NX_class|QConvention|SaveMDVersion|dimension\d+")
 _TRANSFORMS = {"transform_to_orig", "transform_from_orig"}
@@ -49,22 +49,22 @@ _PARAMETER_MAP_HELP = (
 class SpectrumWriter:
     """A file that appears under its name only when it is complete.
 
-    The data go to a temporary file in the same folder, which takes the final name when the ``with`` block ends well and
-    is removed when it ends by any exception, KeyboardInterrupt among them.
+    The data are written to a temporary file in the same folder, which gets the final name when the ``with`` block ends
+    normally and is deleted when it ends by any exception, including KeyboardInterrupt.
 
     Parameters
     ----------
     path : str or Path
     source : SpectrumFile or Spectrum
-        What gives axes, run and conventions.
+        Source of the axes, run and conventions.
     template : str or Path, optional
         An MDHistoWorkspace file whose other groups (experiments, process history, transforms) are kept. Transforms
-        are left out if it has another number of dimensions.
+        are omitted if the numbers of dimensions differ.
     overwrite : bool
         Whether an existing file may be replaced.
     history : dict, optional
         Record of what was done: ``name``, ``version`` (an integer for an algorithm), ``parameters`` (dict),
-        ``duration`` in seconds, and anything else that JSON can hold. It becomes an entry of Mantid's history.
+        ``duration`` in seconds, and any other JSON values. It becomes an entry of Mantid's history.
 
     Raises
     ------
@@ -111,12 +111,12 @@ class SpectrumWriter:
     def write(self, region: tuple[slice, ...] | None, spectrum: Spectrum) -> None:
         """Write the bins of a region (as in `SpectrumFile.read`; everything if None).
 
-        Bins that are not valid although their values alone would pass for a measurement are written as NaN.
+        Bins that are not valid although their values look like a measurement are written as NaN.
 
         Raises
         ------
         OutputError
-            If the spectrum has another shape than the region, or the disk is full.
+            If the shapes of spectrum and region differ, or the disk is full.
         """
         shape = self._source.shape
         region = normal_region(region, shape)
@@ -124,7 +124,7 @@ class SpectrumWriter:
         if spectrum.shape != expected:
             raise OutputError(
                 f"a spectrum of {spectrum.shape} bins was given for a region of {expected} bins",
-                "write a spectrum of the shape of its region",
+                "give a spectrum with the shape of the region",
             )
         try:
             target = self._data if expected == shape else self._staged()
@@ -161,19 +161,19 @@ class SpectrumWriter:
         if isinstance(problem, OSError | RuntimeError):
             raise OutputError(
                 f"writing {self.path} failed: {problem}",
-                "see whether the disk is full or the folder has gone; nothing was left behind",
+                "check whether the disk is full or the folder was deleted; no incomplete file is left",
             ) from problem
 
     def _discard(self, problem: BaseException) -> None:
         for file in filter(None, (self._stage, self._file)):
-            # What is thrown away may fail to close (disk full); the failure that led here is the one to tell.
+            # A discarded file may fail to close (disk full); report the failure that led here instead.
             with contextlib.suppress(OSError, RuntimeError):
                 file.close()
         self._stage_path.unlink(missing_ok=True)
         self._whole.__exit__(type(problem), problem, problem.__traceback__)
 
-    # Slabs that cut through the compressed chunks would have each chunk packed again for every slab. They are put
-    # into an uncompressed neighbour first and packed once, at the end.
+    # For slabs that cut through the compressed chunks, each chunk would be compressed again for every slab. They are
+    # first written to an uncompressed file in the same folder, which is compressed once, at the end.
 
     @property
     def _stage_path(self) -> Path:
@@ -218,7 +218,7 @@ class SpectrumWriter:
 def stored_arrays(spectrum: Spectrum) -> dict[str, np.ndarray]:
     """The arrays of a file by dataset; bins that are not valid but look like a measurement are NaN."""
     arrays = {name: getattr(spectrum, field) for name, (field, _, _) in DATASETS.items()}
-    # The file has no place for `valid`; only what the values themselves show can be read back.
+    # The file cannot store `valid`; when it is read back, only the values show which bins are valid.
     unmarked = spectrum.replace(valid=None).valid & ~spectrum.valid
     if unmarked.any():
         for name in ("signal", "errors_squared"):
@@ -290,7 +290,7 @@ def _put(group: h5py.Group, name: str, value: str | float | int) -> None:
 
 
 def _append_history(entry: h5py.Group, history: dict) -> None:
-    """Add an entry of the form that Mantid's WorkspaceHistory parses, and the whole record as JSON beside it."""
+    """Add an entry in the format of Mantid's WorkspaceHistory, and the complete record as JSON in the same group."""
     process = _group(entry, "process", "NXprocess")
     numbers = [int(m[1]) for name in process if (m := re.fullmatch(r"MantidAlgorithm_(\d+)", name))]
     note = _group(process, f"MantidAlgorithm_{max(numbers, default=0) + 1}", "NXnote")
@@ -301,7 +301,7 @@ def _append_history(entry: h5py.Group, history: dict) -> None:
 
 
 def last_record(path: Path) -> dict:
-    """The record of the last history entry that this package wrote into a file; empty where there is none.
+    """The record of the last history entry that this package wrote to a file; empty if there is none.
 
     Raises
     ------
@@ -341,9 +341,9 @@ def _mantid_date() -> str:
 
 
 def _write_experiment(group: h5py.Group, run: Run, title: str) -> None:
-    """A complete ExperimentInfo of a nameless instrument: LoadMD stops at one that lacks a part.
+    """A complete ExperimentInfo of an instrument without a name: LoadMD fails on an incomplete one.
 
-    The instrument's name goes into a log, for under ``instrument/name`` Mantid would go and look for its geometry.
+    The name of the instrument is written to a log, because with ``instrument/name`` Mantid would look for its geometry.
     """
     one = np.int32(1)
     group.attrs["NX_class"] = fixed("NXgroup")
@@ -385,7 +385,7 @@ def _write_sample(sample: h5py.Group, run: Run) -> None:
         _put(material, name, 0.0)
     _put(sample, "num_other_samples", np.int32(0))
     lattice = run.value("lattice")
-    # Mantid reads the orientation from UB alone, so a cell without one cannot be kept.
+    # Mantid reads the lattice only with UB, so a cell without UB cannot be stored.
     has_ub = lattice is not None and lattice.ub is not None
     _put(sample, "num_oriented_lattice", np.int32(has_ub))
     if has_ub:

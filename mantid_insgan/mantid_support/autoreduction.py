@@ -1,7 +1,7 @@
-"""Reduced runs through the main job, unattended: with Mantid from nxspe files through a cut, or without it on files.
+"""Unattended processing of reduced runs: with Mantid from nxspe files and a cut, or without Mantid on files.
 
-A result takes its name only when it is complete, so two runs for one output leave that of the one which ended last.
-Errors are those of `errors`: one line that an operator can read.
+A result gets its name only when it is complete, so if two runs write the same output, that of the last one remains.
+Errors are those of `errors`: a single line for the operator.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ..io.hdf5 import open_hdf5
 from ..io.writer import ENTRY
 from ..translate.job import apply_to_file
 
-#: What is added to the name of the input.
+#: Added to the name of the input.
 ENDINGS = {"add-resolution": "_broadened", "remove-resolution": "_sharpened"}
-#: What is added to the name of the first run of a scan for its cut, where this package makes it.
+#: Added to the name of the first run of a scan for its cut, if this package makes it.
 CUT = "_cut"
 #: Directions of the axes that ConvertToMD makes.
 _STRAIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-#: Top groups of files that hold a cut, or events to make one of.
+#: Top-level groups of files that contain a cut, or events.
 _MD_ENTRIES = (ENTRY, "MDEventWorkspace")
 
 
 def files_of_pattern(pattern: str, **numbers) -> list[Path]:
-    """Files whose names fit a pattern such as ``'/output/MER{runno}_Ei{ei:.2f}meV*.nxspe'``.
+    """Files whose names match a pattern such as ``'/output/MER{runno}_Ei{ei:.2f}meV*.nxspe'``.
 
     Raises
     ------
@@ -41,12 +41,12 @@ def files_of_pattern(pattern: str, **numbers) -> list[Path]:
     named = pattern.format(**numbers)
     found = [Path(f) for f in sorted(glob(named))]
     if not found:
-        raise InputError(f"there is no file {named}", "see whether the reduction ran, and how it names its files")
+        raise InputError(f"there is no file {named}", "check whether the reduction ran, and how it names its files")
     return found
 
 
 def files_of_scan(pattern: str, first: int, last: int, **numbers) -> list[Path]:
-    """Files of a pattern (see `files_of_pattern`) from the first run of a scan to the last, as far as they are there.
+    """Existing files of a pattern (see `files_of_pattern`) from the first run of a scan to the last.
 
     Raises
     ------
@@ -58,13 +58,13 @@ def files_of_scan(pattern: str, first: int, last: int, **numbers) -> list[Path]:
     if not found:
         raise InputError(
             f"there is no file {pattern.format(runno=runs[0], **numbers)}, nor one up to run {last}",
-            "see whether the reduction ran, and how it names its files",
+            "check whether the reduction ran, and how it names its files",
         )
     return found
 
 
 def reduced_of(file: str | Path, folder: str | Path) -> list[Path]:
-    """The reduced files of a run: the file itself if it is one, else the nxspe files in `folder` with its run number.
+    """The reduced files of a run: the file itself if it is reduced, otherwise the nxspe files with its run number.
 
     Raises
     ------
@@ -86,32 +86,32 @@ def _holds_md(file: Path) -> bool:
 
 
 def output_of(file: str | Path, folder: str | Path, options: ApplyOptions) -> Path:
-    """Where the result of a file goes."""
+    """Path of the result for a file."""
     return Path(folder) / f"{Path(file).stem}{ENDINGS[options.direction]}.nxs"
 
 
 def cut_of(file: str | Path, folder: str | Path) -> Path:
-    """Where the cut through a scan goes that begins with a file, if this package makes it."""
+    """Path of the cut for a scan with this first file, if this package makes the cut."""
     return Path(folder) / f"{Path(file).stem}{CUT}.nxs"
 
 
 def without_mantid(
     files, folder: str | Path, options: ApplyOptions, binning: list[str] | None = None, setting: Setting | None = None
 ) -> Path:
-    """Translate a file, or the scan of a crystal, with the CPU install of this package alone; an earlier result is
+    """Process a file, or the scan of a crystal, with only the CPU install of this package; an existing result is
     replaced.
 
     Parameters
     ----------
     files : path or list of path
-        A file of any kind that is read as a spectrum; with a `setting` the nxspe files of a scan, which are binned to
-        `cut_of` the first of them.
+        A file of any kind that can be read as a spectrum; with a `setting`, the nxspe files of a scan, whose cut is
+        written to `cut_of` the first of them.
     folder : path
     options : ApplyOptions
     binning : list of str, optional
         The cut through a scan (`cut_axes`).
     setting : Setting, optional
-        How the crystal was mounted.
+        Lattice and mounting of the crystal.
 
     Returns
     -------
@@ -141,28 +141,28 @@ def _listed(files) -> list[Path]:
 
 
 def _said_run(files: list[Path]):
-    """Tells of each run that is binned: a job without a line for long is taken for one that hangs."""
+    """Prints a line for each run that is binned: a job without output for a long time looks as if it hangs."""
     return lambda share: print(f"binned {round(share * len(files))} of {len(files)} runs", flush=True)
 
 
 def with_mantid(
     files, folder: str | Path, options: ApplyOptions, binning: list[str], setting: Setting | None = None
 ) -> Path:
-    """Translate a file, or the scan of a crystal, with Mantid's algorithms: LoadNXSPE and ConvertToMD (for a crystal
-    SetUB and SetGoniometer between them), or LoadMD; BinMD; ApplyResolutionGAN; SaveMD. An earlier result is replaced.
+    """Process a file, or the scan of a crystal, with Mantid's algorithms: LoadNXSPE and ConvertToMD (for a crystal with
+    SetUB and SetGoniometer in between), or LoadMD; BinMD; ApplyResolutionGAN; SaveMD. An existing result is replaced.
 
     Parameters
     ----------
     files : path or list of path
-        An nxspe file, or one that SaveMD wrote; the cut in it is taken as it is, events are binned. With a `setting`
+        An nxspe file, or a file written by SaveMD: a cut in it is used unchanged, events are binned. With a `setting`,
         the nxspe files of a scan.
     folder : path
     options : ApplyOptions
     binning : list of str
-        The dimensions of the cut as BinMD takes them: ``['|Q|,0,5,100', 'DeltaE,-10,50,120']``. A dimension without
-        limits (``'|Q|,100'``) goes over all that was measured. For a scan see `cut_axes`.
+        The dimensions of the cut as for BinMD: ``['|Q|,0,5,100', 'DeltaE,-10,50,120']``. A dimension without limits
+        (``'|Q|,100'``) covers the whole measured range. For a scan see `cut_axes`.
     setting : Setting, optional
-        How the crystal was mounted.
+        Lattice and mounting of the crystal.
 
     Returns
     -------
@@ -172,7 +172,7 @@ def with_mantid(
     Raises
     ------
     InsganError
-        If a file or property is not right, in the words of the algorithm.
+        If a file or property is invalid, with the message of the algorithm.
     """
     import mantid_insgan.mantid  # noqa: F401  (starts Mantid and registers the algorithm)
 
@@ -202,14 +202,14 @@ def _cut(file: str, binning: list[str]):
 
 
 def _events(measured, **how):
-    """Events of spectra; detectors are looked at anew, because those of another file may be elsewhere."""
+    """Events of spectra; the detectors are processed for each file, because their positions may differ."""
     from .workspace import run_child
 
     return run_child("ConvertToMD", InputWorkspace=measured, dEAnalysisMode="Direct", PreprocDetectorsWS="-", **how)
 
 
 def _per_event(cut):
-    """BinMD sums over what falls into a bin; what is meant by intensity is the mean."""
+    """Set the display normalisation: BinMD gives the sum over the events in a bin, the intensity is their mean."""
     from mantid.api import MDNormalization
 
     cut.setDisplayNormalization(MDNormalization.NumEventsNormalization)
@@ -218,7 +218,7 @@ def _per_event(cut):
 
 def _cut_of_scan(files: list[Path], axes: tuple[Axis, ...], setting: Setting):
     """The sum of the cuts through each run: the events of a long scan would not fit into memory together, and MergeMD
-    would need them in the data service."""
+    needs them in the data service."""
     from .workspace import run_child
 
     said, total = _said_run(files), None
@@ -260,10 +260,10 @@ def _bins(axes: tuple[Axis, ...]) -> dict:
 
 
 def _with_limits(text: str, dimensions: dict) -> str:
-    """A dimension for BinMD; names such as '[H,0,0]' have commas themselves."""
+    """A dimension for BinMD; names such as '[H,0,0]' contain commas."""
     name = next((n for n in sorted(dimensions, key=len, reverse=True) if text.startswith(f"{n},")), None)
     if name is None:
-        raise InputError(f"the dimension {text!r} is none of {', '.join(dimensions)}", "name one that the data have")
+        raise InputError(f"the dimension {text!r} is not one of {', '.join(dimensions)}", "give one that the data have")
     numbers = text[len(name) + 1 :].split(",")
     if len(numbers) == 1:
         numbers = [str(dimensions[name].getMinimum()), str(dimensions[name].getMaximum()), *numbers]
@@ -296,7 +296,7 @@ def _as_property(name: str, value) -> tuple:
 
 
 def _saved(workspace, path: Path) -> Path:
-    """Save under a name of its own, then rename: readers and other runs never see half a file."""
+    """Save under a temporary name, then rename: readers and other runs never see an incomplete file."""
     from .workspace import run_child
 
     with replacing(path, ".part.nxs") as temporary:
@@ -305,6 +305,6 @@ def _saved(workspace, path: Path) -> Path:
 
 
 def _in_one_line(error: RuntimeError | str) -> InsganError:
-    """Mantid adds to a message where it came from, in lines of their own."""
+    """An error with the first line of a message, to which Mantid adds further lines with its origin."""
     reason, _, fix = str(error).split("\n")[0].partition(". Fix: ")
     return InsganError(reason or "a Mantid algorithm failed without a message", fix or "see the log above")

@@ -1,8 +1,8 @@
-"""Telling Mantid where the plug-ins lie: one entry in its properties file, put there and taken away again.
+"""Adds the plug-in folder to Mantid's properties file, and removes it.
 
-Mantid knows no entry points; it executes the Python files below the folders that its property
-``user.python.plugins.directories`` lists. A line that the user has is kept, ours is added at its end; without one a
-line with a comment is put at the top. All else stays as it is, byte for byte.
+Mantid has no entry points; it executes the Python files below the folders that its property
+``user.python.plugins.directories`` lists. If the user's file has that line, our folder is added at its end; otherwise a
+line with a comment is added at the top. Everything else is unchanged, byte for byte.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ..errors import OutputError
 
 KEY = "user.python.plugins.directories"
 FILE = "Mantid.user.properties"
-#: Stands above a line that was not there before.
+#: Comment above a new line.
 COMMENT = "# Algorithms of mantid-insgan, added by insgan install-plugins"
 
-#: Places of Mantid.properties below an installation's prefix (conda on Windows has Library).
+#: Possible folders of Mantid.properties below the prefix of an installation (conda on Windows has Library).
 _INSTALLED = ("bin", "Library/bin", "etc", ".")
-# A value runs on over line ends that follow a backslash.
+# A value continues after a line end that follows a backslash.
 _LINE = re.compile(
     rf"^(?P<head>[ \t]*{re.escape(KEY)}[ \t]*[=:][ \t]*)(?P<value>(?:\\\r?\n|[^\r\n])*?)(?P<tail>[ \t]*\r?$)",
     re.MULTILINE,
@@ -33,15 +33,15 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Change:
-    """What was done, or would be done, to a properties file.
+    """A change to a properties file, made or planned.
 
     Attributes
     ----------
     path : Path
     before, after : bytes or None
-        Contents; None where there is no file.
+        Contents; None if there is no file.
     backup : Path
-        Where the contents before are kept, if there were any.
+        Copy of the previous contents, if there were any.
     """
 
     path: Path
@@ -51,11 +51,11 @@ class Change:
 
     @property
     def needed(self) -> bool:
-        """False if the file is as it should be already."""
+        """False if the file already has the wanted contents."""
         return self.before != self.after
 
     def lines(self) -> list[str]:
-        """The lines that go and come, with ``-`` and ``+`` before them."""
+        """The removed and added lines, marked with ``-`` and ``+``."""
         import difflib
 
         old, new = ([] if c is None else _text(c).splitlines() for c in (self.before, self.after))
@@ -69,8 +69,8 @@ def user_properties(prefix: Path | None = None, platform: str = sys.platform) ->
     Parameters
     ----------
     prefix : Path, optional
-        A Mantid installation, to change it for all its users. Without one it is the user's own file: in ``~/.mantid``,
-        or on Windows, where Mantid has it beside Mantid.properties, in the installation that runs this Python.
+        A Mantid installation, to change it for all users. If not given, the user's own file: in ``~/.mantid``, or, on
+        Windows, next to Mantid.properties in the installation that runs this Python.
     platform : str
         As `sys.platform`.
 
@@ -93,26 +93,26 @@ def user_properties(prefix: Path | None = None, platform: str = sys.platform) ->
 
 
 def plan(path: Path, *, remove: bool = False, folders: list[Path] | None = None) -> Change:
-    """What has to be done to a properties file so that it lists the plug-in folders, or no longer lists them.
+    """The change that makes a properties file list the plug-in folders, or no longer list them.
 
     Parameters
     ----------
     path : Path
     remove : bool
     folders : list of Path, optional
-        This package's plug-in folders if not given.
+        The plug-in folders of this package if not given.
 
     Raises
     ------
     OutputError
-        If the file cannot be read, or a folder's name cannot stand in it.
+        If the file cannot be read, or the name of a folder cannot be written to it.
     """
-    path = path.resolve()  # a link stays one
+    path = path.resolve()  # a link remains a link
     names = [_name(f) for f in (plugin_folders() if folders is None else folders)]
     try:
         before = path.read_bytes() if path.exists() else None
     except OSError as error:
-        raise OutputError(f"{path} cannot be read ({error.strerror})", "see its permissions") from error
+        raise OutputError(f"{path} cannot be read ({error.strerror})", "check its permissions") from error
     backup = path.with_name(f"{path.name}.before-insgan")
     text = _text(before or b"")
     after = (_without(text, names) if remove else _with(text, names)).encode("utf-8", "surrogateescape")
@@ -122,7 +122,7 @@ def plan(path: Path, *, remove: bool = False, folders: list[Path] | None = None)
 
 
 def carry_out(change: Change) -> None:
-    """Write the file, whole or not at all; what was there before stays beside it as a backup.
+    """Write the file, completely or not at all; the previous contents are kept as a backup in the same folder.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def carry_out(change: Change) -> None:
             change.backup.unlink()
     except OSError as error:
         raise OutputError(
-            f"{change.path} cannot be written ({error.strerror})", "see the permissions of the file and its folder"
+            f"{change.path} cannot be written ({error.strerror})", "check the permissions of the file and its folder"
         ) from error
 
 
@@ -156,7 +156,7 @@ def _text(content: bytes) -> str:
 
 
 def _name(folder: Path) -> str:
-    name = folder.as_posix()  # Mantid reads forward slashes on every platform, and takes a backslash for an escape
+    name = folder.as_posix()  # Mantid accepts forward slashes on every platform, and treats a backslash as an escape
     if ";" in name or "\n" in name:
         raise OutputError(
             f"the folder {name!r} has a character in its name that separates folders in Mantid's properties",
@@ -170,7 +170,7 @@ def _with(text: str, names: list[str]) -> str:
     if not lines:
         end = "\r\n" if "\r\n" in text else "\n"
         return f"{COMMENT}{end}{KEY} = {';'.join(names)}{end}{text}"
-    line = lines[-1]  # the last one counts
+    line = lines[-1]  # the last line is the one that Mantid uses
     entries = line["value"].split(";") if line["value"] else []
     entries += [n for n in names if n not in map(str.strip, entries)]
     return _put(text, line, entries)

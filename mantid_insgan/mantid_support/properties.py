@@ -1,6 +1,6 @@
-"""Properties of Mantid's algorithms from the options of the main job, with the same defaults and help texts.
+"""Properties of the Mantid algorithms, made from the options of the jobs, with the same defaults and help texts.
 
-Mantid imports this at its start-up, so nothing is imported here that takes time.
+Mantid imports this module at start-up, so it imports nothing that takes time.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from mantid.kernel import (
 
 from ..core.options import ApplyOptions, in_mantid, option
 
-#: Where the pages of docs/ are published, such as 'https://example.org/mantid-insgan'. They are nowhere yet; until then
-#: the help button opens the paper of the method, because Mantid takes an address with https or looks for a page of its
-#: own that is not there.
+#: Address of the published pages of docs/, such as 'https://example.org/mantid-insgan'. They are not published yet;
+#: until then the help button opens the paper on the method, because without an https address Mantid looks for one of
+#: its own pages, which does not exist.
 DOCUMENTATION = ""
 PAPER = "https://doi.org/10.1039/D2DD00147K"
 
-#: Steps in which progress is told.
+#: Number of steps of the progress report.
 STEPS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When the dialog lets a property be filled, or shows it: while all of its conditions hold. Scripts are free.
+    """When the dialog enables or shows a property: while all conditions hold. Scripts are not affected.
 
     Parameters
     ----------
     hides : bool
-        Whether the property is hidden else; it is greyed out if not.
+        Whether the property is hidden otherwise; if False, it is greyed out.
     empty : tuple of str
-        Properties that are to be as they were declared.
+        Properties that must have their default values.
     unlike : tuple of (str, str)
-        Properties, and what they may not be.
+        Properties, and the values that they must not have.
     """
 
     hides: bool
@@ -51,14 +51,14 @@ class Rule:
     unlike: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        """For a page: ``'shown while Pairs is empty'``."""
+        """Text for the documentation: ``'shown while Pairs is empty'``."""
         *first, last = self.empty or ("",)
         parts = [f"{', '.join(first)} and {last} are empty" if first else f"{last} is empty"] * bool(last)
         parts += [f"{name} is not {value}" for name, value in self.unlike]
         return ("shown" if self.hides else "can be filled") + " while " + " and ".join(parts)
 
     def settings(self):
-        """The rule as Mantid takes it."""
+        """The rule as a Mantid property setting."""
         when = VisibleWhenProperty if self.hides else EnabledWhenProperty
         conditions = [when(name, PropertyCriterion.IsDefault) for name in self.empty]
         conditions += [when(name, PropertyCriterion.IsNotEqualTo, value) for name, value in self.unlike]
@@ -69,7 +69,7 @@ _SPECTRA = ("Simulation", "SimulationFiles", "Experiment", "ExperimentFiles")
 _VALIDATION = ("ValidationSimulation", "ValidationExperiment")
 _MEASUREMENT = ("Instrument", "ChopperFrequency", "IncidentEnergy", "Lattice", "WidthFactor")
 _WITHOUT_PAIRS = Rule(hides=True, empty=("Pairs",))
-#: Algorithm -> property -> rule. Pairs bring the facts of their measurement; HYSPEC has one chopper package.
+#: Algorithm -> property -> rule. Pairs contain the facts of their measurement; HYSPEC has one chopper package.
 RULES = {
     "ApplyResolutionGAN": {
         "Model": Rule(hides=False, empty=("ModelFile",)),
@@ -86,18 +86,18 @@ RULES = {
 
 
 def set_rules(algorithm) -> None:
-    """Give the properties of an algorithm, which are declared, the rules of `RULES`."""
+    """Apply the rules of `RULES` to the declared properties of an algorithm."""
     for name, rule in RULES[algorithm.name()].items():
         algorithm.setPropertySettings(name, rule.settings())
 
 
 def help_url(algorithm) -> str:
-    """What the help button of an algorithm opens."""
+    """The address that the help button of an algorithm opens."""
     return f"{DOCUMENTATION}/algorithms/{algorithm.name()}.html" if DOCUMENTATION else PAPER
 
 
 class Reports:
-    """Progress of which Mantid passes nothing over: it looks at each report whether the algorithm was cancelled.
+    """Progress reports that Mantid never skips: with each one it checks whether the algorithm was cancelled.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Reports:
         self._step = 0
 
     def __call__(self, share: float, message: str) -> None:
-        """Tell the share done, 0 to 1; KeyboardInterrupt, Mantid's own, comes out of a cancelled algorithm."""
+        """Report the fraction done, 0 to 1; in a cancelled algorithm, Mantid raises KeyboardInterrupt."""
         self._step = max(self._step + 1, int(share * STEPS))
         self._progress.report(self._step, message)
 
@@ -122,13 +122,13 @@ def declare_option(algorithm, name: str, options: type = ApplyOptions, choices=N
     ----------
     algorithm : mantid.api.PythonAlgorithm
     name : str
-        A field of `options` that is a text, a number or a switch.
+        A field of `options` that is a text, a number or a boolean.
     options : type
         `ApplyOptions` or `TrainOptions`.
     choices : sequence of str, optional
-        What the property may be, for options that are not one of a few by themselves; '' stands for not given.
+        Allowed values, for options without choices of their own; '' means not given.
     text : str, optional
-        The tooltip, if it is not the help text of the option.
+        The tooltip, if it differs from the help text of the option.
     """
     about = option(name, options)
     default, kind = getattr(options(), name), options.__dataclass_fields__[name].type
@@ -142,7 +142,7 @@ def declare_option(algorithm, name: str, options: type = ApplyOptions, choices=N
     elif "float" in kind:
         validator, unset = FloatBoundedValidator(lower=0.0, exclusive=True), Property.EMPTY_DBL
     elif "int" in kind:
-        # A count that may be left away is at least 1 where it is given.
+        # An optional count is at least 1 if it is given.
         validator, unset = IntBoundedValidator(lower=1 if default is None else 0), Property.EMPTY_INT
     default = unset if default is None else default
     algorithm.declareProperty(name=about["property"], defaultValue=default, validator=validator, doc=doc)
@@ -155,7 +155,7 @@ def _spelled(text: str, choices: dict[str, str]) -> str:
 
 
 def option_value(algorithm, name: str, options: type = ApplyOptions):
-    """The value of an option's property as the options have it; None where it was not given."""
+    """The value of the property of an option, as used by the options; None if it was not given."""
     about = option(name, options)
     value = algorithm.getProperty(about["property"]).value
     if about["choices"]:
@@ -164,10 +164,10 @@ def option_value(algorithm, name: str, options: type = ApplyOptions):
 
 
 def file_names(value) -> list[str]:
-    """The files of a MultipleFileProperty, which gives lists within a list where files are summed with '+'."""
+    """The files of a MultipleFileProperty, which contains nested lists for files summed with '+'."""
     return [name for entry in value for name in ([entry] if isinstance(entry, str) else entry)]
 
 
 def missing_library(error: ImportError, extra: str = "cpu") -> str:
-    """What to tell a user whose Mantid has no such library; `extra` is that of the package which brings it."""
+    """Message for a library that is missing from Mantid's Python; the extra `extra` of this package installs it."""
     return f"{error}. Fix: pip install 'mantid-insgan[{extra}]' into the Python of Mantid."

@@ -1,7 +1,7 @@
-"""A live IMDHistoWorkspace to and from Spectrum; Mantid itself is imported only by the functions that need it.
+"""Converts live IMDHistoWorkspaces to Spectrum and back; Mantid is imported only by the functions that need it.
 
-What Mantid gives are views of memory that is gone with the workspace, so arrays are copied at once; what it takes are
-float64 arrays and Python's own numbers.
+Mantid returns views of memory that is freed with the workspace, so arrays are copied at once; it accepts float64 arrays
+and Python numbers.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _CELL = ("a", "b", "c", "alpha", "beta", "gamma")
 
 
 def read_workspace(workspace) -> Spectrum:
-    """The spectrum in an IMDHistoWorkspace; nothing of it is shared with the workspace.
+    """The spectrum in an IMDHistoWorkspace; it shares no memory with the workspace.
 
-    Mantid gives no access to the mask, but masked bins are NaN and so are not valid here.
+    Mantid gives no access to the mask, but masked bins are NaN and therefore not valid here.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def read_workspace(workspace) -> Spectrum:
     Raises
     ------
     InputError
-        If it is another kind of workspace, or an axis cannot be one of a spectrum.
+        If it is another kind of workspace, or an axis is not suitable for a spectrum.
     """
     _require_histogram(workspace)
     arrays = {
@@ -42,7 +42,7 @@ def read_workspace(workspace) -> Spectrum:
 
 
 def read_outline(workspace) -> Spectrum:
-    """The spectrum in an IMDHistoWorkspace without its intensities: what can be checked before it is copied.
+    """The spectrum in an IMDHistoWorkspace without its intensities, for checks before the arrays are copied.
 
     Axes, run and `valid` are those of `read_workspace`. Signal and variance are 0 in every bin and take no memory.
 
@@ -71,7 +71,7 @@ def _require_histogram(workspace) -> None:
 
 
 def _spectrum(workspace, arrays: dict[str, np.ndarray]) -> Spectrum:
-    """A spectrum of these arrays with all else from the workspace."""
+    """A spectrum of these arrays with everything else from the workspace."""
     from mantid.kernel import config
 
     run, title = run_of_workspace(workspace)
@@ -111,7 +111,7 @@ def _axis(dimension) -> Axis:
 
 
 def run_of_workspace(workspace) -> tuple[Run, str]:
-    """Facts and run title from the ExperimentInfos of a workspace: the same as from the file that SaveMD makes of it.
+    """Facts and run title from the ExperimentInfos of a workspace: the same as from its file written by SaveMD.
 
     Returns
     -------
@@ -171,20 +171,20 @@ def _log_text(run, name: str) -> str | None:
 
 
 def to_workspace(spectrum: Spectrum, template=None):
-    """A workspace that holds a spectrum; it is not in the data service.
+    """A workspace with the data of a spectrum; it is not in the data service.
 
     Parameters
     ----------
     spectrum : Spectrum
     template : mantid.api.IMDHistoWorkspace, optional
-        The workspace is a clone of it with signal and error-squared set, so that all else survives: dimensions,
-        frames, numbers of events, mask, logs, UB, display normalisation, title, history. Without one a workspace is
-        made, with the facts of the run in its logs.
+        The workspace is a clone of it with new signal and error-squared arrays, so that everything else is kept:
+        dimensions, frames, numbers of events, mask, logs, UB, display normalisation, title, history. Without a template
+        a new workspace is created, with the facts of the run in its logs.
 
     Raises
     ------
     OutputError
-        If the template has another shape.
+        If the template has a different shape.
     """
     if template is None:
         workspace = _created(spectrum)
@@ -195,7 +195,7 @@ def to_workspace(spectrum: Spectrum, template=None):
 
 
 def set_arrays(workspace, spectrum: Spectrum) -> None:
-    """Signal and error-squared of a workspace from a spectrum, whose bins that are not valid show as NaN there.
+    """Set signal and error-squared of a workspace from a spectrum; invalid bins become NaN.
 
     Raises
     ------
@@ -214,7 +214,7 @@ def set_arrays(workspace, spectrum: Spectrum) -> None:
 
 
 def run_child(name: str, **properties):
-    """Run one of Mantid's algorithms outside the data service and give its output workspace, if it has one."""
+    """Run a Mantid algorithm outside the data service and return its output workspace, if it has one."""
     from mantid.api import AlgorithmManager
 
     algorithm = AlgorithmManager.createUnmanaged(name)
@@ -255,7 +255,7 @@ def _created(spectrum: Spectrum):
 
 
 def _experiment(run: Run, title: str):
-    """An ExperimentInfo: Python cannot make a bare one, but a Workspace2D is one too."""
+    """An ExperimentInfo: Python cannot create one directly, but a Workspace2D is also an ExperimentInfo."""
     carrier = run_child("CreateWorkspace", DataX=[0.0, 1.0], DataY=[0.0])
     for name, value in logs_of_run(run, title).items():
         carrier.mutableRun().addProperty(name, value, True)

@@ -1,4 +1,4 @@
-"""The base of all models that give S(Q,E) by their modes: lattice, domains, population, and the error if unstable."""
+"""The base class of models that define S(Q,E) by modes: lattice, domains, population, and the error if unstable."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ CHUNK = 4096
 
 
 class UnstableModelError(InsganError):
-    """A structure that is not a minimum of the energy for its couplings, so that mode energies are not all real."""
+    """A structure that is not a minimum of the energy for its couplings, so that some mode energies are not real."""
 
     exit_code = 8
 
 
 class ModeModel(ABC):
-    """Modes of a crystal as a neutron sees them.
+    """Modes of a crystal with their neutron intensities.
 
-    The modes' intensities are d2sigma/dOmega/dE x ki/kf, integrated over energy, of one unit cell of `lattice`.
+    The intensities of the modes are d2sigma/dOmega/dE x ki/kf, integrated over energy, per unit cell of `lattice`.
 
     Parameters
     ----------
     lattice : Lattice
         The cell that defines the r.l.u. of all momenta.
     cell : array_like, shape (3, 3), optional
-        Vectors of the cell of the Hamiltonian as rows, in units of `lattice`; the lattice's own cell if not given.
+        Vectors of the cell of the Hamiltonian as rows, in units of `lattice`; the cell of `lattice` if not given.
     temperature : float
         Kelvin.
     domains : sequence of (array_like of shape (3, 3), float), optional
-        Matrices R in r.l.u. and fractions: that part of the sample scatters at hkl as the model does at R hkl.
+        Matrices R in r.l.u. and fractions: this part of the sample scatters at hkl as the model does at R hkl.
         The fractions are normalised to 1.
     scale : float
         Factor on all intensities.
@@ -66,7 +66,7 @@ class ModeModel(ABC):
     ):
         if not temperature >= 0 or not floor > 0:
             raise InputError(
-                f"temperature {temperature:g} K and floor {floor:g} meV: expected at least 0 and more than 0",
+                f"temperature {temperature:g} K and floor {floor:g} meV: expected at least 0 K and more than 0 meV",
                 "give the sample temperature in Kelvin and a small positive energy",
             )
         self.lattice = lattice
@@ -87,14 +87,14 @@ class ModeModel(ABC):
         q_rlu : array_like, shape (N, 3)
             Momentum transfers (h, k, l) in r.l.u. of `lattice`.
         progress : callable, optional
-            Called with (momenta done, momenta in all) after each chunk.
+            Called with (momenta done, total number of momenta) after each chunk.
 
         Returns
         -------
         energies : np.ndarray, shape (N, M)
-            meV, not negative; M counts the modes of every domain.
+            meV, not negative; M is the number of modes of all domains.
         intensities : np.ndarray, shape (N, M)
-            mbarn/sr per unit cell, for energy lost by the neutron.
+            mbarn/sr per unit cell, for neutron energy loss.
 
         Raises
         ------
@@ -118,14 +118,14 @@ class ModeModel(ABC):
         return np.linalg.norm(np.asarray(q_rlu, dtype=float) @ self._to_q, axis=-1)
 
     def population(self, energies: np.ndarray) -> np.ndarray:
-        """n(E) + 1 = 1 / (1 - exp(-E/kT)) at energies in meV, those below the floor taken equal to it."""
+        """n(E) + 1 = 1 / (1 - exp(-E/kT)) at energies in meV; energies below the floor are set to the floor."""
         energies = np.maximum(energies, self.floor)
         if self.temperature == 0:
             return np.ones_like(energies)
         return -1 / np.expm1(-energies / (BOLTZMANN * self.temperature))
 
     def bandwidth(self) -> float:
-        """The highest mode energy, in meV, over quasi-random momenta of the zone."""
+        """The highest mode energy, in meV, over quasi-random momenta in the Brillouin zone."""
         if self._bandwidth is None:
             self._bandwidth = float(self._zone_energies(quasi_random(256, 3)).max())
         return self._bandwidth
@@ -139,7 +139,7 @@ class ModeModel(ABC):
         """Energies (N, M) at momenta in r.l.u. of the Hamiltonian's own cell."""
 
     def _at_floor(self, energies: np.ndarray) -> np.ndarray:
-        """The factor on intensities that cuts off the divergence of gapless modes."""
+        """Factor on the intensities that cuts off the divergence of gapless modes."""
         return np.minimum(energies / self.floor, 1) ** 2
 
 
@@ -156,6 +156,6 @@ def _domains(domains) -> list[tuple[np.ndarray, float]]:
     if not total > 0 or min(weight for _, weight in domains) < 0:
         raise InputError(
             f"the domains have the fractions {[weight for _, weight in domains]}, expected positive numbers",
-            "give each domain its share of the sample",
+            "give the fraction of the sample in each domain",
         )
     return [(np.asarray(rotation, dtype=float), weight / total) for rotation, weight in domains]

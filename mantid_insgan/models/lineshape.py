@@ -1,4 +1,4 @@
-"""Intrinsic line shapes of modes: binned in energy, and drawn at random."""
+"""Intrinsic line shapes of modes: binning in energy, and random draws."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def _dho(x, centre, fwhm):
 
 
 _CUMULATIVE = {"dho": _dho, "gaussian": _gaussian, "lorentzian": _lorentzian}
-#: The line shapes there are.
+#: The available line shapes.
 SHAPES = tuple(_CUMULATIVE)
 
 
 def check_line(fwhm: float | np.ndarray | None, shape: str) -> None:
-    """Refuse a line shape that does not exist and a width that is not positive.
+    """Raise an error for an unknown line shape or a width that is not positive.
 
     Raises
     ------
@@ -54,20 +54,20 @@ def bin_modes(
     fwhm: float | np.ndarray | None = None,
     shape: str = "dho",
 ) -> np.ndarray:
-    """Modes in energy bins, integrated over each bin.
+    """Modes in energy bins, averaged over each bin.
 
     Parameters
     ----------
     energies, intensities : array_like, shape (N, M)
-        As `ModeModel.modes` gives them, meV and mbarn/sr.
+        As returned by `ModeModel.modes`, meV and mbarn/sr.
     energy_edges : array_like, shape (K + 1,)
         Ascending bin edges, meV.
     fwhm : float or array_like broadcasting to (N, M), optional
         Intrinsic full width at half maximum, meV; infinitely sharp modes if not given.
     shape : {'dho', 'gaussian', 'lorentzian'}
         Line shape. 'dho' is the damped harmonic oscillator as the difference of two Lorentzians at +E and -E
-        (equivalent to its usual form, Faak and Dorner, Physica B 234, 1107 (1997)), for energy loss: bins below
-        E = 0 stay empty.
+        (equivalent to the usual form, Faak and Dorner, Physica B 234, 1107 (1997)), for energy loss: bins below
+        E = 0 are empty.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def bin_modes(
     Raises
     ------
     InputError
-        If the edges do not ascend, a width is not positive or the line shape is not known.
+        If the edges do not ascend, a width is not positive or the line shape is unknown.
     """
     energies, intensities = np.asarray(energies, dtype=float), np.asarray(intensities, dtype=float)
     edges = np.asarray(energy_edges, dtype=float)
@@ -106,7 +106,7 @@ def _histogram(energies: np.ndarray, intensities: np.ndarray, edges: np.ndarray)
 
 
 def drawn(energies: np.ndarray, fwhm: float, shape: str, rng: np.random.Generator) -> np.ndarray:
-    """One random energy from the line of each mode, by inversion of its cumulative distribution.
+    """One random energy from the line shape of each mode, by inversion of its cumulative distribution.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Evenly spread points of a cube, directions, and random rotations."""
+"""Evenly distributed points in a cube and directions, and random rotations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def quasi_random(count: int, dimensions: int) -> np.ndarray:
 
 
 def fibonacci_sphere(count: int) -> np.ndarray:
-    """Evenly spread unit vectors, shape (count, 3)."""
+    """Evenly distributed unit vectors, shape (count, 3)."""
     i = np.arange(count)
     z = (2 * i + 1) / count - 1
     angle = np.pi * (3 - np.sqrt(5)) * i

@@ -1,4 +1,4 @@
-"""What families of spin-wave and phonon models share: priors, draws until a model is stable, families held out."""
+"""Common parts of families of spin-wave and phonon models: priors, draws until a model is stable, held-out families."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from .base import ModeModel, UnstableModelError
 
-#: Rejected draws after which a family gives up.
+#: Number of rejected draws after which a family raises an error.
 MAX_REJECTED = 200
 
 
 @dataclass(frozen=True)
 class Prior:
-    """Range of a parameter.
+    """Prior range of a parameter.
 
     Parameters
     ----------
     low, high : float
     log : bool
-        Uniform in the logarithm.
+        Whether the prior is uniform in the logarithm.
     relative : bool
-        In units of |J1|.
+        Whether the value is in units of |J1|.
     """
 
     low: float
@@ -39,7 +39,7 @@ class Prior:
 
 
 def first_stable(name: str, drawn: Callable[[int], ModeModel]) -> ModeModel:
-    """The first model of ``drawn(rejected)`` that is stable; `rejected` counts the draws before it that were not.
+    """The first stable model of ``drawn(rejected)``, where `rejected` is the number of unstable draws before it.
 
     Raises
     ------
@@ -52,10 +52,11 @@ def first_stable(name: str, drawn: Callable[[int], ModeModel]) -> ModeModel:
         except UnstableModelError:
             continue
     raise UnstableModelError(
-        f"{MAX_REJECTED} draws of family {name!r} were all unstable", "narrow its priors to where its order is stable"
+        f"{MAX_REJECTED} draws of family {name!r} were all unstable",
+        "narrow its priors to the range where it is stable",
     )
 
 
 def without_held_out(families: Sequence, held_out: Collection[str]) -> tuple[tuple, tuple]:
-    """(families to train on, families held out): the second are those with a name in `held_out`."""
+    """(training families, held-out families): the second have a name in `held_out`."""
     return tuple(f for f in families if f.name not in held_out), tuple(f for f in families if f.name in held_out)

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-#: Name -> module it is in; that is loaded when the name is used first.
+#: Name -> its module, which is loaded when the name is first used.
 _PLACES = {
     "FORMATS": "style",
     "axis_label": "style",

@@ -1,4 +1,4 @@
-"""Figures of several spectra side by side: one colour scale for all, and a cut under each map."""
+"""Figures of several spectra side by side, with one colour scale and a cut below each map."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def plot_comparison(
     notes: Sequence[str] = (),
     overwrite: bool = True,
 ) -> None:
-    """Draw several spectra of equal axes into a file; see `comparison_figure` for what is drawn.
+    """Plot several spectra with equal axes to a file; see `comparison_figure` for the contents.
 
     Parameters
     ----------
     panels, columns, cut, title, notes
         As `comparison_figure`.
     output : str or Path
-        Name of the picture; its suffix chooses the format (`FORMATS`).
+        Name of the figure; its suffix chooses the format (`FORMATS`).
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -76,23 +76,24 @@ def comparison_figure(
     title: str | None = None,
     notes: Sequence[str] = (),
 ) -> Figure:
-    """A figure of several spectra with one colour scale for all, and under each map a cut through its brightest region.
+    """A figure of several spectra with one colour scale, and below each map a cut through the brightest region.
 
     The cut is the mean over the same narrow range of momentum in every panel, with a band of one standard error; the
-    other panels' cuts stand behind it in grey. Spectra of three and more open axes are cut through the middle first.
+    cuts of the other panels are shown behind it in grey. Spectra of three or more open axes are first cut through the
+    middle.
 
     Parameters
     ----------
     panels : mapping of str to Spectrum
-        Panel titles and what they show; all of equal axes.
+        Panel titles and spectra; all with equal axes.
     columns : int, optional
         Panels in a row; up to four if not given.
     cut : (float, float), optional
-        Range of the axis across for the cuts, in its unit; around the brightest inelastic peak if not given.
+        Range of the horizontal axis for the cuts, in its unit; around the brightest inelastic peak if not given.
     title : str, optional
         Heading of the figure.
     notes : sequence of str
-        Lines under the figure.
+        Lines below the figure.
 
     Raises
     ------
@@ -125,7 +126,7 @@ def _comparable(panels: Mapping[str, Spectrum]) -> dict[str, Spectrum]:
         if spectra[name].axes != spectra[first].axes:
             raise InputError(
                 f"{name!r} has the axes {_axes_text(spectra[name])}, but {first!r} has {_axes_text(spectra[first])}",
-                "compare spectra of equal axes: rebin one like the other first",
+                "compare spectra with equal axes: rebin one of them first",
             )
     return spectra
 
@@ -138,7 +139,7 @@ def _axes_text(spectrum: Spectrum) -> str:
 
 
 def _middle_planes(spectra: Mapping[str, Spectrum]) -> dict[str, Spectrum]:
-    """The most informative plane of each spectrum, through the middle of the axes it does not show."""
+    """The most informative plane of each spectrum, through the middle of the other axes."""
     first = next(iter(spectra.values()))
     across, up = mapped_pairs(first)[0]
     return {name: plane_of(s, across, up, middle_bins(first)) for name, s in spectra.items()}
@@ -152,7 +153,7 @@ def _brightest(planes: Sequence[Spectrum]) -> slice:
     for plane in planes:
         valid = _moving_sum(plane.valid, width)
         signal = _moving_sum(np.where(plane.valid, plane.signal, 0.0), width) / np.maximum(valid, 1)
-        # a window that is measured in a few bins only must not win by its noise, nor one row of spurious counts
+        # neither a window with few measured bins, by its noise, nor one row of spurious counts must be chosen
         usable = (valid > width / 2) & ~elastic_rows(plane)
         score += np.percentile(np.where(usable, signal, 0.0), 98, axis=1)
         coverage = np.minimum(coverage, valid.mean(axis=1) / width)
@@ -217,7 +218,7 @@ def _compare_profiles(spectra: Mapping[str, Spectrum], columns: int) -> Figure:
 
 
 def _share(figure: Figure, place, drawn: Sequence[Axes]) -> Axes:
-    """Axes with the same limits as those drawn before."""
+    """Axes with the same limits as the previous ones."""
     first = drawn[0] if drawn else None
     return figure.add_subplot(place, sharex=first, sharey=first)
 
@@ -241,7 +242,7 @@ def _cut(plane: Spectrum, where: slice) -> Spectrum:
 
 
 def _limits_of_cuts(planes: Mapping[str, Spectrum], cuts: Mapping[str, Spectrum]) -> tuple[float, float] | None:
-    """Vertical limits that show the inelastic part of the cuts, if an elastic line dwarfs it, else None."""
+    """Vertical limits for the inelastic part of the cuts if the elastic line is much higher, otherwise None."""
     if dwarfed_height(list(planes.values())) is None:
         return None
     parts = [c.signal[c.valid & ~elastic_rows(planes[name])] for name, c in cuts.items()]
@@ -251,7 +252,7 @@ def _limits_of_cuts(planes: Mapping[str, Spectrum], cuts: Mapping[str, Spectrum]
 
 
 def _show_cut(axes: Axes, cuts: Mapping[str, Spectrum], name: str, limits: tuple[float, float] | None) -> None:
-    """One cut with a band of one standard error, the others in faint grey behind it."""
+    """One cut with a band of one standard error, with the others in light grey behind it."""
     for other in cuts.values():
         axes.plot(other.axes[0].centers, gapped(other), color="0.8", linewidth=0.8, zorder=1)
     cut = cuts[name]

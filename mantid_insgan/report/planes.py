@@ -1,6 +1,6 @@
-"""The parts of a spectrum that a figure shows: planes, cuts and means, and where the elastic line is.
+"""The parts of a spectrum that a figure shows: planes, cuts and means, and the position of the elastic line.
 
-A "plane" is a Spectrum of two axes: first the horizontal one, then the vertical one.
+A "plane" is a Spectrum of two axes, first the horizontal, then the vertical one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.spectrum import Axis, Spectrum
 
-#: An elastic line this many times as high as the inelastic peaks needs a compressed scale.
+#: If the elastic line is this many times as high as the inelastic peaks, a compressed scale is used.
 _DWARFS = 8.0
 
 
@@ -69,7 +69,7 @@ def mean_along(spectrum: Spectrum, keep: int) -> Spectrum:
 
 
 def elastic_rows(plane: Spectrum) -> np.ndarray:
-    """Which energy bins of a plane belong to the elastic line and its flanks, shape (n,), bool."""
+    """The energy bins of a plane that belong to the elastic line and its tails, shape (n,), bool."""
     energy, rows = plane.axes[1], np.zeros(plane.shape[1], bool)
     profile = mean_along(plane, 1)
     if not (energy.is_energy and energy.edges[0] <= 0 < energy.edges[-1] and profile.valid.any()):
@@ -87,10 +87,10 @@ def elastic_rows(plane: Spectrum) -> np.ndarray:
 
 
 def dwarfed_height(planes: Sequence[Spectrum]) -> float | None:
-    """Height of the inelastic peaks if an elastic line dwarfs them, else None.
+    """Height of the inelastic peaks if the elastic line is much higher, otherwise None.
 
-    The height is the 90th percentile over the energies of the 98th percentile at each: a few rows of spurious counts
-    (the next pulse at the end of the range) do not matter.
+    The height is the 90th percentile over the energies of the 98th percentile at each energy, so that a few rows of
+    spurious counts (the next pulse at the end of the range) have no effect.
     """
     elastic, inelastic = [], []
     for plane in planes:

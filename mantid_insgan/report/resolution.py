@@ -1,4 +1,4 @@
-"""The resolution as a table and as a figure: what ``insgan resolution`` shows."""
+"""The resolution as a table and as a figure: the output of ``insgan resolution``."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: About how many ellipses a picture over the grid of a file shows.
+#: Approximate number of ellipses in a figure over the grid of a file.
 _ELLIPSES = 48
 
 
 def resolution_for(run: Run, options: ResolutionOptions) -> Resolution:
-    """The resolution for a run; facts given as options are used in place of the run's.
+    """The resolution for a run; facts given as options replace those of the run.
 
     Raises
     ------
     RunFactError
-        If a fact is missing, unknown or out of range, or the chopper transmits nothing.
+        If a fact is missing, unknown or out of range, or the chopper transmits no neutrons.
     InputError
-        If the lattice given encloses no volume.
+        If the given lattice has no volume.
     """
     run = options.run(run)
     if options.lattice is not None:
@@ -50,33 +50,33 @@ def resolution_table(
     plot: Path | None = None,
     overwrite: bool = False,
 ) -> tuple[ResolutionTable, tuple[str, ...]]:
-    """The resolution at points, or over the grid of a file, as a table; and as a picture if asked for.
+    """The resolution at points, or over the grid of a file, as a table and, optionally, as a figure.
 
     Parameters
     ----------
     file : Path, optional
-        Gives the facts that are not given as options, and the grid where there are no points.
+        Source of the facts that are not given as options, and of the grid if no points are given.
     momenta, energies : list
-        Points: texts as `parse_momenta` takes them, and meV. One energy goes with each momentum, or every energy with
-        every momentum where the numbers differ.
+        Points: texts for `parse_momenta`, and meV. If their numbers are equal, they are combined one by one, otherwise
+        every energy with every momentum.
     options : ResolutionOptions
     plot : Path, optional
-        Picture to write.
+        Figure to write.
 
     Returns
     -------
     ResolutionTable
     tuple of str
-        What options replaced in the facts of the file.
+        The facts of the file that options replaced.
 
     Raises
     ------
     InsganError
-        If a fact or point is missing or out of range, the lattice is singular, or the picture cannot be written.
+        If a fact or point is missing or out of range, the lattice is singular, or the figure cannot be written.
     """
     if file is None and not momenta:
         raise InputError(
-            "there is neither a file nor a point", "give FILE, or points with --q and --energy, as --q 1.5 --energy 10"
+            "neither a file nor a point was given", "give FILE, or points with --q and --energy, as --q 1.5 --energy 10"
         )
     if bool(momenta) != bool(energies):
         raise InputError(
@@ -101,7 +101,7 @@ def resolution_table(
 
 
 def table_text(table: ResolutionTable) -> str:
-    """A table for people: the setting, then one line for each point, the correlation coefficients last."""
+    """The table as text: the setting, then one line for each point, with the correlation coefficients last."""
     s = table.setting
     hertz = "/".join(f"{f:g}" for f in s["frequencies"])
     head = f"{s['instrument']}, Ei {s['ei']:g} meV, chopper {s['chopper']} at {hertz} Hz"
@@ -127,16 +127,16 @@ def _paired(momenta: np.ndarray, energies: np.ndarray) -> tuple[np.ndarray, np.n
 def plot_resolution(
     table: ResolutionTable, output: str | Path, *, spectrum: Spectrum | None = None, overwrite: bool = True
 ) -> None:
-    """Draw the resolution as ellipses at half maximum into a file.
+    """Plot the resolution as ellipses at half maximum to a file.
 
-    One panel for each momentum coordinate against energy transfer (or for the first two coordinates where energy is
-    integrated). Each ellipse is that of the resolution function projected onto the panel.
+    One panel for each momentum coordinate against energy transfer (or for the first two coordinates if the energy is
+    integrated). Each ellipse is the projection of the resolution function onto the panel.
 
     Parameters
     ----------
     table : ResolutionTable
     output : str or Path
-        Name of the picture; its suffix chooses the format (`FORMATS`).
+        Name of the figure; its suffix chooses the format (`FORMATS`).
     spectrum : Spectrum, optional
         Drawn behind the ellipses if its two open axes are those of the table.
     overwrite : bool
@@ -145,7 +145,7 @@ def plot_resolution(
     Raises
     ------
     InputError
-        If the table has one coordinate.
+        If the table has only one coordinate.
     OutputError
         If the suffix is unknown, the file exists and may not be replaced, or it cannot be written.
     DeviceError

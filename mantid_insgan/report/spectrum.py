@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 
 def plot_spectrum(spectrum: Spectrum, output: str | Path, *, title: str | None = None, overwrite: bool = True) -> None:
-    """Draw a spectrum into a file; see `spectrum_figure` for what is drawn.
+    """Plot a spectrum to a file; see `spectrum_figure` for the contents.
 
     Parameters
     ----------
     spectrum : Spectrum
         Of any number of dimensions.
     output : str or Path
-        Name of the picture; its suffix chooses the format (`FORMATS`).
+        Name of the figure; its suffix chooses the format (`FORMATS`).
     title : str, optional
-        Heading; the spectrum's own title if not given.
+        Heading; the title of the spectrum if not given.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -59,8 +59,8 @@ def plot_spectrum(spectrum: Spectrum, output: str | Path, *, title: str | None =
 def spectrum_figure(spectrum: Spectrum, *, title: str | None = None) -> Figure:
     """A figure of a spectrum without its integrated axes.
 
-    One open axis: points with error bars (one standard error). Two: a map, the energy upward. More: three maps, each
-    a cut one bin wide through the middle of the axes it does not show, and the mean along every axis.
+    One open axis: points with error bars (one standard error). Two: a map with the energy vertical. More: three maps,
+    each a cut one bin wide through the middle of the other axes, and the mean along every axis.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def _draw_cuts(spectrum: Spectrum, title: str) -> Figure:
 
 
 def _show_points(axes: Axes, spectrum: Spectrum) -> None:
-    """Points with error bars of one standard error; stretches that were not measured grey."""
+    """Points with error bars of one standard error; ranges that were not measured are grey."""
     axis = spectrum.axes[0]
     axes.errorbar(
         axis.centers,
@@ -138,7 +138,7 @@ def _show_points(axes: Axes, spectrum: Spectrum) -> None:
 
 
 def _compress(axes: Axes, spectrum: Spectrum, linear_width: float) -> None:
-    """An asinh scale upward, for a curve whose elastic line dwarfs the rest."""
+    """A vertical asinh scale, for a curve whose elastic line is much higher than the rest."""
     signal, error = spectrum.signal[spectrum.valid], np.sqrt(spectrum.variance[spectrum.valid])
     ticks = asinh_ticks(linear_width, float(signal.max()))
     axes.set_yscale("asinh", linear_width=linear_width)

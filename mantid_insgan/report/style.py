@@ -1,4 +1,4 @@
-"""What all figures share: size, labels, colours and the writing of the file. Bins without data are grey, never zero."""
+"""Common parts of all figures: size, labels, colours and writing the file. Bins without data are grey, never zero."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORMATS = ("png", "pdf", "svg")
 #: Colour of curves (the blue of viridis), and of notes.
 LINE, FAINT = "#31688e", "0.35"
-#: An asinh scale is linear up to the height of the inelastic peaks over this, and logarithmic above.
+#: An asinh scale is linear up to the height of the inelastic peaks divided by this, and logarithmic above.
 LINEAR_PART = 5.0
 
 _DPI = 150
@@ -56,17 +56,17 @@ def _unit(axis: Axis) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Text from a file, with the dollar signs escaped that matplotlib would take for a formula."""
+    """Text from a file, with dollar signs escaped, because matplotlib would treat them as a formula."""
     return text.replace("$", r"\$")
 
 
 def _with_unit(text: str, axis: Axis) -> str:
-    """Text with the unit of the axis, but without r.l.u., which a name such as [H,0,0] already implies."""
+    """Text with the unit of the axis, except r.l.u., which a name such as [H,0,0] already implies."""
     return text if axis.is_rlu else f"{text} {_unit(axis)}".rstrip()
 
 
 def _number(value: float, axis: Axis) -> str:
-    # a value that is zero but for rounding is shown as 0
+    # a value that is zero within rounding is shown as 0
     return f"{0.0 if abs(value) < 1e-6 * axis.width else value:.3g}".replace("-", "−")
 
 
@@ -106,9 +106,9 @@ def grey_note(spectrum: Spectrum) -> list[str]:
 
 
 def colour_scale(planes: Sequence[Spectrum]) -> Normalize:
-    """One scale for all planes, from the 1st to the 99.5th percentile, so that a few hot bins do not set it.
+    """One scale for all planes, from the 1st to the 99.5th percentile, so that a few hot bins do not determine it.
 
-    Linear, and with zero in it unless all of the data are far from zero; asinh where an elastic line dwarfs the rest.
+    Linear, including zero unless all data are far from zero; asinh if the elastic line is much higher than the rest.
     """
     from matplotlib.colors import AsinhNorm, Normalize
 
@@ -216,18 +216,18 @@ def _format(output: Path) -> str:
         raise OutputError(
             f"the figure {output} has {f'the suffix {output.suffix!r}' if suffix else 'no suffix'}, so its format is "
             "not known",
-            f"end its name in {', '.join('.' + f for f in FORMATS[:-1])} or .{FORMATS[-1]}",
+            f"use a name that ends in {', '.join('.' + f for f in FORMATS[:-1])} or .{FORMATS[-1]}",
         )
     return suffix
 
 
 def save_figure(figure: Figure, output: Path) -> None:
-    """Write beside the output and rename into place; nothing is left behind by a failure."""
+    """Write under a temporary name in the same folder, then rename; a failure leaves no incomplete file."""
     try:
         with replacing(output) as temporary:
             figure.savefig(temporary, format=_format(output))
     except OSError as problem:
         raise OutputError(
             f"writing the figure {output} failed: {problem}",
-            "see whether the disk is full or the folder has gone; nothing was left behind",
+            "check whether the disk is full or the folder was deleted; no incomplete file is left",
         ) from problem

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 
 def columns(rows: Iterable[Sequence[str]], header: Sequence[str] | None = None, *, right: bool = False) -> str:
-    """Rows as aligned columns, two blanks apart.
+    """Rows as aligned columns, separated by two spaces.
 
-    The text is the same on a terminal and in a file: no colours, no frames, and a line is never wrapped.
+    The text is the same on a terminal and in a file: no colours, no frames, no wrapped lines.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ def columns(rows: Iterable[Sequence[str]], header: Sequence[str] | None = None, 
     header : sequence of str, optional
         Titles of the columns, as a first line.
     right : bool
-        Align the columns on the right, as numbers are.
+        Align the columns on the right, as for numbers.
     """
     from rich.console import Console
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""Figures of a training: its losses, and a spectrum before and after."""
+"""Figures of a training: the losses, and a spectrum before and after."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
     history : sequence of mapping
         For each step ``step`` and the terms by name.
     path : Path
-        Picture to write.
+        Figure to write.
 
     Raises
     ------
@@ -41,16 +41,16 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def draw_example(panels: Mapping[str, np.ndarray], valid: np.ndarray, path: Path) -> None:
-    """Spectra on one grid side by side, maps on one scale: from 0 to the brightest bins of 'after'.
+    """Spectra on one grid side by side; maps have one scale, from 0 to the brightest bins of 'after'.
 
     Parameters
     ----------
     panels : mapping of str to ndarray, (*grid)
-        What is shown; of volumes the middle slice. One of them is named 'after'.
+        The spectra; for volumes the middle slice is shown. One of them is named 'after'.
     valid : ndarray of bool, (*grid)
         Other bins are left blank.
     path : Path
-        Picture to write.
+        Figure to write.
 
     Raises
     ------

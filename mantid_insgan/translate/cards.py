@@ -1,6 +1,7 @@
-"""Model cards: what a model is, what it was trained on and how good it is; finding and verifying models.
+"""Model cards: description, training data and scores of a model; finding and verifying models.
 
-A model is a folder (or a file) with ``model.onnx`` and ``card.json`` beside it. Nothing is unpickled.
+A model is a folder with ``model.onnx`` and ``card.json``, or an ONNX file with its card in the same folder. Nothing is
+unpickled.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from ..core.files import replacing
 from ..core.options import DIRECTIONS
 from ..errors import ModelError
 
-#: Those that every model takes, and those that it may take.
+#: Inputs of every model, and optional inputs.
 INPUTS = ("signal", "valid", "error", "width")
 MORE_INPUTS = ("correlation", "position")
 OUTPUTS = ("translated", "log_variance", "convolved", "features")
-#: How the title of the table begins that tells how often the truth lay within one and two standard errors.
+#: Start of the title of the table with the fraction of bins with the truth within one and two standard errors.
 COVERAGE = "coverage of the standard errors"
 
 
@@ -32,7 +33,7 @@ class _Part(BaseModel):
 
 
 class Table(_Part):
-    """Numbers with their conditions: one row a method."""
+    """Numbers with their conditions: one row for each method."""
 
     title: str
     conditions: str
@@ -41,7 +42,7 @@ class Table(_Part):
 
 
 class Training(_Part):
-    """How the weights came about."""
+    """How the model was trained."""
 
     command: str
     seed: int
@@ -57,12 +58,12 @@ class Training(_Part):
 
 
 class Domain(_Part):
-    """Where the training features lie: distance = | components (features - mean) / scale | / sqrt(number)."""
+    """Distribution of the training features: distance = | components (features - mean) / scale | / sqrt(number)."""
 
     mean: list[float]
     components: list[list[float]]
     scale: list[float]
-    threshold: float = Field(description="distance that 1 % of unseen training-like slices exceed")
+    threshold: float = Field(description="distance that 1 % of held-out slices like the training data exceed")
 
 
 class ModelCard(_Part):
@@ -74,9 +75,9 @@ class ModelCard(_Part):
     dimensions: int = Field(ge=1, le=3)
     simulation: Literal["ideal", "convolved"] = Field(
         "ideal",
-        description="what its simulated side is: as calculated, or with the calculated resolution already in it",
+        description="its simulated spectra: as calculated (ideal), or with the calculated resolution (convolved)",
     )
-    background: bool = Field(False, description="whether its measured side has a background that simulations lack")
+    background: bool = Field(False, description="whether its measured spectra have a background that simulations lack")
     licence: str = "GPL-3.0-or-later"
     description: str
     normalisation: str
@@ -86,9 +87,9 @@ class ModelCard(_Part):
     error_factor: float = Field(gt=0, description="the model's standard errors are multiplied by this")
     errors: Literal["calibrated", "not calibrated"] = Field(
         "calibrated",
-        description="whether that factor was found on pairs that were not trained on, or only follows from the loss",
+        description="whether that factor was found on pairs held out of the training, or only follows from the loss",
     )
-    notes: list[str] = Field([], description="what a careful user should know of the numbers on this card")
+    notes: list[str] = Field([], description="limits of the numbers on this card")
     training: Training
     metrics: list[Table]
     domain: Domain
@@ -96,7 +97,7 @@ class ModelCard(_Part):
 
     @property
     def coverage(self) -> tuple[float, float] | None:
-        """Shares of held-out bins with the truth within one and two of the model's standard errors; None where nothing
+        """Fractions of held-out bins with the truth within one and two standard errors of the model; None if nothing
         was held out."""
         for table in self.metrics:
             if table.title.startswith(COVERAGE):
@@ -107,29 +108,29 @@ class ModelCard(_Part):
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model found on disk: its card and its ONNX file, not yet opened."""
+    """A model on disk: its card and its ONNX file, which is not opened yet."""
 
     card: ModelCard
     path: Path
 
 
 def bundled_names() -> list[str]:
-    """Names of the bundled models, which are those of their folders; nothing is opened."""
+    """Names of the bundled models (the names of their folders); no file is opened."""
     return model_names(models_folder())
 
 
 def bundled_models() -> list[ModelFile]:
-    """All bundled models, by name, verified as `read_model` does."""
+    """All bundled models, sorted by name, verified as in `read_model`."""
     return [find_model(name) for name in bundled_names()]
 
 
 def find_model(name: str) -> ModelFile:
-    """The bundled model of that name, or the model at that path (errors as `read_model`)."""
+    """The bundled model with this name, or the model at this path (errors as `read_model`)."""
     return read_model(models_folder() / name if name in bundled_names() else Path(name))
 
 
 def choose_model(direction: str, dimensions: int = 2, model: str | None = None) -> ModelFile:
-    """The model named or at the path `model`, or the bundled one for `direction`.
+    """The model with the name or path `model`, or the bundled one for `direction`.
 
     Raises
     ------
@@ -151,14 +152,14 @@ def choose_model(direction: str, dimensions: int = 2, model: str | None = None) 
 def model_for(direction: str, open_axes: int | None = None, model: str | None = None) -> ModelFile:
     """The model to apply to data with some number of open axes (axes of more than one bin).
 
-    If none is named, it is the bundled one that sees as many of the axes as possible; the others are walked slice by
-    slice. The ONNX file is read once.
+    If none is given, it is the bundled model that covers as many of the axes as possible; the data are processed slice
+    by slice along the others. The ONNX file is read once.
 
     Parameters
     ----------
     direction : str
     open_axes : int, optional
-        Of the data. If not given, a named model is not checked against it, and the bundled one is that for 2 axes.
+        Of the data. If not given, a given model is not checked against it, and the bundled one is that for 2 axes.
     model : str, optional
         Name or path.
 
@@ -176,23 +177,23 @@ def model_for(direction: str, open_axes: int | None = None, model: str | None = 
 
 
 def require_dimensions(card: ModelCard, open_axes: int) -> None:
-    """Raise ModelError if a model sees more axes than the data have of more than one bin."""
+    """Raise ModelError if a model needs more open axes than the data have."""
     if card.dimensions <= open_axes:
         return
     fitting = _bundled().get((card.direction, open_axes))
     raise ModelError(
-        f"the model {card.name} sees {card.dimensions} axes, and the data have {open_axes} of more than one bin",
-        "leave --model away, or use " + (fitting or f"a model for {open_axes}"),
+        f"the model {card.name} needs {card.dimensions} axes with more than one bin, and the data have {open_axes}",
+        "omit --model, or use " + (fitting or f"a model for {open_axes}"),
     )
 
 
 def _named(model: str, direction: str) -> ModelFile:
-    """The model of that name or at that path, which must be for `direction`."""
+    """The model with this name or path, which must be for `direction`."""
     _require_direction(direction)
     chosen = find_model(model)
     if chosen.card.direction != direction:
         raise ModelError(
-            f"the model {chosen.card.name} is for {chosen.card.direction}, but {direction} was asked for",
+            f"the model {chosen.card.name} is for {chosen.card.direction}, but {direction} was requested",
             f"use --direction {chosen.card.direction}, or another model",
         )
     return chosen
@@ -208,7 +209,7 @@ def _require_direction(direction: str) -> None:
 
 def _bundled() -> dict[tuple[str, int], str]:
     """Names of the bundled models by direction and dimensions. Only the cards are read, so that one damaged model does
-    not keep the others from use."""
+    not prevent the use of the others."""
     cards = {name: _read_card(models_folder() / name / "card.json") for name in bundled_names()}
     return {(card.direction, card.dimensions): name for name, card in cards.items()}
 
@@ -219,20 +220,20 @@ def _bundled_for(direction: str, dimensions: int) -> str:
     if found is not None:
         return found
     raise ModelError(
-        f"no bundled model for {direction} in {dimensions} dimensions; there are: "
+        f"no bundled model for {direction} in {dimensions} dimensions; the bundled models are: "
         f"{', '.join(bundled_names()) or 'none'}",
         "give a model file with --model PATH",
     )
 
 
 def read_model(path: Path) -> ModelFile:
-    """The model in a folder, or an ONNX file with its card beside it (``card.json`` or ``NAME.json``); the hash is
-    checked.
+    """The model in a folder, or an ONNX file with its card in the same folder (``card.json`` or ``NAME.json``); the
+    hash is checked.
 
     Raises
     ------
     ModelError
-        If a file is missing, the card does not parse, or the hash does not fit.
+        If a file is missing, the card cannot be parsed, or the hash does not match.
     """
     onnx = path / "model.onnx" if path.is_dir() else path
     if not onnx.is_file():
@@ -245,7 +246,7 @@ def read_model(path: Path) -> ModelFile:
     found = [p for p in beside if p.is_file()]
     if not found:
         raise ModelError(
-            f"{onnx} has no card: looked for {beside[0].name} and {beside[1].name} beside it",
+            f"{onnx} has no card: neither {beside[0].name} nor {beside[1].name} is in the same folder",
             "keep the card that was written with the model in the same folder",
         )
     card = _read_card(found[0])
@@ -254,7 +255,7 @@ def read_model(path: Path) -> ModelFile:
         raise ModelError(
             f"{onnx} has the hash {actual[:12]}..., but its card {found[0].name} says {card.sha256[:12]}...: "
             "the file is damaged or is not the model of that card",
-            "install the package again, or fetch the model and its card again",
+            "install the package again, or copy the model and its card again",
         )
     return ModelFile(card, onnx)
 
@@ -270,19 +271,19 @@ def _read_card(path: Path) -> ModelCard:
 
 @lru_cache(maxsize=64)
 def _parsed_card(path: Path, size: int, changed: int) -> ModelCard:
-    """The card at `path`, parsed once for each state of the file (size in bytes, time of change in ns)."""
+    """The card at `path`, parsed once for each state of the file (size in bytes, modification time in ns)."""
     try:
         return ModelCard.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise ModelError(
-            f"the card {path} does not fit: {where}: {first['msg']}", "use the card that was written with the model"
+            f"the card {path} is not valid: {where}: {first['msg']}", "use the card that was written with the model"
         ) from error
 
 
 def write_card(card: ModelCard, onnx: Path) -> Path:
-    """Write `card` beside `onnx` as card.json with the hash of the file as it is now."""
+    """Write `card` as card.json in the folder of `onnx`, with the present hash of that file."""
     card = card.model_copy(update={"sha256": _hash_of(onnx)})
     path = onnx.parent / "card.json"
     with replacing(path) as temporary:

@@ -1,4 +1,4 @@
-"""What a file or a model holds, for people (text) and scripts (dict)."""
+"""The contents of a file or a model, as text and as a dictionary for scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .cards import ModelFile, bundled_names, find_model
 
 @dataclass(frozen=True)
 class FileSheet:
-    """A data file: axes, run facts with their sources, how much is valid, what is missing for ``apply``."""
+    """A data file: axes, facts of the run with their sources, number of valid bins, facts missing for ``apply``."""
 
     path: Path
     title: str
@@ -44,7 +44,7 @@ class FileSheet:
         }
 
     def as_text(self) -> str:
-        """A page of text."""
+        """The sheet as text."""
         lines = [f"{self.path}" + (f": {self.title}" if self.title else "")]
         for i, a in enumerate(self.axes):
             span = f"{a.edges[0]:g} to {a.edges[-1]:g} {a.unit}"
@@ -56,7 +56,7 @@ class FileSheet:
             lines.append(f"  valid bins with error 0: {self.without_error}")
         lines.append("  for apply: " + (self.missing or "nothing is missing"))
         if len(self.unknown) > 1:
-            lines.append("  all that is to be given: " + ", ".join(f"--{name}" for name in self.unknown))
+            lines.append("  all missing options: " + ", ".join(f"--{name}" for name in self.unknown))
         return "\n".join(lines)
 
 
@@ -67,11 +67,11 @@ class ModelSheet:
     model: ModelFile
 
     def as_dict(self) -> dict:
-        """The card and where the model lies."""
+        """The card and the path of the model."""
         return {"path": str(self.model.path), **self.model.card.model_dump(exclude={"domain"})}
 
     def as_text(self) -> str:
-        """Name, what it does, its scores beside the baselines."""
+        """Name, description, and scores with those of the baselines."""
         card = self.model.card
         size = self.model.path.stat().st_size / 1e6
         lines = [
@@ -93,7 +93,7 @@ class ModelSheet:
 
 
 def is_model(name: str) -> bool:
-    """True for a bundled model's name, a .onnx file, or a folder with a card."""
+    """True for the name of a bundled model, a .onnx file, or a folder with a card."""
     path = Path(name)
     return name in bundled_names() or path.suffix == ".onnx" or (path / "card.json").is_file()
 
@@ -143,8 +143,8 @@ def inspect_file(path: Path) -> FileSheet:
 
 
 def _problem(axes: tuple[Axis, ...], part: Spectrum) -> str | None:
-    """The first thing that stands in the way of ``apply`` to a part of a file with these axes, in the words of its
-    error: a fact, an axis, valid bins beyond Ei."""
+    """The first error that ``apply`` would raise for a part of a file with these axes: a missing fact, an axis, valid
+    bins above Ei."""
     from ..instruments.instrument import Resolution
 
     try:
@@ -156,7 +156,7 @@ def _problem(axes: tuple[Axis, ...], part: Spectrum) -> str | None:
 
 
 def missing_facts(run: Run, axes: tuple[Axis, ...]) -> tuple[str, ...]:
-    """Names of the run facts that ``apply`` needs and that the data do not tell."""
+    """Names of the facts that ``apply`` needs and that are not in the data."""
     from ..instruments import known_choppers, known_instruments
 
     instrument = run.value("instrument")

@@ -1,4 +1,4 @@
-"""The main job: the resolution in or out of a file or a spectrum. Command line, scripts and Mantid all come here."""
+"""The main job: add or remove the resolution of a file or a spectrum, for the command line, scripts and Mantid."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from ..io.writer import SpectrumWriter, last_record
 from .cards import ModelFile, model_for
 from .translator import Quality, Translator
 
-#: A chi-squared per bin of the re-convolution above this is told to the user.
+#: Chi-squared per bin of the re-convolution above which there is a note.
 MISFIT = 3.0
-#: A share of slices unlike the training data above this is told to the user, or is an error where that is asked for.
+#: Fraction of slices unlike the training data above which there is a note, or an error if requested.
 OUTSIDE = 0.05
-#: What the history of an output calls this job, and the options in it that leave the result as it is.
+#: Name of this job in the history of an output, and the options that do not change the result.
 HISTORY_NAME = "insgan apply"
 NEUTRAL = ("device", "out_of_domain")
-#: Bins of a file that are held in memory at a time, but one network slice at least; larger files go through in slabs.
+#: Bins of a file that are in memory at a time (at least one network slice); larger files are processed in slabs.
 SLAB_BINS = 1_500_000
-#: A larger volume is walked slice by slice if no model is named, because a network's volume is held as a whole.
+#: A larger volume is processed slice by slice if no model is given, because a volume must be in memory as a whole.
 VOLUME_BINS = 4_000_000
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was done: the model, the run facts it used and the quality of the result; `coverage` is that of the model's
-    card."""
+    """Report of a job: the model, the facts of the run that were used, and the quality of the result; `coverage` is
+    that on the card of the model."""
 
     model: str
     run: Run
@@ -46,7 +46,7 @@ class Report:
     coverage: tuple[float, float] | None = None
 
     def summary(self) -> dict:
-        """For people and scripts: plain numbers and strings."""
+        """The report as plain numbers and strings."""
         facts = {n: getattr(self.run, n) for n in RESOLUTION_FACTS}
         used = {n: {"value": f.value, "source": f.source} for n, f in facts.items() if f is not None}
         one, two = self.coverage or (None, None)
@@ -65,9 +65,9 @@ def apply(
     options : ApplyOptions, optional
         The defaults of `ApplyOptions` if not given.
     progress : callable, optional
-        Called with the share done, 0 to 1.
+        Called with the fraction done, 0 to 1.
     **keywords
-        Fields of `ApplyOptions`, in place of those of `options`:
+        Fields of `ApplyOptions`; they replace those of `options`:
         ``apply(spectrum, direction="add-resolution", instrument="MAPS", chopper="S", frequency=400)``.
 
     Returns
@@ -75,12 +75,12 @@ def apply(
     Spectrum
         On the axes of the input, with errors.
     Report
-        The model, the run facts that were used, the quality of the result, and notes.
+        The model, the facts of the run that were used, the quality of the result, and notes.
 
     Raises
     ------
     InsganError
-        If there is no option of that name, a run fact is missing or out of range, or the model does not fit.
+        If there is no option of that name, a fact of the run is missing or out of range, or the model does not fit.
     """
     options = (options or ApplyOptions()).updated(**keywords)
     run, resolution, translator = _prepare(spectrum, options)
@@ -99,9 +99,9 @@ def apply_to_file(
     progress=None,
     opened: dict | None = None,
 ) -> Report:
-    """Translate a file; the result is written beside `target` and renamed when it is complete.
+    """Add or remove the resolution of a file; the result is renamed to `target` when it is complete.
 
-    Files of more than `SLAB_BINS` bins go through in slabs, so that memory does not grow with the file.
+    Files of more than `SLAB_BINS` bins are processed in slabs, so that memory does not grow with the file.
 
     Parameters
     ----------
@@ -109,9 +109,9 @@ def apply_to_file(
     options : ApplyOptions
     overwrite : bool
     progress : callable, optional
-        Called with the share done, 0 to 1.
+        Called with the fraction done, 0 to 1.
     opened : dict, optional
-        Keeps the models that are open, for the next call.
+        Stores open models for the next call.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def apply_to_file(
     check_output(target, overwrite)
     with open_spectrum(source, ei=options.ei) as file:
         run, resolution, translator = _prepare(file, options, opened)
-        file.run = run  # facts given as options go into the output's logs
+        file.run = run  # facts given as options are written to the logs of the output
         quality = Quality()
         history = {
             "name": HISTORY_NAME,
@@ -176,7 +176,7 @@ def _prepare(spectrum, options: ApplyOptions, opened: dict | None = None) -> tup
 
 
 def _model(spectrum, options: ApplyOptions) -> ModelFile:
-    """The model named, or the bundled one for the open axes of a spectrum or file."""
+    """The given model, or the bundled one for the open axes of a spectrum or file."""
     opened = len(open_axes(spectrum.axes))
     if options.model is None and _why_not_as_volumes(spectrum):
         opened = 2
@@ -184,27 +184,27 @@ def _model(spectrum, options: ApplyOptions) -> ModelFile:
 
 
 def _why_not_as_volumes(spectrum) -> str:
-    """Why the bundled model for three axes is not for a spectrum of three open axes or more; empty otherwise."""
+    """Why the bundled model for three axes is not used for a spectrum of three or more open axes; empty if it is."""
     if len(open_axes(spectrum.axes)) < 3:
         return ""
     seen = network_axes(spectrum.axes, 3)
     bins = math.prod(len(spectrum.axes[a]) for a in seen)
     if energy_axis(spectrum.axes) not in seen:
-        return "models for three axes know volumes with an energy axis"
+        return "models for three axes need volumes with an energy axis"
     if bins > VOLUME_BINS:
-        return f"a volume of {bins:,} bins is more than the {VOLUME_BINS:,} that are held in memory; cut or rebin it"
+        return f"a volume of {bins:,} bins exceeds the limit of {VOLUME_BINS:,} in memory; cut or rebin it"
     return ""
 
 
 def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
-    """Whether a file is what `apply_to_file` makes of `source` now: its history tells the input's name, the options,
-    the facts of the run and the model, and it is not older than the input. A file that is there is complete, because
-    it takes its name only then.
+    """Whether a file is the present result of `apply_to_file` for `source`: its history has the same name of the input,
+    options, facts of the run and model, and it is not older than the input. An existing file is complete, because it
+    gets its name only then.
 
     Raises
     ------
     InsganError
-        As `apply_to_file`, as far as it comes before the translation.
+        As `apply_to_file`, for the checks before the model is applied.
     """
     with open_spectrum(source, ei=options.ei) as file:
         run = options.run(file.run)
@@ -218,23 +218,23 @@ def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
 
 
 def _require_known(options: ApplyOptions, quality: Quality) -> None:
-    """Raise ModelError for data unlike the training data, where that is asked for."""
+    """Raise ModelError for data unlike the training data, if requested."""
     if options.out_of_domain == "error" and quality.outside > OUTSIDE:
         raise ModelError(
             f"{_unlike(quality)}, and --out-of-domain error was given",
-            "compare with a simulation, use another model (--model), or take the result with --out-of-domain warn",
+            "compare with a simulation, use another model (--model), or accept the result with --out-of-domain warn",
         )
 
 
 def _unlike(quality: Quality) -> str:
     return (
-        f"{quality.outside:.0%} of the slices are unlike what the model was trained on by an experimental measure "
+        f"{quality.outside:.0%} of the slices are unlike the training data of the model, by an experimental measure "
         f"(median distance {np.median(quality.distances):.2g} of the threshold)"
     )
 
 
 def nothing_measured(spectrum: Spectrum) -> Spectrum:
-    """The spectrum with NaN in every bin, as the translator leaves bins that are not valid."""
+    """The spectrum with NaN in every bin, as the translator returns invalid bins."""
     nothing = frozen(np.full(spectrum.shape, np.nan))
     return spectrum.replace(signal=nothing, variance=nothing)
 
@@ -251,7 +251,7 @@ def _parameters(source, card, run, options) -> dict:
 
 
 def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...]:
-    """What a careful user should know of this result."""
+    """The notes on the limits of this result."""
     axes = network_axes(spectrum.axes, translator.card.dimensions)
     notes = []
     left = [spectrum.axes[i].name for i in open_axes(spectrum.axes) if i not in axes]
@@ -259,32 +259,32 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
         seen = " and ".join(repr(spectrum.axes[a].name) for a in axes)
         why = _why_not_as_volumes(spectrum) if translator.card.dimensions < 3 else ""
         notes.append(
-            f"the model sees slices in {seen}: the resolution along {', '.join(map(repr, left))} was left as it is"
-            + (f" ({why})" if why else "")
+            f"the model was applied to slices in {seen}: the resolution along {', '.join(map(repr, left))} was left "
+            "unchanged" + (f" ({why})" if why else "")
         )
     if spectrum.axes[energy_axis(spectrum.axes)].integrated:
-        notes.append("the energy is integrated: its resolution was left as it is, the momentum widths were used")
+        notes.append("the energy is integrated: its resolution was left unchanged, the momentum widths were used")
     if translator.card.simulation == "convolved":
         adds = translator.card.direction == "add-resolution"
-        what = "takes simulations that carry" if adds else "leaves in its result"
+        what = "expects simulations that contain" if adds else "leaves in its result"
         notes.append(f"the model {translator.card.name} {what} the calculated resolution")
     if translator.card.errors == "not calibrated":
         notes.append(
-            f"the errors are not calibrated: the model {translator.card.name} was trained without pairs, so no one "
-            "knows how often the truth lies within them; do not use them in fits"
+            f"the errors are not calibrated: the model {translator.card.name} was trained without pairs, so their "
+            "coverage of the truth is not known; do not use them in fits"
         )
     if quality.too_wide:
         share = quality.too_wide / quality.bins
         notes.append(
             f"in {share:.1%} of the valid bins the resolution is wider than {translator.card.largest_fwhm_bins:g} bins "
-            "and was taken as that"
+            "and was limited to that width"
         )
     if quality.compared and quality.chi_squared > MISFIT * quality.compared:
         notes.append(
-            "convolved again, the result misses the data by chi-squared "
+            "convolved again, the result differs from the data by chi-squared "
             f"{quality.chi_squared / quality.compared:.3g} per bin: the calculated widths or the strongest peaks may "
-            "not fit (see --width-factor). It is no test of the result: it grows with the counts, and spectra like "
-            "those of the training exceed 1 as well"
+            "be wrong (see --width-factor). It is no test of the result: it grows with the counts, and spectra like "
+            "the training data also exceed 1"
         )
     if quality.outside > OUTSIDE:
         notes.append(f"{_unlike(quality)}: compare with a simulation before trusting details")

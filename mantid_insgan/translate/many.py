@@ -1,4 +1,4 @@
-"""The main job for many files: by one process, by several, or by a Dask cluster; taken up again where it stopped."""
+"""The main job for many files: in one process, in several, or on a Dask cluster; it can be resumed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..core.workers import worker_pool
 from ..errors import InputError, InsganError, OutputError
 from .job import apply_to_file, is_result
 
-#: Models that are open in this process.
+#: Open models of this process.
 _OPENED: dict = {}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file.
+    """The outcome for one file.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Outcome:
     status : {'written', 'kept', 'failed'}
     seconds : float
     messages : list of str
-        Notes of the result, or why it failed.
+        Notes on the result, or the error.
     exit_code : int
         0, or that of the error.
     """
@@ -48,24 +48,24 @@ def apply_to_many(
     overwrite: bool = False,
     progress=None,
 ) -> list[Outcome]:
-    """Translate files into a folder, each under its name with the ending .nxs.
+    """Add or remove the resolution of many files; each result has the name of its input with the suffix .nxs.
 
-    A result that is there already is kept if it is what would be made (`is_result`); anything else under its name makes
-    that file fail, unless `overwrite` is given. A file that fails does not stop the others.
+    An existing result is kept if it is what would be made (`is_result`); any other file with that name makes the input
+    fail, unless `overwrite` is given. If one file fails, the others are still processed.
 
     Parameters
     ----------
     files : sequence of path
     folder : str or Path
-        Made if it is not there.
+        Created if necessary.
     options : ApplyOptions
     workers : int
-        Processes on this machine; each opens the model once. With 1 this process does the work, on all cores.
+        Processes on this machine; each loads the model once. With 1, this process does the work, on all cores.
     dask : str, optional
         Address of a Dask scheduler whose workers see the same files, or 'local'.
     overwrite : bool
     progress : callable, optional
-        Called with the share of files done.
+        Called with the fraction of files done.
 
     Returns
     -------
@@ -75,14 +75,14 @@ def apply_to_many(
     Raises
     ------
     InputError
-        If `workers` is below 1, or two files would be written under one name, or one over itself.
+        If `workers` is below 1, two results would have the same name, or a result would replace its input.
     OutputError
-        If the folder cannot be made.
+        If the folder cannot be created.
     DeviceError
         As `worker_pool`.
     """
     if workers < 1:
-        raise InputError(f"the workers are {workers}", "ask for 1 or more (--workers)")
+        raise InputError(f"the number of workers is {workers}", "give 1 or more (--workers)")
     tasks = [(s, t, options, overwrite) for s, t in _targets([Path(f).absolute() for f in files], Path(folder))]
     outcomes = []
 
@@ -108,7 +108,7 @@ def _targets(files: list[Path], folder: Path) -> list[tuple[Path, Path]]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise OutputError(
-            f"the output folder {folder} cannot be made: {problem.strerror}", "name another folder (--output-dir)"
+            f"the output folder {folder} cannot be created: {problem.strerror}", "name another folder (--output-dir)"
         ) from problem
     owners: dict[Path, Path] = {}
     for file in files:
@@ -116,7 +116,7 @@ def _targets(files: list[Path], folder: Path) -> list[tuple[Path, Path]]:
         if target in owners:
             raise InputError(
                 f"{owners[target]} and {file} would both be written to {target}",
-                "do them in two calls with two folders (--output-dir)",
+                "process them in two calls with two folders (--output-dir)",
             )
         if target == file:
             raise InputError(f"{file} would be replaced by its own result", "name another folder (--output-dir)")
@@ -125,7 +125,7 @@ def _targets(files: list[Path], folder: Path) -> list[tuple[Path, Path]]:
 
 
 def apply_to_one(source: Path, target: Path, options: ApplyOptions, overwrite: bool) -> Outcome:
-    """One file of many; whatever goes wrong is told in the outcome."""
+    """Process one file of many; any error is reported in the outcome."""
     started = time.monotonic()
 
     def outcome(status, messages, code=0):
@@ -139,19 +139,19 @@ def apply_to_one(source: Path, target: Path, options: ApplyOptions, overwrite: b
         return outcome("written", list(report.notes))
     except InsganError as error:
         return outcome("failed", [str(error)], error.exit_code)
-    except Exception as error:  # a fault of the program in one file is told, and the others are done all the same
+    except Exception as error:  # a bug for one file is reported, and the others are still processed
         return outcome("failed", [f"{type(error).__name__}: {error}"], InsganError.exit_code)
 
 
 def _require_result(source: Path, target: Path, options: ApplyOptions) -> None:
     if not is_result(source, target, options):
         raise OutputError(
-            f"the output {target} exists already and is not the result of {source.name} now with these options",
+            f"the output {target} already exists and is not the result of {source.name} with these options",
             "name another folder (--output-dir), or give --overwrite to replace it",
         )
 
 
 def exit_code(outcomes: list[Outcome]) -> int:
-    """That of the failures if they have one in common, else that of errors in general; 0 without any."""
+    """The exit code of the failures if it is the same for all, otherwise that of errors in general; 0 without any."""
     codes = {o.exit_code for o in outcomes if o.status == "failed"}
     return 0 if not codes else codes.pop() if len(codes) == 1 else InsganError.exit_code

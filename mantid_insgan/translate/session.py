@@ -11,26 +11,26 @@ from ..core.options import DEVICES
 from ..errors import DeviceError, ModelError
 from .cards import INPUTS, MORE_INPUTS, OUTPUTS, ModelFile
 
-#: Seconds between two looks, while the network runs, at whether the work is to be ended.
+#: Seconds between two checks, while the network runs, whether to stop.
 LOOK = 0.1
 
 
 def open_session(model: ModelFile, device: str = "auto", threads: int | None = None):
-    """An ONNX Runtime session on the device asked for.
+    """An ONNX Runtime session on the requested device.
 
     Parameters
     ----------
     device : {'auto', 'cpu', 'cuda'}
-        'auto' takes CUDA where ONNX Runtime has it and CPU elsewhere; 'cuda' never falls back.
+        'auto' uses CUDA if ONNX Runtime has it, otherwise the CPU; 'cuda' never falls back.
     threads : int, optional
-        CPU threads; if not given OMP_NUM_THREADS of them, or all cores.
+        CPU threads; if not given, OMP_NUM_THREADS, or all cores.
 
     Raises
     ------
     DeviceError
-        If ONNX Runtime is missing, or CUDA was asked for and is not there.
+        If ONNX Runtime is missing, or CUDA was requested and is not available.
     ModelError
-        If the file is no ONNX model or its inputs and outputs are not those of a card's model.
+        If the file is not an ONNX model, or its inputs and outputs do not match its card.
     """
     runtime, available = available_cuda(device)
     wanted = device.lower()
@@ -42,27 +42,27 @@ def open_session(model: ModelFile, device: str = "auto", threads: int | None = N
     options.intra_op_num_threads = threads or (int(wished) if wished.isdigit() else 0)
     try:
         session = runtime.InferenceSession(str(model.path), options, providers=providers)
-    except Exception as error:  # ONNX Runtime raises its own types, all told by their text
+    except Exception as error:  # ONNX Runtime raises its own types; the text of the first line says enough
         raise ModelError(
             f"ONNX Runtime cannot open {model.path}: {str(error).splitlines()[0]}", "install or export the model again"
         ) from error
-    # ONNX Runtime falls back to the CPU with no more than a line on stderr, so ask what it really uses.
+    # ONNX Runtime falls back to the CPU with only a line on stderr, so check what it really uses.
     if wanted == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
         raise DeviceError(
-            "the device cuda was asked for, but CUDA did not start (driver, CUDA 13 or cuDNN 9 missing)",
-            "mend the CUDA installation or use --device cpu",
+            "the device cuda was requested, but CUDA did not start (driver, CUDA 13 or cuDNN 9 missing)",
+            "repair the CUDA installation or use --device cpu",
         )
     _check_graph(model, session)
     return session
 
 
 def available_cuda(device: str) -> tuple:
-    """ONNX Runtime, and whether its build has CUDA (whether that starts, only a session shows).
+    """ONNX Runtime, and whether its build has CUDA (only a session shows whether CUDA starts).
 
     Raises
     ------
     DeviceError
-        If ONNX Runtime is missing, the device is not known, or cuda was asked for and is not there.
+        If ONNX Runtime is missing, the device is not known, or cuda was requested and is not available.
     """
     runtime = _runtime()
     wanted = device.lower()
@@ -71,7 +71,7 @@ def available_cuda(device: str) -> tuple:
     available = "CUDAExecutionProvider" in runtime.get_available_providers()
     if wanted == "cuda" and not available:
         raise DeviceError(
-            "the device cuda was asked for, but this ONNX Runtime has only "
+            "the device cuda was requested, but this ONNX Runtime has only "
             f"{', '.join(runtime.get_available_providers())}",
             "install the gpu extra (pip uninstall onnxruntime; pip install 'mantid-insgan[gpu]') or use --device cpu",
         )
@@ -98,17 +98,17 @@ def _check_graph(model: ModelFile, session) -> None:
     if not expected.items() <= found.items() <= allowed.items() or not set(OUTPUTS) <= outputs:
         raise ModelError(
             f"{model.path} takes {found} and gives {sorted(outputs)}; a model of {model.card.dimensions} dimensions "
-            f"takes {expected} (name: number of axes), perhaps also {' and '.join(MORE_INPUTS)}, and gives "
+            f"takes {expected} (name: number of axes), optionally also {' and '.join(MORE_INPUTS)}, and gives "
             f"{sorted(OUTPUTS)}",
             "export the model with this version of mantid-insgan",
         )
 
 
 def run_interruptibly(session, outputs, inputs: dict, look) -> list[np.ndarray]:
-    """What ``session.run(outputs, inputs)`` gives, ended early by an interrupt or by what `look` raises.
+    """The result of ``session.run(outputs, inputs)``; an interrupt or an exception from `look` stops it early.
 
-    ONNX Runtime works in a thread of its own, because Python sees no Ctrl-C while it is inside; told to end, it does so
-    after the operation it is at.
+    ONNX Runtime runs in a separate thread, because Python cannot handle Ctrl-C while inside it; when told to stop, it
+    does so after its current operation.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""The translator: an ONNX model applied to a spectrum of any size.
+"""The translator applies an ONNX model to a spectrum of any size.
 
-The network sees slices of D axes (Q and energy transfer, energy last); further axes are walked. Each slice is scaled
-by its own size, cut into overlapping tiles where it is large, and put together again.
+The network takes slices of D axes (Q and energy transfer, energy last); data with more axes are processed slice by
+slice. Each slice is divided by its root mean square; large slices are cut into overlapping tiles, then merged.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from ..instruments.grid import ResolutionOnGrid
 from .cards import OUTPUTS, ModelFile, require_dimensions
 from .session import open_session, run_interruptibly
 
-#: Slices up to this many bins along each axis go through whole, larger ones as tiles with this overlap: by the number
-#: of dimensions of the model.
+#: Slices up to this many bins along each axis are processed whole, larger ones as tiles with this overlap: by the
+#: number of dimensions of the model.
 TILE = {1: 4096, 2: 256, 3: 64}
 OVERLAP = {1: 96, 2: 64, 3: 24}
 #: Bins at which the widths are compared with the model's before anything is translated; of larger data every n-th.
@@ -39,7 +39,7 @@ INTENSITY_SLACK = 0.03
 
 @dataclass
 class Quality:
-    """How far to trust a translation; sums over all that was translated so far.
+    """Quality of a result; sums over the parts processed so far.
 
     Attributes
     ----------
@@ -48,12 +48,12 @@ class Quality:
     bins : int
         Valid bins.
     chi_squared : float
-        Sum over the valid bins that have an error of ((data - convolved) / error)^2, where `convolved` is the
-        translated spectrum with the resolution put in again (remove-resolution); 0 for add-resolution.
+        Sum of ((data - convolved) / error)^2 over the valid bins that have an error, where `convolved` is the result
+        convolved with the resolution again (remove-resolution); 0 for add-resolution.
     compared : int
         Number of bins in that sum.
     too_wide : int
-        Valid bins where the resolution is wider than the model can apply, so that it was cut there.
+        Valid bins where the resolution is wider than the model can apply, so that the width was limited.
     distances : list of float
         For each slice or tile, the distance of its features from the training set, in units of the card's threshold.
     """
@@ -73,11 +73,11 @@ class Quality:
 
     @property
     def outside(self) -> float:
-        """Share of slices beyond the threshold of the domain of application."""
+        """Fraction of slices beyond the threshold of the domain of application."""
         return float(np.mean(np.array(self.distances) > 1.0)) if self.distances else 0.0
 
     def summary(self) -> dict[str, float | None]:
-        """The numbers a person or a script wants, by name."""
+        """The numbers of the report, by name."""
         return {
             "valid_bins": self.bins,
             "flux_ratio": self.flux_out / self.flux_in if self.flux_in else None,
@@ -89,7 +89,7 @@ class Quality:
 
 
 class Translator:
-    """One opened model.
+    """An open model.
 
     Parameters
     ----------
@@ -120,22 +120,22 @@ class Translator:
         grid : ResolutionOnGrid
             The resolution at its bins: that of `Resolution.on_grid`, or of the region that a slab of a file is.
         progress : callable, optional
-            Called with the share done, 0 to 1, tile by tile and every `session.LOOK` seconds; what it raises ends the
-            work.
+            Called with the fraction done, 0 to 1, after each tile and every `session.LOOK` seconds; an exception that
+            it raises stops the work.
 
         Returns
         -------
         spectrum : Spectrum
-            Signal and variance translated; NaN where the input is not valid; all else as in the input.
+            With new signal and variance, NaN where the input is not valid; everything else as in the input.
         quality : Quality
 
         Raises
         ------
         InputError
-            If no bin is valid or no axis can be translated.
+            If no bin is valid, or the axes are not suitable.
         ModelError
-            If the model sees more axes than the spectrum has of more than one bin, or the resolution is wider than the
-            model can apply in most bins.
+            If the model needs more open axes than the spectrum has, or the resolution is wider than the model can apply
+            in most bins.
         """
         require_network_axes(spectrum.axes)
         require_dimensions(self.card, len(grid.open_axes))
@@ -166,12 +166,12 @@ class Translator:
             if middle > limit:
                 raise ModelError(
                     f"the resolution along {spectrum.axes[axis].name!r} is {middle:.3g} bins wide (FWHM, median over "
-                    f"the valid bins), and the model {self.card.name} knows up to {limit:g}",
+                    f"the valid bins), and the model {self.card.name} can apply up to {limit:g}",
                     f"rebin that axis to bins at least {middle / limit:.2g} times as wide",
                 )
 
     def _translate(self, signal, valid, error, conditions, quality, tell):
-        """Signal and variance of one slice; the quality is added up."""
+        """Signal and variance of one slice; its quality is added."""
         if not valid.any():
             return np.full(signal.shape, np.nan), np.full(signal.shape, np.nan)
         scale = intensity_scale(signal, valid)
@@ -180,7 +180,7 @@ class Translator:
         if self.card.direction == "add-resolution" and not self.card.background:
             translated *= kept_intensity(answer[0][valid], answer[2][valid])
         self._judge(quality, signal, error, valid, translated, answer[2] * scale, conditions["width"])
-        # float32 could round the smallest errors to nothing; an error is never zero
+        # float32 could round the smallest errors to zero; an error is never zero
         sigma = scale * np.maximum(self.card.error_factor * np.exp(0.5 * answer[1]), 1e-9)
         return translated, np.where(valid, sigma**2, np.nan)
 
@@ -217,7 +217,7 @@ class Translator:
         return total / np.maximum(weight, 1e-30)
 
     def _run(self, tile: dict[str, np.ndarray], quality, look) -> np.ndarray:
-        """The network on one tile, padded with bins that are not valid to a size it takes."""
+        """The network on one tile, padded with invalid bins to a suitable size."""
         multiple, least = self.card.grid_multiple, self.card.smallest_grid
         grid = tile["signal"].shape[1:]
         padding = [(0, 0), *((0, max(least, math.ceil(n / multiple) * multiple) - n) for n in grid)]
@@ -238,16 +238,16 @@ class Translator:
 
 
 def _share_of(done: int, total: int, progress, part: float) -> None:
-    """Tell that `part` of the slice after the first `done` is done."""
+    """Report progress: `done` slices and the fraction `part` of the next are done."""
     if progress:
         progress((done + part) / total)
 
 
 def kept_intensity(translated: np.ndarray, convolved: np.ndarray) -> float:
-    """Factor that brings the total of the network's answer within `INTENSITY_SLACK` of the exact convolution's.
+    """Factor that brings the total of the network's output within `INTENSITY_SLACK` of that of the exact convolution.
 
-    The network may move some intensity over the edges of a slice, but not make or lose more. 1 where a total near zero
-    (background-subtracted noise) tells nothing.
+    The network may move some intensity across the edges of a slice, but not create or lose more. 1 if the total is near
+    zero (background-subtracted noise) and so has no meaning.
     """
     total, expected = float(translated.sum()), float(convolved.sum())
     telling = min(total, expected) > 0.1 * float(np.abs(convolved).sum())
@@ -256,7 +256,7 @@ def kept_intensity(translated: np.ndarray, convolved: np.ndarray) -> float:
 
 
 def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
-    """Where the tiles of an axis of `size` bins begin."""
+    """First bins of the tiles of an axis of `size` bins."""
     if size <= tile:
         return [0]
     count = math.ceil((size - overlap) / (tile - overlap))
@@ -265,7 +265,7 @@ def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
 
 def ramp(start: int, stop: int, size: int, overlap: int) -> np.ndarray:
     """Weight of a tile along one axis: 1 inside, falling to nearly 0 over the middle half of the overlap with its
-    neighbours. The outer quarter hardly counts: there the tile does not see what lies around."""
+    neighbours. The outer quarter has almost no weight, because the tile lacks the intensity beyond its edge."""
     from_start = np.arange(stop - start) + 0.5
     rise, fall = (np.clip((x - overlap / 4) / (overlap / 2), 1e-6, 1.0) for x in (from_start, from_start[::-1]))
     ones = np.ones(stop - start)

@@ -1,7 +1,7 @@
-"""The main job in Mantid: the resolution in or out of an MDHistoWorkspace.
+"""Adds the resolution to an MDHistoWorkspace in Mantid, or removes it.
 
-Mantid executes this file at its start-up under its bare name, so it imports nothing that takes time; what the job needs
-is imported when it runs.
+Mantid executes this file at start-up under its bare name, so it imports nothing that takes time; everything else is
+imported when the algorithm runs.
 """
 
 from mantid.api import (
@@ -41,23 +41,23 @@ GROUPS = {
     "Calculation": ("width_factor", "device", "out_of_domain"),
 }
 
-#: Output property -> (name in the report's summary, what it says).
+#: Output property -> (name in the report's summary, meaning).
 QUALITY = {
-    "ValidBins": ("valid_bins", "Number of bins that were measured and so were translated."),
-    "FluxRatio": ("flux_ratio", "Sum of the signal over the valid bins, after over before."),
+    "ValidBins": ("valid_bins", "Number of valid bins, to which the model was applied."),
+    "FluxRatio": ("flux_ratio", "Sum of the output signal over the valid bins divided by that of the input."),
     "ReducedChiSquared": (
         "reduced_chi_squared_of_reconvolution",
-        "Chi-squared per bin of the result convolved again against the data (RemoveResolution).",
+        "Chi-squared per bin of the re-convolved result against the data (RemoveResolution).",
     ),
     "TooWideShare": (
         "share_of_bins_with_resolution_too_wide",
-        "Share of the bins whose resolution is wider than the model can apply.",
+        "Fraction of the valid bins whose resolution is wider than the model can apply.",
     ),
     "TrainingDistance": (
         "median_distance_from_training",
         "Median distance from the training data in units of the threshold; an experimental measure.",
     ),
-    "OutsideShare": ("share_of_slices_outside_training", "Share of the slices that are beyond that threshold."),
+    "OutsideShare": ("share_of_slices_outside_training", "Fraction of the slices above that threshold."),
 }
 
 
@@ -82,7 +82,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
     def PyInit(self):
         self.declareProperty(
             IMDHistoWorkspaceProperty("InputWorkspace", "", Direction.Input),
-            doc="Histogram with an energy axis (MDHistoWorkspace), or a group of them that are done one by one.",
+            doc="MDHistoWorkspace with an energy axis, or a group of them, which are processed one by one.",
         )
         self.declareProperty(
             IMDHistoWorkspaceProperty("OutputWorkspace", "", Direction.Output),
@@ -123,7 +123,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
             return {"Device": missing_library(error)}
 
     def _problems(self):
-        """Property -> what is wrong with it. Mantid also asks while the dialog is half filled."""
+        """Property -> the problem with it. Mantid also calls this while the dialog is only partly filled."""
         problems = self._problems_of_model() | self._problems_of_device()
         try:
             parse_lattice(option_value(self, "lattice"))
@@ -138,7 +138,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         from mantid_insgan.translate.cards import model_for
 
         if self._given("Model") and self._given("ModelFile"):
-            return {"ModelFile": "Model and ModelFile are both given. Fix: empty one of them."}
+            return {"ModelFile": "Model and ModelFile are both given. Fix: clear one of them."}
         options = self._options()
         try:
             model_for(options.direction, self._open_axes(), options.model)
@@ -150,7 +150,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         from mantid_insgan.translate.session import available_cuda
 
         try:
-            if self._options().device == "cuda":  # the others are always there, and need not be looked for
+            if self._options().device == "cuda":  # the others are always available
                 available_cuda("cuda")
         except DeviceError as error:
             return {"Device": str(error)}
@@ -176,7 +176,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
             run = options.run(spectrum.run)
             for name in missing_facts(run, spectrum.axes):
                 about = option(name)
-                problems[about["property"]] = f"the data do not tell it. Fix: give it. {about['help']}"
+                problems[about["property"]] = f"it is not in the data. Fix: give it. {about['help']}"
             Resolution.from_run(run, width_factor=options.width_factor).frame(spectrum)
         except InputError as error:
             problems["InputWorkspace"] = str(error)
@@ -211,7 +211,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
             self.setProperty("OutputQuality", to_workspace(errors, template=workspace))
 
     def _tell(self, report):
-        """What was used and how good it is, into the log and the outputs."""
+        """Write the facts used and the quality of the result to the log and the output properties."""
         summary = report.summary()
         log = self.log()
         log.notice(f"Model: {summary['model']}")

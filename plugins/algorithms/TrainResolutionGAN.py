@@ -1,7 +1,7 @@
 """Training in Mantid: a model from groups of simulated and measured MDHistoWorkspaces, from files, or from both.
 
-Mantid executes this file at its start-up under its bare name, so it imports nothing that takes time; what the job needs
-is imported when it runs.
+Mantid executes this file at start-up under its bare name, so it imports nothing that takes time; everything else is
+imported when the algorithm runs.
 """
 
 import csv
@@ -43,12 +43,12 @@ from mantid_insgan.mantid_support.properties import (
     set_rules,
 )
 
-#: Options that are groups of workspaces -> (what a group holds, whether files may be given beside it).
+#: Options that are groups of workspaces -> (contents of a group, whether files may be given in addition).
 SPECTRA = {
     "simulation": ("simulated spectra", True),
     "experiment": ("measured spectra", True),
-    "validation_simulation": ("simulated spectra that only score the model", False),
-    "validation_experiment": ("measured spectra that only score the model", False),
+    "validation_simulation": ("simulated spectra held out of training to score the model", False),
+    "validation_experiment": ("measured spectra held out of training to score the model", False),
 }
 
 #: Group of the dialog -> options in it.
@@ -133,20 +133,20 @@ class TrainResolutionGAN(PythonAlgorithm):
         if not files:
             return [named(name)]
         several = MultipleFileProperty(named(name) + "Files", FileAction.OptionalLoad, [".nxs", ".nxspe"])
-        self.declareProperty(several, doc=f"Files of {what}, with the group or without.")
+        self.declareProperty(several, doc=f"Files of {what}, in addition to the group or instead of it.")
         return [named(name), named(name) + "Files"]
 
     def _declare_results(self):
         self.declareProperty(
             ITableWorkspaceProperty("LossHistory", "", Direction.Output, PropertyMode.Optional),
-            doc="Table for the losses of each step.",
+            doc="Table of the losses at each step.",
         )
         self.setPropertyGroup("LossHistory", "Result")
-        steps, minutes = "Number of steps, those before a resume included.", "Time that the steps took, in minutes."
+        steps, minutes = "Number of steps, including those before a resume.", "Duration of the steps, in minutes."
         self.declareProperty(name="StepsDone", defaultValue=0, doc=steps, direction=Direction.Output)
         self.declareProperty(name="MinutesDone", defaultValue=0.0, doc=minutes, direction=Direction.Output)
 
-    # -- what is not right
+    # -- validation
 
     def validateInputs(self):
         self._sides = None
@@ -157,7 +157,7 @@ class TrainResolutionGAN(PythonAlgorithm):
             return {"Device": missing_library(error, "train")}
 
     def _problems(self):
-        """Property -> what is wrong with it."""
+        """Property -> the problem with it."""
         from mantid_insgan.learn.sources import check_device, check_given, check_target
 
         options, problems = self._options(), {}
@@ -183,7 +183,7 @@ class TrainResolutionGAN(PythonAlgorithm):
         return problems
 
     def _problems_of_checkpoint(self):
-        """What a checkpoint that is there says; it is asked last, because that takes as long as beginning to train."""
+        """Problems of an existing checkpoint; checked last, because that takes as long as starting to train."""
         from mantid_insgan.learn.sources import resume_folder
 
         options, problems = self._options(), {}
@@ -208,7 +208,7 @@ class TrainResolutionGAN(PythonAlgorithm):
         return _problems_of_start(options, dimensions)
 
     def _sources(self, name, options, problems):
-        """The spectra of a property and of its files, as far as nothing is wrong with them."""
+        """The spectra of a property and of its files that have no problems."""
         from mantid_insgan.learn.sources import source_of
         from mantid_insgan.translate.inspect import missing_facts
 
@@ -218,7 +218,7 @@ class TrainResolutionGAN(PythonAlgorithm):
                 spectrum = read()
                 lacking = missing_facts(options.run(spectrum.run), spectrum.axes)
                 for fact in lacking:
-                    text = f"{title} does not tell it. Fix: give it. {option(fact, TrainOptions)['help']}"
+                    text = f"it is not in {title}. Fix: give it. {option(fact, TrainOptions)['help']}"
                     problems.setdefault(named(fact), text)
                 if not lacking:
                     found.append(source_of(title, spectrum, options))
@@ -229,7 +229,7 @@ class TrainResolutionGAN(PythonAlgorithm):
         return found
 
     def _spectra(self, name):
-        """(property, name, how to read it) of each spectrum that an option stands for."""
+        """(property, name, function that reads it) of each spectrum of an option."""
         from mantid_insgan.io import read_spectrum
         from mantid_insgan.mantid_support.workspace import read_workspace
 
@@ -269,7 +269,7 @@ class TrainResolutionGAN(PythonAlgorithm):
         self._tell(trained)
 
     def _show_warning(self, message, category, *_, **__):
-        """Our own warnings into the log at once; those of libraries are no matter of the user's."""
+        """Warnings of this package go to the log at once; those of libraries only at debug level."""
         log = self.log()
         tell = log.warning if category.__module__.startswith("mantid_insgan") else log.debug
         tell(in_mantid(str(message)))
@@ -279,7 +279,7 @@ class TrainResolutionGAN(PythonAlgorithm):
         log.notice(f"Model: {trained.model}, after {trained.steps} steps in {trained.minutes} minutes")
         for note in trained.notes:
             log.warning(in_mantid(note))
-        log.notice(f"Beside it: {trained.curves.name}, {trained.picture.name}; checkpoint: {trained.checkpoint}")
+        log.notice(f"Also written: {trained.curves.name}, {trained.picture.name}; checkpoint: {trained.checkpoint}")
         self.setProperty("StepsDone", int(trained.steps))
         self.setProperty("MinutesDone", float(trained.minutes))
         if self._given("LossHistory"):
@@ -321,7 +321,7 @@ class TrainResolutionGAN(PythonAlgorithm):
 
 
 def _note(problems, name, check, *arguments):
-    """What a check gives; its error is told under a property instead."""
+    """The result of a check; an error is noted under a property instead."""
     try:
         return check(*arguments)
     except InsganError as error:
@@ -330,7 +330,7 @@ def _note(problems, name, check, *arguments):
 
 
 def _problems_of_start(options, dimensions):
-    """Whether there is such a model to begin with."""
+    """Problems with the model to start from."""
     from mantid_insgan.translate.cards import choose_model
 
     problems = {}

@@ -1,4 +1,4 @@
-"""One-phonon scattering as a function S(Q,E), through Euphonic: a user's force constants, or lattices of springs."""
+"""One-phonon scattering as a function S(Q,E), with Euphonic: for given force constants, or for lattices of springs."""
 
 from .model import PhononModel, read_force_constants, require_euphonic
 

@@ -1,8 +1,8 @@
-"""Coherent one-phonon scattering of force constants: a model for `convolve`, `ideal` and powder averages.
+"""Coherent one-phonon scattering from force constants: a model for `convolve`, `ideal` and powder averages.
 
-Euphonic (Fair et al., J. Appl. Cryst. 55, 1689 (2022)) diagonalises the dynamical matrix, gives structure factors and
-the Debye-Waller factor. This module adds the population factor and the scale per unit cell of the lattice that the user
-names, and refuses unstable force constants.
+Euphonic (Fair et al., J. Appl. Cryst. 55, 1689 (2022)) diagonalises the dynamical matrix and calculates the structure
+factors and the Debye-Waller factor. This module adds the population factor and the scale per unit cell of the chosen
+lattice, and raises an error for unstable force constants.
 """
 
 from __future__ import annotations
@@ -18,47 +18,47 @@ from ...errors import DeviceError, InputError
 from ..base import ModeModel, UnstableModelError
 from ..sampling import quasi_random
 
-# Moves every momentum off Bragg points, where an acoustic mode has no finite intensity (r.l.u.).
+# Shifts every momentum off Bragg points, where the intensity of an acoustic mode diverges (r.l.u.).
 _OFFSET = np.array([1.13e-5, 0.87e-5, 1.31e-5])
 #: Points along each axis of the zone over which the Debye-Waller factor is summed; the shifted grid has no zone centre.
 _DEBYE_WALLER_GRID = 10
-#: Quasi-random momenta at which force constants are tried, beside those of high symmetry.
+#: Number of quasi-random momenta for the stability check, in addition to those of high symmetry.
 _TRIED = 128
 _CONVENTIONAL = "conventional"
 
 
 class PhononModel(ModeModel):
-    """Phonons of one set of force constants as a neutron sees them.
+    """Phonons of one set of force constants with their neutron intensities.
 
-    The modes' intensities are d2sigma/dOmega/dE x ki/kf, integrated over energy, of one unit cell of `lattice`:
+    The intensities of the modes are d2sigma/dOmega/dE x ki/kf, integrated over energy, per unit cell of `lattice`:
 
         (hbar / 2 omega) |sum_d b_d M_d^(-1/2) exp(-W_d) exp(iQ.r_d) (Q.e_d)|^2 (n(E) + 1),
 
     in mbarn/sr: coherent one-phonon scattering (Squires, Introduction to the Theory of Thermal Neutron Scattering, ch.
-    3; Dove, Structure and Dynamics, pp. 225-226). Incoherent and multi-phonon scattering are left out. Euphonic's
-    structure factors are the same per atom and without n(E) + 1.
+    3; Dove, Structure and Dynamics, pp. 225-226). Incoherent and multi-phonon scattering are not included. Euphonic's
+    structure factors are the same, but per atom and without n(E) + 1.
 
     Parameters
     ----------
     force_constants : euphonic.ForceConstants
-        As Euphonic reads them, see `read_force_constants`, or as `mantid_insgan.models.phonons.zoo` makes them.
+        Read with Euphonic, see `read_force_constants`, or made by `mantid_insgan.models.phonons.zoo`.
     cell : array_like of shape (3, 3), or 'conventional', optional
-        Vectors of the force constants' own (primitive) cell as rows, in units of the lattice that defines the r.l.u. of
-        momenta; 'conventional' takes the space group's conventional cell, from spglib, as the lattice. If not given,
-        the force constants' own cell is the lattice.
+        Vectors of the (primitive) cell of the force constants as rows, in units of the lattice that defines the r.l.u.
+        of momenta; 'conventional' uses the conventional cell of the space group, from spglib, as the lattice. If not
+        given, the cell of the force constants is the lattice.
     temperature : float
-        Kelvin, of the population and the Debye-Waller factor.
+        Kelvin, for the population and the Debye-Waller factor.
     debye_waller : bool
-        With the Debye-Waller factor of these phonons, summed over a grid of 10 x 10 x 10 points of the zone.
+        Include the Debye-Waller factor of these phonons, summed over a grid of 10 x 10 x 10 points in the zone.
     asr : {'reciprocal', 'realspace'} or None
-        How the acoustic sum rule is imposed, see `euphonic.ForceConstants.calculate_qpoint_phonon_modes`.
+        Method for the acoustic sum rule, see `euphonic.ForceConstants.calculate_qpoint_phonon_modes`.
     scattering_lengths : mapping of str to float, optional
         Coherent scattering length of each element in fm; Euphonic's table (Sears, Neutron News 3(3), 26 (1992)) if not
         given.
     domains, scale, floor, facts
         See `mantid_insgan.models.base.ModeModel`.
     check : bool
-        Refuse force constants that are not stable.
+        Raise an error if the force constants are not stable.
 
     Raises
     ------
@@ -96,7 +96,7 @@ class PhononModel(ModeModel):
         self.force_constants, self.asr = force_constants, asr
         self._scattering_lengths = _scattering_lengths(crystal, scattering_lengths)
         if check:
-            # Lattices tend to be unstable at halves and thirds of the zone first.
+            # Instabilities usually occur first at halves and thirds of the zone.
             special = np.array(np.meshgrid(*[[0.0, 0.5, 1 / 3]] * 3)).reshape(3, -1).T
             self._phonons(np.vstack([quasi_random(_TRIED, 3), special]))
         self._debye_waller = self._mean_displacements() if debye_waller else None
@@ -105,7 +105,7 @@ class PhononModel(ModeModel):
         phonons, energies = self._phonons((q + _OFFSET) @ self.cell.T)
         factors = phonons.calculate_structure_factor(scattering_lengths=self._scattering_lengths, dw=self._debye_waller)
         per_atom = factors.structure_factors.to("mbarn").magnitude
-        # The floor leaves a mode of zero energy no intensity, and Euphonic divides by its energy.
+        # Below the floor the intensity of a mode of zero energy vanishes, and Euphonic divides by its energy.
         per_atom = np.where(energies > 0, per_atom, 0.0)
         factor = self.scale * weight * phonons.crystal.n_atoms / abs(np.linalg.det(self.cell))
         return energies, factor * per_atom * self.population(energies) * self._at_floor(energies)
@@ -114,19 +114,19 @@ class PhononModel(ModeModel):
         return self._phonons(q)[1]
 
     def _phonons(self, q: np.ndarray):
-        """Euphonic's modes at momenta in r.l.u. of the force constants' cell, and energies (N, M), not negative, meV.
+        """Euphonic's modes at momenta in r.l.u. of the force constants' cell, and energies (N, M) in meV, not negative.
 
-        One thread: `convolve` and `make_pairs` have their own workers.
+        Uses one thread, because `convolve` and `make_pairs` have their own workers.
         """
         phonons = self.force_constants.calculate_qpoint_phonon_modes(q, asr=self.asr, reduce_qpts=False, n_threads=1)
-        energies = phonons.frequencies.to("meV").magnitude  # Euphonic shows imaginary energies as negative ones
+        energies = phonons.frequencies.to("meV").magnitude  # Euphonic returns imaginary energies as negative ones
         lowest = np.unravel_index(energies.argmin(), energies.shape) if energies.size else None
         if lowest is not None and not energies[lowest] >= -self.floor:
             raise UnstableModelError(
                 f"a phonon has the imaginary energy {-energies[lowest]:.3g}i meV at q = "
                 f"{np.round(q[lowest[0]], 4).tolist()} (r.l.u. of the force constants' cell), expected none above the "
                 f"floor of {self.floor:g} meV",
-                "use the force constants of a stable structure, or a higher floor if they are merely not converged",
+                "use force constants of a stable structure, or a higher floor if they are only not converged",
             )
         return phonons, np.maximum(energies, 0.0)
 
@@ -141,18 +141,18 @@ class PhononModel(ModeModel):
 
 
 def require_euphonic() -> None:
-    """Raise a DeviceError that says how to install it if Euphonic is not there."""
+    """Raise a DeviceError that says how to install Euphonic if it is missing."""
     if importlib.util.find_spec("euphonic") is None:
         raise DeviceError("phonons need Euphonic, which is not installed", "pip install 'mantid-insgan[phonons]'")
 
 
 def read_force_constants(path: str | Path):
-    """Force constants from a file, whose suffix tells its format.
+    """Force constants from a file, whose suffix determines its format.
 
     Parameters
     ----------
     path : str or Path
-        '.castep_bin' or '.check' of CASTEP, '.yaml' of phonopy (FORCE_CONSTANTS and BORN beside it are found), or
+        '.castep_bin' or '.check' of CASTEP, '.yaml' of phonopy (with FORCE_CONSTANTS and BORN in the same folder), or
         '.json' of Euphonic.
 
     Returns
@@ -164,7 +164,7 @@ def read_force_constants(path: str | Path):
     DeviceError
         If Euphonic is not installed.
     InputError
-        If the file is not there, of another kind, or holds no force constants.
+        If the file does not exist, is of another kind, or contains no force constants.
     """
     require_euphonic()
     from euphonic import ForceConstants
@@ -188,13 +188,13 @@ def read_force_constants(path: str | Path):
         return readers[path.suffix](path)
     except Exception as problem:  # each reader of Euphonic fails in its own way on a file of another kind
         raise InputError(
-            f"{path} holds no force constants that Euphonic can read ({type(problem).__name__}: {problem})",
-            "give a file that holds the force constant matrix",
+            f"{path} contains no force constants that Euphonic can read ({type(problem).__name__}: {problem})",
+            "give a file that contains the force constant matrix",
         ) from problem
 
 
 def _conventional(crystal, name: str) -> np.ndarray:
-    """The crystal's cell vectors as rows in units of the space group's conventional cell."""
+    """The cell vectors of the crystal as rows, in units of the conventional cell of the space group."""
     import spglib
 
     if name != _CONVENTIONAL:
@@ -204,7 +204,7 @@ def _conventional(crystal, name: str) -> np.ndarray:
 
 
 def _lattice(cell: np.ndarray, vectors: np.ndarray) -> Lattice:
-    """The lattice in whose units the rows of `cell` are the vectors (rows, Angstrom) of the force constants' cell."""
+    """The lattice such that `cell` (rows) in its units gives the `vectors` (rows, Angstrom) of the force constants."""
     if cell.shape != (3, 3) or not abs(np.linalg.det(cell)) > 1e-6:
         raise InputError(
             f"the cell {cell.tolist()} has no volume", "give the three vectors of the primitive cell as rows"
@@ -217,7 +217,7 @@ def _lattice(cell: np.ndarray, vectors: np.ndarray) -> Lattice:
 
 
 def _scattering_lengths(crystal, given: Mapping[str, float] | None):
-    """Euphonic's table, checked to have a value for each element."""
+    """Euphonic's table of scattering lengths, checked to have a value for each element."""
     from euphonic import ureg
     from euphonic.isotopes import AtomTypeShallowDictData, LegacyJsonData
 

@@ -1,7 +1,7 @@
 """Families of phonon models with priors on their springs; used for training only if a recipe names them.
 
 Lattices of springs between near neighbours (Born and von Karman): each spring resists stretching (longitudinal) and
-rotation (transverse). Euphonic does the lattice dynamics. Unstable draws are rejected and counted.
+rotation (transverse). Euphonic calculates the lattice dynamics. Unstable draws are rejected and counted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Spring:
     distance : float
         In units of the cubic lattice parameter.
     longitudinal, transverse : float
-        Energy per squared change of length, and per squared displacement across it (times two), eV/Angstrom^2.
+        Energy per squared change of length, and per squared transverse displacement (times two), eV/Angstrom^2.
     """
 
     first: int
@@ -61,13 +61,13 @@ class PhononFamily:
     cell : np.ndarray, shape (3, 3)
         Vectors of the primitive cell as rows, in units of the cubic cell.
     positions : tuple
-        Of the atoms, in units of the cubic cell.
+        Positions of the atoms, in units of the cubic cell.
     materials : mapping of str to (tuple of str, float)
         Elements of the atoms and the lattice parameter in Angstrom.
     springs : tuple of (str, int, int, float)
-        Name, first and second atom, distance. `priors` has a prior for 'L' + name and 'T' + name of each.
+        Name, first and second atom, distance. `priors` has entries 'L' + name and 'T' + name for each.
     priors : mapping of str to Prior
-        Springs in units of the first longitudinal one, which is 1.
+        Spring constants in units of the first longitudinal one, which is 1.
     """
 
     name: str
@@ -81,14 +81,14 @@ class PhononFamily:
     def model(
         self, couplings: Mapping[str, float], *, material: str, a: float | None = None, temperature: float, **options
     ) -> PhononModel:
-        """The model with these springs.
+        """The model with these spring constants.
 
         Parameters
         ----------
         couplings : mapping of str to float
             eV/Angstrom^2: 'L' and 'T' of each of `springs`.
         material : str
-            One of `materials`: its elements, and its lattice parameter if `a` is not given.
+            One of `materials`, for the elements and, if `a` is not given, the lattice parameter.
         a : float, optional
             Lattice parameter, Angstrom.
         temperature : float
@@ -121,7 +121,7 @@ class PhononFamily:
     def draw(self, rng: np.random.Generator) -> PhononModel:
         """A stable model drawn from the priors.
 
-        `facts` of the model holds family, couplings, material and `rejected` (unstable draws before this one).
+        `facts` of the model contains family, couplings, material and `rejected` (number of unstable draws before it).
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class PhononFamily:
         options |= {"temperature": _TEMPERATURE.draw(rng), "facts": {"rejected": rejected}}
         relative = {name: prior.draw(rng) for name, prior in self.priors.items()}
         top = _TOP.draw(rng)
-        # Energies scale as the root of the springs: the bandwidth with the first spring at 1 gives the strength needed.
+        # Energies scale as the square root of the springs: the bandwidth for a first spring of 1 gives the scale.
         strength = (top / self.model(relative, **options, debye_waller=False).bandwidth()) ** 2
         return self.model({name: strength * value for name, value in relative.items()}, **options)
 
@@ -154,8 +154,8 @@ def spring_force_constants(
 ):
     """Force constants of a lattice of springs.
 
-    A spring along the unit vector r between two atoms has the matrix -(L r r^T + T (1 - r r^T)); the matrix of an
-    atom with itself makes the sum over all atoms zero, so that a crystal moved as a whole feels no force.
+    A spring along the unit vector r between two atoms has the matrix -(L r r^T + T (1 - r r^T)); the on-site matrix of
+    an atom makes the sum over all atoms zero, so that a uniform displacement of the crystal causes no force.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def spring_force_constants(
     DeviceError
         If Euphonic is not installed.
     InputError
-        If a spring leads to no atom, or is too long for the supercell.
+        If a spring does not end at an atom, or is too long for the supercell.
     """
     require_euphonic()
     import periodictable
@@ -208,14 +208,14 @@ def spring_force_constants(
 
 
 def _neighbours(cell: np.ndarray, between: np.ndarray, distance: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(cell offset, vector in units of the cubic cell) of every atom of a kind at this distance."""
+    """(cell offset, vector in units of the cubic cell) of every atom of one kind at this distance."""
     offsets = np.array(list(np.ndindex(*[2 * _SUPERCELL + 1] * 3))) - _SUPERCELL
     vectors = offsets @ cell + between
     found = np.abs(np.linalg.norm(vectors, axis=1) - distance) < _NEAR
     shortest = min(np.linalg.norm(v @ cell) for v in offsets if v.any())
     if not found.any() or distance >= _SUPERCELL * shortest / 2:
         raise InputError(
-            f"a spring of {distance:g} lattice parameters leads to no atom, or out of the supercell",
+            f"a spring of {distance:g} lattice parameters ends at no atom, or is too long for the supercell",
             f"give the distance of two atoms, below {_SUPERCELL * shortest / 2:.3g}",
         )
     return list(zip(offsets[found], vectors[found], strict=True))
@@ -292,7 +292,7 @@ _FAMILIES = (
     ),
 )
 
-#: Families never trained on.
+#: Held-out families.
 HELD_OUT = ("phonon_cscl",)
 
 
@@ -302,5 +302,5 @@ def families() -> tuple[PhononFamily, ...]:
 
 
 def split() -> tuple[tuple[PhononFamily, ...], tuple[PhononFamily, ...]]:
-    """(families to train on, families held out)."""
+    """(training families, held-out families)."""
     return without_held_out(_FAMILIES, HELD_OUT)

@@ -1,4 +1,4 @@
-"""From sites, spins and bond vectors to a pySpinW Hamiltonian, in the r.l.u. of one stated lattice.
+"""Builds a pySpinW Hamiltonian from sites, spins and bond vectors, in units of one lattice.
 
 pySpinW is imported inside the functions: its import loads Qt and takes seconds.
 """
@@ -19,19 +19,19 @@ POSITION_TOLERANCE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class Bond:
-    """One exchange path, repeated from every site from which it leads to another site.
+    """One exchange path, repeated from every site where it connects to another site.
 
-    The energy of a bond is S1 . J . S2, counted once: positive J is antiferromagnetic.
+    The energy of a bond is S1 . J . S2, with each bond counted once: positive J is antiferromagnetic.
 
     Parameters
     ----------
     vector : array_like, shape (3,)
-        From the first site to the second, in units of the stated lattice. Give each bond once: `vector` or its
-        opposite, not both.
+        From the first site to the second, in units of the lattice. Give each bond once: `vector` or its opposite, not
+        both.
     exchange : float or array_like, shape (3, 3)
         J in meV; a number is Heisenberg exchange. Cartesian axes: x along a, z perpendicular to a and b.
     start : tuple of int, optional
-        Indices of the sites that the bond may start from; all if not given.
+        Indices of the sites where the bond may start; all if not given.
     """
 
     vector: Sequence[float]
@@ -80,20 +80,20 @@ def build_hamiltonian(
 ):
     """A pySpinW Hamiltonian with explicit sites in the magnetic cell.
 
-    Explicit sites give intensities that are right for collinear order, where pySpinW's helical supercells are not;
-    `propagation` is for truly incommensurate order.
+    Explicit sites give correct intensities for collinear order, unlike pySpinW's helical supercells; `propagation` is
+    only for incommensurate order.
 
     Parameters
     ----------
     lattice : Lattice
-        The cell in whose units positions, bonds and momenta are given.
+        The cell that defines the units of positions, bonds and momenta.
     positions : array_like, shape (n, 3)
         The sites of one magnetic cell, in units of `lattice`.
     spins : array_like, shape (n, 3)
         Ordered spins of length S; Cartesian axes: x along a, z perpendicular to a and b.
     bonds : sequence of Bond
     cell : array_like, shape (3, 3), optional
-        Vectors of the magnetic cell as rows, in units of `lattice`; the lattice's own cell if not given.
+        Vectors of the magnetic cell as rows, in units of `lattice`; the cell of `lattice` if not given.
     anisotropy : array_like, shape (3, 3), optional
         A in the single-ion energy S . A . S of every site, meV: diag(0, 0, D) has an easy axis along z for D < 0.
     propagation : array_like, shape (3,), optional
@@ -106,7 +106,7 @@ def build_hamiltonian(
     Raises
     ------
     InputError
-        If the magnetic cell has no volume, or a bond leads from no site to another.
+        If the magnetic cell has no volume, or a bond connects no two sites.
     """
     import pyspinw
     from pyspinw.exchange import Exchange
@@ -170,7 +170,7 @@ def bond_ends(bond: Bond, fractions: np.ndarray, cell: np.ndarray) -> list[tuple
         found += [(i, int(j), wrapped[j]) for j in matches]
     if not found:
         raise InputError(
-            f"the bond vector {np.asarray(bond.vector).tolist()} leads from no site to another site",
+            f"the bond vector {np.asarray(bond.vector).tolist()} connects no two sites",
             "give the vector between two sites, in units of the lattice",
         )
     return found

@@ -1,9 +1,9 @@
-"""Linear spin waves of a pySpinW Hamiltonian, many momenta at once and block by block.
+"""Linear spin waves of a pySpinW Hamiltonian, for many momenta at once and block by block.
 
 pySpinW diagonalises the whole quadratic Hamiltonian of its bosons, (b_q, b+_-q) of all sites, one momentum at a
-time. Where the order is collinear and the spin along its axis is conserved, that matrix falls into blocks that do not
-mix: a ferromagnet's into its annihilators, an antiferromagnet's into the annihilators of one direction with the
-creators of the other. Only these blocks are diagonalised here, in batches. Conventions and results are pySpinW's
+time. If the order is collinear and the spin along its axis is conserved, the matrix separates into independent blocks:
+the annihilators for a ferromagnet; the annihilators of one spin direction with the creators of the other for an
+antiferromagnet. Only these blocks are diagonalised here, in batches. Conventions and results are pySpinW's
 (Toth and Lake, J. Phys. Condens. Matter 27, 166002 (2015)).
 """
 
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Matrix entries held at once; bounds the memory.
+#: Matrix elements in memory at once.
 _ENTRIES = 1 << 20
-#: A matrix is positive definite where the smallest pivot of its Cholesky factor is above this share of the largest.
+#: A matrix is taken as positive definite if the smallest pivot of its Cholesky factor exceeds this fraction of the
+#: largest.
 _DEFINITE = 1e-13
 #: Lower bound of the energies, meV.
 _LEAST = 1e-12
@@ -66,14 +67,14 @@ class SpinWaves:
     Parameters
     ----------
     positions : ndarray, shape (n, 3)
-        Of the sites, in units of the magnetic cell.
+        Positions of the sites, in units of the magnetic cell.
     spins : ndarray, shape (n, 3)
         Ordered spins, Cartesian.
     couplings : iterable of (i, j, matrix, offset)
         S_i . matrix . S_j with site j in the cell at `offset`; each bond from both ends. Single-ion terms A as
         (i, i, A + A^T, 0).
     to_cartesian : ndarray, shape (3, 3)
-        From (h, k, l) of the magnetic cell (as a row) to Q in 1/Angstrom.
+        Converts (h, k, l) of the magnetic cell (as a row) to Q in 1/Angstrom.
     """
 
     def __init__(self, positions: np.ndarray, spins: np.ndarray, couplings: Iterable, to_cartesian: np.ndarray):
@@ -87,12 +88,12 @@ class SpinWaves:
     def modes(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies (N, n) in meV and S_perp (N, n) per magnetic cell at momenta (N, 3) in its r.l.u.
 
-        Modes of one block are sorted by energy; blocks follow each other.
+        The modes of each block are sorted by energy, one block after the other.
 
         Raises
         ------
         NotDefiniteError
-            If a momentum has a mode without stiffness (a Goldstone point) or is unstable.
+            If there is a zero mode at a momentum (a Goldstone point), or the structure is unstable.
         """
         largest = max(len(block.sign) for block in self._blocks)
         parts = np.array_split(q, 1 + len(q) * largest**2 // _ENTRIES)
@@ -109,9 +110,9 @@ class SpinWaves:
 
 
 def _aligned(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each spin's direction, and x + iy of a right-handed frame about it: (n, 3) each.
+    """The direction of each spin, and x + iy of a right-handed frame about it: (n, 3) each.
 
-    Antiparallel spins have mirrored frames, so that spin conservation of a collinear order shows in the matrix.
+    Antiparallel spins have mirrored frames, so that spin conservation of a collinear order appears in the matrix.
     """
     aside = np.eye(3)[np.abs(units).argmin(axis=1)]
     x = np.cross(aside, units)
@@ -141,7 +142,7 @@ def _quadratic(length, along, across, couplings):
 
 
 def _split(still, hops, spin) -> list[_Block]:
-    """Blocks that have a mode of positive energy."""
+    """The blocks that contain modes of positive energy."""
     from scipy.sparse.csgraph import connected_components
 
     size = np.abs(hops).sum(axis=0) + np.abs(still)
@@ -211,7 +212,7 @@ def _of_halves(plus, minus) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _root(matrix) -> np.ndarray:
-    """Cholesky's factor of matrices that are safely positive definite."""
+    """Cholesky factor of matrices that are safely positive definite."""
     try:
         root = np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError as problem:

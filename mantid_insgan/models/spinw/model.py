@@ -1,8 +1,8 @@
 """Linear spin-wave models as functions of momentum: energies and neutron cross-sections.
 
-pySpinW builds the Hamiltonian; mode energies and the spin correlation perpendicular to Q come from `colpa`, which gives
-the results of pySpinW in a fraction of its time. This module adds what both leave out: the magnetic form factor, the
-population factor, the absolute scale and domains; and it refuses unstable models.
+pySpinW builds the Hamiltonian; mode energies and the spin correlation perpendicular to Q are calculated by `colpa`,
+which gives the same results as pySpinW in a fraction of the time. This module adds the magnetic form factor, the
+population factor, the absolute scale and domains, and raises an error for unstable models.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ _FIX_UNSTABLE = "change the couplings, or start from the magnetic order that the
 
 
 class SpinWModel(ModeModel):
-    """Spin waves of one Hamiltonian as a neutron sees them.
+    """Spin waves of one Hamiltonian with their neutron intensities.
 
-    The modes' intensities are d2sigma/dOmega/dE x ki/kf, integrated over energy, of one unit cell of `lattice`:
+    The intensities of the modes are d2sigma/dOmega/dE x ki/kf, integrated over energy, per unit cell of `lattice`:
     (gamma r0/2)^2 g^2 |F(Q)|^2 S_perp(Q) (n(E) + 1), in mbarn/sr, without Debye-Waller factor (Squires, Introduction
     to the Theory of Thermal Neutron Scattering, ch. 8).
 
     Parameters
     ----------
     hamiltonian : pyspinw.Hamiltonian
-        As `build_hamiltonian` makes it.
+        From `build_hamiltonian`.
     lattice : Lattice
         The cell that defines the r.l.u. of all momenta.
     ion : str or sequence of str
-        Magnetic ion as in 'Mn3+' (periodictable's dipole form factor j0); the form factors of several are averaged.
+        Magnetic ion such as 'Mn3+' (periodictable's dipole form factor j0); the form factors of several ions are
+        averaged.
     cell : array_like, shape (3, 3), optional
-        Vectors of the Hamiltonian's cell as rows, in units of `lattice`; the lattice's own cell if not given.
+        Vectors of the cell of the Hamiltonian as rows, in units of `lattice`; the cell of `lattice` if not given.
     g : float
         Lande factor.
     temperature : float
-        Kelvin, of the population; energies and magnetic order are those of T = 0.
+        Kelvin, for the population; energies and magnetic order are those at T = 0.
     domains : sequence of (array_like of shape (3, 3), float), optional
-        Matrices R in r.l.u. and fractions: that part of the sample scatters at hkl as the model does at R hkl.
+        Matrices R in r.l.u. and fractions: this part of the sample scatters at hkl as the model does at R hkl.
         The fractions are normalised to 1.
     scale : float
         Factor on all intensities.
@@ -64,7 +65,7 @@ class SpinWModel(ModeModel):
     facts : mapping, optional
         Description of the model (family, couplings, ...), kept as given.
     check : bool
-        Refuse a magnetic structure that is not stable.
+        Raise an error if the magnetic structure is not stable.
 
     Raises
     ------
@@ -128,7 +129,7 @@ class SpinWModel(ModeModel):
 
 
 def _spin_waves(hamiltonian) -> SpinWaves | None:
-    """Our own, much quicker diagonalisation; None for a helix, which pySpinW calculates in its rotating frame."""
+    """The faster diagonalisation of this package; None for a helix, which pySpinW calculates in its rotating frame."""
     if getattr(hamiltonian.structure.supercell, "propagation_vector", None) is not None:
         return None
     sites = hamiltonian.structure.sites
@@ -142,9 +143,9 @@ def _spin_waves(hamiltonian) -> SpinWaves | None:
 
 
 def _pyspinw_modes(hamiltonian, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """pySpinW's own modes, through its private interface: positive energies (N, M) in meV and S_perp (N, M) per cell.
+    """Modes from the private interface of pySpinW: positive energies (N, M) in meV and S_perp (N, M) per cell.
 
-    For helices, and wherever the Hamiltonian is not safely positive definite. pySpinW returns each mode twice, at +E
+    Used for helices, and where the Hamiltonian is not safely positive definite. pySpinW returns each mode twice, at +E
     and -E, in an order that depends on its algorithm.
     """
     pairs, s_perp = (np.asarray(a) for a in hamiltonian._energies_and_intensities(np.ascontiguousarray(q)))
@@ -163,18 +164,18 @@ def _pyspinw_modes(hamiltonian, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_stability(hamiltonian, *, points: int = 128) -> None:
-    """Refuse a magnetic structure that is not a minimum of the classical energy.
+    """Raise an error if a magnetic structure is not a minimum of the classical energy.
 
-    Real mode energies are not enough: they are also real about a maximum of the energy. The spins must feel no
-    torque, and the second variation of the energy under transverse deviations must not be negative at any of
-    `points` quasi-random wavevectors (which is the condition for Colpa's diagonalisation, Physica A 93, 327 (1978)).
+    Real mode energies are not sufficient: they are also real at a maximum of the energy. The torque on the spins must
+    be zero, and the second variation of the energy under transverse deviations must not be negative at any of `points`
+    quasi-random wavevectors (the condition for Colpa's diagonalisation, Physica A 93, 327 (1978)).
 
     Parameters
     ----------
     hamiltonian : pyspinw.Hamiltonian
         With explicit sites, or a helix of one wavevector.
     points : int
-        Wavevectors tried, beside the high-symmetry points.
+        Number of wavevectors, in addition to the high-symmetry points.
 
     Raises
     ------
@@ -193,7 +194,7 @@ def check_stability(hamiltonian, *, points: int = 128) -> None:
     torque = np.abs(np.cross(units, fields)).max()
     if torque > 1e-6 * size:
         raise UnstableModelError(
-            f"the spins feel a torque of up to {torque:.3g} meV, expected none in equilibrium", _FIX_UNSTABLE
+            f"there is a torque of up to {torque:.3g} meV on the spins, expected none in equilibrium", _FIX_UNSTABLE
         )
     lowest = _lowest_curvature(
         couplings, units, np.einsum("ij,ij->i", units, fields) / np.linalg.norm(spins, axis=1), points
@@ -207,7 +208,7 @@ def check_stability(hamiltonian, *, points: int = 128) -> None:
 
 
 def _couplings(hamiltonian, index: dict[int, int]) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """(i, j, matrix, cell offset), each bond from both ends; in the rotating frame of a helix."""
+    """(i, j, matrix, cell offset), each bond from both ends; for a helix, in the rotating frame."""
     supercell = hamiltonian.structure.supercell
     wavevector = getattr(getattr(supercell, "propagation_vector", None), "vector", None)
     for bond in hamiltonian.exchanges:
@@ -224,7 +225,7 @@ def _couplings(hamiltonian, index: dict[int, int]) -> Iterator[tuple[int, int, n
 
 
 def _lowest_curvature(couplings, units: np.ndarray, lagrange: np.ndarray, points: int) -> float:
-    """The smallest eigenvalue, in meV, of the second variation of the classical energy over wavevectors."""
+    """The smallest eigenvalue, in meV, of the second variation of the classical energy, over all wavevectors tried."""
     n = len(units)
     # Two unit vectors perpendicular to every spin, from the rows of V in units[i] = U S V: shape (n, 2, 3).
     across = np.array([np.linalg.svd(u[None, :])[2][1:] for u in units])
@@ -239,7 +240,7 @@ def _lowest_curvature(couplings, units: np.ndarray, lagrange: np.ndarray, points
 
 
 def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-    """Rodrigues' rotation about a unit vector by an angle in radians, shape (3, 3)."""
+    """Rotation about a unit vector by an angle in radians (Rodrigues), shape (3, 3)."""
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
@@ -258,7 +259,7 @@ def form_factor_of(ion: str) -> Callable[[np.ndarray], np.ndarray]:
     if not charge.isdigit() or not hasattr(known.get(int(charge)), "j0"):
         listed = ", ".join(f"{symbol}{n}+" for n in sorted(known)) or "none for that element"
         raise InputError(
-            f"there is no magnetic form factor for the ion {ion!r} (known: {listed})", "name the ion as in 'Mn3+'"
+            f"there is no magnetic form factor for the ion {ion!r} (known: {listed})", "give the ion as in 'Mn3+'"
         )
     return known[int(charge)].j0_Q
 

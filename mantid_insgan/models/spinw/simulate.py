@@ -1,4 +1,4 @@
-"""From modes to spectra: cuts on a measured grid, and powder averages."""
+"""Spectra from modes: cuts on a measured grid, and powder averages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..base import ModeModel
 from ..lineshape import bin_modes
 from ..sampling import fibonacci_sphere, quasi_random, random_rotation
 
-#: Default sub-samples across a bin: of an open axis, and of an integrated one.
+#: Default number of sub-samples across a bin of an open axis, and of an integrated axis.
 OPEN_SAMPLES = 2
 INTEGRATED_SAMPLES = 8
-#: Largest number of momenta held at once.
+#: Largest number of momenta in memory at once.
 BLOCK = 1 << 16
 
 
@@ -32,9 +32,9 @@ def powder_average(
     shape: str = "dho",
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Orientational average at some |Q|, with its own statistical error.
+    """Orientational average at given |Q|, with its statistical error.
 
-    Eight Fibonacci spheres (Hannay and Nye, J. Phys. A 37, 11591 (2004)), each given a new random rotation at every
+    Uses eight Fibonacci spheres (Hannay and Nye, J. Phys. A 37, 11591 (2004)), each with a new random rotation at every
     |Q|: the average of each is unbiased, and their scatter gives the standard error of the mean.
 
     Parameters
@@ -47,13 +47,13 @@ def powder_average(
     n_orientations : int
         Directions at each |Q|, at least 16; rounded up to a multiple of eight.
     seed : int
-        Of the random rotations.
+        Seed of the random rotations.
     q_width : float
-        Width of the |Q| bins in 1/Angstrom: directions are spread evenly over it.
+        Width of the |Q| bins in 1/Angstrom, over which the directions are evenly distributed.
     fwhm, shape
         Intrinsic line width, see `bin_modes`.
     progress : callable, optional
-        Called with (|Q| done, |Q| in all).
+        Called with (number of |Q| done, total number).
 
     Returns
     -------
@@ -63,10 +63,10 @@ def powder_average(
     Raises
     ------
     InputError
-        If fewer than 16 orientations are asked for.
+        If fewer than 16 orientations are requested.
     """
     if n_orientations < 16:
-        raise InputError(f"{n_orientations} orientations are too few for an error estimate", "ask for 16 or more")
+        raise InputError(f"{n_orientations} orientations are too few for an error estimate", "give 16 or more")
     q_modulus, rng = np.atleast_1d(np.asarray(q_modulus, dtype=float)), np.random.default_rng(seed)
     replicas, points = 8, -(-n_orientations // 8)
     sphere = fibonacci_sphere(points)
@@ -74,7 +74,7 @@ def powder_average(
     to_hkl = np.linalg.inv(2 * np.pi * model.lattice.b_matrix().T)
     intensity, error = (np.empty((q_modulus.size, np.size(energy_edges) - 1)) for _ in range(2))
     for k, q in enumerate(q_modulus):
-        # The sphere runs from pole to pole, so its |Q| are shuffled: every latitude sees the whole bin.
+        # The points of the sphere run from pole to pole, so the |Q| are shuffled: every latitude covers the whole bin.
         lengths = q + q_width * np.stack([rng.permutation(spread) for _ in range(replicas)])
         turned = np.stack([sphere @ random_rotation(rng).T for _ in range(replicas)])
         energies, intensities = model.modes((lengths[..., None] * turned).reshape(-1, 3) @ to_hkl)
@@ -98,25 +98,25 @@ def simulate_cut(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Spectrum:
-    """The model's cross-section on a measured grid, averaged over the volume of each bin. No resolution.
+    """The cross-section of the model on a measured grid, averaged over the volume of each bin, without resolution.
 
     Parameters
     ----------
     model : ModeModel
     target : Spectrum or sequence of Axis
-        One energy axis and either axes in r.l.u. of the model's lattice (integrated ones included) or |Q|.
-        Of a Spectrum the facts and `valid` are kept.
+        One energy axis, and either axes in r.l.u. of the model's lattice (integrated ones included) or |Q|. From a
+        Spectrum, the facts and `valid` are kept.
     oversample : int or mapping of axis name to int, optional
-        Sub-samples across a bin of each momentum axis; 2 on open axes and 8 on integrated ones if not given. In
-        energy the integral is exact. Sub-samples are quasi-random where an axis is integrated.
+        Number of sub-samples across a bin of each momentum axis; 2 on open axes and 8 on integrated ones if not given.
+        The integral over energy is exact. Sub-samples are quasi-random if an axis is integrated.
     origin : array_like, shape (3,)
-        (h, k, l) where all axes are 0; needed for a cut that no longer has its integrated axes.
+        (h, k, l) where all axes are 0; needed for a cut without its integrated axes.
     fwhm, shape
         Intrinsic line width, see `bin_modes`.
     n_orientations, seed
         For |Q|: see `powder_average`.
     progress : callable, optional
-        Called with (done, in all).
+        Called with (done, total).
 
     Returns
     -------
@@ -192,7 +192,7 @@ def _offsets(axes: list[Axis], oversample) -> np.ndarray:
     counts = [_count(axis, oversample) for axis in axes]
     total = int(np.prod(counts))
     if any(axis.integrated for axis in axes):
-        # An integrated axis crosses many zones, and a regular grid would sample the same few planes of each.
+        # An integrated axis covers many zones, and a regular grid would sample the same few planes of each.
         unit = quasi_random(total, len(axes))
     else:
         unit = np.stack(
@@ -207,5 +207,5 @@ def _count(axis: Axis, oversample) -> int:
         return default
     count = oversample.get(axis.name, default) if isinstance(oversample, Mapping) else oversample
     if int(count) < 1:
-        raise InputError(f"{count} sub-samples along axis {axis.name!r}", "ask for 1 or more")
+        raise InputError(f"{count} sub-samples along axis {axis.name!r}", "give 1 or more")
     return int(count)

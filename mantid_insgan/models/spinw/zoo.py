@@ -1,7 +1,7 @@
-"""Families of spin-wave models with priors on their couplings: what training and testing spectra are drawn from.
+"""Families of spin-wave models with priors on their couplings, from which training and test spectra are drawn.
 
-Every family has a magnetic structure that is stable over most of the prior; draws where it is not are rejected and
-counted. Couplings are in meV, the energy of a bond is S1 . J . S2, so positive J is antiferromagnetic.
+The magnetic structure of every family is stable over most of the prior; unstable draws are rejected and counted.
+Couplings are in meV; the energy of a bond is S1 . J . S2, so positive J is antiferromagnetic.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _X, _Y, _Z = np.eye(3)
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """Models that share a lattice type and a magnetic order.
+    """Models with a common lattice type and magnetic order.
 
     Parameters
     ----------
@@ -57,12 +57,12 @@ class Family:
     order : str
         'ferromagnet', 'antiferromagnet', 'ferrimagnet', 'noncollinear' or 'incommensurate'.
     build : callable
-        ``build(spin, axis, **couplings)`` gives the arguments of `build_hamiltonian` after the lattice; `axis` is the
-        direction of the ordered moments (a unit vector) where the family leaves it free.
+        ``build(spin, axis, **couplings)`` returns the arguments of `build_hamiltonian` after the lattice; `axis` is the
+        direction of the ordered moments (a unit vector), if the family leaves it free.
     priors : mapping of str to Prior
         Couplings. 'J1' is drawn as J1 S, so that bandwidths do not depend on the spin; `sign` gives its sign.
     sign : int
-        Of J1: -1 ferromagnetic, +1 antiferromagnetic.
+        Sign of J1: -1 ferromagnetic, +1 antiferromagnetic.
     lengths : tuple of (Prior or None)
         a, b, c in Angstrom; None means equal to a.
     gamma : float
@@ -110,9 +110,9 @@ class Family:
         ion : str
             Magnetic ion, 'Mn2+'.
         spin : float, optional
-            S; the ion's own if not given.
+            S; that of the ion if not given.
         axis : array_like, shape (3,)
-            Direction of the moments, Cartesian (x along a), where the family leaves it free.
+            Direction of the moments, Cartesian (x along a), if the family leaves it free.
         temperature : float
             Kelvin.
         hamiltonian : callable
@@ -125,7 +125,7 @@ class Family:
         InputError
             If a coupling is missing or unknown.
         UnstableModelError
-            If the family's magnetic order is not stable with these couplings.
+            If the magnetic order of the family is not stable with these couplings.
         """
         if set(couplings) != set(self.priors):
             raise InputError(
@@ -150,7 +150,8 @@ class Family:
     def draw(self, rng: np.random.Generator) -> SpinWModel:
         """A stable model drawn from the priors.
 
-        `facts` of the model holds family, couplings, ion, spin, axis and `rejected` (unstable draws before this one).
+        `facts` of the model contains family, couplings, ion, spin, axis and `rejected` (number of unstable draws before
+        it).
 
         Parameters
         ----------
@@ -755,7 +756,7 @@ _FAMILIES = (
     ),
 )
 
-#: Families never trained on, one of each kind, to test networks on Hamiltonians unlike those of their training.
+#: Held-out families, one of each kind, to test networks on Hamiltonians unlike those of the training.
 HELD_OUT = ("ladder", "stripe", "kagome_fm", "helical", "rutile_afm", "pcsmo_dimer")
 
 
@@ -782,5 +783,5 @@ def get_family(name: str) -> Family:
 
 
 def split() -> tuple[tuple[Family, ...], tuple[Family, ...]]:
-    """(families to train on, families held out)."""
+    """(training families, held-out families)."""
     return without_held_out(_FAMILIES, HELD_OUT)
