@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..translate.cards import COVERAGE, DIRECTIONS, Domain, ModelCard, Table
-from .describe import card_of, put_in_place, training_of
-from .evaluate import Baselines, calibrate, coverage, domain_of_application, table
+from ..core.options import DIRECTIONS
+from ..translate.cards import ModelCard, Training
+from .describe import Errors, card_of, coverage_table, domain_of, training_of, write_model
+from .evaluate import Baselines, calibrate, coverage, table
 from .libraries import PairLibrary, Several
 from .operator import LARGEST_FWHM_BINS
 from .paired import PairedRecipe, PairedTrainer
@@ -112,14 +113,11 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
     )
     with _bar(name) as bar:
         trainer.run(lambda share, step, terms: bar(share, f"NRMSE {terms['nrmse']:.3f}"))
-    generator, folder = trainer.averaged("generator"), options.output / name
-    card = put_in_place(
-        generator,
-        lambda: describe(name, generator, trainer, pairs, options),
-        options.scratch / name,
-        folder / "model.onnx",
-        folder / "card.json",
-    )
+    folder = options.output / name
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = trainer.averaged("generator")
+    card = describe(name, generator, trainer, pairs, options)
+    write_model(generator, card, folder / "model.onnx", folder / "card.json")
     for found in card.metrics:
         print(f"{name}: {found.title}; {found.conditions}\n  columns: {found.columns}")
         for row, values in found.rows.items():
@@ -138,37 +136,34 @@ def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
         table(HELD_OUT[split], library, baselines, {"this model": generator}, counts, seed)
         for split, library in held_out.items()
     ]
-    covered = Table(
-        title=f"{COVERAGE}, held-out families",
-        conditions=f"share of valid bins with the truth within 1 and 2 standard errors; 20 to 20000 peak counts, "
-        f"30 % without noise; seed {seed}",
-        columns=["1 standard error", "2 standard errors"],
-        rows=coverage(generator, held_out["test-family"], factor, seed),
-    )
-    adds = generator.direction == "add-resolution"
+    conditions = f"20 to 20000 peak counts, 30 % without noise; seed {seed}"
+    rows = coverage(generator, held_out["test-family"], factor, seed)
+    errors = Errors(factor, tables=(*tables, coverage_table("held-out families", conditions, rows)))
+    domain, _ = domain_of(generator, trainer.library, validation, seed)
+    return card_of(generator, name, VERSION, _description(generator), errors, _training(trainer, generator), domain)
+
+
+def _description(generator) -> str:
+    does = "Adds the resolution to" if generator.adds else "Removes the resolution from"
     what = {1: "1D cuts", 2: "2D slices (Q and energy transfer, or two Q)", 3: "3D volumes"}[generator.dimensions]
-    return card_of(
-        generator,
-        name=name,
-        version=VERSION,
-        description=f"{'Adds the resolution to' if adds else 'Removes the resolution from'} {what} for any widths up "
-        f"to {LARGEST_FWHM_BINS:g} bins FWHM. Trained on pairs, with no discriminator: spin waves convolved with a "
-        "Gaussian of full covariance in (Q, E), momenta outside the cut included; the asymmetry of pulses is not in "
-        "its training.",
-        error_factor=factor,
-        training=training_of(
-            trainer,
-            command=f"python -m mantid_insgan.learn.build_models --dimensions {generator.dimensions} "
-            f"--direction {generator.direction} --seed {options.seed}",
-            families=sorted(f.name for f in families_of("train")),
-            held_out_families=sorted(f.name for f in families_of("test-family")),
-            settings=[_say(s) for s in settings_of("train")],
-            held_out_settings=[_say(s) for s in settings_of("test-setting")],
-            pairs=len(trainer.library),
-            more_libraries=("pyspinw", "resins"),
-        ),
-        metrics=[*tables, covered],
-        domain=Domain(**domain_of_application(generator, trainer.library, validation, seed)),
+    return (
+        f"{does} {what} for any widths up to {LARGEST_FWHM_BINS:g} bins FWHM. Trained on pairs, with no discriminator: "
+        "spin waves convolved with a Gaussian of full covariance in (Q, E), momenta outside the cut included; the "
+        "asymmetry of pulses is not in its training."
+    )
+
+
+def _training(trainer, generator) -> Training:
+    return training_of(
+        trainer,
+        f"python -m mantid_insgan.learn.build_models --dimensions {generator.dimensions} "
+        f"--direction {generator.direction} --seed {trainer.schedule.seed}",
+        len(trainer.library),
+        sorted(f.name for f in families_of("train")),
+        held_out_families=sorted(f.name for f in families_of("test-family")),
+        settings=[_say(s) for s in settings_of("train")],
+        held_out_settings=[_say(s) for s in settings_of("test-setting")],
+        software=("pyspinw", "resins"),
     )
 
 

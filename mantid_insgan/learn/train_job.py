@@ -15,12 +15,11 @@ from ..core.files import replacing
 from ..core.options import BUNDLED, DIRECTIONS, TrainOptions, option_of
 from ..errors import InputError, ModelError
 from ..report.training import draw_example, draw_losses
-from ..translate.cards import Domain, ModelCard, Table, choose_model
-from .describe import card_of, put_in_place, training_of
-from .evaluate import FEWEST_TO_PART, calibrate, coverage, domain_of_application, halves, held_out_scores
+from ..translate.cards import ModelCard, choose_model
+from .describe import card_of, domain_of, errors_of, training_of, write_model
+from .evaluate import FEWEST_TO_PART
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
 from .libraries import PairLibrary, SpectraLibrary, stack
-from .losses import STANDARD
 from .paired import PairedRecipe, PairedTrainer
 from .sources import (
     SIDES,
@@ -304,18 +303,13 @@ def _bundled(direction: str, dimensions: int) -> Generator | None:
 
 
 def _written(generator, trainer, data, options, output: Path, finished: bool) -> Trained:
-    made = output.with_suffix(".training") / "made"
     beside = {what: output.with_name(f"{output.stem}.{what}") for what in ("losses.csv", "losses.png", "example.png")}
-    shown = _example_of(generator, data.held_out or data.inputs(generator.direction), trainer.schedule.seed)
-
-    def described() -> ModelCard:
-        _write_losses(trainer.history, beside["losses.csv"])
-        draw_losses(trainer.history, beside["losses.png"])
-        draw_example(*shown, beside["example.png"])
-        return describe(output.stem, generator, trainer, data, options)
-
-    card = put_in_place(generator, described, made, output, output.with_suffix(".json"))
-    made.rmdir()
+    _write_losses(trainer.history, beside["losses.csv"])
+    draw_losses(trainer.history, beside["losses.png"])
+    shown = data.held_out or data.inputs(generator.direction)
+    draw_example(*_example_of(generator, shown, trainer.schedule.seed), beside["example.png"])
+    card = _card(output.stem, generator, trainer, data, options)
+    write_model(generator, card, output, output.with_suffix(".json"))
     return Trained(
         output,
         beside["losses.csv"],
@@ -330,79 +324,15 @@ def _written(generator, trainer, data, options, output: Path, finished: bool) ->
     )
 
 
-def describe(name: str, generator: Generator, trainer: Trainer, data: _Data, options: TrainOptions) -> ModelCard:
-    """The card: scores on what was held out, coverage of the errors, domain of application, recipe."""
+def _card(name: str, generator: Generator, trainer: Trainer, data: _Data, options: TrainOptions) -> ModelCard:
     seed = trainer.schedule.seed + 5000
-    stated = _stated_errors(generator, data, seed)
-    domain, about_domain = _domain(generator, data, seed)
-    kind = "paired" if data.other is None else "unpaired"
-    return card_of(
-        generator,
-        name=name,
-        version="1",
-        description=f"Trained on {len(data.names)} {'families of pairs' if options.pairs else 'spectra'}, {kind}.",
-        error_factor=stated.factor,
-        errors=stated.errors,
-        notes=[*stated.notes, *about_domain],
-        training=training_of(trainer, command=command_of(options), families=data.names, pairs=len(data.training)),
-        metrics=stated.tables,
-        domain=domain,
-    )
-
-
-@dataclass(frozen=True)
-class _StatedErrors:
-    """What a card says of a model's errors, and the scores beside it."""
-
-    factor: float
-    errors: str
-    tables: list[Table]
-    notes: list[str]
-
-
-def _stated_errors(generator: Generator, data: _Data, seed: int) -> _StatedErrors:
-    """Calibrated on half of the spectra that were held out and scored on the other half. Where they are too few they
-    are calibrated on all and not scored; where there are none, the factor is that of the likelihood's own distribution.
-    """
-    if data.held_out is None:
-        note = (
-            "the errors are not calibrated: without pairs that were not trained on, no one knows how often the truth "
-            "lies within them; give such pairs with --validation-simulation and --validation-experiment"
-        )
-        return _StatedErrors(STANDARD, "not calibrated", [], [note])
-    scores = held_out_scores(generator, data.held_out, seed)
-    parts = halves(data.held_out, seed)
-    if parts is None:
-        number = len(np.unique(data.held_out.sources))
-        note = (
-            f"the errors are calibrated on all spectra that were held out, {number}: fewer than {FEWEST_TO_PART}, so "
-            "none are left to say how well the errors cover"
-        )
-        return _StatedErrors(calibrate(generator, data.held_out, seed), "calibrated", [scores], [note])
-    factor = calibrate(generator, parts[0], seed)
-    calibrating, scoring = (len(np.unique(data.held_out.sources[part.index])) for part in parts)
-    covered = Table(
-        title="coverage of the standard errors, held-out data",
-        conditions=f"share of valid bins with the target within 1 and 2 standard errors, over {scoring} spectra; "
-        f"calibrated on {calibrating} others; seed {seed}",
-        columns=["1 standard error", "2 standard errors"],
-        rows=coverage(generator, parts[1], factor, seed + 1),
-    )
-    return _StatedErrors(factor, "calibrated", [scores, covered], [])
-
-
-def _domain(generator: Generator, data: _Data, seed: int) -> tuple[Domain, list[str]]:
-    """The domain of application, and a note where its threshold comes from spectra that were trained on."""
-    seen = data.inputs(generator.direction)
-    unseen = data.held_out or data.unseen
-    found = Domain(**domain_of_application(generator, seen, unseen or seen, seed, most=200))
-    if unseen is not None:
-        return found, []
-    number = len(np.unique(seen.sources))
-    return found, [
-        f"the threshold of the domain of application comes from the training spectra themselves, {number}: fewer than "
-        f"{FEWEST_TO_PART}, so none were kept out; what is unlike them is found too often"
-    ]
+    errors = errors_of(generator, data.held_out, seed)
+    seen, unseen = data.inputs(generator.direction), data.held_out or data.unseen
+    domain, notes = domain_of(generator, seen, unseen, seed, most=200)
+    what, kind = "families of pairs" if options.pairs else "spectra", "paired" if data.other is None else "unpaired"
+    description = f"Trained on {len(data.names)} {what}, {kind}."
+    training = training_of(trainer, command_of(options), len(data.training), data.names)
+    return card_of(generator, name, "1", description, errors, training, domain, notes)
 
 
 def command_of(options: TrainOptions) -> str:

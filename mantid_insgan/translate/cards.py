@@ -281,10 +281,10 @@ def _parsed_card(path: Path, size: int, changed: int) -> ModelCard:
         ) from error
 
 
-def write_card(card: ModelCard, onnx: Path) -> Path:
-    """Write `card` beside `onnx` as card.json with the hash of the file as it is now."""
+def write_card(card: ModelCard, onnx: Path, path: Path | None = None) -> Path:
+    """Write `card` with the hash of `onnx` as that is now: to `path`, or beside it as card.json if none is given."""
     card = card.model_copy(update={"sha256": _hash_of(onnx)})
-    path = onnx.parent / "card.json"
+    path = path or onnx.parent / "card.json"
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(card.model_dump(), indent=1) + "\n", encoding="utf-8")
     return path
