@@ -16,6 +16,7 @@ from mantid_insgan.errors import DeviceError, InputError, ModelError, OutputErro
 from mantid_insgan.instruments import Resolution  # noqa: E402
 from mantid_insgan.instruments.table import setting_facts  # noqa: E402
 from mantid_insgan.learn import losses  # noqa: E402
+from mantid_insgan.learn.augment import flipped, with_noise  # noqa: E402
 from mantid_insgan.learn.evaluate import (  # noqa: E402
     DIRECTIONS_KNOWN,
     ENERGY_KERNEL,
@@ -33,19 +34,11 @@ from mantid_insgan.learn.evaluate import (  # noqa: E402
     table,
     widths_kernel,
 )
+from mantid_insgan.learn.examples import Batch, Example, stack  # noqa: E402
 from mantid_insgan.learn.export import export  # noqa: E402
 from mantid_insgan.learn.generator import Generator  # noqa: E402
 from mantid_insgan.learn.judges import FeatureSampler, PatchDiscriminator  # noqa: E402
-from mantid_insgan.learn.libraries import (  # noqa: E402
-    Batch,
-    Example,
-    PairLibrary,
-    Part,
-    Several,
-    flipped,
-    stack,
-    with_noise,
-)
+from mantid_insgan.learn.libraries import PairLibrary, Part, Several  # noqa: E402
 from mantid_insgan.learn.operator import (  # noqa: E402
     LARGEST_FWHM_BINS,
     ResolutionOperator,
@@ -55,7 +48,7 @@ from mantid_insgan.learn.operator import (  # noqa: E402
     root_mean_square,
 )
 from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer  # noqa: E402
-from mantid_insgan.learn.pairs.draw import Item  # noqa: E402
+from mantid_insgan.learn.pairs.pair import Pair  # noqa: E402
 from mantid_insgan.learn.pairs.shards import FORMAT, write_index, write_shard  # noqa: E402
 from mantid_insgan.learn.trainer import Machine, Schedule, TrainingWarning  # noqa: E402
 from mantid_insgan.learn.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer, as_measured, counted  # noqa: E402
@@ -72,7 +65,7 @@ def one_thread():
 def folder(tmp_path_factory):
     """Twelve pairs of a cosine band, without pySpinW."""
     folder = tmp_path_factory.mktemp("pairs")
-    entry = write_shard(folder, 0, [cosine_item(i) for i in range(12)])
+    entry = write_shard(folder, 0, [cosine_pair(i) for i in range(12)])
     write_index(folder, {"format": FORMAT, "recipe": {}, "versions": {}, "shards": [entry]})
     return folder
 
@@ -82,7 +75,7 @@ def library(folder):
     return PairLibrary(folder)
 
 
-def cosine_item(seed: int, size: int = 32) -> Item:
+def cosine_pair(seed: int, size: int = 32) -> Pair:
     """A band that the resolution of known widths and correlation has blurred, worked out on a fine grid."""
     rng = np.random.default_rng(seed)
     q, e = np.linspace(-1, 1, 3 * size)[:, None], np.linspace(0, 1, 3 * size)[None, :]
@@ -109,7 +102,7 @@ def cosine_item(seed: int, size: int = 32) -> Item:
     facts["resolution"] = setting_facts(resolution) | {"time_model": resolution.time_model, "mosaic": 0.0}
     facts["resolution"]["sample"] = asdict(resolution.sample)
     facts["model"] = {"lattice": [5.0, 5.0, 5.0, 90.0, 90.0, 90.0], "temperature": 10.0}
-    return Item(
+    return Pair(
         ideal=ideal,
         convolved=convolved_,
         valid=valid,
@@ -535,7 +528,7 @@ def test_batches(library, direction):
 
 def test_turning_round_keeps_the_physics(library, monkeypatch):
     """A turned example is blurred by the turned covariance: the kernel on the cut fits as well as before."""
-    monkeypatch.setattr("mantid_insgan.learn.libraries.WITH_BACKGROUND", 0.0)  # their widths are made up
+    monkeypatch.setattr("mantid_insgan.learn.augment.WITH_BACKGROUND", 0.0)  # their widths are made up
     off = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
@@ -709,7 +702,7 @@ def test_losses_for_tensorboard(library, tmp_path, monkeypatch):
 
 
 def test_training_learns(library, tmp_path, monkeypatch):
-    monkeypatch.setattr("mantid_insgan.learn.libraries.WITH_BACKGROUND", 0.0)
+    monkeypatch.setattr("mantid_insgan.learn.augment.WITH_BACKGROUND", 0.0)
     schedule = Schedule(steps=60, batch=4, warm_up=5, learning_rate=3e-3)
     trainer = PairedTrainer(PairedRecipe("remove-resolution", channels=8), schedule, library, tmp_path)
     trainer.run()

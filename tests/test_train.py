@@ -289,13 +289,13 @@ class InOrder:
         return 16
 
     def examples(self, index, direction, rng, **_):
-        from mantid_insgan.learn.libraries import with_noise
-        from tests.test_gan import cosine_item
+        from mantid_insgan.learn.augment import with_noise
+        from tests.test_gan import cosine_pair
 
         first = self.steps * self.batch + self.rank * len(index)
         self.steps += 1
         fixed = {"exact_share": 1.0, "varied": False}
-        return [with_noise(cosine_item(first + i), direction, rng, **fixed) for i in range(len(index))]
+        return [with_noise(cosine_pair(first + i), direction, rng, **fixed) for i in range(len(index))]
 
 
 def train_four_steps(folder, library, batch=4):
@@ -338,10 +338,10 @@ def test_processes_stop_together(tmp_path, pytestconfig):
 
 def write_pairs(folder):
     from mantid_insgan.learn.pairs.shards import FORMAT, write_index, write_shard
-    from tests.test_gan import cosine_item
+    from tests.test_gan import cosine_pair
 
     folder.mkdir(exist_ok=True)
-    entry = write_shard(folder, 0, [cosine_item(i) for i in range(12)])
+    entry = write_shard(folder, 0, [cosine_pair(i) for i in range(12)])
     write_index(folder, {"format": FORMAT, "recipe": {}, "versions": {}, "shards": [entry]})
 
 

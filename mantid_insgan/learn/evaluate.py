@@ -12,8 +12,9 @@ from ..core.constants import FWHM_PER_SIGMA
 from ..translate.cards import Table
 from ..translate.translator import kept_intensity
 from . import losses
+from .examples import Batch, stack
 from .generator import Generator
-from .libraries import Batch, PairLibrary, Part, stack
+from .libraries import PairLibrary, Part
 from .operator import RADIUS, ResolutionOperator, convolved, richardson_lucy
 
 #: Iterations among which the Richardson-Lucy baselines choose, on validation pairs.

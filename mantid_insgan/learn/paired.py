@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from . import losses
+from .examples import stack
 from .generator import Generator
-from .libraries import stack
 from .trainer import Schedule, Trainer, warn
 
 

@@ -18,8 +18,9 @@ from ..report.training import draw_example, draw_losses
 from ..translate.cards import ModelCard, choose_model
 from .describe import card_of, domain_of, errors_of, training_of, write_model
 from .evaluate import FEWEST_TO_PART
+from .examples import stack
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
-from .libraries import PairLibrary, SpectraLibrary, stack
+from .libraries import PairLibrary, SpectraLibrary
 from .paired import PairedRecipe, PairedTrainer
 from .sources import (
     SIDES,

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from . import losses
+from .examples import Batch, stack
 from .generator import Generator
 from .judges import FeatureSampler, PatchDiscriminator
-from .libraries import Batch, stack
 from .operator import root_mean_square
 from .trainer import Schedule, Trainer, warn
 

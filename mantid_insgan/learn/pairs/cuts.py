@@ -10,7 +10,8 @@ import numpy as np
 
 from ...errors import InputError, OutputError
 from .draw import shows_enough
-from .shards import FORMAT, INDEX, Pair, read_index, read_pairs, sha256, write_index, write_shard
+from .pair import Pair
+from .shards import FORMAT, INDEX, read_index, read_pairs, sha256, write_index, write_shard
 
 #: Cuts in one file.
 PER_SHARD = 512
@@ -126,12 +127,12 @@ def _cut(pair: Pair, closed: int, rng) -> Pair | None:
         return None
     if not shows_enough(cut.ideal[known], cut.convolved[known]):
         return None
-    grid = cut.spectrum("ideal")
+    of_bins = pair.resolution.on_grid(cut.spectrum("ideal"))
     return replace(
         cut,
-        width=pair.resolution.fwhm_in_bins(grid).reshape(1, -1),
+        width=of_bins.width.reshape(1, -1),
         correlation=np.zeros((0, cut.ideal.size), np.float32),
-        position=pair.resolution.position(grid).reshape(3, -1),
+        position=of_bins.position().reshape(3, -1),
     )
 
 

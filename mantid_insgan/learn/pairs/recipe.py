@@ -81,7 +81,7 @@ class Recipe:
     dimensions : int
         Open axes of the cuts: 1, 2 or 3.
     seed : int
-        Item number i is drawn from the stream [seed, i].
+        Pair number i is drawn from the stream [seed, i].
     method : str, optional
         How the truth is convolved, one of `METHODS`; `DEFAULT_METHOD` if not given.
     bins : int, optional

@@ -17,7 +17,8 @@ from ...core.workers import worker_pool
 from ...errors import InputError, OutputError
 from ...models.phonons import require_euphonic
 from .card import write_card
-from .draw import Item, draw_item
+from .draw import draw_pair
+from .pair import Pair
 from .recipe import Recipe
 from .shards import FORMAT, INDEX, read_index, sha256, shard_name, write_index, write_shard
 
@@ -195,12 +196,12 @@ def _remove_leftovers(folder: Path, wanted: set[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _in_order(submit, recipe: Recipe, indices: list[int], width: Callable[[], int]) -> Iterator[Item]:
+def _in_order(submit, recipe: Recipe, indices: list[int], width: Callable[[], int]) -> Iterator[Pair]:
     """Items of these numbers in their order, at most `_AHEAD` of them in the making for each of ``width()`` workers."""
     waiting: deque = deque()
     try:
         for index in indices:
-            waiting.append(submit(draw_item, recipe, index))
+            waiting.append(submit(draw_pair, recipe, index))
             if len(waiting) >= _AHEAD * width():
                 yield waiting.popleft().result()
         while waiting:
