@@ -17,7 +17,7 @@ from mantid_insgan.io import write_nexus  # noqa: E402
 from mantid_insgan.learn import describe  # noqa: E402
 from mantid_insgan.learn import train_job as job  # noqa: E402
 from mantid_insgan.learn.sources import read_sources  # noqa: E402
-from mantid_insgan.learn.train_job import command_of, train_model  # noqa: E402
+from mantid_insgan.learn.train_job import check_resume, command_of, train_model  # noqa: E402
 from mantid_insgan.learn.trainer import BACKGROUND_RATE  # noqa: E402
 from mantid_insgan.learn.warm_start import generator_of  # noqa: E402
 from mantid_insgan.translate.cards import read_model  # noqa: E402
@@ -205,6 +205,29 @@ def test_a_training_that_is_stopped_leaves_a_model_and_goes_on(tmp_path):
     assert finished.finished and finished.steps == 3
 
 
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_checkpoint_is_checked_before_data_and_networks_are_made(tmp_path, paired, monkeypatch):
+    given, output = write_sides(tmp_path), tmp_path / "mine.onnx"
+    options = TrainOptions(**given, paired=paired, **QUICK)
+    check_resume(options, output)  # there is none
+    trainer = job._trainer(options, job._data(options, None), tmp_path / "mine.training")
+    trainer.save()
+    for name in ("SpectraLibrary", "PairedTrainer", "UnpairedTrainer"):
+        kind = getattr(job, name)
+        monkeypatch.setattr(kind, "__init__", lambda *_: pytest.fail("made before the check"))
+    check_resume(options, output)
+    check_resume(TrainOptions(**given, paired=paired, **QUICK | {"steps": None, "epochs": 1}), output)
+    for other in ({"steps": 4}, {"seed": 2}, {"steps": None, "epochs": 1, "batch": 3}):
+        with pytest.raises(ModelError, match="was made with another recipe.*, expected"):
+            check_resume(TrainOptions(**given, paired=paired, **QUICK | other), output)
+    write_nexus(spectrum(9), tmp_path / "simulated" / "0.nxs", overwrite=True)
+    with pytest.raises(ModelError, match="was made with another recipe"):
+        check_resume(options, output)
+    trainer.checkpoint.write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="is no checkpoint"):
+        check_resume(options, output)
+
+
 def refused(error, message, tmp_path, **given):
     with pytest.raises(error, match=message):
         train_model(TrainOptions(**QUICK | given), tmp_path / "mine.onnx")
@@ -348,7 +371,7 @@ def write_pairs(folder):
 @pytest.mark.slow
 def test_two_processes_share_a_batch(tmp_path, pytestconfig):
     """Two with two examples each learn what one learns from the four, and not what one learns from its own two."""
-    from mantid_insgan.learn.trainer import read_checkpoint
+    from mantid_insgan.learn.checkpoint import read_checkpoint
 
     script = tmp_path / "two.py"
     script.write_text(SHARED_BATCH)

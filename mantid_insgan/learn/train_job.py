@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ from ..core.options import BUNDLED, DIRECTIONS, TrainOptions, option_of
 from ..errors import InputError, ModelError
 from ..report.training import draw_example, draw_losses
 from ..translate.cards import ModelCard, choose_model
+from .checkpoint import CHECKPOINT, check_recipe, read_facts, recipe_text
 from .describe import card_of, domain_of, errors_of, training_of, write_model
 from .evaluate import FEWEST_TO_PART
 from .examples import stack
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
 from .libraries import PairLibrary, SpectraLibrary
 from .paired import PairedRecipe, PairedTrainer
+from .pairs.shards import read_index
 from .sources import (
     SIDES,
     VALIDATION,
@@ -141,24 +144,43 @@ def train_model(
     check_device(options.device)
     data = _data(options, sides)
     trainer = _trainer(options, data, resume_folder(options, output))
-    trainer.data = data.digest
     finished = trainer.run(progress)
     generator = trainer.averaged("generator" if isinstance(trainer, PairedTrainer) else options.direction)
     return _written(generator, trainer, data, options, output, finished)
 
 
-def check_resume(options: TrainOptions, output: Path, sides=None) -> None:
-    """See whether a training can go on from the checkpoint that is there, if one is.
+def check_resume(options: TrainOptions, output: Path, sides: dict[str, list[Source]] | None = None) -> None:
+    """Check whether a training can go on from its checkpoint, if there is one, without preparing data or networks.
+
+    Only the facts of the checkpoint are read. The number of steps that `options.epochs` stands for depends on how the
+    spectra are cut, so it is compared when the training begins.
+
+    Parameters
+    ----------
+    options, output, sides
+        As `train_model`.
 
     Raises
     ------
     ModelError
-        As `Trainer.resume`.
+        If the checkpoint is of another version or was made with another recipe or other spectra.
     """
-    data = _data(options, sides)
-    trainer = _trainer(options, data, resume_folder(options, output))
-    trainer.data = data.digest
-    trainer.resume()
+    checkpoint = resume_folder(options, output) / CHECKPOINT
+    if not checkpoint.exists():
+        return
+    facts = read_facts(checkpoint)
+    if options.pairs is not None:
+        dimensions, digest = read_index(Path(options.pairs))["recipe"]["dimensions"], ""
+    else:
+        sides = sides or _read_sides(options)
+        dimensions, digest = check_sides(sides, options.paired), _digest(sides)
+    steps = json.loads(facts["recipe"])["steps"] if options.epochs and not options.steps else options.steps
+    plan = _plan(options, dimensions, steps)
+    check_recipe(checkpoint, facts, recipe_text(plan.kind, plan.recipe, plan.schedule, digest))
+
+
+def _read_sides(options: TrainOptions) -> dict[str, list[Source]]:
+    return {flag: read_sources(getattr(options, option_of(flag)), flag, options) for flag in (*SIDES, *VALIDATION)}
 
 
 def _data(options: TrainOptions, sides) -> _Data:
@@ -167,8 +189,7 @@ def _data(options: TrainOptions, sides) -> _Data:
     if options.pairs is not None:
         training, held_out = PairLibrary(options.pairs, "train"), PairLibrary(options.pairs, "validation")
         return _Data(training, held_out, names=tuple(sorted(set(training.facts("family")))))
-    if sides is None:
-        sides = {f: read_sources(getattr(options, option_of(f)), f, options) for f in (*SIDES, *VALIDATION)}
+    sides = _read_sides(options) if sides is None else sides
     dimensions = check_sides(sides, options.paired)
     about = {
         "names": tuple(s.name for flag in SIDES for s in sides[flag]),
@@ -231,19 +252,38 @@ def _digest(sides: dict[str, list[Source]]) -> str:
     return found.hexdigest()[:16]
 
 
-def _trainer(options: TrainOptions, data: _Data, folder: Path) -> Trainer:
-    d = data.dimensions
-    batch = options.batch or BATCH[d]
-    minutes = options.minutes
-    steps = options.steps or (math.ceil(options.epochs * len(data.training) / batch) if options.epochs else None)
+@dataclass(frozen=True)
+class _Plan:
+    """A training without its data: `start` is a generator of a paired training, or generators by direction."""
+
+    kind: type[Trainer]
+    recipe: PairedRecipe | UnpairedRecipe
+    schedule: Schedule
+    start: Generator | dict[str, Generator] | None
+
+
+def _plan(options: TrainOptions, d: int, steps: int | None) -> _Plan:
+    """What is trained in `d` dimensions and how; without `steps` by minutes."""
+    start = _start(options, d)
+    schedule = _schedule(options, d, steps, warm=start is not None)
+    # Measured spectra have a background, the pairs of make-pairs none.
+    sides = {"simulation": _simulation(options), "background": options.pairs is None}
+    if options.paired or options.pairs is not None:
+        channels = CHANNELS[d] if start is None else start.channels
+        return _Plan(PairedTrainer, PairedRecipe(options.direction, d, channels, **sides), schedule, start)
+    starts = _both_directions(options, start, d)
+    recipe = UnpairedRecipe(d, start.channels if starts else CHANNELS[d], **sides)
+    return _Plan(UnpairedTrainer, recipe, schedule, starts)
+
+
+def _schedule(options: TrainOptions, dimensions: int, steps: int | None, warm: bool) -> Schedule:
+    batch, minutes = options.batch or BATCH[dimensions], options.minutes
     if steps is None:
         steps, minutes = _ENDLESS, minutes or MINUTES
     for name, value in (("--batch", batch), ("--steps or --epochs", steps), ("--minutes", minutes)):
         if value is not None and not value > 0:
             raise InputError(f"{name} is {value}", "give a number above 0")
-    start = _start(options, d)
-    warm = start is not None
-    schedule = Schedule(
+    return Schedule(
         steps=steps,
         minutes=minutes,
         batch=batch,
@@ -252,16 +292,19 @@ def _trainer(options: TrainOptions, data: _Data, folder: Path) -> Trainer:
         warm_up=min(200, max(1, steps // 10)),
         seed=options.seed,
     )
+
+
+def _trainer(options: TrainOptions, data: _Data, folder: Path) -> Trainer:
+    steps = options.steps
+    if options.epochs and not steps:
+        steps = math.ceil(options.epochs * len(data.training) / (options.batch or BATCH[data.dimensions]))
+    plan = _plan(options, data.dimensions, steps or None)
     tensorboard = Path(options.tensorboard) if options.tensorboard else None
-    machine = Machine("auto" if options.device == "auto" else options.device, options.precision, tensorboard)
-    # Measured spectra have a background, the pairs of make-pairs none.
-    sides = {"simulation": _simulation(options), "background": options.pairs is None}
-    if data.other is None:
-        recipe = PairedRecipe(options.direction, d, start.channels if warm else CHANNELS[d], **sides)
-        return PairedTrainer(recipe, schedule, data.training, folder, machine, start)
-    starts = _both_directions(options, start, d)
-    recipe = UnpairedRecipe(d, start.channels if starts else CHANNELS[d], **sides)
-    return UnpairedTrainer(recipe, schedule, data.training, data.other, folder, machine, starts)
+    machine = Machine(options.device, options.precision, tensorboard)
+    sides = [data.training] if data.other is None else [data.training, data.other]
+    trainer = plan.kind(plan.recipe, plan.schedule, *sides, folder, machine, plan.start)
+    trainer.data = data.digest
+    return trainer
 
 
 def _simulation(options: TrainOptions) -> str:

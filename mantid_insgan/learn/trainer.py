@@ -12,7 +12,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,15 +20,13 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel
 
 from ..core.files import replacing
 from ..errors import DeviceError, ModelError, OutputError
-
-#: Of the layout of checkpoints.
-FORMAT = "mantid-insgan checkpoint 3"
+from .checkpoint import CHECKPOINT, FORMAT, check_recipe, read_checkpoint, recipe_text
 
 
 class TrainingWarning(UserWarning):
@@ -276,7 +274,7 @@ class Trainer(ABC):
     @property
     def checkpoint(self) -> Path:
         """The file that `run` goes on from."""
-        return self.folder / "checkpoint.safetensors"
+        return self.folder / CHECKPOINT
 
     def save(self) -> None:
         """Write weights, averages, optimisers and position: beside, then renamed into place.
@@ -309,8 +307,7 @@ class Trainer(ABC):
             ) from problem
 
     def _recipe(self) -> str:
-        data = {"data": self.data} if self.data else {}
-        return json.dumps({"training": type(self).__name__, **asdict(self.recipe), **asdict(self.schedule), **data})
+        return recipe_text(type(self), self.recipe, self.schedule, self.data)
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one.
@@ -323,12 +320,7 @@ class Trainer(ABC):
         if not self.checkpoint.exists():
             return
         facts, tensors = read_checkpoint(self.checkpoint)
-        if json.loads(facts["recipe"]) != json.loads(self._recipe()):
-            raise ModelError(
-                f"the checkpoint {self.checkpoint} was made with another recipe: {facts['recipe']}, expected "
-                f"{self._recipe()}",
-                "train in another folder, or remove the checkpoint to begin anew",
-            )
+        check_recipe(self.checkpoint, facts, self._recipe())
         for name, network in self.networks.items():
             network.module.load_state_dict(_part(tensors, f"network.{name}."))
         for name, average in self.average.items():
@@ -383,27 +375,6 @@ def _made(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise OutputError(f"the folder {folder} cannot be made: {problem}", "choose another folder") from problem
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    """Facts and tensors of a checkpoint.
-
-    Raises
-    ------
-    ModelError
-        If it is none, or of another version.
-    """
-    try:
-        with safe_open(path, "pt") as stored:
-            facts = stored.metadata() or {}
-    except Exception as problem:  # safetensors raises its own type, told by its text
-        raise ModelError(f"{path} is no checkpoint: {problem}", "remove it to begin anew") from problem
-    if facts.get("format") != FORMAT:
-        raise ModelError(
-            f"the checkpoint {path} has the format {facts.get('format')!r}, expected {FORMAT!r}",
-            "it was made by another version: remove it to begin anew, or use that version",
-        )
-    return facts, load_file(path)
 
 
 @contextmanager

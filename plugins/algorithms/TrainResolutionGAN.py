@@ -183,7 +183,7 @@ class TrainResolutionGAN(PythonAlgorithm):
         return problems
 
     def _problems_of_checkpoint(self):
-        """What a checkpoint that is there says; it is asked last, because that takes as long as beginning to train."""
+        """Whether a checkpoint that is there can be gone on from; torch is imported only if there is one."""
         from mantid_insgan.learn.sources import resume_folder
 
         options, problems = self._options(), {}
