@@ -57,7 +57,6 @@ VARIANTS = {
     "with a tenth of the flux conservation": {"flux": 0.1},
     "without counting noise in what is judged": {"noise": False},
     "without L_PatchNCE": {"contrastive": 0.0},
-    "with L_identity": {"identity": 0.5},
     "without the cycle": {"cycle": 0.0},
     "from the ideal simulation": {"simulation": "ideal"},
     "from the ideal simulation, without physics": {"simulation": "ideal", "physics": False},

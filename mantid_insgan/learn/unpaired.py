@@ -33,8 +33,6 @@ class UnpairedRecipe:
         lambda_GAN.
     contrastive : float
         lambda_NCE, of both directions.
-    identity : float
-        lambda_id, on |remove(x) - x| / |x| for a simulation x under no width.
     flux : float
         On |sum G(x) - sum x| / sum |x| without the background, and on the same of F(y): the resolution moves intensity
         and makes none. The scales of the two sides are free, so nothing else holds them.
@@ -63,7 +61,6 @@ class UnpairedRecipe:
     physics: bool = True
     adversarial: float = 1.0
     contrastive: float = 0.02
-    identity: float = 0.0
     cycle: float = 0.5
     flux: float = 1.0
     baseline: float = 10.0
@@ -159,8 +156,6 @@ class UnpairedTrainer(Trainer):
             terms[f"adversarial, {side}"] = losses.adversarial_generator(score)
         if self.recipe.contrastive:
             terms["contrastive"] = self._contrastive(x, y, translated, cleaned)
-        if self.recipe.identity:
-            terms["identity"] = self._identity(x)
         if self.recipe.cycle:
             again = self.networks[ADD](cleaned, y.valid, y.error, *y.conditions())[0]
             terms["cycle"] = losses.relative_l1(again, y.signal, y.valid).mean()
@@ -209,12 +204,6 @@ class UnpairedTrainer(Trainer):
         size = square.clamp(min=1e-4).sqrt().view(-1, *[1] * (signal.ndim - 1))
         same = losses.relative_l1(size * add.background(y.position), taken, y.valid)
         return (below + 0.1 * same).mean()
-
-    def _identity(self, x: Batch) -> torch.Tensor:
-        """What has no resolution to lose stays as it is: simulations under no width, or without what they lack."""
-        width = x.width if self.recipe.simulation == "convolved" else 0 * x.width
-        still = self.networks[REMOVE](x.signal, x.valid, x.error, width, x.correlation, x.position)[0]
-        return losses.relative_l1(still, x.signal, x.valid).mean()
 
     def _flux(self, direction: str, found: torch.Tensor, given: Batch) -> torch.Tensor:
         with torch.no_grad():
