@@ -638,7 +638,7 @@ def test_a_checkpoint_of_another_version_is_refused(library, tmp_path):
     with pytest.raises(ModelError, match="has the format 'older', expected 'mantid-insgan checkpoint"):
         trainer.run()
     (tmp_path / "checkpoint.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="is no checkpoint"):
+    with pytest.raises(ModelError, match="is not a checkpoint"):
         trainer.run()
 
 
@@ -714,7 +714,7 @@ def test_losses_that_are_not_finite_stop_the_training(library, tmp_path):
     trainer = PairedTrainer(PairedRecipe("add-resolution", channels=4), SCHEDULE, library, tmp_path)
     with torch.no_grad():
         next(trainer.networks["generator"].parameters()).fill_(float("nan"))
-    with pytest.raises(ModelError, match="losses at step 0 are not finite any more"):
+    with pytest.raises(ModelError, match="losses at step 0 are no longer finite"):
         trainer.run()
 
 
@@ -725,7 +725,7 @@ def test_trainings_that_go_wrong_are_told(library, tmp_path):
         paired._watch()
     unpaired = UnpairedTrainer(UnpairedRecipe(channels=4), SCHEDULE, library, library, tmp_path / "two")
     unpaired.history = [{"judge of experiments": 0.25, "judge of simulations": 0.01}] * 200
-    with pytest.warns(TrainingWarning, match="discriminator of simulations is right nearly always"):
+    with pytest.warns(TrainingWarning, match="discriminator of simulations is almost always right"):
         unpaired._watch()
 
 

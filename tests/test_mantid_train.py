@@ -191,7 +191,7 @@ def test_an_output_that_exists_and_a_checkpoint_of_other_data(trained):
     assert "or Overwrite to replace it" in found["OutputModel"]
     found = problems(OutputModel=output, Overwrite=True, **given)
     assert set(found) == {"Resume"} and "was made with another recipe" in found["Resume"]
-    assert "remove the checkpoint to begin anew" in found["Resume"]
+    assert "remove the checkpoint to start from the beginning" in found["Resume"]
     assert problems(OutputModel=output, Overwrite=True, Resume=str(folder / "elsewhere"), **given) == {}
     before = (folder / "model.onnx").read_bytes()
     with pytest.raises((TypeError, RuntimeError), match="Some invalid Properties found"):
@@ -203,7 +203,7 @@ def test_what_is_no_checkpoint_is_told(tmp_path):
     (tmp_path / "checkpoint.safetensors").write_text("no tensors")
     given = sides(2) | FACTS | {"OutputModel": str(tmp_path / "model.onnx"), "Resume": str(tmp_path)}
     found = problems(**given)
-    assert set(found) == {"Resume"} and "checkpoint.safetensors is no checkpoint" in found["Resume"]
+    assert set(found) == {"Resume"} and "checkpoint.safetensors is not a checkpoint" in found["Resume"]
 
 
 class _Canceller(AlgorithmObserver):

@@ -224,7 +224,7 @@ def test_a_checkpoint_is_checked_before_data_and_networks_are_made(tmp_path, pai
     with pytest.raises(ModelError, match="was made with another recipe"):
         check_resume(options, output)
     trainer.checkpoint.write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="is no checkpoint"):
+    with pytest.raises(ModelError, match="is not a checkpoint"):
         check_resume(options, output)
 
 

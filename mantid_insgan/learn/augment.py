@@ -17,11 +17,11 @@ WITH_BACKGROUND = 0.5
 def with_noise(
     pair, direction: str, rng, *, exact_share: float | None = None, peak_counts=None, varied: bool = True
 ) -> Example:
-    """One pair as an experiment might give it, or a simulation.
+    """One pair as an example whose input is simulated, or counted as in an experiment.
 
     Parameters
     ----------
-    pair : make_pairs.Pair
+    pair : pairs.Pair
     direction : {'add-resolution', 'remove-resolution'}
         Which member is the input and which the target.
     rng : numpy.random.Generator
@@ -31,8 +31,8 @@ def with_noise(
         Counts in the brightest bins of the magnet (`draw_counted`); log-uniform between 20 and 20000 if not given.
     varied : bool
         Draw an experiment's settings and add its background in half of the examples (to the ideal side without the
-        resolution), draw gaps, and turn axes round; without, the pair is as it was made, without background and with
-        the gaps of its own experiment.
+        resolution), draw gaps, and flip axes. If False, the pair is used as it was made: no background, and the gaps of
+        its own experiment.
     """
     if exact_share is None:
         exact_share = 0.25 if direction == "remove-resolution" else 0.6
@@ -45,7 +45,7 @@ def with_noise(
             added = background(detectors, settings, 1.0, known.reshape(detectors.shape))
             sides = [m + b.reshape(grid) for m, b in zip(magnet, added, strict=True)]
         valid = known & draw_seen(rng, detectors, settings, grid)
-    # Gaps that hide nearly all there is to see teach nothing.
+    # An example whose gaps hide nearly all of the intensity teaches nothing.
     if valid.sum() < 0.2 * valid.size or min((x[valid] ** 2).sum() / (x**2).sum() for x in magnet) < 0.3:
         valid = known
     given = 1 if direction == "remove-resolution" else 0
@@ -112,7 +112,7 @@ def checked_window(window: int) -> int:
 
 
 def window(rng, example: Example, size: int) -> Example:
-    """A random window of `size` bins along each axis that holds valid bins, filled up where the example is smaller."""
+    """A random window of `size` bins along each axis that holds valid bins, padded if the example is smaller."""
     grid = example.signal.shape
     for _ in range(20):
         start = [int(rng.integers(0, max(n - size, 0) + 1)) for n in grid]

@@ -1,7 +1,7 @@
-"""Rebuilds the bundled models: ``python -m mantid_insgan.learn.build_models`` (or ``make models``).
+"""Rebuild the bundled models: ``python -m mantid_insgan.learn.build_models`` (or ``make models``).
 
-Draws the pairs, trains, scores beside the baselines, exports and writes the cards. Everything follows from the seed; a
-run that was stopped goes on from the scratch folder.
+Draws the pairs, trains, scores models and simpler methods, exports and writes the cards. The seed determines
+everything; a stopped run resumes from the scratch folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .train_job import BATCH, CHANNELS
 from .trainer import Machine, Schedule
 
 VERSION = "2"
-#: Peak counts at which models are scored; None is without noise. Volumes, which take seconds each, at fewer.
+#: Peak counts at which models are scored; None is without noise. There are fewer for volumes, which take seconds each.
 COUNTS = {"add-resolution": (None, 300.0), "remove-resolution": (None, 3000.0, 300.0, 30.0)}
 COUNTS_OF_VOLUMES = (None, 300.0)
 HELD_OUT = {
@@ -38,7 +38,7 @@ HELD_OUT = {
 
 @dataclass(frozen=True)
 class Size:
-    """How much is drawn and how long is trained for one number of dimensions."""
+    """Number of pairs and of training steps for one number of dimensions."""
 
     pairs: int
     steps: int
@@ -74,7 +74,7 @@ def main(arguments=None) -> None:
 
 
 def draw_pairs(dimensions: int, options) -> Path:
-    """Pairs of these dimensions, in a folder that is gone on with if it is there."""
+    """Draw pairs of these dimensions into a folder, resuming if it exists."""
     folder = options.scratch / f"pairs-{dimensions}d-{options.seed}"
     with _bar(f"{dimensions}D pairs") as bar:
         make_pairs(
@@ -90,7 +90,7 @@ def draw_pairs(dimensions: int, options) -> Path:
 
 
 def training_library(dimensions: int, pairs: Path, options) -> PairLibrary | Several:
-    """What is trained on: the pairs of the training split, in one dimension cuts of the slices as well."""
+    """The pairs of the training split, and in one dimension also cuts of the slices."""
     library = PairLibrary(pairs, "train")
     if dimensions > 1:
         return library
@@ -173,7 +173,7 @@ def _say(setting) -> str:
 
 
 class _bar:
-    """A progress bar that is called with the share done and what to say of it."""
+    """A progress bar, called with the share done and a text."""
 
     def __init__(self, title: str):
         self.progress = Progress(

@@ -1,4 +1,4 @@
-"""Checkpoints as files: their facts, their tensors, and whether they are of the training that is asked for."""
+"""Read checkpoints and check that they belong to the training that is to be resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 def recipe_text(kind: type, recipe, schedule, data: str = "") -> str:
-    """All that decides the weights, as checkpoints keep it (JSON).
+    """All that decides the weights, as JSON for a checkpoint.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def check_recipe(path: Path, facts: dict[str, str], expected: str) -> None:
     if json.loads(facts["recipe"]) != json.loads(expected):
         raise ModelError(
             f"the checkpoint {path} was made with another recipe: {facts['recipe']}, expected {expected}",
-            "train in another folder, or remove the checkpoint to begin anew",
+            "train in another folder, or remove the checkpoint to start from the beginning",
         )
 
 
@@ -53,17 +53,17 @@ def read_facts(path: Path) -> dict[str, str]:
     Raises
     ------
     ModelError
-        If the file is no checkpoint, or of another version.
+        If the file is not a checkpoint, or of another version.
     """
     try:
         with safe_open(path, "pt") as stored:
             facts = stored.metadata() or {}
     except Exception as problem:  # safetensors raises its own type, told by its text
-        raise ModelError(f"{path} is no checkpoint: {problem}", "remove it to begin anew") from problem
+        raise ModelError(f"{path} is not a checkpoint: {problem}", "remove it to start from the beginning") from problem
     if facts.get("format") != FORMAT:
         raise ModelError(
             f"the checkpoint {path} has the format {facts.get('format')!r}, expected {FORMAT!r}",
-            "it was made by another version: remove it to begin anew, or use that version",
+            "it was made by another version: remove it to start from the beginning, or use that version",
         )
     return facts
 

@@ -1,4 +1,4 @@
-"""Cards of trained models: what users' models and the bundled ones say alike; and a model written with its card."""
+"""Write trained models with their cards, for users' trainings and for the bundled models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOFTWARE = ("torch", "onnx", "onnxruntime", "numpy")
 
 @dataclass(frozen=True)
 class Errors:
-    """What a card says of a model's standard errors.
+    """The factor on a model's standard errors, and how it was found.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def training_of(
     held_out_settings: Sequence[str] = (),
     software: Sequence[str] = (),
 ) -> Training:
-    """How the weights came about; `software` names packages beside those of `SOFTWARE`."""
+    """The card's record of the training; `software` names packages in addition to `SOFTWARE`."""
     return Training(
         command=command,
         seed=trainer.schedule.seed,
@@ -192,5 +192,5 @@ def write_model(generator: Generator, card: ModelCard, onnx: Path, beside: Path)
     except OSError as problem:
         raise OutputError(
             f"writing the model {onnx} failed: {problem}",
-            "make room on the disk and run the same command again: it goes on from the checkpoint",
+            "make room on the disk and run the same command again: it resumes from the checkpoint",
         ) from problem

@@ -1,4 +1,4 @@
-"""What networks are given: one spectrum as arrays, and the spectra of a step as tensors."""
+"""Input and target of the networks: one spectrum as arrays, and the spectra of a step as tensors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Batch:
     target: torch.Tensor
 
     def inputs(self) -> tuple[torch.Tensor, ...]:
-        """What a generator takes, in its order."""
+        """The inputs of a generator, in its order."""
         return self.signal, self.valid, self.error, *self.conditions()
 
     def conditions(self) -> tuple[torch.Tensor, ...]:

@@ -1,5 +1,5 @@
-"""What the networks are trained on: pairs that `make-pairs` wrote, or users' own spectra; noise, gaps and flips are
-drawn anew for each step."""
+"""Training data: pairs that `make-pairs` wrote, or users' own spectra; noise, gaps and flips are drawn anew for each
+step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REMEMBERED = 1 << 30
 
 
 class PairLibrary:
-    """Pairs in a folder that `insgan make-pairs` wrote, read as they are asked for.
+    """Pairs in a folder that `insgan make-pairs` wrote, read on demand.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class PairLibrary:
 
     @property
     def sources(self) -> np.ndarray:
-        """The number of the spectrum that each member comes from: here one each."""
+        """The number of the spectrum that each member comes from; every pair is a spectrum of its own."""
         return np.arange(len(self))
 
     def pair(self, i: int):
@@ -60,7 +60,7 @@ class PairLibrary:
         return self._read(*self.index[i][:2])
 
     def facts(self, name: str) -> list[str]:
-        """A fact of every pair: 'kind', 'family' or 'setting'."""
+        """One fact, such as 'kind', 'family' or 'setting', for every pair."""
         return [self.index[i][2][name] for i in range(len(self))]
 
     def examples(self, index, direction: str, rng, **noise) -> list[Example]:
@@ -69,12 +69,12 @@ class PairLibrary:
 
 
 def _memory(pair) -> int:
-    """Bytes that a pair takes once its detectors are known."""
+    """Bytes that a pair takes, detectors included."""
     return pair.detectors.nbytes + sum(v.nbytes for v in vars(pair).values() if isinstance(v, np.ndarray))
 
 
 class Several:
-    """Libraries one after the other, as one.
+    """Several libraries joined into one.
 
     Parameters
     ----------
@@ -98,13 +98,13 @@ class Several:
 
 
 class Part:
-    """Some members of a library.
+    """A subset of a library.
 
     Parameters
     ----------
     library : PairLibrary or SpectraLibrary
     index : sequence of int
-        Its members, in the order of this part.
+        Its members, in the order of the subset.
     """
 
     def __init__(self, library, index):
@@ -114,22 +114,22 @@ class Part:
         return len(self.index)
 
     def examples(self, index, direction: str, rng, **noise) -> list[Example]:
-        """As the library gives its members."""
+        """As `examples` of the library."""
         return self.library.examples(self.index[np.asarray(index)], direction, rng, **noise)
 
 
 class SpectraLibrary:
-    """Users' own spectra, each with the resolution of its own run facts; windows of one size are cut out of them.
+    """Users' own spectra, each with the resolution of its own run facts, cut into windows of one size.
 
     Parameters
     ----------
     spectra : sequence of (Spectrum, Resolution)
     dimensions : int
-        Open axes that the network sees; further ones are walked.
+        Open axes that the network sees; along further axes each bin gives a slice.
     window : int
-        Bins along each axis of what is cut out; spectra that are smaller are filled up with bins that are not valid.
+        Bins of a window along each axis; smaller spectra are padded with bins that are not valid.
     targets : sequence of Spectrum, optional
-        For paired data: the other side of each spectrum, on the same grid.
+        For paired data: the partner of each spectrum, on the same grid.
 
     Raises
     ------
@@ -153,7 +153,7 @@ class SpectraLibrary:
         return len(self.members)
 
     def examples(self, index, direction: str, rng, **_) -> list[Example]:
-        """Random windows of the members at `index`, turned round at random; `direction` says which side is the input.
+        """Random windows of the members at `index`, flipped at random; `direction` says which side is the input.
 
         For paired data the spectrum is the simulation and the target the experiment, or the other way round for
         'remove-resolution'.

@@ -1,4 +1,4 @@
-"""The job of training: users' data or pairs in; a model, its card, loss curves and a picture out."""
+"""Train a model on users' spectra or on pairs, and write it with its card, loss curves and an example."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ from .warm_start import generator_of
 BATCH = {1: 32, 2: 8, 3: 2}
 CHANNELS = {1: 32, 2: 20, 3: 12}
 WINDOW = {1: 64, 2: 64, 3: 32}
-#: Minutes of a training that is not told how long to take.
+#: Minutes of a training for which neither minutes, epochs nor steps are given.
 MINUTES = 20.0
-#: Steps that a training by minutes could not reach.
+#: More steps than any training by minutes reaches.
 _ENDLESS = 10_000_000
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training left.
+    """The files and facts of a training that has ended.
 
     Parameters
     ----------
@@ -64,13 +64,13 @@ class Trained:
     steps : int
     minutes : float
     finished : bool
-        False where it was stopped before its end; the model is that of the last step all the same.
+        False if it was stopped early; the model is then that of the last step.
     checkpoint : Path
-        To go on from.
+        From which the training can be resumed.
     errors : {'calibrated', 'not calibrated'}
-        Of the model, as its card says.
+        The model's standard errors, as on its card.
     notes : tuple of str
-        What options replaced in the facts of the spectra, and the notes of the card.
+        Run facts that options replaced, and the notes of the card.
     """
 
     model: Path
@@ -87,13 +87,13 @@ class Trained:
 
 @dataclass(frozen=True)
 class _Data:
-    """What a training is fed with; `held_out` and `unseen` are never trained on."""
+    """The data of a training; `held_out` and `unseen` are never trained on."""
 
     training: object
     held_out: object  #: inputs with their targets, or None
     other: object = None  #: experiments of unpaired training
     names: tuple[str, ...] = ()
-    digest: str = ""  #: of the spectra, so that a checkpoint is not taken up with others
+    digest: str = ""  #: of the spectra, so that a checkpoint is not resumed with others
     unseen: object = None  #: inputs of unpaired training without `held_out`, for the threshold of the domain
     notes: tuple[str, ...] = ()
 
@@ -102,7 +102,7 @@ class _Data:
         return self.training.dimensions
 
     def inputs(self, direction: str):
-        """The side that a model of this direction is given."""
+        """The side that a model of this direction takes as input."""
         return self.other if self.other is not None and direction == "remove-resolution" else self.training
 
 
@@ -124,10 +124,11 @@ def train_model(
     overwrite : bool
         Replace the output if it exists.
     progress : callable, optional
-        Called with (share done, step, losses) after each step; a true answer stops the training with what there is.
+        Called with (share done, step, losses) after each step; if it returns True, the training stops and
+        its model is written.
     sides : dict of list of Source, optional
-        Spectra in memory as {'--simulation': ..., '--experiment': ...}, instead of files; perhaps also those that
-        score the model (`sources.VALIDATION`).
+        Spectra in memory instead of files, as {'--simulation': ..., '--experiment': ...}, and optionally those that
+        only score the model (`sources.VALIDATION`).
 
     Returns
     -------
@@ -136,8 +137,8 @@ def train_model(
     Raises
     ------
     InsganError
-        Before the first step if options, data or output will not do; later if the losses are not finite any more or
-        the disk is full.
+        Before the first step if options, data or output are not valid; later if a loss is no longer finite or the
+        disk is full.
     """
     output = Path(output)
     check_target(options, output, overwrite)
@@ -150,7 +151,7 @@ def train_model(
 
 
 def check_resume(options: TrainOptions, output: Path, sides: dict[str, list[Source]] | None = None) -> None:
-    """Check whether a training can go on from its checkpoint, if there is one, without preparing data or networks.
+    """Check whether a training can resume from its checkpoint, if it has one, without preparing data or networks.
 
     Only the facts of the checkpoint are read. The number of steps that `options.epochs` stands for depends on how the
     spectra are cut, so it is compared when the training begins.
@@ -196,7 +197,7 @@ def _data(options: TrainOptions, sides) -> _Data:
         "digest": _digest(sides),
         "notes": notes_of(sides),
     }
-    # No wider than the widest spectrum: a model that has seen them within wide margins finds them strange without.
+    # No wider than the widest spectrum: trained with wide empty margins, a model finds spectra without them strange.
     widest = max(n for sources in sides.values() for s in sources for n in s.spectrum.shape)
     window = min(WINDOW[dimensions], max(SMALLEST_GRID, -(-widest // GRID_MULTIPLE) * GRID_MULTIPLE))
 
@@ -225,7 +226,7 @@ def _data(options: TrainOptions, sides) -> _Data:
 
 
 def _unpaired_data(direction: str, sides, library, held_out, about: dict) -> _Data:
-    """Both sides; without pairs that score the model, some inputs are kept out for the threshold of its domain."""
+    """Both sides. Without pairs that score the model, some inputs are held out for the threshold of its domain."""
     trained, unseen = {flag: sides[flag] for flag in SIDES}, None
     inputs = "--experiment" if direction == "remove-resolution" else "--simulation"
     if held_out is None and len(sides[inputs]) >= FEWEST_TO_PART:
@@ -237,12 +238,12 @@ def _unpaired_data(direction: str, sides, library, held_out, about: dict) -> _Da
 
 
 def _kept_out(spectra) -> int:
-    """How many of the last spectra are kept out: one in twenty, at least one."""
+    """How many of the last spectra are held out: one in twenty, at least one."""
     return max(1, len(spectra) // 20)
 
 
 def _digest(sides: dict[str, list[Source]]) -> str:
-    """Differs where a spectrum of a side differs."""
+    """A hash of the spectra of both sides."""
     found = hashlib.sha256()
     for flag in SIDES:
         found.update(flag.encode())
@@ -312,7 +313,7 @@ def _simulation(options: TrainOptions) -> str:
 
 
 def _both_directions(options: TrainOptions, start: Generator | None, dimensions: int) -> dict[str, Generator]:
-    """Generators to begin with, by direction; none where one of the two is missing or of another size."""
+    """The generators to start from, by direction; empty if one of the two is missing or of another size."""
     if start is None or start.simulation != "ideal":
         return {}
     starts = {direction: _bundled(direction, dimensions) for direction in DIRECTIONS} | {options.direction: start}
@@ -324,20 +325,20 @@ def _start(options: TrainOptions, dimensions: int) -> Generator | None:
     if options.warm_start == "none":
         return None
     if options.warm_start == BUNDLED:
-        # The bundled models begin at ideal simulations.
+        # The bundled models take ideal simulations.
         return None if options.simulation_convolved else _bundled(options.direction, dimensions)
     model = choose_model(options.direction, dimensions, options.warm_start)
     if model.card.simulation != _simulation(options):
         raise ModelError(
             f"the model {model.card.name} is for simulations that are {model.card.simulation}, and those given are "
             f"{_simulation(options)}",
-            "begin with another model (--warm-start), or see --simulation-convolved",
+            "start from another model (--warm-start), or see --simulation-convolved",
         )
     return generator_of(model)
 
 
 def _bundled(direction: str, dimensions: int) -> Generator | None:
-    """The bundled model's generator; None where no model of these dimensions is bundled."""
+    """The bundled model's generator; None if no model of these dimensions is bundled."""
     from ..translate.cards import bundled_models
 
     for model in bundled_models():
@@ -380,7 +381,7 @@ def _card(name: str, generator: Generator, trainer: Trainer, data: _Data, option
 
 
 def command_of(options: TrainOptions) -> str:
-    """The command line that asks for the same training; of paths only the names."""
+    """The command line of the same training, with paths shortened to file names."""
     words = ["insgan train"]
     for name, entry in TrainOptions.__dataclass_fields__.items():
         value, flag = getattr(options, name), entry.metadata["flag"]

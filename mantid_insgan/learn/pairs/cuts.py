@@ -1,4 +1,4 @@
-"""One-dimensional cuts through pairs of slices: a slice that takes seconds to make holds hundreds of them."""
+"""One-dimensional cuts through pairs of slices; one slice, which takes seconds to make, holds hundreds of cuts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .shards import FORMAT, INDEX, read_index, read_pairs, sha256, write_index, 
 
 #: Cuts in one file.
 PER_SHARD = 512
-#: Width of what is integrated in FWHM of the resolution along it, log-uniform.
+#: Integration range in units of the resolution FWHM along it, drawn log-uniformly.
 _INTEGRATED = (0.5, 5.0)
 #: Share of the cuts that run along the last axis, which mostly is the energy.
 _ALONG_THE_LAST = 0.65
@@ -31,7 +31,7 @@ def cuts_of_slices(
     split: str = "train",
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Write 1D pairs that are cut out of 2D pairs: one axis stays, a range of the other is integrated.
+    """Write 1D pairs cut out of 2D pairs: one axis is kept, and a range of the other integrated.
 
     Ideal and convolved are the means over the range, so that the cut is as exact as the slice. Widths and positions are
     those of the resolution for the cut. A folder that holds these cuts already is left as it is.
@@ -96,7 +96,7 @@ def cuts_of_slices(
 
 
 def _kept(folder: Path, index: dict) -> int:
-    """How many cuts the folder holds, if they are those asked for."""
+    """Number of cuts in the folder, after checking that they are those asked for."""
     found = read_index(folder)
     if {k: v for k, v in found.items() if k != "shards"} != {k: v for k, v in index.items() if k != "shards"}:
         raise OutputError(

@@ -21,7 +21,7 @@ from ...models.base import UnstableModelError
 from .pair import Pair
 from .recipe import KINDS, Recipe, settings_of
 
-#: Draws of a pair before it is given up.
+#: Attempts to draw a pair before giving up.
 MAX_DRAWS = 100
 #: Error allowed between the momenta at which the model is asked, see `sample_modes`.
 _TOLERANCE = 0.04
@@ -35,7 +35,7 @@ _HEXAGONAL = (((1, 0, 0), (-1, 2, 0), (0, 0, 1)), ((1, 1, 0), (-1, 1, 0), (0, 0,
 
 
 class _Unfit(Exception):
-    """A draw that shows too little; the text says why."""
+    """A draw that has to be repeated; the text says why."""
 
 
 def draw_pair(recipe: Recipe, index: int) -> Pair:
@@ -57,16 +57,16 @@ def draw_pair(recipe: Recipe, index: int) -> Pair:
     rejected: dict[str, int] = {}
     for _ in range(MAX_DRAWS):
         try:
-            item = _draw(recipe, split, family, kind, rng)
+            pair = _draw(recipe, split, family, kind, rng)
         except (_Unfit, UnstableModelError, RunFactError) as problem:
             reason = str(problem) if isinstance(problem, _Unfit) else type(problem).__name__
             rejected[reason] = rejected.get(reason, 0) + 1
             continue
-        unstable = rejected.pop("UnstableModelError", 0) + item.facts["model"].pop("rejected")
-        item.facts.update(index=index, unstable_draws=unstable, rejected_draws=rejected)
-        return item
+        unstable = rejected.pop("UnstableModelError", 0) + pair.facts["model"].pop("rejected")
+        pair.facts.update(index=index, unstable_draws=unstable, rejected_draws=rejected)
+        return pair
     raise InputError(
-        f"{MAX_DRAWS} draws of item {index} ({kind} of {family.name}) were all unfit: {rejected}",
+        f"{MAX_DRAWS} draws of pair {index} ({kind} of {family.name}) were all unfit: {rejected}",
         "use another seed (--seed), or more bins (--bins)",
     )
 

@@ -96,14 +96,14 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """`replacing`, whose failures say that the same command goes on from where it stopped."""
+    """`replacing`, with an error that says that the same command resumes where it stopped."""
     try:
         with replacing(path) as temporary:
             yield temporary
     except OSError as problem:
         raise OutputError(
             f"writing {path} failed: {problem}",
-            "see whether the disk is full or the folder has gone; run the same command again, and it goes on "
+            "see whether the disk is full or the folder has gone; run the same command again, and it resumes "
             "from the files that are complete",
         ) from problem
 
