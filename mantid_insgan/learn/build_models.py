@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..core.options import DIRECTIONS
 from ..translate.cards import ModelCard, Training
-from .describe import Errors, card_of, coverage_table, domain_of, training_of, write_model
+from .describe import SCORING, Errors, card_of, coverage_table, domain_of, training_of, write_model
 from .evaluate import Baselines, calibrate, coverage, table
 from .libraries import PairLibrary, Several
 from .operator import LARGEST_FWHM_BINS
@@ -126,7 +126,7 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
 
 def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
     """The card: scores beside baselines, coverage of the errors, domain of application, recipe."""
-    seed = options.seed + 5000
+    seed = options.seed + SCORING
     validation = PairLibrary(pairs, "validation")
     factor = calibrate(generator, validation, seed)
     baselines = Baselines(generator.direction, validation, seed)

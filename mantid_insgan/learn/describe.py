@@ -24,6 +24,8 @@ from .trainer import Trainer
 NORMALISATION = "each slice is divided by the root mean square of its valid signal, and multiplied by it afterwards"
 #: Packages whose versions every card gives.
 SOFTWARE = ("torch", "onnx", "onnxruntime", "numpy")
+#: Added to the seed of a training for that of its scores.
+SCORING = 5000
 
 
 @dataclass(frozen=True)

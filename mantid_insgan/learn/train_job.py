@@ -18,7 +18,7 @@ from ..errors import InputError, ModelError
 from ..report.training import draw_example, draw_losses
 from ..translate.cards import ModelCard, choose_model
 from .checkpoint import CHECKPOINT, check_recipe, read_facts, recipe_text
-from .describe import card_of, domain_of, errors_of, training_of, write_model
+from .describe import SCORING, card_of, domain_of, errors_of, training_of, write_model
 from .evaluate import FEWEST_TO_PART
 from .examples import stack
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
@@ -370,7 +370,7 @@ def _written(generator, trainer, data, options, output: Path, finished: bool) ->
 
 
 def _card(name: str, generator: Generator, trainer: Trainer, data: _Data, options: TrainOptions) -> ModelCard:
-    seed = trainer.schedule.seed + 5000
+    seed = trainer.schedule.seed + SCORING
     errors = errors_of(generator, data.held_out, seed)
     seen, unseen = data.inputs(generator.direction), data.held_out or data.unseen
     domain, notes = domain_of(generator, seen, unseen, seed, most=200)
