@@ -14,9 +14,10 @@ from mantid_insgan.translate.cards import bundled_models, read_model  # noqa: E4
 from tests.test_train import write_pairs  # noqa: E402
 
 
-@pytest.mark.slow
 def test_a_bundled_model_is_trained_scored_and_written(tmp_path, monkeypatch):
     torch.set_num_threads(1)
+    # The export, tested by itself, takes longer than all the rest.
+    monkeypatch.setattr(describe, "export", lambda generator, path: path.write_bytes(b"not exported"))
     write_pairs(tmp_path / "pairs")
     monkeypatch.setattr(build_models, "PairLibrary", lambda folder, split: PairLibrary(folder))
     monkeypatch.setitem(build_models.SIZES, 2, build_models.Size(12, 2))
