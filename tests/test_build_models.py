@@ -1,5 +1,6 @@
 """Bundled models: how they are trained, described and written, on pairs that take no time to make."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -11,16 +12,17 @@ from mantid_insgan.learn import build_models, describe  # noqa: E402
 from mantid_insgan.learn.generator import Generator  # noqa: E402
 from mantid_insgan.learn.libraries import PairLibrary  # noqa: E402
 from mantid_insgan.translate.cards import bundled_models, read_model  # noqa: E402
+from tests.exports import leave_out  # noqa: E402
 from tests.test_train import write_pairs  # noqa: E402
 
 
 def test_a_bundled_model_is_trained_scored_and_written(tmp_path, monkeypatch):
     torch.set_num_threads(1)
-    # The export, tested by itself, takes longer than all the rest.
-    monkeypatch.setattr(describe, "export", lambda generator, path: path.write_bytes(b"not exported"))
-    write_pairs(tmp_path / "pairs")
+    leave_out(monkeypatch)
+    monkeypatch.setattr(build_models, "domain_of", partial(describe.domain_of, most=40))
+    write_pairs(tmp_path / "pairs", number=5)
     monkeypatch.setattr(build_models, "PairLibrary", lambda folder, split: PairLibrary(folder))
-    monkeypatch.setitem(build_models.SIZES, 2, build_models.Size(12, 2))
+    monkeypatch.setitem(build_models.SIZES, 2, build_models.Size(5, 2))
     monkeypatch.setitem(build_models.CHANNELS, 2, 4)
     options = SimpleNamespace(scratch=tmp_path / "scratch", output=tmp_path / "models", seed=1, accelerator="cpu")
     build_models.build("add-resolution", 2, tmp_path / "pairs", options)
@@ -30,7 +32,7 @@ def test_a_bundled_model_is_trained_scored_and_written(tmp_path, monkeypatch):
     assert (card.name, card.version, card.errors) == ("add-resolution-2d", build_models.VERSION, "calibrated")
     assert "Trained on pairs, with no discriminator" in card.description and not card.notes
     assert card.training.command.endswith("--dimensions 2 --direction add-resolution --seed 1")
-    assert card.training.steps == 2 and card.training.pairs == 12 and card.training.held_out_families
+    assert card.training.steps == 2 and card.training.pairs == 5 and card.training.held_out_families
     assert {"torch", "onnx", "onnxruntime", "numpy", "pyspinw", "resins"} == set(card.training.software)
     assert len(card.metrics) == 3 and 0 < card.coverage[0] <= card.coverage[1] <= 1
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from mantid_insgan.errors import InputError, ModelError, OutputError, RunFactErr
 from mantid_insgan.io import write_nexus  # noqa: E402
 from mantid_insgan.learn import describe  # noqa: E402
 from mantid_insgan.learn import train_job as job  # noqa: E402
-from mantid_insgan.learn.export import _Exported, input_names  # noqa: E402
 from mantid_insgan.learn.sources import read_sources  # noqa: E402
 from mantid_insgan.learn.train_job import check_resume, command_of, train_model  # noqa: E402
 from mantid_insgan.learn.trainer import BACKGROUND_RATE  # noqa: E402
@@ -27,6 +25,7 @@ from mantid_insgan.translate import translator  # noqa: E402
 from mantid_insgan.translate.cards import bundled_models, read_model  # noqa: E402
 from mantid_insgan.translate.inspect import inspect_model  # noqa: E402
 from mantid_insgan.translate.job import apply  # noqa: E402
+from tests.exports import TorchSession, leave_out  # noqa: E402
 
 LATTICE = Lattice(4.0, 4.0, 6.0, ub=np.diag([0.25, 0.25, 1 / 6]))
 RUN = Run().updated("test", instrument="MARI", ei=60.0, chopper="S", frequency=300.0, lattice=LATTICE)
@@ -65,45 +64,16 @@ def write_sides(folder, number=3, **facts):
 QUICK = {"steps": 3, "batch": 2, "warm_start": "none"}
 
 
-class TorchSession:
-    """Answers as ONNX Runtime would with the exported model, from the generator itself."""
-
-    def __init__(self, generator):
-        self.names, self.model = input_names(generator.dimensions), _Exported(generator.eval())
-
-    def get_inputs(self):
-        return [SimpleNamespace(name=name) for name in self.names]
-
-    def get_providers(self):
-        return ["CPUExecutionProvider"]
-
-    def run(self, outputs, inputs, options):
-        with torch.no_grad():
-            return [x.numpy() for x in self.model(*(torch.from_numpy(inputs[name]) for name in self.names))]
-
-
 @pytest.fixture
 def not_exported(monkeypatch):
-    """The generators of trainings, in their order. They are applied themselves: the export takes minutes for those that
-    remove the resolution, and test_gan compares it with them."""
-    generators = []
-
-    def write(generator, path):
-        path.write_text(str(len(generators)))
-        generators.append(generator)
-
-    def session(model, *_):
-        return TorchSession(generators[int(model.path.read_text())])
-
-    monkeypatch.setattr(describe, "export", write)
-    monkeypatch.setattr(translator, "open_session", session)
-    return generators
+    """The generators of trainings, which are applied themselves."""
+    return leave_out(monkeypatch)
 
 
-def applied(model, seed: int, *, blurred: bool):
+def applied(model, seed: int, **how):
     """What a model makes of a band, and the report."""
     options = ApplyOptions(direction=read_model(model).card.direction, model=str(model), device="cpu")
-    return apply(spectrum(seed, blurred=blurred), options)
+    return apply(spectrum(seed, **how), options)
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -124,12 +94,13 @@ def test_a_training_leaves_a_model_that_applies(tmp_path, paired, not_exported):
 
 @pytest.mark.slow
 def test_the_exported_model_of_a_training_gives_what_its_generator_gives(tmp_path, monkeypatch):
-    options = TrainOptions(**write_sides(tmp_path), direction="remove-resolution", **QUICK)
+    cuts = {"size": (1, 24)}  # in one dimension the export takes least
+    options = TrainOptions(**write_sides(tmp_path, **cuts), direction="remove-resolution", **QUICK)
     trained = train_model(options, tmp_path / "mine.onnx")
-    exported, _ = applied(trained.model, 9, blurred=True)
+    exported, _ = applied(trained.model, 9, blurred=True, **cuts)
     generator = generator_of(read_model(trained.model))
     monkeypatch.setattr(translator, "open_session", lambda *_: TorchSession(generator))
-    expected, _ = applied(trained.model, 9, blurred=True)
+    expected, _ = applied(trained.model, 9, blurred=True, **cuts)
     np.testing.assert_allclose(exported.signal, expected.signal, atol=1e-4)
 
 
@@ -415,12 +386,12 @@ def test_processes_stop_together(tmp_path, pytestconfig):
     assert len(said) == 2 and said[0] == said[1], done.stdout
 
 
-def write_pairs(folder):
+def write_pairs(folder, number=12):
     from mantid_insgan.learn.pairs.shards import FORMAT, write_index, write_shard
     from tests.test_gan import cosine_pair
 
     folder.mkdir(exist_ok=True)
-    entry = write_shard(folder, 0, [cosine_pair(i) for i in range(12)])
+    entry = write_shard(folder, 0, [cosine_pair(i) for i in range(number)])
     write_index(folder, {"format": FORMAT, "recipe": {}, "versions": {}, "shards": [entry]})
 
 
