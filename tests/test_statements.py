@@ -156,7 +156,7 @@ def test_bundled_models_say_that_no_discriminator_trained_them():
     for page in ("ApplyResolutionGAN", "TrainResolutionGAN"):
         assert "no discriminator" in words(f"docs/algorithms/{page}.md")
     # The trainer of pairs, which builds them, holds a generator and nothing that judges it.
-    assert "Discriminator" not in (ROOT / "mantid_insgan" / "learn" / "trainer.py").read_text(encoding="utf-8")
+    assert "Discriminator" not in (ROOT / "mantid_insgan" / "learn" / "paired.py").read_text(encoding="utf-8")
     assert "Discriminator" not in (ROOT / "mantid_insgan" / "learn" / "build_models.py").read_text(encoding="utf-8")
 
 
