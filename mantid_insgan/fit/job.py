@@ -13,8 +13,9 @@ from ..io import read_spectrum
 from ..models.definition import read_model
 from .compare import Comparison, compare
 from .form import ProblemFile, changed, is_problem, read_problem
+from .measured import Dataset
 from .minimise import Progress
-from .problem import Dataset, Problem
+from .problem import Problem
 from .result import FitResult, fit
 
 

@@ -151,7 +151,7 @@ def minimise(
     points = _starts(problem, starts, spread)
     done = _done(log, points) if resume and log is not None else {}
     if log is not None and not resume and log.exists():
-        raise InputError(f"the log {log} exists already", "give another name, or resume it")
+        raise InputError(f"the log {log} already exists", "give another name, or resume it")
     evaluations, began = _Evaluations(problem, log, progress), time.monotonic()
     search = Search()
     try:
