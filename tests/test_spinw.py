@@ -435,7 +435,7 @@ class TestColpa:
         assert sizes("pyrochlore_fm") == [4]
         assert sizes("square_afm") == [0, 0]
         blocks = get_family("pcsmo_dimer").draw(np.random.default_rng(3))._spin_waves._blocks
-        assert [len(b.matrices) for b in blocks] == [2]
+        assert [(len(b.sign), len(b.matrices)) for b in blocks] == [(8, 2)] * 4
 
     def test_a_goldstone_point_is_left_to_pyspinw(self):
         gapless = model("square_afm", J1=1.0)
