@@ -32,7 +32,7 @@ _LEAST = 1e-12
 #: Entries below this share of the largest are rounding.
 _ROUNDING = 1e-10
 #: Those below this share are zero.
-_ZERO = 1e-15
+_ZERO = 1e-14
 
 
 class NotDefiniteError(ArithmeticError):
@@ -41,29 +41,39 @@ class NotDefiniteError(ArithmeticError):
 
 @dataclass(frozen=True)
 class _Sum:
-    """A Hermitian matrix (n, n) as a function of momentum: terms, sparse (2 n * n, 1 + 2 K), times 1, K cos and K sin.
+    """A Hermitian matrix (n, n) as a function of momentum: sparse terms times 1, cosines and sines.
 
-    Real and imaginary parts of an entry are two rows.
+    terms : (n * n, 1 + 2 K) if all entries are real; else real and imaginary parts are two rows, (2 n * n, 1 + 2 K).
     """
 
     size: int
+    real: bool
     terms: object
 
     @classmethod
     def of(cls, terms: np.ndarray) -> _Sum:
         from scipy.sparse import csr_array
 
-        flat = np.ascontiguousarray(terms, dtype=complex).reshape(len(terms), -1).view(float)
-        size = np.abs(flat)
-        return cls(terms.shape[1], csr_array(np.where(size > _ZERO * size.max(initial=0.0), flat, 0.0).T))
+        flat = np.ascontiguousarray(terms, dtype=complex).reshape(len(terms), -1)
+        least = _ZERO * np.abs(flat).max(initial=0.0)
+        real = bool(np.abs(flat.imag).max(initial=0.0) <= least)
+        flat = flat.real if real else flat.view(float)
+        return cls(terms.shape[1], real, csr_array(np.where(np.abs(flat) > least, flat, 0.0).T))
+
+    @property
+    def filled(self) -> np.ndarray:
+        """Which entries are not zero at all momenta, shape (n, n)."""
+        return np.diff(self.terms.indptr).reshape(self.size, self.size, -1).any(axis=2)
 
     def entries(self, waves: np.ndarray) -> np.ndarray:
-        """Real and imaginary parts of all entries, shape (n, n, 2, N), at momenta with `waves` (1 + 2 K, N)."""
-        return (self.terms @ waves).reshape(self.size, self.size, 2, -1)
+        """The entries at momenta with `waves` (1 + 2 K, N), shape (n, n, N)."""
+        rows = (self.terms @ waves).reshape(self.size, self.size, -1, waves.shape[1])
+        return rows[:, :, 0] if self.real else rows[:, :, 0] + 1j * rows[:, :, 1]
 
     def at(self, waves: np.ndarray) -> np.ndarray:
-        """The matrix at these momenta, shape (N, n, n)."""
-        return np.ascontiguousarray((self.terms @ waves).T).view(complex).reshape(-1, self.size, self.size)
+        """The same as matrices, shape (N, n, n)."""
+        rows = np.ascontiguousarray((self.terms @ waves).T)
+        return (rows if self.real else rows.view(complex)).reshape(-1, self.size, self.size)
 
 
 @dataclass(frozen=True)
@@ -183,14 +193,14 @@ class SpinWaves:
         linked = _by_site(np.abs(hops)).max(axis=1) > _ROUNDING * np.abs(hops).max(initial=0.0)
         places = placement(linked, offsets)
         basis = symmetry_basis(_by_site(_waves_of(quadratic, places, np.eye(n))[1]).reshape(-1, n, n))
-        if basis is not None:
-            # All sites of an orbit may be moved alike: towards their positions, so that few shifts are left.
-            places = places + orbit_means(basis, positions - places)
-            vectors, turned = _waves_of(quadratic, places, basis)
-            if _effort(turned) < _effort(terms):
-                self._places, self._basis = places, basis
-                return vectors, turned
-        return self._vectors, terms
+        # Equivalent sites may be moved alike: towards their positions, so that few shifts are left.
+        nearer = places + orbit_means(basis, positions - places)
+        best = (_effort(terms), self._vectors, terms)
+        for each in (nearer, places):
+            vectors, turned = _waves_of(quadratic, each, basis)
+            if (effort := _effort(turned)) < best[0]:
+                self._places, self._basis, best = each, basis, (effort, vectors, turned)
+        return best[1:]
 
     def _spin(self, shift: np.ndarray) -> np.ndarray:
         """Parts (D, 2n, 3) of the bosons in the spins' deviation, for each shift (n,) of the sites from their places."""
@@ -263,7 +273,7 @@ def _waves_of(quadratic, places: np.ndarray, basis: np.ndarray) -> tuple[np.ndar
     vector = offsets[k] + places[j % n] - places[i % n]
     rounded = np.round(vector, 9)
     first = rounded[np.arange(len(k)), (rounded != 0).argmax(axis=1)]
-    sense = np.where(first < 0, -1.0, 1.0)
+    sense = np.sign(first)  # hops along a vector and against it share its waves; 0 of no vector
     _, where, number = np.unique(rounded * sense[:, None] + 0.0, axis=0, return_index=True, return_inverse=True)
     vectors, number = vector[where] * sense[where, None], number.reshape(-1)
     terms = np.zeros((1 + 2 * len(vectors), 2 * n, 2 * n), complex)
@@ -294,9 +304,10 @@ def _labels(terms: np.ndarray) -> tuple[int, np.ndarray]:
     return connected_components(size > _ROUNDING * size.max(initial=0.0), directed=False)
 
 
-def _effort(terms: np.ndarray) -> int:
-    """What the diagonalisation of all blocks takes, in arbitrary units."""
-    return int((np.bincount(_labels(terms)[1]) ** 3).sum())
+def _effort(terms: np.ndarray) -> float:
+    """What the diagonalisation of all blocks takes, in arbitrary units; that of real ones a third."""
+    real = np.abs(terms.imag).max() <= _ZERO * np.abs(terms).max()
+    return float((np.bincount(_labels(terms)[1]) ** 3.0).sum() / (3 if real else 1))
 
 
 def _inside(terms: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -372,20 +383,16 @@ def _squared(values: np.ndarray) -> np.ndarray:
 def _slope(change: _Sum, waves: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """v+ (change) v of modes (n, m, N), shape (m, N)."""
     entries = change.entries(waves)
-    filled = np.diff(change.terms.indptr).reshape(change.size, change.size, 2).any(axis=2)
     total = np.zeros(vectors.shape[1:])
-    for i, j in zip(*np.nonzero(np.triu(filled)), strict=True):
-        if i == j:
-            total += _squared(vectors[i]) * entries[i, i, 0]
-        else:
-            product = vectors[i].conj() * vectors[j]
-            total += 2 * (product.real * entries[i, j, 0] - product.imag * entries[i, j, 1])
+    for i, j in zip(*np.nonzero(np.triu(change.filled)), strict=True):
+        product = (vectors[i].conj() * vectors[j] * entries[i, j]).real
+        total += product if i == j else 2 * product
     return total
 
 
 def _annihilator(entries) -> tuple[np.ndarray, np.ndarray]:
     """One boson that mixes with no other."""
-    energy = entries[0, 0, :1]
+    energy = entries[0, :1].real
     if not energy.min(initial=1.0) > 0:
         raise NotDefiniteError
     return energy, np.ones((1, *energy.shape))
@@ -404,7 +411,7 @@ def _two_annihilators(entries) -> tuple[np.ndarray, np.ndarray]:
     large = np.where(turned, large / np.where(turned, norm, 1.0), 1.0)
     small = np.where(turned, b / np.where(turned, norm, 1.0), 0.0)
     first = apart >= 0
-    vectors = np.empty((2, 2, len(a)), complex)  # lower mode first
+    vectors = np.empty((2, 2, len(a)), b.dtype)  # lower mode first
     vectors[0, 1], vectors[1, 1] = np.where(first, large, small), np.where(first, small.conj(), large)
     vectors[0, 0], vectors[1, 0] = -vectors[1, 1].conj(), vectors[0, 1].conj()
     return np.stack([(a * d - size) / upper, upper]), vectors
@@ -425,7 +432,7 @@ _SMALL = {(1.0,): _annihilator, (1.0, 1.0): _two_annihilators, (1.0, -1.0): _ann
 
 def _definite_pair(entries) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     """(a, d) and b of [[a, b], [b*, d]], safely positive definite."""
-    a, d, b = entries[0, 0, 0], entries[1, 1, 0], entries[0, 1, 0] + 1j * entries[0, 1, 1]
+    a, d, b = entries[0, 0].real, entries[1, 1].real, entries[0, 1]
     least = _DEFINITE * np.maximum(a, d)
     if not ((a > least) & (a * d - _squared(b) > least * a)).all():
         raise NotDefiniteError

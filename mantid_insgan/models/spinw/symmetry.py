@@ -37,7 +37,7 @@ def placement(linked: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(there - here, -offsets[k].astype(float), rcond=None)[0]
 
 
-def symmetry_basis(hops: np.ndarray) -> np.ndarray | None:
+def symmetry_basis(hops: np.ndarray) -> np.ndarray:
     """Orthonormal combinations of the sites that the permutations which keep `hops` do not mix.
 
     Parameters
@@ -47,66 +47,100 @@ def symmetry_basis(hops: np.ndarray) -> np.ndarray | None:
 
     Returns
     -------
-    np.ndarray, shape (n, n), or None
-        One combination a column, of equivalent sites; real if each permutation is its own inverse. None if there is no
-        permutation. The combinations are eigenvectors of a random sum of the permutations, whose eigenspaces do not mix
-        since all of its terms commute with the hops.
+    np.ndarray, shape (n, n)
+        One combination a column, of equivalent sites. Where an inversion takes the hops to their conjugates, they are
+        real between these combinations. Without any symmetry, the sites themselves.
+
+    Notes
+    -----
+    The combinations are eigenvectors of a random sum of the permutations. Its eigenspaces do not mix, since all its
+    terms commute with the hops.
     """
-    permutations = _permutations(_colours(hops))
-    if not permutations:
-        return None
-    rng = np.random.default_rng(0)
     n = hops.shape[1]
+    permutations = _permutations(hops)
+    rng = np.random.default_rng(0)
     mixed = np.zeros((n, n), complex)
     for image in permutations:
         matrix, (even, odd) = np.eye(n)[image], rng.uniform(1, 2, 2)
         mixed += even * (matrix + matrix.T) + 1j * odd * (matrix - matrix.T)
-    if not mixed.imag.any():
+    start = _real_basis(_inversion(hops, mixed), n)
+    mixed = start.conj().T @ mixed @ start
+    mixed[np.abs(mixed) < 1e-12] = 0
+    if not (np.abs(mixed.imag) > 1e-12).any():
         mixed = mixed.real
     basis = np.zeros_like(mixed)
-    count, orbit = connected_components(mixed != 0, directed=False)
-    for number in range(count):
-        inside = np.ix_(*[np.flatnonzero(orbit == number)] * 2)
-        basis[inside] = np.linalg.eigh(mixed[inside])[1]
-    return basis
+    for inside in _orbits(mixed):
+        basis[np.ix_(inside, inside)] = np.linalg.eigh(mixed[np.ix_(inside, inside)])[1]
+    return start @ basis
 
 
 def orbit_means(basis: np.ndarray, values: np.ndarray) -> np.ndarray:
     """For each site the mean of `values` (n, ...) over the sites that the `symmetry_basis` combines it with."""
-    count, orbit = connected_components(basis != 0, directed=False)
-    member = (orbit == np.arange(count)[:, None]).astype(float)
-    return ((member @ values) / member.sum(axis=1)[:, None])[orbit]
+    means = np.empty_like(values)
+    for inside in _orbits(basis):
+        means[inside] = values[inside].mean(axis=0)
+    return means
 
 
-def _colours(hops: np.ndarray) -> np.ndarray:
-    """A number for each pair of sites, the same where all hops between them are the same: shape (n, n)."""
-    n = hops.shape[1]
-    each = hops.reshape(len(hops), n * n).T / max(np.abs(hops).max(initial=0.0), 1e-300)
-    parts = np.round(np.hstack([each.real, each.imag]), _DIGITS) + 0.0  # no -0
-    return np.unique(parts, axis=0, return_inverse=True)[1].reshape(n, n)
+def _orbits(matrix: np.ndarray) -> list[np.ndarray]:
+    """Sites that a matrix connects."""
+    count, orbit = connected_components(matrix != 0, directed=False)
+    return [np.flatnonzero(orbit == number) for number in range(count)]
 
 
-def _permutations(colours: np.ndarray) -> list[np.ndarray]:
-    """Permutations p, one for each image of the first site, with colours[p[i], p[j]] = colours[i, j]."""
-    found = (_moved(colours, image) for image in range(1, len(colours)))
+def _real_basis(inversion: np.ndarray | None, n: int) -> np.ndarray:
+    """Combinations that are their own image if the sites are inverted and the combination is conjugated."""
+    start = np.eye(n, dtype=complex)
+    if inversion is not None:
+        for i, j in enumerate(inversion):
+            if i < j:
+                start[np.ix_([i, j], [i, j])] = np.array([[1, 1j], [1, -1j]]) / np.sqrt(2)
+    return start
+
+
+def _inversion(hops: np.ndarray, mixed: np.ndarray) -> np.ndarray | None:
+    """A permutation, its own inverse, that takes the hops to their conjugates and keeps the sum of permutations."""
+    n = len(mixed)
+    colours, conjugate = _colours(hops, hops.conj())
+    for image in range(n):
+        p = _moved(colours, conjugate, image)
+        if p is not None and (p[p] == np.arange(n)).all() and (conjugate[np.ix_(p, p)] == colours).all():
+            if np.allclose(mixed.conj()[np.ix_(p, p)], mixed):
+                return p
+    return None
+
+
+def _permutations(hops: np.ndarray) -> list[np.ndarray]:
+    """Permutations p, at most one for each image of the first site, with hops[:, p[i], p[j]] = hops[:, i, j]."""
+    (colours,) = _colours(hops)
+    found = (_moved(colours, colours, image) for image in range(1, len(colours)))
     return [p for p in found if p is not None and (colours[np.ix_(p, p)] == colours).all()]
 
 
-def _moved(colours: np.ndarray, image: int) -> np.ndarray | None:
-    """A permutation that may keep the colours and moves the first site there; None if a site has no image left.
+def _colours(*hops: np.ndarray) -> np.ndarray:
+    """A number for each pair of sites, the same where all hops between them are the same: shape (len(hops), n, n)."""
+    n = hops[0].shape[1]
+    each = np.vstack([h.reshape(len(h), n * n).T for h in hops])
+    each /= max(np.abs(each).max(initial=0.0), 1e-300)
+    parts = np.round(np.hstack([each.real, each.imag]), _DIGITS) + 0.0  # no -0
+    return np.unique(parts, axis=0, return_inverse=True)[1].reshape(len(hops), n, n)
 
-    Site by site, the one with the fewest images that fit first, it takes the first image that fits.
+
+def _moved(colours: np.ndarray, target: np.ndarray, image: int) -> np.ndarray | None:
+    """A permutation p that moves the first site there, and may have target[p[i], p[j]] = colours[i, j].
+
+    Site by site, the one with the fewest images that fit first, it takes the first image that fits; None if there is
+    none.
     """
-    own = np.diag(colours)
-    allowed, waiting = own[:, None] == own, np.ones(len(own), bool)
-    allowed[0] &= np.arange(len(own)) == image
-    for _ in own:
-        counts = np.where(waiting, allowed.sum(axis=1), len(own) + 1)
+    allowed, waiting = np.diag(colours)[:, None] == np.diag(target), np.ones(len(colours), bool)
+    allowed[0] &= np.arange(len(colours)) == image
+    for _ in colours:
+        counts = np.where(waiting, allowed.sum(axis=1), len(colours) + 1)
         site = counts.argmin()
         if counts[site] == 0:
             return None
         image = allowed[site].argmax()
-        allowed &= (colours[site][:, None] == colours[image]) & (colours[:, site][:, None] == colours[:, image])
+        allowed &= (colours[site][:, None] == target[image]) & (colours[:, site][:, None] == target[:, image])
         allowed[site], allowed[:, image] = False, False
         allowed[site, image], waiting[site] = True, False
     return allowed.argmax(axis=1)
