@@ -100,7 +100,7 @@ class _Block:
 
 
 @dataclass(frozen=True)
-class _Change:
+class Change:
     """A change of the Hamiltonian: the vectors of its waves, and what it is within each block."""
 
     vectors: np.ndarray
@@ -160,7 +160,7 @@ class SpinWaves:
         return energies, s_perp
 
     def modes_and_derivatives(
-        self, q: np.ndarray, changes: Sequence[_Change]
+        self, q: np.ndarray, changes: Sequence[Change]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Energies and S_perp, as `modes` gives them, and the derivatives (P, N, n) of the energies with each change.
 
@@ -178,10 +178,10 @@ class SpinWaves:
         parts = [self._part(q[start : start + batch], changes) for start in range(0, max(len(q), 1), batch)]
         return tuple(np.concatenate(part, axis=-1).swapaxes(-1, -2) for part in zip(*parts, strict=True))
 
-    def change(self, couplings: Iterable) -> _Change:
+    def change(self, couplings: Iterable) -> Change:
         """What other couplings of the same sites change in the quadratic Hamiltonian of these."""
         vectors, terms = _waves_of(self._quadratic(couplings), self._places, self._basis)
-        return _Change(vectors, tuple(_Sum.of(_inside(terms, block.chosen)) for block in self._blocks))
+        return Change(vectors, tuple(_Sum.of(_inside(terms, block.chosen)) for block in self._blocks))
 
     def _quadratic(self, couplings: Iterable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return _quadratic(self._length, self._along, self._across, list(couplings))
@@ -203,13 +203,13 @@ class SpinWaves:
         return best[1:]
 
     def _spin(self, shift: np.ndarray) -> np.ndarray:
-        """Parts (D, 2n, 3) of the bosons in the spins' deviation, for each shift (n,) of the sites from their places."""
+        """Parts (D, 2n, 3) of the bosons in the spins' deviation, by the shift (n,) of the sites from their places."""
         spin = np.sqrt(self._length / 2)[:, None] * self._across
         chosen = (shift == np.arange(len(self._shifts))[:, None])[:, :, None]
         halves = [self._basis.conj().T @ (chosen * half) for half in (spin, spin.conj())]
         return np.concatenate(halves, axis=1)
 
-    def _part(self, q: np.ndarray, changes: Sequence[_Change]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _part(self, q: np.ndarray, changes: Sequence[Change]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Energies (n, N), S_perp (n, N) and derivatives (P, n, N) of a batch."""
         waves, others = _waves_at(self._vectors, q), [_waves_at(change.vectors, q) for change in changes]
         places = np.exp(-2j * np.pi * (self._shifts @ q.T))

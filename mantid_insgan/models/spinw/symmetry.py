@@ -2,10 +2,11 @@
 
 Take the phases of the Hamiltonian to be exp(2 pi i q . v), with v the vector from one boson's place to the other's. A
 permutation of the sites that keeps every hop and its v then commutes with the Hamiltonian at all q. Where the bosons
-are taken to sit is a matter of gauge. At the sites, translations by a part of the cell are such permutations; at the
-barycentre of its neighbours (`placement`), every boson has a place that depends only on how the hops are linked (Delgado
-Friedrichs and O'Keeffe, Acta Cryst. A 59, 351 (2003)), so that layers that are exchanged come to lie on each other and
-their exchange is a permutation too.
+are taken to sit is a matter of gauge. At the sites, translations by a part of the cell are such permutations. At the
+barycentre of its neighbours (`placement`) the place of a boson depends only on how the hops are linked (Delgado-
+Friedrichs and O'Keeffe, Acta Cryst. A 59, 351 (2003)): equivalent layers come to lie on each other, so that their
+exchange is such a permutation too. And where an inversion takes the hops to their conjugates, there are combinations of
+the bosons between which the Hamiltonian is real.
 """
 
 from __future__ import annotations
