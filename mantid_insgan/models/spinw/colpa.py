@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .symmetry import orbit_means, placement, symmetry_basis
+from .symmetry import numbered, orbit_means, placement, symmetry_basis
 
 #: Matrix entries of the largest block held at once: small batches stay in the processor's cache.
 _ENTRIES = 1 << 14
@@ -274,8 +274,8 @@ def _waves_of(quadratic, places: np.ndarray, basis: np.ndarray) -> tuple[np.ndar
     rounded = np.round(vector, 9)
     first = rounded[np.arange(len(k)), (rounded != 0).argmax(axis=1)]
     sense = np.sign(first)  # hops along a vector and against it share its waves; 0 of no vector
-    _, where, number = np.unique(rounded * sense[:, None] + 0.0, axis=0, return_index=True, return_inverse=True)
-    vectors, number = vector[where] * sense[where, None], number.reshape(-1)
+    where, number = numbered(rounded * sense[:, None])
+    vectors = vector[where] * sense[where, None]
     terms = np.zeros((1 + 2 * len(vectors), 2 * n, 2 * n), complex)
     terms[0] = still
     np.add.at(terms, (1 + number, i, j), hop)
