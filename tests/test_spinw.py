@@ -496,6 +496,13 @@ class TestSymmetry:
         assert {len(block.matrices) for block in blocks} == {matrices}
         assert {matrix.real for block in blocks for matrix in block.matrices} == {real}
 
+    def test_no_momenta_and_no_bonds(self):
+        single = build_hamiltonian(TETRAGONAL, [(0, 0, 0)], [(0, 0, 2)], [], anisotropy=np.diag([0, 0, -1.0]))
+        spins = SpinWModel(single, TETRAGONAL, ion="Mn2+")
+        np.testing.assert_allclose(spins.modes(MOMENTA)[0], 4.0)
+        assert [each.shape for each in spins._raw_modes(np.zeros((0, 3)))] == [(0, 1)] * 2
+        assert spins.modes_and_derivatives(np.zeros((0, 3)), [spins])[2].shape == (1, 0, 1)
+
     def test_without_symmetry_the_sites_stay(self):
         # Different sites on a triangle: no permutation, no inversion.
         hops = np.random.default_rng(1).normal(size=(4, 3, 3)) + 1j * np.random.default_rng(2).normal(size=(4, 3, 3))

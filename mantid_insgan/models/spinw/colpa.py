@@ -67,13 +67,13 @@ class _Sum:
 
     def entries(self, waves: np.ndarray) -> np.ndarray:
         """The entries at momenta with `waves` (1 + 2 K, N), shape (n, n, N)."""
-        rows = (self.terms @ waves).reshape(self.size, self.size, -1, waves.shape[1])
+        rows = (self.terms @ waves).reshape(self.size, self.size, 1 if self.real else 2, waves.shape[1])
         return rows[:, :, 0] if self.real else rows[:, :, 0] + 1j * rows[:, :, 1]
 
     def at(self, waves: np.ndarray) -> np.ndarray:
         """The same as matrices, shape (N, n, n)."""
         rows = np.ascontiguousarray((self.terms @ waves).T)
-        return (rows if self.real else rows.view(complex)).reshape(-1, self.size, self.size)
+        return (rows if self.real else rows.view(complex)).reshape(waves.shape[1], self.size, self.size)
 
 
 @dataclass(frozen=True)

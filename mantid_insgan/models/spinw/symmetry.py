@@ -12,7 +12,6 @@ the bosons between which the Hamiltonian is real.
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 #: Digits to which hops (as a share of the largest) and vectors (in units of the cell) are compared.
 _DIGITS = 10
@@ -95,6 +94,8 @@ def numbered(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _orbits(matrix: np.ndarray) -> list[np.ndarray]:
     """Sites that a matrix connects."""
+    from scipy.sparse.csgraph import connected_components
+
     count, orbit = connected_components(matrix != 0, directed=False)
     return [np.flatnonzero(orbit == number) for number in range(count)]
 
