@@ -481,7 +481,7 @@ class TestSymmetry:
         ("family", "bosons", "matrices", "real"),
         [
             ("pcsmo_goodenough", [8] * 4, 2, True),
-            ("pcsmo_dimer", [8] * 4, 2, False),  # JA1 and JA2 leave no inversion
+            ("pcsmo_dimer", [8] * 4, 2, False),  # pairs of unequal bonds leave no inversion
             ("bilayer_afm", [2] * 4, 1, True),
             ("bilayer_fm", [1] * 2, 1, True),
             ("ladder", [2] * 4, 1, True),
@@ -621,6 +621,20 @@ class TestDerivatives:
         energy, _, (down, up) = here.modes_and_derivatives(MOMENTA, [zero, double])
         np.testing.assert_allclose(up, energy, rtol=1e-9)
         np.testing.assert_allclose(down, -energy, rtol=1e-9)
+
+    def test_a_change_may_break_the_symmetry(self):
+        # Without dimers there is an inversion, and the blocks are real; a change of JA1 alone has none.
+        name, lattice, ion, couplings = self.CASES[-1]
+        couplings = couplings | {"JA2": couplings["JA1"], "JFS": couplings["JFW"]}
+        here, other, below, above = (
+            get_family(name).model(couplings | {"JA1": couplings["JA1"] + step}, lattice=lattice, ion=ion, check=False)
+            for step in (0, 1, -1e-5, 1e-5)
+        )
+        assert all(matrix.real for block in here._spin_waves._blocks for matrix in block.matrices)
+        assert not all(matrix.real for block in above._spin_waves._blocks for matrix in block.matrices)
+        (found,) = here.modes_and_derivatives(MOMENTA, [other])[2]
+        expected = (above.modes(MOMENTA)[0] - below.modes(MOMENTA)[0]) / 2e-5
+        np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
 
     def test_no_changes(self):
         assert model("square_afm", J1=1.0).modes_and_derivatives(MOMENTA, [])[2].shape == (0, len(MOMENTA), 2)
