@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
+import numpy as np
+
 from ..errors import DeviceError, InputError
 
 #: Parameters of the convolution, which no model uses: intrinsic FWHM in meV, factor on the resolution's widths.
@@ -198,7 +200,8 @@ def _ordered(tied: tuple[tuple[str, str], ...], known: frozenset[str]) -> tuple[
 def _evaluated(name: str, expression: str, values: Mapping[str, float]) -> float:
     interpreter = _interpreter()
     interpreter.symtable.update(values)
-    result = interpreter(expression, show_errors=False)
+    with np.errstate(all="ignore"):  # what is not finite is refused below
+        result = interpreter(expression, show_errors=False)
     problems = "".join(f" ({' '.join(str(e.get_error()[1]).split())})" for e in interpreter.error)
     try:
         value = float(result)
