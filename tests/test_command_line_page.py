@@ -116,4 +116,5 @@ def test_the_examples_run(monkeypatch, capsys, tmp_path):
     for number, handler in before.items():
         signal.signal(number, handler)
     written = {p.name for p in tmp_path.iterdir()}
-    assert written == {"demo", "corrected.nxs", "corrected.png", "broadened.nxs", "sharp.nxs", "measured.pdf", "many"}
+    assert written == {"demo", "corrected.nxs", "corrected.png", "broadened.nxs", "sharp.nxs", "measured.pdf", "many",
+                       "la2nio4.yaml", "dispersion.png"}  # fmt: skip
