@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from mantid_insgan.models.definition import (
     definition_of_family,
     read_model,
 )
+from mantid_insgan.models.form import ModelForm
 from mantid_insgan.models.rescaled import RescaledModel
 from mantid_insgan.models.spin_form import turned
 from mantid_insgan.models.spinw.build import direct_basis
@@ -548,6 +550,41 @@ def test_errors_of_values(read):
         Parameter("J-1", 1.0)
     with pytest.raises(InputError, match="there is no file"):
         read_model("nowhere.yaml")
+
+
+def test_a_definition_can_be_sent_to_another_process(read):
+    from multiprocessing.reduction import ForkingPickler
+
+    family = {"family": "square_afm", "ion": "Ni2+", "lattice": {"a": 4}, "parameters": {"J1": {"start": 3}}}
+    for definition in (read(SQUARE), read(family), definition_of_callable(square, TETRAGONAL, [Parameter("J1", 3.0)])):
+        sent = ForkingPickler.loads(ForkingPickler.dumps(definition))
+        assert (sent.values(), sent.free) == (definition.values(), definition.free)
+
+
+def test_a_parameter_may_have_the_name_of_a_function(read):
+    parameters = SQUARE["parameters"] | {"sqrt": {"start": 0.1}, "D": {"tie": "-sqrt * 2"}}
+    assert read(SQUARE | {"parameters": parameters}).values()["D"] == pytest.approx(-0.2)
+    assert read(with_parameter("D", {"tie": "-sqrt(J)"})).values({"J": 4})["D"] == pytest.approx(-2)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_the_forms_of_the_page(number):
+    page = (EXAMPLES.parents[1] / "models.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 6
+    form = ModelForm.model_validate(yaml.safe_load(blocks[number]))
+    if number == 0:
+        assert form == ModelForm.model_validate({k: v for k, v in SQUARE.items() if k != "temperature"})
+
+
+def test_the_python_of_the_page(tmp_path, monkeypatch):
+    page = (EXAMPLES.parents[1] / "models.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(EXAMPLES)
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(compile(block, "docs/models.md", "exec"), names)
+    assert names["energies"].shape == (1, 4)
+    assert names["definition"].build().bandwidth() > 100
 
 
 def test_a_build_does_not_make_pyspinws_objects(monkeypatch):
