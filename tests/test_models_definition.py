@@ -482,6 +482,7 @@ ERRORS = {
     "bond twice": (
         changed(bonds=[{"vectors": [[1, 0, 0], [-1, 0, 0]], "exchange": "J"}]), r"from site 0 to site 1 is given twice",
     ),
+    "bond of no length": (changed(bonds=[{"vectors": [[0, 0, 0]], "exchange": "J"}]), r"bonds.0 has a vector of length 0"),
     "bond of no kind": (changed(bonds=[{"exchange": "J"}]), r"bonds.0 needs one of the keys vectors and neighbour"),
     "no bonds": (changed(bonds=[]), r"there are no bonds"),
     "unknown label": (
@@ -538,7 +539,8 @@ def test_an_unstable_model_is_refused_when_it_is_built(read):
 
 def test_errors_of_values(read):
     definition = read(SQUARE)
-    with pytest.raises(InputError, match="there is no parameter 'Jx'; .*Fix: write 'Jp'|'J'"):
+    definition.build({"line": 3.0, "width_factor": 1.2})  # of the convolution
+    with pytest.raises(InputError, match="there is no parameter 'Jx'; there are D, J, Jp, energy_factor, line"):
         definition.build({"Jx": 1.0})
     with pytest.raises(InputError, match="the parameter J is nan, expected a finite number"):
         definition.build({"J": float("nan")})

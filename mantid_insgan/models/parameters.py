@@ -117,7 +117,7 @@ def unknown(name: str, known: Iterable[str], what: str = "parameter"):
 def resolved(parameters: Mapping[str, Parameter], values: Mapping[str, float] | None = None) -> dict[str, float]:
     """The value of every parameter: those given, the others at their starts, and the tied ones worked out.
 
-    Values given for tied parameters are left aside.
+    Values given for tied parameters, and for those of the convolution that are not defined, are left aside.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def resolved(parameters: Mapping[str, Parameter], values: Mapping[str, float] | 
     """
     found = {name: p.value for name, p in parameters.items() if p.expression is None}
     for name, value in (values or {}).items():
-        if name not in parameters:
+        if name not in parameters and name not in OF_THE_CONVOLUTION:
             unknown(name, parameters)
         if name in found:
             found[name] = float(value)

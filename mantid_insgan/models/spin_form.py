@@ -174,6 +174,8 @@ def _ends_of(bond: BondForm, where, fractions, cell, basis, labels) -> list[_End
         return _shell(bond.neighbour, fractions, basis, first, second, where)
     ends = []
     for vector in bond.vectors:
+        if not np.any(vector):
+            raise InputError(f"{where} has a vector of length 0", "give the vector from one site to another")
         try:
             found = bond_ends(Bond(vector, 0.0, tuple(first)), fractions, cell)
         except InputError as problem:
