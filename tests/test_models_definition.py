@@ -151,6 +151,12 @@ class TestForms:
         lattice = Lattice(6, 6, 7, gamma=120)
         same(read(content).build(), get_family("honeycomb_fm").model(couplings, lattice=lattice, ion="Cr3+"))
 
+    def test_a_spin_may_be_its_components(self, read):
+        # 0.707 stands for 1/sqrt(2): S is what its length says
+        sites = [{"at": [0, y, 0], "spin": [s * 0.707, s * 0.707, 0], "ion": "Ni2+"} for y, s in ((0, 1), (1, -1))]
+        spins = read(SQUARE | {"sites": sites}).build().hamiltonian.geometry.spins
+        np.testing.assert_allclose(np.linalg.norm(spins, axis=1), 0.707 * np.sqrt(2))
+
     def test_a_matrix_of_names_is_a_bond_of_its_own_kind(self, read):
         bond = {"vectors": [[1, 0, 0]], "exchange": [["J", 0, 0], [0, "J - 0.5*K", 0], [0, 0, "J + K/2"]]}
         content = CHAIN | {"bonds": [bond], "parameters": {"J": {"start": -1}, "K": {"start": -0.2}}}
@@ -482,7 +488,7 @@ ERRORS = {
     "bond twice": (
         changed(bonds=[{"vectors": [[1, 0, 0], [-1, 0, 0]], "exchange": "J"}]), r"from site 0 to site 1 is given twice",
     ),
-    "bond of no length": (changed(bonds=[{"vectors": [[0, 0, 0]], "exchange": "J"}]), r"bonds.0 has a vector of length 0"),
+    "bond of no length": (changed(bonds=[{"vectors": [[0, 0, 0]], "exchange": "J"}]), r"bonds.0 has a vector of length"),
     "bond of no kind": (changed(bonds=[{"exchange": "J"}]), r"bonds.0 needs one of the keys vectors and neighbour"),
     "no bonds": (changed(bonds=[]), r"there are no bonds"),
     "unknown label": (
