@@ -488,7 +488,7 @@ ERRORS = {
     "bond twice": (
         changed(bonds=[{"vectors": [[1, 0, 0], [-1, 0, 0]], "exchange": "J"}]), r"from site 0 to site 1 is given twice",
     ),
-    "bond of no length": (changed(bonds=[{"vectors": [[0, 0, 0]], "exchange": "J"}]), r"bonds.0 has a vector of length"),
+    "bond of no length": (changed(bonds=[{"vectors": [[0, 0, 0]], "exchange": "J"}]), r"a vector of length 0"),
     "bond of no kind": (changed(bonds=[{"exchange": "J"}]), r"bonds.0 needs one of the keys vectors and neighbour"),
     "no bonds": (changed(bonds=[]), r"there are no bonds"),
     "unknown label": (
