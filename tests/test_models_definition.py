@@ -378,6 +378,22 @@ class TestOtherSources:
         only = read(short)
         assert only.values()["J1"] == pytest.approx(-0.2 / 2.5**2) and "J2" not in only.parameters
 
+    def test_tb2j_with_noncollinear_moments(self, read, tmp_path):
+        # as spin-orbit coupling leaves them: not quite antiparallel, so that spins have to settle
+        text = exchange_out(-2.0, 0.1).replace("w_magmom", "M(x)      M(y)      M(z)")
+        text = text.replace("5.1000     4.0000", "5.1000    -0.0260    0.0000    4.0000")
+        text = text.replace("5.1000    -4.0000", "5.1000    -0.0176    0.0000   -4.0000")
+        (tmp_path / "tilted.out").write_text(text, encoding="utf-8")
+        content = {"tb2j": "tilted.out", "ion": "Fe3+", "spin": 2.5}
+        with pytest.raises(UnstableModelError, match="torque"):
+            read(content).build()
+        settled = read(content | {"relax": True}).build()
+        first, second = settled.hamiltonian.geometry.spins
+        np.testing.assert_allclose(first, -second, atol=1e-8)
+        (tmp_path / "straight.out").write_text(exchange_out(-2.0, 0.1), encoding="utf-8")
+        straight = read(content | {"tb2j": "straight.out"}).build()
+        np.testing.assert_allclose(settled.modes(Q)[0], straight.modes(Q)[0], atol=1e-3)
+
     def test_errors_of_tb2j(self, read, tmp_path):
         (tmp_path / "exchange.out").write_text(exchange_out(-2.0, 0.1), encoding="utf-8")
         (tmp_path / "half.out").write_text("Cell (Angstrom):\n 4 0 0\n", encoding="utf-8")
