@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,8 +20,8 @@ _PROBES = (24, 49)
 #: Change between two energies at which the resolution is worked out: of the place of the sample, in standard
 #: deviations of the resolution; of the covariance, relative to itself in the direction where it changes most.
 _PLACE_STEP, _COVARIANCE_STEP = 1.0, 0.5
-#: Such steps in one of `Cells`, in which both go linearly with energy.
-_CELL = 1.0
+#: Such steps of place and of covariance in one of `Cells`, in which both go linearly with energy.
+_CELL = np.array([4.0, 0.7])
 #: Standard deviation along the open axes that `OutsideBins` leaves, in bins: a bin's own is 0.29.
 _LEFT = 0.125
 #: Most energies at which the resolution is worked out for one column.
@@ -112,6 +113,18 @@ class Bins:
         if self.powder:
             return np.abs(coordinates)
         return points.sample[:, :3] if self.scattered else coordinates @ self.directions
+
+    @cached_property
+    def matters(self) -> np.ndarray:
+        """False for a momentum axis along which the energy decides where the sample is met, shape (D,)."""
+        if not self.scattered:
+            return np.ones(len(self.widths), bool)
+        column, energy = np.argwhere(self.reachable)[0]
+        offsets = 0.3 * np.eye(len(self.widths) + 1, len(self.widths), -1)
+        coordinates = self.coordinates(np.full(len(offsets), column), offsets)
+        at = self.points(coordinates, np.full(len(offsets), self.energy.centers[energy]))
+        middle, *aside = self.place(coordinates, at)
+        return np.array([not np.allclose(place, middle) for place in aside])
 
     def covariance(self, points: Points) -> np.ndarray:
         """Covariance of (h, k, l, E), or (|Q|, E), at points."""
@@ -245,7 +258,7 @@ class Cells:
 def cells_between(bins: Bins) -> Cells:
     """As few ranges as the change of place and resolution along energy allows."""
     energies, steps = _travel(bins)
-    travelled = np.concatenate([[0], np.cumsum(steps.sum(axis=0))]) / _CELL
+    travelled = np.concatenate([[0], np.cumsum(steps.T @ (1 / _CELL))])
     parts = max(1, math.ceil(travelled[-1] / len(bins.energy)))
     edges = np.linspace(bins.energy.edges[0], bins.energy.edges[-1], parts * len(bins.energy) + 1)
     count = int(np.clip(math.ceil(travelled[-1]), 1, _MOST_NODES))
@@ -286,7 +299,7 @@ def _travel(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
 def _bin_spread(bins: Bins, size: int) -> np.ndarray:
     """Covariance of the volume of a bin: what the resolution is seen through anyway, shape (size + 1, size + 1)."""
     out = np.zeros((size + 1, size + 1))
-    along = bins.directions[:, :size] * bins.widths[:, None]
+    along = (bins.directions[:, :size] * bins.widths[:, None])[bins.matters]
     out[:size, :size] = along.T @ along / 12
     out[size, size] = bins.energy.width**2 / 12
     return out

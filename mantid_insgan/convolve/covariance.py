@@ -85,23 +85,12 @@ class CrystalGeometry:
         borders = self.cells.borders
         _, covariance = self._seen(columns, borders[[len(borders) // 2]], 0.0)
         spread = np.sqrt(np.einsum("ncii->nci", covariance[..., :3, :3]).min(axis=(0, 1)))
-        reach = (np.abs(self.bins.directions) / spread).max(axis=1) * self._matters(columns)
+        reach = (np.abs(self.bins.directions) / spread).max(axis=1) * self.bins.matters
         counts = np.ceil(self.bins.widths * reach / _PART).clip(1, _MOST_ALONG).astype(int)
         while counts.prod() > _MOST_PARTS:
             counts[counts.argmax()] = (counts.max() + 1) // 2
         middles = [(np.arange(n) + 0.5) / n - 0.5 for n in counts]
         return np.array(list(itertools.product(*middles))), self.bins.widths / counts
-
-    def _matters(self, columns) -> np.ndarray:
-        """False for the axis along which the energy decides where the sample is met, shape (D,)."""
-        if not self.bins.scattered:
-            return np.ones(len(self.bins.widths), bool)
-        energy = self.cells.borders[:1]
-        middle, *aside = (
-            self._place(columns[:1], energy, 0.3 * unit)
-            for unit in np.eye(len(self.bins.widths) + 1, len(self.bins.widths), -1)
-        )
-        return np.array([not np.allclose(place, middle) for place in aside])
 
     def _at(self, columns, energies, offset) -> tuple:
         """Coordinates and points of columns at energies and an offset from the centres of the bins, (C times K)."""
