@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,7 +22,9 @@ _PROBES = (24, 49)
 #: deviations of the resolution; of the covariance, relative to itself in the direction where it changes most.
 _PLACE_STEP, _COVARIANCE_STEP = 1.0, 0.5
 #: Such steps of place and of covariance in one of `Cells`, in which both go linearly with energy.
-_CELL = np.array([4.0, 0.7])
+_CELL = np.array([0.7, 0.7])
+#: Change of the modes between two such energies, as `change` of `cells_between` measures it, that counts as one step.
+_MODES_STEP = 0.5
 #: Standard deviation along the open axes that `OutsideBins` leaves, in bins: a bin's own is 0.29.
 _LEFT = 0.125
 #: Most energies at which the resolution is worked out for one column.
@@ -255,9 +258,17 @@ class Cells:
     edges: np.ndarray
 
 
-def cells_between(bins: Bins) -> Cells:
-    """As few ranges as the change of place and resolution along energy allows."""
-    energies, steps = _travel(bins)
+def cells_between(bins: Bins, change: Callable | None = None) -> Cells:
+    """As few ranges as the change of place and resolution along energy allows.
+
+    Parameters
+    ----------
+    bins : Bins
+    change : callable, optional
+        Of places (n, T, 3) and standard deviations of the energy (n, T): how much the modes of a model change from each
+        place to the next, (T - 1,). Where that is less than `_MODES_STEP`, the place may move on.
+    """
+    energies, steps = _travel(bins, change)
     travelled = np.concatenate([[0], np.cumsum(steps.T @ (1 / _CELL))])
     parts = max(1, math.ceil(travelled[-1] / len(bins.energy)))
     edges = np.linspace(bins.energy.edges[0], bins.energy.edges[-1], parts * len(bins.energy) + 1)
@@ -277,7 +288,7 @@ def nodes_in_bins(bins: Bins) -> Nodes:
     return Nodes(0.5 * (edges[1:] + edges[:-1]), edges, np.eye(edges.size - 1))
 
 
-def _travel(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
+def _travel(bins: Bins, change: Callable | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Energies (T,) and how far place and covariance move from each to the next, in the steps allowed: (2, T - 1)."""
     columns = bins.columns if len(bins.columns) else np.arange(math.prod(bins.shape))
     columns = columns[np.unique(np.linspace(0, len(columns) - 1, _PROBES[0]).astype(int))]
@@ -290,10 +301,15 @@ def _travel(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
     covariance = (covariance + _bin_spread(bins, size)).reshape(len(columns), len(energies), size + 1, size + 1)
     block = np.linalg.inv(covariance[:, 1:, :size, :size])
     place_steps = np.sqrt(np.einsum("nti,ntij,ntj->nt", moved, block, moved)) / _PLACE_STEP
+    place_steps = place_steps.max(axis=0)
+    if change is not None and bins.scattered:
+        sigma = np.sqrt(covariance[..., size, size])
+        places = place.reshape(len(columns), len(energies), -1)
+        place_steps = np.minimum(place_steps, change(places, sigma) / _MODES_STEP)
     root = np.linalg.inv(np.linalg.cholesky(covariance[:, 1:]))
-    change = root @ np.diff(covariance, axis=1) @ np.swapaxes(root, -1, -2)
-    change = np.abs(np.linalg.eigvalsh(change)).max(axis=-1) / _COVARIANCE_STEP
-    return energies, np.stack([place_steps.max(axis=0), np.median(change, axis=0)])
+    grown = root @ np.diff(covariance, axis=1) @ np.swapaxes(root, -1, -2)
+    grown = np.abs(np.linalg.eigvalsh(grown)).max(axis=-1) / _COVARIANCE_STEP
+    return energies, np.stack([place_steps, np.median(grown, axis=0)])
 
 
 def _bin_spread(bins: Bins, size: int) -> np.ndarray:

@@ -225,22 +225,18 @@ class Prepared:
 
     @cached_property
     def _cells(self):
-        return nodes_between(self.bins) if self.bins.powder else cells_between(self.bins)
+        """Ranges of energy, or nodes for a powder; by what the modes of the source do along them."""
+        return nodes_between(self.bins) if self.bins.powder else cells_between(self.bins, self._source.change)
 
     @property
     def _edges(self) -> np.ndarray:
         """Energy bins, or a division of them, meV."""
         return self._cells.edges
 
-    @property
-    def _energies(self) -> np.ndarray:
-        """Energies at which the resolution is worked out, meV."""
-        energies = self._cells.energies if self.bins.powder else self._cells.borders
-        return np.minimum(energies, self.bins.resolution.ei)
-
     @cached_property
     def _extent(self):
-        return extent_of(self.bins, self._energies)
+        energies = self._cells.energies if self.bins.powder else cells_between(self.bins).borders
+        return extent_of(self.bins, np.minimum(energies, self.bins.resolution.ei))
 
     @cached_property
     def _line_step(self) -> float:
