@@ -244,12 +244,12 @@ def nodes_between(bins: Bins) -> Nodes:
 
 @dataclass(frozen=True)
 class Cells:
-    """Ranges of energy in which place and resolution are taken to change linearly.
+    """Energies between which place and resolution are taken to change linearly.
 
     Parameters
     ----------
-    borders : ndarray, shape (K + 1,)
-        meV; all of them are `edges`.
+    borders : ndarray, shape (K,)
+        meV, at least two; all of them are `edges`.
     edges : ndarray, shape (F + 1,)
         Energy bins, meV: those of the spectrum or a division of them.
     """

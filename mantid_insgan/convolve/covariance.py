@@ -74,7 +74,7 @@ class CrystalGeometry:
         mixtures = Mixtures(*(np.stack(part) for part in zip(*found, strict=True)), _WITHIN)
         parts = [self._part(columns, offset, sizes) for offset in offsets]
         joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        count = len(columns) * (len(self.cells.borders) - 1)
+        count = len(columns) * len(self.cells.borders)
         mixture = np.repeat(np.arange(len(offsets)) % _MIXTURES, count)
         row, cell = (np.tile(a.ravel(), len(offsets)) for a in np.indices((len(columns), count // len(columns))))
         share = 1 / (len(offsets) * mixtures.units.shape[1])
@@ -109,7 +109,7 @@ class CrystalGeometry:
         return self.bins.place(coordinates, at).reshape(*shape, 3), self.bins.covariance(at).reshape(*shape, 4, 4)
 
     def _part(self, columns, offset, sizes) -> tuple[np.ndarray, ...]:
-        """Arrays of `Patches` for one part of the bins, from `place` on, in (columns, cells)."""
+        """Arrays of `Patches` for one part of the bins, from `place` on, in (columns, nodes)."""
         borders = self.cells.borders
         place, covariance = self._seen(columns, borders, offset)
         momentum, coupling = covariance[..., :3, :3], covariance[..., :3, 3]
@@ -136,14 +136,14 @@ class CrystalGeometry:
         )
 
     def _box(self, columns, offset, sizes) -> np.ndarray:
-        """How places change over the volume of a part of the bins, shape (columns times cells, D, 3)."""
-        middles = 0.5 * (self.cells.borders[1:] + self.cells.borders[:-1])
+        """How places change over the volume of a part of the bins, shape (columns times nodes, D, 3)."""
+        nodes = self.cells.borders
         if not self.bins.scattered:
             box = sizes[:, None] * self.bins.directions
-            return np.broadcast_to(box, (len(columns) * len(middles), *box.shape))
+            return np.broadcast_to(box, (len(columns) * len(nodes), *box.shape))
         steps = 0.5 * np.diag(sizes / self.bins.widths)
         moved = [
-            self._place(columns, middles, offset + step) - self._place(columns, middles, offset - step)
+            self._place(columns, nodes, offset + step) - self._place(columns, nodes, offset - step)
             for step in steps
         ]
         return np.stack(moved, axis=2).reshape(-1, len(sizes), 3)
@@ -155,29 +155,21 @@ class CrystalGeometry:
         return np.einsum("na,nab->nb", mean - slope, root)
 
 
-def _linear(values: np.ndarray, borders: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values (C, K + 1, ...) at borders: in the middle between each two, and their rates, (C times K, ...)."""
-    step = np.diff(borders).reshape(-1, *[1] * (values.ndim - 2))
-    middle, rate = 0.5 * (values[:, 1:] + values[:, :-1]), np.diff(values, axis=1) / step
-    return middle.reshape(-1, *values.shape[2:]), rate.reshape(-1, *values.shape[2:])
+def _linear(values: np.ndarray, energies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values (C, K, ...) at energies, and their rates, each (C times K, ...)."""
+    rate = np.gradient(values, energies, axis=1)
+    return values.reshape(-1, *values.shape[2:]), rate.reshape(-1, *values.shape[2:])
 
 
-def beyond(patches: Patches, borders: np.ndarray) -> Patches:
-    """Patches that carry the first and the last range on, below and above all energies, and do not change there."""
-    last, half = len(borders) - 2, 0.5 * np.diff(borders)
-    made = []
-    for cell, side, number in ((0, -half[0], last + 1), (last, half[-1], last + 2)):
-        ends = patches.cell == cell
-        moved = {
-            name: getattr(patches, name)[ends] + side * getattr(patches, f"{name}_rate")[ends]
-            for name in ("place", "root", "shift", "own")
-        }
-        fixed = {f"{name}_rate": np.zeros_like(values) for name, values in moved.items()}
-        same = {name: getattr(patches, name)[ends] for name in ("row", "mixture", "box")}
-        made.append(Patches(**moved, **fixed, **same, cell=np.full(ends.sum(), number), share=patches.share))
+def beyond(patches: Patches, nodes: int) -> Patches:
+    """With patches that carry the first and the last of some nodes on, below and above all, and do not change there."""
     names = [f.name for f in fields(Patches) if f.name != "share"]
-    joined = {name: np.concatenate([getattr(one, name) for one in (patches, *made)]) for name in names}
-    return Patches(**joined, share=patches.share)
+    arrays = [{name: getattr(patches, name) for name in names}]
+    for node, number in ((0, nodes), (nodes - 1, nodes + 1)):
+        chosen = {name: values[patches.cell == node] for name, values in arrays[0].items()}
+        still = {name: np.zeros_like(values) for name, values in chosen.items() if name.endswith("_rate")}
+        arrays.append(chosen | still | {"cell": np.full(len(chosen["cell"]), number)})
+    return Patches(**{name: np.concatenate([one[name] for one in arrays]) for name in names}, share=patches.share)
 
 
 def _turned(direction: np.ndarray) -> np.ndarray:

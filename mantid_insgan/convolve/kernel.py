@@ -101,6 +101,8 @@ class Ranges:
         Bins of each range: from `first` to before `last`; none where these are equal.
     middle : ndarray, shape (K,)
         Energy at which its patches are given, meV.
+    shares : ndarray, shape (K, bins)
+        Of the patches of each range in each bin; ranges overlap.
     """
 
     low: float
@@ -108,6 +110,7 @@ class Ranges:
     first: np.ndarray
     last: np.ndarray
     middle: np.ndarray
+    shares: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ def _arguments(patches: Patches, mixtures: Mixtures, ranges: Ranges, table: Mode
         (patches.place_rate, patches.root_rate, patches.shift_rate, patches.own_rate),
         patches.share,
         (mixtures.units, mixtures.boxes, mixtures.fits, mixtures.within),
-        (ranges.low, ranges.step, ranges.first, ranges.last, ranges.middle),
+        (ranges.low, ranges.step, ranges.first, ranges.last, ranges.middle, ranges.shares),
         (table.counts, *table.polynomials, table.floor),
     )
 
@@ -316,7 +319,7 @@ def _deposit(total, row, k: int, ranges: Ranges, centre, slope, sigma, widening,
         inside *= w / ranges.step
         for b, values in enumerate(inside.T):
             added[:, b] += np.bincount(row[part], values, len(added))
-    total[:, start:stop] += added
+    total[:, start:stop] += added * ranges.shares[k, start:stop]
 
 
 def cells_of(where: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

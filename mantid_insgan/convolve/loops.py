@@ -36,7 +36,7 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
     place, root, box, shift, own = middles
     place_rate, root_rate, shift_rate, own_rate = rates
     units, boxes, fits, within = mixtures
-    low, step, first, last, middle = ranges
+    low, step, first, last, middle, shares = ranges
     counts, energies, strengths, floor = table
     points, dimensions, modes = units.shape[1], boxes.shape[2], energies.shape[1]
     stride0, stride1 = counts[1] * counts[2], counts[2]
@@ -161,8 +161,9 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
                     above = _looked_up(z1, per_sigma, top, cumulative)
                     turn = 1 - slope - 0.5 * (z + z1) * widening
                     if abs(turn) > FLAT:
-                        total[row[n], k] += weight * (above - below) / turn
+                        inside = (above - below) / turn
                     else:
                         density = math.exp(-0.125 * (z + z1) ** 2) / math.sqrt(2 * math.pi)
-                        total[row[n], k] += weight * density * step / (sigma + widening * (at - 0.5 * step))
+                        inside = density * step / (sigma + widening * (at - 0.5 * step))
+                    total[row[n], k] += shares[cell[n], k] * weight * inside
                     z, below = z1, above
