@@ -377,3 +377,13 @@ def test_masks():
     assert not bragg[close][:, E.centers <= 5].any() and bragg[close][:, E.centers > 5].all()
     with pytest.raises(InputError, match="three or more pairs"):
         masks.outside_polygon(data, ("[H,0,0]", "energy"), [(0, 1), (1, 1)])
+
+
+def test_starts_go_to_other_processes():
+    """The same minima as one after the other; each worker prepares the problem once."""
+    options = {"resolution": engine, "weights": "poisson"}
+    one = minimise(problem(**options), starts=3)
+    two = minimise(problem(**options), starts=3, workers=2)
+    for a, b in zip(one.minima, two.minima, strict=True):
+        assert b.values == pytest.approx(a.values, rel=1e-6) and b.evaluations == a.evaluations
+    assert two.evaluations == sum(m.evaluations for m in two.minima)

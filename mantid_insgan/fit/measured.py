@@ -65,6 +65,7 @@ class Comparing:
     shape: str
     seed: int
     points: int | None
+    threads: int
 
 
 class Part:
@@ -94,7 +95,8 @@ class Part:
                 f"dataset {data.name!r} has no valid bin with an error above 0 among {spectrum.signal.size}",
                 "check its mask and ranges; use weights='equal' for data without errors",
             )
-        self._engine = engine_for(how.resolution, spectrum, data.resolution, model, seed=how.seed, points=how.points)
+        options = {"seed": how.seed, "points": how.points, "threads": how.threads}
+        self._engine = engine_for(how.resolution, spectrum, data.resolution, model, **options)
         self.valid &= np.isfinite(self._engine(model, **seen_with))
         if not self.valid.any():
             raise InputError(

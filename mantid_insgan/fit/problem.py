@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -77,6 +78,8 @@ class Problem:
     seed : int
     points : int, optional
         As in `convolve`.
+    threads : int, optional
+        Of one evaluation; all processors that this process may use if not given. Results do not depend on it.
 
     Raises
     ------
@@ -101,6 +104,7 @@ class Problem:
         shape: str = "dho",
         seed: int = 0,
         points: int | None = None,
+        threads: int | None = None,
     ):
         self.definition, self.resolution, self.background = definition, resolution, background
         self.scale, self.weights, self.loss, self.model_error = scale, weights, loss, float(model_error)
@@ -110,7 +114,8 @@ class Problem:
         self.datasets = tuple(data for group in sets for data in group)
         self._check_names()
         self.start = tied(definition, {name: p.value for name, p in definition.parameters.items()})
-        self._how = Comparing(resolution, background, weights, self.model_error, shape, seed, points)
+        threads = threads or _processors()
+        self._how = Comparing(resolution, background, weights, self.model_error, shape, seed, points, threads)
         models = iter(self._models(self.start))
         self.groups = [
             Group([Part(d, self._how, next(models), self.seen_with({**self.start, **d.fixed})) for d in group])
@@ -125,6 +130,12 @@ class Problem:
                 f"({', '.join(self.free)} and scale and background), expected more bins than numbers",
                 "fix some parameters, take a simpler background, or fit more bins",
             )
+
+    def recipe(self, **changes) -> dict:
+        """The arguments that make this problem again, in another process for example."""
+        names = ("resolution", "background", "scale", "weights", "loss", "model_error", "shape", "seed", "points")
+        found = {name: getattr(self, name) for name in names}
+        return {"datasets": self.datasets, "definition": self.definition, **found, **changes}
 
     @property
     def free(self) -> tuple[str, ...]:
@@ -343,3 +354,9 @@ def _spectra(part: Part, fitted: np.ndarray, pulls: np.ndarray) -> tuple[Spectru
         measured.replace(signal=out[0], title=f"fit to {part.data.name}", **change),
         measured.replace(signal=out[1], title=f"(data - fit) / error of {part.data.name}", **change),
     )
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    known = getattr(os, "sched_getaffinity", None)
+    return len(known(0)) if known else os.cpu_count() or 1

@@ -162,13 +162,15 @@ def fit(
     log: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    workers: int = 1,
+    dask: str | None = None,
 ) -> FitResult:
     """Find the best parameters and their errors.
 
     Parameters
     ----------
     problem : Problem
-    starts, spread, tolerance, most, log, resume, progress
+    starts, spread, tolerance, most, log, resume, progress, workers, dask
         See `minimise`.
     profile : tuple of str
         Free parameters whose 68 % profile interval is worked out as well.
@@ -194,6 +196,8 @@ def fit(
         log=log,
         resume=resume,
         progress=progress,
+        workers=workers,
+        dask=dask,
     )
     if not search.minima:
         raise KeyboardInterrupt
