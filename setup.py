@@ -53,7 +53,7 @@ setup(
         "spinw": ["pyspinw==1.1.0b2", "periodictable>=2", "scipy>=1.15"],
         # One-phonon scattering as a model; PyYAML reads phonopy's files.
         "phonons": ["euphonic>=2,<3", "PyYAML", "periodictable>=2", "scipy>=1.15", "spglib>=2.1"],
-        "fit": ["scipy>=1.13"],
+        "fit": ["scipy>=1.13", "numba>=0.60"],
         "report": ["matplotlib>=3.9"],
         # make-pairs on several machines; dask-jobqueue starts workers under Slurm.
         "dask": ["dask[distributed]>=2025.1", "dask-jobqueue>=0.9"],
