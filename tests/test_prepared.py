@@ -200,7 +200,9 @@ class TestRefusals:
             prepare(CUT, turned, points=1)
 
     def test_factor(self, cut):
-        with pytest.raises(InputError, match="the factor on the widths of the resolution is 1.5, .*at most 1.25.*widest"):
+        with pytest.raises(
+            InputError, match="the factor on the widths of the resolution is 1.5, .*at most 1.25.*widest"
+        ):
             cut.signal(Wave(), width_factor=1.5)
 
     def test_line(self, cut):
