@@ -29,9 +29,9 @@ _ACROSS = 0.05
 _EXACT, _EXACT_TOLERANCE = 4000, 0.01
 COMMAND = "python benchmarks/fitting.py"
 CONDITIONS = (
-    "CPU time on one core of a shared machine: the least of five evaluations, each of another model, with its build "
-    "left out. Errors are root mean squares relative to the spectrum's, beyond the noise of a Monte Carlo with Gaussian "
-    f"deviations, {_EXACT} points a bin."
+    "CPU time on one core of a shared machine: the least of five evaluations, each of another model, without its "
+    "build. Errors are root mean squares relative to the spectrum's, beyond the noise of a Monte Carlo with "
+    f"Gaussian deviations, {_EXACT} points a bin."
 )
 
 

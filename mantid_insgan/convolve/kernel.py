@@ -4,8 +4,8 @@ There are two ways to the same sum: loops that numba compiles, where it is insta
 
 Each of `Patches` is a Gaussian in momentum over a few energy bins, as a mixture of points. At one crystal angle its
 place goes linearly with energy inside the patch, and so does the energy at which a point records a mode,
-c(E) = c + c' (E - E0). With z = (E - c(E)) / s, the intensity in a bin is the integral of the Gaussian over z divided by
-1 - c'.
+c(E) = c + c' (E - E0). With z = (E - c(E)) / s, the intensity in a bin is the integral of the Gaussian over z, divided
+by 1 - c'.
 """
 
 from __future__ import annotations
