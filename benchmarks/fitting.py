@@ -12,13 +12,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from pages import table_text
+from results import add_option, column, table, write_results
 
 from mantid_insgan import Axis, Lattice
+from mantid_insgan.convolve import GridAccuracyWarning, convolve, prepare
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.models.spinw.zoo import get_family
 
 #: Half of the width of the path across it, r.l.u.
 _ACROSS = 0.05
+#: Points of the Monte Carlo that tells the error, and allowed error between its momenta.
+_EXACT, _EXACT_TOLERANCE = 4000, 0.01
+COMMAND = "python benchmarks/fitting.py"
+CONDITIONS = (
+    "CPU time on one core of a shared machine: the least of five evaluations, each of another model, without its "
+    "build. Errors are root mean squares relative to the spectrum's, beyond the noise of a Monte Carlo with "
+    f"Gaussian deviations, {_EXACT} points a bin."
+)
 
 
 @dataclass(frozen=True)
@@ -92,3 +103,78 @@ def a_path() -> Case:
         {"J1": 33.0, "J2": 2.3, "J3": 0.0, "Jperp": 0.0, "D": -0.1},
         {"ion": "Ni2+", "axis": np.array([1, 1, 0]) / np.sqrt(2), "domains": [(np.eye(3), 1), (quarter, 1)]},
     )
+
+
+def _seconds(call, repeats: int = 1) -> tuple[float, object]:
+    """Least CPU time of some calls, given their number, and what the last returned."""
+    times = []
+    for number in range(repeats):
+        start = time.process_time()
+        found = call(number)
+        times.append(time.process_time() - start)
+    return min(times), found
+
+
+def _error(found: np.ndarray, exact) -> float:
+    seen = np.isfinite(exact.signal)
+    size = (exact.signal[seen] ** 2).mean()
+    square = ((found - exact.signal)[seen] ** 2).mean() - exact.variance[seen].mean()
+    return float(np.sqrt(max(square, 0.0) / size))
+
+
+def measured(case: Case, points: int, tolerance: float, line: dict, compiled: bool | None, exact: list) -> list:
+    """A row of results: seconds of `convolve`, of the preparation and of an evaluation, momenta, and the error."""
+    start, others = case.model(), [case.model(1 + 0.004 * n) for n in range(1, 6)]
+    totals, errors, momenta = np.zeros(4), [], 0
+    for number, grid in enumerate(case.grids):
+        options = {"points": points, "tolerance": tolerance}
+        whole, _ = _seconds(lambda _, g=grid, o=options: convolve(start, g, case.resolution, **o, **line))
+
+        def made(_, g=grid, o=options):
+            prepared = prepare(g, case.resolution, model=start, **o)
+            prepared.signal(others[0], compiled=compiled, **line)
+            return prepared
+
+        preparation, prepared = _seconds(made)
+        known, signal = _seconds(lambda _, p=prepared: p.signal(start, compiled=compiled, **line), 5)
+        each, _ = _seconds(lambda n, p=prepared: p.signal(others[n], compiled=compiled, **line), 5)
+        totals += whole, preparation, each, known
+        momenta += prepared.momenta
+        if number < len(exact):
+            errors.append(_error(signal, exact[number]))
+    name = f"{case.name}, {points} points, tolerance {tolerance:g}" + (", no compiler" if compiled is False else "")
+    return [name, *totals, momenta, float(np.mean(errors))]
+
+
+def main() -> None:
+    """Measure, print and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--without-compiler", action="store_true", help="measure the path of numpy as well")
+    add_option(parser, "fitting")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", GridAccuracyWarning)
+    convolve(a_slice().model(), a_slice().grids[0], a_slice().resolution, points=8)  # compiles
+    rows = []
+    for case, line in ((a_slice(), {}), (a_path(), {"fwhm": 4.0, "shape": "gaussian"})):
+        accurate = {"points": _EXACT, "tolerance": _EXACT_TOLERANCE, "gaussian": True}
+        exact = [convolve(case.model(), case.grids[0], case.resolution, method="interpolated", **accurate, **line)]
+        for points, tolerance in ((256, 0.05), (256, 0.1), (128, 0.1)):
+            rows.append(measured(case, points, tolerance, line, None, exact))
+        if options.without_compiler:
+            rows.append(measured(case, 256, 0.05, line, False, exact))
+    columns = [
+        column(""),
+        column("`convolve` (s)", "{:.2f}"),
+        column("prepare and first evaluation (s)", "{:.2f}"),
+        column("evaluation (s)", "{:.3f}"),
+        column("of it without the model's own time (s)", "{:.3f}"),
+        column("momenta"),
+        column("error", "{:.4f}"),
+    ]
+    made = table("prepared", columns, rows, note="The error of a path is that of its first segment.")
+    print(table_text(made))
+    write_results(options.results, COMMAND, CONDITIONS, [made])
+
+
+if __name__ == "__main__":
+    main()

@@ -22,7 +22,7 @@ _PROBES = (24, 49)
 #: deviations of the resolution; of the covariance, relative to itself in the direction where it changes most.
 _PLACE_STEP, _COVARIANCE_STEP = 1.0, 0.5
 #: Such steps of place and of covariance in one of `Cells`, in which both go linearly with energy.
-_CELL = np.array([0.7, 0.7])
+_CELL = np.array([0.7, 1.0])
 #: Change of the modes between two such energies, as `change` of `cells_between` measures it, that counts as one step.
 _MODES_STEP = 0.5
 #: Standard deviation along the open axes that `OutsideBins` leaves, in bins: a bin's own is 0.29.

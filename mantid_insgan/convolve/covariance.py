@@ -116,23 +116,19 @@ class CrystalGeometry:
         root = np.linalg.cholesky(momentum)
         slope = np.linalg.solve(momentum, coupling[..., None])[..., 0]
         own = covariance[..., 3, 3] - (coupling * slope).sum(axis=-1)
-        (place, place_rate), (root, root_rate), (slope, slope_rate), (own, own_rate) = (
-            _linear(values, borders) for values in (place, root, slope, own)
+        place_rate = np.gradient(place, borders, axis=1)
+        place, place_rate, root, slope, own = (
+            values.reshape(-1, *values.shape[2:]) for values in (place, place_rate, root, slope, own)
         )
-        turn = _turned(self._steepest(place, slope, root))
-        shift = np.einsum("nab,na->nb", root @ turn, slope)
-        shift_rate = np.einsum("nab,na->nb", root_rate @ turn, slope) + np.einsum("nab,na->nb", root @ turn, slope_rate)
+        root = root @ _turned(self._steepest(place, slope, root))
         to_cells = self.source.cells_for_hkl
         return (
             self.source.to_cells(place),
             place_rate @ to_cells,
-            to_cells.T @ root @ turn,
-            to_cells.T @ root_rate @ turn,
+            to_cells.T @ root,
             self._box(columns, offset, sizes) @ to_cells,
-            shift,
-            shift_rate,
+            np.einsum("nab,na->nb", root, slope),
             own,
-            own_rate,
         )
 
     def _box(self, columns, offset, sizes) -> np.ndarray:
@@ -154,19 +150,13 @@ class CrystalGeometry:
         return np.einsum("na,nab->nb", mean - slope, root)
 
 
-def _linear(values: np.ndarray, energies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values (C, K, ...) at energies, and their rates, each (C times K, ...)."""
-    rate = np.gradient(values, energies, axis=1)
-    return values.reshape(-1, *values.shape[2:]), rate.reshape(-1, *values.shape[2:])
-
-
 def beyond(patches: Patches, nodes: int) -> Patches:
     """With patches that carry the first and the last of some nodes on, below and above all, and do not change there."""
     names = [f.name for f in fields(Patches) if f.name != "share"]
     arrays = [{name: getattr(patches, name) for name in names}]
     for node, number in ((0, nodes), (nodes - 1, nodes + 1)):
         chosen = {name: values[patches.cell == node] for name, values in arrays[0].items()}
-        still = {name: np.zeros_like(values) for name, values in chosen.items() if name.endswith("_rate")}
+        still = {"place_rate": np.zeros_like(chosen["place_rate"])}
         arrays.append(chosen | still | {"cell": np.full(len(chosen["cell"]), number)})
     return Patches(**{name: np.concatenate([one[name] for one in arrays]) for name in names}, share=patches.share)
 

@@ -2,10 +2,10 @@
 
 There are two ways to the same sum: loops that numba compiles, where it is installed, and arrays of numpy.
 
-Each of `Patches` is a Gaussian in momentum over a few energy bins, as a mixture of points. The momentum of a point, and
-the energy at which it records a mode, go linearly with energy inside the patch: c(E) = c + c' (E - E0), and so does the
-width, s(E) = s + s' (E - E0). With z = (E - c(E)) / s(E), the intensity in a bin is the integral of the Gaussian over z
-divided by s dz/dE = 1 - c' - z s'.
+Each of `Patches` is a Gaussian in momentum over a few energy bins, as a mixture of points. At one crystal angle its
+place goes linearly with energy inside the patch, and so does the energy at which a point records a mode,
+c(E) = c + c' (E - E0). With z = (E - c(E)) / s, the intensity in a bin is the integral of the Gaussian over z, divided
+by 1 - c'.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 #: How far a Gaussian reaches, in standard deviations, and values of its cumulative in a table for each.
 REACH, _PER_SIGMA = 5.0, 1024
-#: Where a mode is met at almost all energies of a patch at once, with s dz/dE below this, the middle of a bin counts.
+#: Where a mode is met at almost all energies of a patch at once, with 1 - c' below this, the middle of a bin counts.
 FLAT = 0.05
 #: Modes no farther apart than this, relative to the highest energy, are one.
 _DEGENERATE = 1e-6
@@ -54,21 +54,21 @@ class Mixtures:
 class Patches:
     """Gaussians in momentum, each for one column and a few of its energy bins; N in all.
 
-    Momenta are in units of the cells of the table of modes. Rates are changes for one meV.
+    Momenta are in units of the cells of the table of modes.
 
     Parameters
     ----------
     row, cell, mixture : ndarray of int, shape (N,)
         Row of the result, range of energies, and which of the mixtures.
     place, place_rate : ndarray, shape (N, 3)
-        Middle.
-    root, root_rate : ndarray, shape (N, 3, 3)
+        Middle, and its change for one meV.
+    root : ndarray, shape (N, 3, 3)
         From the unit directions of the mixture to momenta, as columns.
     box : ndarray, shape (N, D, 3)
         From the volume of the bin to momenta.
-    shift, shift_rate : ndarray, shape (N, 3)
+    shift : ndarray, shape (N, 3)
         How much earlier a deviation along each unit direction is recorded, meV.
-    own, own_rate : ndarray, shape (N,)
+    own : ndarray, shape (N,)
         Variance in energy that is left when the momentum is known, meV^2.
     share : float
         Of each point in the mean over the bin.
@@ -80,12 +80,9 @@ class Patches:
     place: np.ndarray
     place_rate: np.ndarray
     root: np.ndarray
-    root_rate: np.ndarray
     box: np.ndarray
     shift: np.ndarray
-    shift_rate: np.ndarray
     own: np.ndarray
-    own_rate: np.ndarray
     share: float
 
 
@@ -188,7 +185,7 @@ def used_nodes(patches: Patches, mixtures: Mixtures, counts: np.ndarray, factor:
     used = np.zeros(counts, bool)
     size = max(1, _AT_ONCE // mixtures.units.shape[1])
     for start in range(0, len(patches.row), size):
-        where = _points(patches, mixtures, slice(start, start + size), factor)[0]
+        where = _points(patches, mixtures, slice(start, start + size), factor)
         cell, _ = cells_of(where, counts)
         flat = np.unique(cell.reshape(-1, 3) @ np.array([counts[1] * counts[2], counts[2], 1]))
         i, j, k = np.unravel_index(flat, tuple(counts))
@@ -201,7 +198,7 @@ def _arguments(patches: Patches, mixtures: Mixtures, ranges: Ranges, table: Mode
     return (
         (patches.row, patches.cell, patches.mixture),
         (patches.place, patches.root, patches.box, patches.shift, patches.own),
-        (patches.place_rate, patches.root_rate, patches.shift_rate, patches.own_rate),
+        patches.place_rate,
         patches.share,
         (mixtures.units, mixtures.boxes, mixtures.fits, mixtures.within),
         (ranges.low, ranges.step, ranges.first, ranges.last, ranges.middle, ranges.shares),
@@ -261,59 +258,51 @@ def _by_arrays(total, patches: Patches, mixtures: Mixtures, ranges: Ranges, tabl
             _deposit(total, patches.row[chosen], k, ranges, *gaussians)
 
 
-def _points(patches: Patches, mixtures: Mixtures, chosen, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """Momenta of the points of some patches and their rates, each (n, G, 3)."""
+def _points(patches: Patches, mixtures: Mixtures, chosen, factor: float) -> np.ndarray:
+    """Momenta of the points of some patches, (n, G, 3)."""
     unit, box = mixtures.units[patches.mixture[chosen]], mixtures.boxes[patches.mixture[chosen]]
     where = patches.place[chosen, None] + factor * unit @ np.swapaxes(patches.root[chosen], 1, 2)
-    where += box @ patches.box[chosen]
-    rate = patches.place_rate[chosen, None] + factor * unit @ np.swapaxes(patches.root_rate[chosen], 1, 2)
-    return where, rate
+    return where + box @ patches.box[chosen]
 
 
 def _gaussians(patches: Patches, mixtures: Mixtures, table: ModeTable, chosen, line, factor):
-    """Centre from the middle of the range, its rate, standard deviation, its rate and weight, each (n, G, M)."""
-    where, rate = _points(patches, mixtures, chosen, factor)
+    """Centre, its rate, standard deviation and weight, each (n, G, M)."""
+    where = _points(patches, mixtures, chosen, factor)
     cell, part = cells_of(where, table.counts)
     energies, slopes = interpolated(table.energies, table.counts, cell, part, slopes=True)
     strengths = interpolated(table.strengths, table.counts, cell, part)
     mixture = patches.mixture[chosen]
-    unit, shift, shift_rate = mixtures.units[mixture], patches.shift[chosen], patches.shift_rate[chosen]
+    unit, shift = mixtures.units[mixture], patches.shift[chosen]
     bend = np.einsum("ngp,ngm->npm", mixtures.fits[mixture], energies)
     bend *= np.array([np.sqrt(mixtures.within[a] * mixtures.within[b]) for a, b in PAIRS])[:, None]
     twice = np.array([1.0 if a == b else 2.0 for a, b in PAIRS])[:, None]
     moved = 0.5 * bend[:, [a == b for a, b in PAIRS]].sum(axis=1)
     centre = energies - factor * (unit @ shift[..., None]) + moved[:, None]
-    slope = np.einsum("ngmj,ngj->ngm", slopes, rate) - factor * (unit @ shift_rate[..., None])
+    slope = np.einsum("ngmj,nj->ngm", slopes, patches.place_rate[chosen])
     steep = factor * (slopes @ patches.root[chosen, None] - shift[:, None, None])
-    change = factor * (slopes @ patches.root_rate[chosen, None] - shift_rate[:, None, None])
     fixed = (patches.own[chosen] * factor**2 + line**2)[:, None] + 0.5 * (twice * bend**2).sum(axis=1)
     sigma = np.sqrt(fixed[:, None] + steep**2 @ mixtures.within)
-    widening = 0.5 * ((patches.own_rate[chosen] * factor**2)[:, None, None] + 2 * (steep * change) @ mixtures.within)
-    return centre, slope, sigma, widening / sigma, patches.share * strengths / np.maximum(energies, table.floor)
+    return centre, slope, sigma, patches.share * strengths / np.maximum(energies, table.floor)
 
 
-def _deposit(total, row, k: int, ranges: Ranges, centre, slope, sigma, widening, weight) -> None:
+def _deposit(total, row, k: int, ranges: Ranges, centre, slope, sigma, weight) -> None:
     """Add Gaussians of range number `k`, each (n, G, M), to the rows of `total`."""
     from scipy.special import ndtr
 
     start, stop = int(ranges.first[k]), int(ranges.last[k])
     edges = ranges.low + np.arange(start, stop + 1) * ranges.step - ranges.middle[k]
-    half = max(edges[-1], -edges[0])
-    centre = centre - ranges.middle[k]
-    widening = np.clip(widening, -0.5 * sigma / half, 0.5 * sigma / half)
-    reach = REACH * (sigma + np.abs(widening) * half)
+    centre, reach = centre - ranges.middle[k], REACH * sigma
     away = np.sort([edges[0] * (1 - slope) - centre, edges[-1] * (1 - slope) - centre], axis=0)
     seen = (away[0] <= reach) & (away[1] >= -reach) & (weight != 0)
     row = np.broadcast_to(np.asarray(row)[:, None, None], centre.shape)[seen]
-    columns = [a[seen] for a in (centre, slope, sigma, widening, weight)]
+    columns = [a[seen] for a in (centre, slope, sigma, weight)]
     added = np.zeros((total.shape[0], stop - start))
     for part in np.array_split(np.arange(row.size), 1 + row.size * edges.size // _AT_ONCE):
-        c, v, s, ds, w = (a[part, None] for a in columns)
-        z = (edges * (1 - v) - c) / (s + ds * edges)
+        c, v, s, w = (a[part, None] for a in columns)
+        z = (edges * (1 - v) - c) / s
         below, mean = ndtr(np.clip(z, -REACH, REACH)), 0.5 * (z[:, 1:] + z[:, :-1])
-        turn = 1 - v - mean * ds
-        density = np.exp(-0.5 * mean**2) / np.sqrt(2 * np.pi) * ranges.step
-        density /= s + ds * 0.5 * (edges[1:] + edges[:-1])
+        turn = 1 - v
+        density = np.exp(-0.5 * mean**2) / np.sqrt(2 * np.pi) * ranges.step / s
         steep = np.abs(turn) > FLAT
         inside = np.where(steep, np.diff(below, axis=1) / np.where(steep, turn, 1.0), density)
         inside *= w / ranges.step

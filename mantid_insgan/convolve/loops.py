@@ -12,9 +12,9 @@ from .kernel import FLAT, REACH
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _from_middle(at, slope, centre, sigma, widening):
+def _from_middle(at, slope, centre, sigma):
     """Standard deviations between an energy and the mode that is recorded there."""
-    return (at * (1 - slope) - centre) / (sigma + widening * at)
+    return (at * (1 - slope) - centre) / sigma
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
@@ -30,11 +30,10 @@ def _looked_up(z, per_sigma, top, cumulative):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_squared, factor, cumulative):
+def by_loops(total, which, middles, place_rate, share, mixtures, ranges, table, line_squared, factor, cumulative):
     """Add modes through the resolution to `total`: see `blur`, whose parameters these are, one by one."""
     row, cell, mixture = which
     place, root, box, shift, own = middles
-    place_rate, root_rate, shift_rate, own_rate = rates
     units, boxes, fits, within = mixtures
     low, step, first, last, middle, shares = ranges
     counts, energies, strengths, floor = table
@@ -42,8 +41,7 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
     stride0, stride1 = counts[1] * counts[2], counts[2]
     base = np.empty(points, np.int64)
     part = np.empty((points, 3))
-    rate = np.empty((points, 3))
-    early = np.empty((points, 2))
+    early = np.empty(points)
     found = np.empty((points, 4))
     top = cumulative.shape[0] - 1
     per_sigma = top / (2 * REACH)
@@ -55,32 +53,24 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
         ceiling = low + stop * step - middle[cell[n]]
         half = max(ceiling, -bottom)
         unit, spread, fit = units[mixture[n]], boxes[mixture[n]], fits[mixture[n]]
-        fastest = latest = 0.0
         for g in range(points):
             for j in range(3):
-                x, r = place[n, j], place_rate[n, j]
+                x = place[n, j]
                 for a in range(3):
                     x += factor * root[n, j, a] * unit[g, a]
-                    r += factor * root_rate[n, j, a] * unit[g, a]
                 for d in range(dimensions):
                     x += box[n, d, j] * spread[g, d]
                 x = min(max(x, 0.0), counts[j] - 1.0)
                 whole = min(int(x), counts[j] - 2)
                 part[g, j] = x - whole
-                rate[g, j] = r
                 if j == 0:
                     base[g] = whole * stride0
                 elif j == 1:
                     base[g] += whole * stride1
                 else:
                     base[g] += whole
-            early[g, 0] = factor * (shift[n, 0] * unit[g, 0] + shift[n, 1] * unit[g, 1] + shift[n, 2] * unit[g, 2])
-            early[g, 1] = factor * (
-                shift_rate[n, 0] * unit[g, 0] + shift_rate[n, 1] * unit[g, 1] + shift_rate[n, 2] * unit[g, 2]
-            )
-            fastest = max(fastest, rate[g, 0] ** 2 + rate[g, 1] ** 2 + rate[g, 2] ** 2)
-            latest = max(latest, abs(early[g, 1]))
-        fastest = math.sqrt(fastest)
+            early[g] = factor * (shift[n, 0] * unit[g, 0] + shift[n, 1] * unit[g, 1] + shift[n, 2] * unit[g, 2])
+        fastest = math.sqrt((place_rate[n] ** 2).sum())
         rooted = math.sqrt((root[n] ** 2).sum())
         shifted = math.sqrt((shift[n] ** 2).sum())
         for m in range(modes):
@@ -114,30 +104,22 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
             fixed += 0.5 * (b00**2 + b11**2 + b22**2) + b01**2 + b02**2 + b12**2
             # No point's Gaussian reaches farther than this from the energies of the range.
             steepest = math.sqrt(steepest)
-            widest = fixed + half * abs(own_rate[n]) * factor**2
-            widest += within.max() * (factor * (steepest * rooted + shifted)) ** 2
-            most = 1.5 * REACH * math.sqrt(widest) + half * (steepest * fastest + latest)
+            widest = fixed + within.max() * (factor * (steepest * rooted + shifted)) ** 2
+            most = REACH * math.sqrt(widest) + half * steepest * fastest
             for g in range(points):
-                centre = found[g, 0] - early[g, 0] + moved - middle[cell[n]]
+                centre = found[g, 0] - early[g] + moved - middle[cell[n]]
                 if centre > ceiling + most or centre < bottom - most:
                     continue
                 slope = 0.0
-                variance, variance_rate = fixed, own_rate[n] * factor**2
+                variance = fixed
                 for a in range(3):
-                    steep, change = -shift[n, a], -shift_rate[n, a]
+                    steep = -shift[n, a]
                     for j in range(3):
                         steep += found[g, 1 + j] * root[n, j, a]
-                        change += found[g, 1 + j] * root_rate[n, j, a]
-                    steep *= factor
-                    variance += within[a] * steep * steep
-                    variance_rate += 2 * within[a] * steep * factor * change
-                    slope += found[g, 1 + a] * rate[g, a]
-                slope -= early[g, 1]
+                    variance += within[a] * (factor * steep) ** 2
+                    slope += found[g, 1 + a] * place_rate[n, a]
                 sigma = math.sqrt(variance)
-                widening = 0.5 * variance_rate / sigma
-                if abs(widening) * half > 0.5 * sigma:
-                    widening = math.copysign(0.5 * sigma / half, widening)
-                reach = REACH * (sigma + abs(widening) * half)
+                reach = REACH * sigma
                 away0, away1 = bottom * (1 - slope) - centre, ceiling * (1 - slope) - centre
                 if min(away0, away1) > reach or max(away0, away1) < -reach:
                     continue
@@ -153,17 +135,17 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
                     along = (ceiling - bottom) / (away1 - away0)
                     begin = start + max(0, int(math.floor((-reach - away0) * along / step)))
                     end = min(stop, start + int(math.ceil((reach - away0) * along / step)))
-                z = _from_middle(bottom + (begin - start) * step, slope, centre, sigma, widening)
+                z = _from_middle(bottom + (begin - start) * step, slope, centre, sigma)
                 below = _looked_up(z, per_sigma, top, cumulative)
                 for k in range(begin, end):
                     at = bottom + (k - start + 1) * step
-                    z1 = _from_middle(at, slope, centre, sigma, widening)
+                    z1 = _from_middle(at, slope, centre, sigma)
                     above = _looked_up(z1, per_sigma, top, cumulative)
-                    turn = 1 - slope - 0.5 * (z + z1) * widening
+                    turn = 1 - slope
                     if abs(turn) > FLAT:
                         inside = (above - below) / turn
                     else:
                         density = math.exp(-0.125 * (z + z1) ** 2) / math.sqrt(2 * math.pi)
-                        inside = density * step / (sigma + widening * (at - 0.5 * step))
+                        inside = density * step / sigma
                     total[row[n], k] += shares[cell[n], k] * weight * inside
                     z, below = z1, above

@@ -15,7 +15,7 @@ from .kernel import ModeTable, cells_of, interpolated
 _FLOOR = 1e-4
 #: Momenta at which the error of a grid is measured along each axis; nodes to begin with, and how far they are apart in
 #: standard deviations of the resolution.
-_TRIALS, _FIRST_NODES, _FIRST_STEP = 64, (3, 13), 8.0
+_TRIALS, _FIRST_NODES, _FIRST_STEP = 64, (4, 13), 4.0
 #: Momenta in one call of the model.
 _CALL = 16384
 
@@ -160,7 +160,7 @@ class ModeGrid:
     directions : ndarray, shape (3, 3)
         (h, k, l) of one unit along each axis of the grid, as rows.
     spacing : ndarray, shape (3,)
-        Spread of the resolution along each axis: first nodes are eight of it apart, and not fewer than a few.
+        Spread of the resolution along each axis: first nodes are four of it apart, and not fewer than a few.
     sigma : float
         Standard deviation of the resolution in energy, meV.
     tolerance : float

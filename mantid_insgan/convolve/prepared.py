@@ -149,6 +149,13 @@ class Prepared:
         """The momenta at which models are asked, with the modes of the first."""
         return self._source
 
+    @property
+    def momenta(self) -> int:
+        """At how many momenta a model is asked; 0 before the first."""
+        if self._source is None:
+            return 0
+        return self._source.size if self.bins.powder else int(self._nodes_used(1.0).sum())
+
     def start(self, model, progress: Callable[[int, int], None] | None = None) -> None:
         """Choose the momenta at which models are asked by one of them, unless they are chosen."""
         if self._source is None:
