@@ -9,6 +9,9 @@ integrated.
 
 from __future__ import annotations
 
+import argparse
+import time
+import warnings
 from dataclasses import dataclass
 
 import numpy as np

@@ -19,10 +19,19 @@ from ...instruments import Resolution, Sample
 class Pair:
     """One pair as arrays on the open axes, the energy last.
 
-    ideal, convolved : float32 (*grid); valid : bool (*grid), where an experiment has a measurement;
-    width : float32 (D, *grid), FWHM in bins; correlation : float32 (D (D - 1) / 2, *grid), of the resolution between
-    the axes (0, 1), (0, 2), (1, 2); position : float32 (3, *grid), see `Resolution.position`; facts : what it is, for
-    JSON.
+    Parameters
+    ----------
+    ideal, convolved : ndarray, float32, shape (*grid)
+    valid : ndarray of bool, shape (*grid)
+        Where an experiment has a measurement.
+    width : ndarray, float32, shape (D, *grid)
+        FWHM in bins.
+    correlation : ndarray, float32, shape (D (D - 1) / 2, *grid)
+        Of the resolution between the axes (0, 1), (0, 2), (1, 2).
+    position : ndarray, float32, shape (3, *grid)
+        See `Resolution.position`.
+    facts : dict
+        What it is, for JSON.
     """
 
     ideal: np.ndarray
