@@ -563,18 +563,19 @@ def test_registering_imports_nothing_that_takes_time(mantid_script):
     ) in said
 
 
-def test_registering_takes_less_than_fifty_milliseconds(mantid_script):
-    times = [
-        mantid_script(
-            "import time, mantid.simpleapi\n"
-            "start = time.process_time()\n"
-            "import mantid_insgan.mantid\n"
-            "print('took', time.process_time() - start)"
-        )
-        for _ in range(3)
-    ]
-    # CPU time, and the best of three, because what else the machine does is no matter of ours
-    assert min(float(re.search(r"took ([\d.e-]+)", said)[1]) for said in times) < 0.05
+def test_registering_imports_nothing_that_takes_time(mantid_script):
+    """Workbench imports it at its start: beside Mantid, NumPy and the standard library only a few modules of ours."""
+    said = mantid_script(
+        "import sys, mantid.simpleapi\n"
+        "before = set(sys.modules)\n"
+        "import mantid_insgan.mantid\n"
+        "new = {name for name in set(sys.modules) - before if name.split('.')[0] not in sys.stdlib_module_names}\n"
+        "print('new', sorted(n for n in new if n.split('.')[0] not in ('numpy', 'mantid')))"
+    )
+    names = re.findall(r"'([\w.]+)'", said.partition("new")[2])
+    plugins = ("ApplyResolutionGAN", "TrainResolutionGAN", "SimulateSpinWModel", "FitSpinWModel")
+    others = [n for n in names if n.split(".")[0] not in ("mantid_insgan", *plugins)]
+    assert others == [] and 3 < len(names) < 25, names
 
 
 def test_it_is_registered_where_every_library_is_missing(mantid_script):
