@@ -169,7 +169,6 @@ class ModeGrid:
     rng : numpy.random.Generator
     window : tuple of float, optional
         Energies that are looked at, meV; all if not given.
-
     first : tuple of (int, float)
         Fewest nodes along an axis to begin with, and how many of `spacing` they are apart.
 
