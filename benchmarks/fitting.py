@@ -26,7 +26,7 @@ from mantid_insgan.models.spinw.zoo import get_family
 #: Half of the width of the path across it, r.l.u.
 _ACROSS = 0.05
 #: Points of the Monte Carlo that tells the error, and allowed error between its momenta.
-_EXACT, _EXACT_TOLERANCE = 4000, 0.01
+_EXACT, _EXACT_TOLERANCE = 1000, 0.02
 COMMAND = "python benchmarks/fitting.py"
 CONDITIONS = (
     "CPU time on one core of a shared machine: the least of five evaluations, each of another model, without its "

@@ -13,9 +13,8 @@ from .kernel import ModeTable, cells_of, interpolated
 
 #: Energies below this fraction of the largest are raised to it where intensities are divided by them.
 _FLOOR = 1e-4
-#: Momenta at which the error of a grid is measured along each axis; nodes to begin with, and how far they are apart in
-#: standard deviations of the resolution.
-_TRIALS, _FIRST_NODES, _FIRST_STEP = 64, (4, 13), 4.0
+#: Momenta at which the error of a grid is measured along each axis; most nodes along one to begin with.
+_TRIALS, _MOST_FIRST = 64, 13
 #: Momenta in one call of the model.
 _CALL = 16384
 
@@ -160,7 +159,7 @@ class ModeGrid:
     directions : ndarray, shape (3, 3)
         (h, k, l) of one unit along each axis of the grid, as rows.
     spacing : ndarray, shape (3,)
-        Spread of the resolution along each axis: first nodes are four of it apart, and not fewer than a few.
+        Spread of the resolution along each axis: sets the first nodes, see `first`.
     sigma : float
         Standard deviation of the resolution in energy, meV.
     tolerance : float
@@ -169,7 +168,9 @@ class ModeGrid:
         Largest number of momenta at which the model is evaluated.
     rng : numpy.random.Generator
     window : tuple of float, optional
-        Range of energies for the comparison, meV; all if not given.
+        Energies that are looked at, meV; all if not given.
+    first : tuple of (int, float)
+        Fewest nodes along an axis to begin with, and how many of `spacing` they are apart.
 
     Attributes
     ----------
@@ -189,14 +190,15 @@ class ModeGrid:
         most: int,
         rng,
         window: tuple[float, float] = (-np.inf, np.inf),
+        first: tuple[int, float] = (5, 2.0),
         progress: Callable | None = None,
     ):
         self.model, self.directions, self.sigma = model, np.asarray(directions, dtype=float), sigma
         self._window = window
         self._inverse = np.linalg.inv(self.directions)
         self.low, self.high = np.asarray(corners, dtype=float)
-        steps = np.ceil((self.high - self.low) / (_FIRST_STEP * np.asarray(spacing)))
-        self.counts = np.clip(steps, *_FIRST_NODES).astype(int)
+        steps = np.ceil((self.high - self.low) / (first[1] * np.asarray(spacing)))
+        self.counts = np.clip(steps, first[0], _MOST_FIRST).astype(int)
         self._values = self._sorted(_mesh(self._nodes()))
         errors = np.array([self._error_along(axis, rng) for axis in range(3)])
         while True:

@@ -20,6 +20,8 @@ TOLERANCE = {"interpolated": 0.02, "covariance": 0.05, "outside": 0.05}
 GRID_LIMIT = {"interpolated": 200_000, "covariance": 60_000, "outside": 60_000}
 #: How far a grid of modes reaches beyond the bins, in standard deviations of the resolution.
 _REACH = {"interpolated": 5.0, "covariance": 4.0, "outside": 4.0}
+#: Nodes that a grid begins with, see `ModeGrid`: a Gaussian forgives more than points that fall between two nodes.
+_FIRST = {"interpolated": (5, 2.0), "covariance": (4, 4.0), "outside": (4, 4.0)}
 #: Columns at which widths are looked at.
 _COLUMNS = 256
 #: Rows of |Q| in each bin of a powder whose modes are shared by `ideal` and `convolve`, and fewest directions in each.
@@ -148,6 +150,7 @@ def modes_seen(
         most=most,
         rng=rng,
         window=tuple(bins.energy.edges[[0, -1]]),
+        first=_FIRST[method],
         progress=progress,
     )
     if grid.error > tolerance:
