@@ -233,15 +233,23 @@ class FitOptions(Options):
 
     set: tuple[str, ...] = _option((), "Start of a parameter, such as J=29; may be repeated.", "--set", "StartValues")
     free: tuple[str, ...] = _option(
-        (), "A parameter to fit; may be repeated. Those that the model lets vary if not given.", "--free", "FreeParameters"
+        (),
+        "A parameter to fit; may be repeated. Those that the model lets vary if not given.",
+        "--free",
+        "FreeParameters",
     )
-    resolution: str = _option("covariance", "covariance, interpolated, montecarlo, energy or none.", "--resolution", "Resolution")
+    resolution: str = _option(
+        "covariance", "covariance, interpolated, montecarlo, energy or none.", "--resolution", "Resolution"
+    )
     background: tuple[str, ...] = _option(
         (),
         "none, constant, per-energy, slope, q-squared or elastic-tail; may be repeated. constant if not given.",
-        "--background", "Background",
+        "--background",
+        "Background",
     )
-    scale: str = _option("own", "Factor on the model: own for each dataset, shared by all, or fixed at 1.", "--scale", "Scale")
+    scale: str = _option(
+        "own", "Factor on the model: own for each dataset, shared by all, or fixed at 1.", "--scale", "Scale"
+    )
     weights: str = _option(
         "errors", "errors of the data; poisson for counts, from what the fit expects; or equal.", "--weights", "Weights"
     )

@@ -69,7 +69,7 @@ class Setting:
         RunFactError
             If one of them cannot be parsed.
         """
-        return cls(parse_lattice(lattice), _direction("u", u), _direction("v", v), float(psi_offset))
+        return cls(parse_lattice(lattice), parse_direction("u", u), parse_direction("v", v), float(psi_offset))
 
     def oriented(self) -> Lattice:
         """The lattice with its UB matrix at psi = 0."""
@@ -83,7 +83,14 @@ class Setting:
         return np.linalg.inv(2 * np.pi * turn @ self.oriented().ub)
 
 
-def _direction(name: str, given) -> tuple[float, float, float]:
+def parse_direction(name: str, given) -> tuple[float, float, float]:
+    """``'1,1,0'``, or three numbers, as (h, k, l); `name` is that of the option.
+
+    Raises
+    ------
+    RunFactError
+        If they are not three finite numbers.
+    """
     try:
         values = tuple(float(x) for x in (given.split(",") if isinstance(given, str) else given))
     except (TypeError, ValueError):
