@@ -42,7 +42,7 @@ def simulate(
     overwrite: Overwrite = False,
     json: Json = False,
 ):
-    """Simulate a model of S(Q,E) as a spectrometer would record it, on the grid of a data file or on one of your own."""
+    """Simulate a model of S(Q,E) as a spectrometer would record it, on the grid of a data file or a given one."""
     from ..core.files import check_output
     from ..io import write_nexus
     from ..models.definition import read_model

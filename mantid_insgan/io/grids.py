@@ -38,8 +38,8 @@ def grid_axes(texts: Sequence[str]) -> tuple[Axis, ...]:
     independent = len(directions) == len(momenta) <= 3 and np.linalg.matrix_rank(directions) == len(momenta)
     if energy_axis(axes) is None or not momenta or not (powder or independent):
         raise InputError(
-            f"the axes {' '.join(map(repr, texts)) or '(none)'} are neither |Q| nor one to three independent directions "
-            "of momentum, with one energy transfer",
+            f"the axes {' '.join(map(repr, texts)) or '(none)'} are neither |Q| nor one to three independent "
+            "directions of momentum, with one energy transfer",
             f"give each axis (--grid), {_EXAMPLE}",
         )
     return axes

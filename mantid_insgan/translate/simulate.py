@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from ..core.slices import require_network_axes
 from ..core.spectrum import Axis, Spectrum, open_axes
 from ..errors import InputError
 from ..instruments import Orientation, Resolution
-from ..io.crystal import Setting, parse_direction
+from ..instruments.frames import energies
+from ..io.crystal import parse_direction
 from ..models.definition import ModelDefinition
 from ..models.lineshape import check_line
 from ..models.placing import run_in_cell
@@ -152,8 +153,7 @@ def plan_simulation(
     factor = definition.values().get(WIDTH_FACTOR, 1.0)
     resolution = resolution or Resolution.from_run(facts, orientation=_orientation(options))
     resolution = resolution.scaled(options.width_factor * factor)
-    # Reachable bins take long to work out and are not needed for its checks of the axes.
-    Bins(spectrum, resolution, np.ones((spectrum.signal.size // _energies(spectrum), _energies(spectrum)), bool))
+    spectrum = spectrum.replace(run=_oriented(spectrum, resolution))
     simulation = Simulation(definition, spectrum, resolution, options, list(overridden(facts)))
     if options.resolution == "gan":
         require_network_axes(spectrum.axes)
@@ -230,10 +230,6 @@ class _Phases:
         self._last = 0.0
 
 
-def _energies(spectrum: Spectrum) -> int:
-    return 1 if spectrum.energy_axis is None else len(spectrum.axes[spectrum.energy_axis])
-
-
 def _check_options(options: SimulateOptions) -> None:
     if options.resolution not in SIMULATED_BY:
         raise InputError(
@@ -270,10 +266,6 @@ def _facts(definition, grid, run, options) -> tuple[Run, Resolution | None]:
     axes = grid.axes if isinstance(grid, Spectrum) else tuple(grid)
     if facts.lattice is not None or any(a.is_rlu or a.projection is not None for a in axes):
         facts = run_in_cell(definition, facts)
-    if options.u is not None:
-        lattice = facts.value("lattice") or definition.lattice
-        setting = Setting(lattice, _orientation(options).u, _orientation(options).v)
-        facts = facts.updated(facts.lattice.source if facts.lattice else "model", lattice=setting.oriented())
     if resolution is not None and resolution.lattice is None and facts.lattice is not None:
         raise InputError("the resolution that was given has no lattice", "make it with the lattice of the data")
     return facts, resolution
@@ -283,6 +275,24 @@ def _orientation(options: SimulateOptions) -> Orientation | None:
     if options.u is None:
         return None
     return Orientation(*(parse_direction(name, getattr(options, name)) for name in ("u", "v")))
+
+
+def _oriented(spectrum: Spectrum, resolution: Resolution) -> Run:
+    """The facts of the run, with the orientation (UB) for which the resolution is calculated.
+
+    Raises
+    ------
+    InputError, RunFactError
+        If the axes cannot be placed.
+    """
+    run, lattice = spectrum.run, spectrum.run.lattice
+    # Reachable bins take long to work out and are not needed here.
+    count = len(energies(spectrum))
+    frame = Bins(spectrum, resolution, np.ones((spectrum.signal.size // count, count), bool)).frame
+    if frame.powder or lattice is None or (lattice.value.ub is not None and resolution.orientation is None):
+        return run
+    ub = frame.to_lab @ lattice.value.b_matrix()
+    return replace(run, lattice=replace(lattice, value=replace(lattice.value, ub=ub)))
 
 
 def _grid(grid: Spectrum | Sequence[Axis], run: Run) -> Spectrum:
