@@ -186,7 +186,8 @@ def test_cells_that_differ_are_named_with_the_remedy(definition):
     refused(
         definition,
         r"the unit cell of the model 'square' is 3.89,3.89,12.7,90,90,90 and that of the data is "
-        r"3.98,3.89,12.7,90,90,90 \(option --lattice\): they differ by 2.3%.*Fix: write the model in the cell of the data, or give",
+        r"3.98,3.89,12.7,90,90,90 \(option --lattice\): they differ by 2.3%.*"
+        "Fix: write the model in the cell of the data, or give the cell",
         lattice="3.98,3.89,12.7,90,90,90",
     )
     plan_simulation(definition, grid_axes(GRID), **FACTS, lattice="3.95,3.89,12.7,90,90,90")
