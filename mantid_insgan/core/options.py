@@ -26,8 +26,14 @@ DIRECTIONS = {"add-resolution": "AddResolution", "remove-resolution": "RemoveRes
 DEVICES = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}
 PRECISIONS = {"32": "32", "bf16": "bf16"}
 OUT_OF_DOMAIN = {"warn": "Warn", "error": "Error"}
-#: How a simulation sees a model, and what each takes.
-SIMULATED_BY = ("covariance", "interpolated", "montecarlo", "energy", "none", "gan")
+#: How a fit and a simulation see a model; a simulation may also use the bundled model.
+FITTED_BY = ("covariance", "interpolated", "montecarlo", "energy", "none")
+SIMULATED_BY = (*FITTED_BY, "gan")
+LINE_SHAPES = ("dho", "gaussian", "lorentzian")
+#: Of a fit: factors on the model, how errors are taken, and how far a residual counts.
+SCALES = ("own", "shared", "fixed")
+WEIGHTS = ("errors", "poisson", "equal")
+LOSSES = ("linear", "huber")
 
 #: Flags of the command line that are not options of a job -> property.
 _MORE_FLAGS = {"--output": "OutputModel", "--overwrite": "Overwrite"}

@@ -287,17 +287,12 @@ class TrainResolutionGAN(PythonAlgorithm):
 
     def _table(self, losses):
         """The table of a CSV file of losses; its first column is the abscissa of plots."""
-        child = self.createChildAlgorithm("CreateEmptyTableWorkspace")
-        child.execute()
-        table = child.getProperty("OutputWorkspace").value
+        from mantid_insgan.mantid_support.workspace import to_table
+
         with open(losses, newline="", encoding="utf-8") as stream:
             names, *rows = csv.reader(stream)
-        table.addColumn("int", names[0], 1)
-        for name in names[1:]:
-            table.addColumn("double", name, 2)
-        for step, *values in rows:
-            table.addRow([int(step), *map(float, values)])
-        return table
+        columns = [("int", names[0], 1), *(("double", name, 2) for name in names[1:])]
+        return to_table(columns, ([int(step), *map(float, values)] for step, *values in rows))
 
     # -- properties as options
 
