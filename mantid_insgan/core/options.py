@@ -207,7 +207,7 @@ class SimulateOptions(Options):
     set: tuple[str, ...] = _option((), "Value of a parameter, such as J=29; may be repeated.", "--set", "Values")
     resolution: str = _option(
         "covariance",
-        "covariance, interpolated, montecarlo or energy; none; or gan, the bundled model on the result of none.",
+        "How the model is seen: covariance, interpolated, montecarlo, energy, none or gan (bundled model on none).",
         "--resolution",
         "Resolution",
     )
@@ -217,8 +217,8 @@ class SimulateOptions(Options):
     shape: str = _option("dho", "Shape of the intrinsic line: dho, gaussian or lorentzian.", "--shape", "Shape")
     points: int | None = _option(None, "Momenta or Monte Carlo points for a bin; see convolve.", "--points", "Points")
     seed: int = _option(0, "Seed of the random numbers.", "--seed", "Seed")
-    u: str | None = _option(None, "h,k,l along the beam, for a crystal that was not turned.", "--u", "U")
-    v: str | None = _option(None, "h,k,l of a second direction in the horizontal plane.", "--v", "V")
+    u: str | None = _option(None, "Direction h,k,l along the beam, for a crystal that was not turned.", "--u", "U")
+    v: str | None = _option(None, "Second direction h,k,l in the horizontal plane.", "--v", "V")
     instrument: str | None = _as_for_apply("instrument")
     ei: float | None = _as_for_apply("ei")
     chopper: str | None = _as_for_apply("chopper")

@@ -25,6 +25,7 @@ from mantid_insgan.core.options import (
     FitOptions,
     in_mantid,
     option,
+    parse_settings,
 )
 from mantid_insgan.errors import InputError, InsganError
 from mantid_insgan.mantid_support.properties import (
@@ -48,7 +49,10 @@ GROUPS = {
 TOOLTIPS = {
     "free": "Parameters to fit, separated by commas; those that the model lets vary if not given.",
     "set": "Start values of parameters, separated by commas, such as J=29, Jp=2; the others have those of the file.",
-    "background": "none, constant, per-energy, slope, q-squared or elastic-tail, or several separated by commas; "
+    "resolution": "How the model is seen: covariance, interpolated, montecarlo, energy or none.",
+    "weights": "Errors of the data; poisson for counts, from what the fit expects; or equal.",
+    "loss": "Squares (linear), or huber, which counts far bins less.",
+    "background": "One of none, constant, per-energy, slope, q-squared or elastic-tail, or several with commas; "
     "constant if not given.",
 }
 #: Kind, name and plot type (2: y, 5: its error) of the columns of the table of parameters.
@@ -150,33 +154,39 @@ class FitSpinWModel(PythonAlgorithm):
     def _problems(self):
         """Property -> what is wrong with it. Mantid also asks while the dialog is half filled."""
         from mantid_insgan.fit.background import BACKGROUNDS
-        from mantid_insgan.fit.job import fit_data
-        from mantid_insgan.mantid_support.workspace import read_outline
+        from mantid_insgan.fit.form import changed
         from mantid_insgan.models.definition import read_model
 
         options, file = self._options(), self.getProperty("ModelFile").value
         unknown = [kind for kind in options.background if kind not in BACKGROUNDS]
         if unknown:
-            text = f"unknown background {unknown[0]!r}. Fix: use some of {', '.join(BACKGROUNDS)}."
-            return {"Background": text}
+            return {"Background": f"unknown background {unknown[0]!r}. Fix: use some of {', '.join(BACKGROUNDS)}."}
         if self.getProperty("InputWorkspace").value is None or not file:
             return {}
+        where = "ModelFile"
         try:
             definition = read_model(file)
+            where = "StartValues"
+            definition = changed(definition, parse_settings(options.set), ())
+            where = "FreeParameters"
+            if not changed(definition, {}, options.free).free:
+                raise InputError(f"no parameter of the model {definition.name!r} is free", "name those to fit")
         except InsganError as error:
-            return {"ModelFile": str(error)}
+            return {where: in_mantid(str(error), FitOptions)}
+        return self._problems_of_data(definition, options)
+
+    def _problems_of_data(self, definition, options):
+        from mantid_insgan.fit.job import fit_data
+        from mantid_insgan.mantid_support.workspace import read_outline
+
         try:
             outlines = {workspace.name(): read_outline(workspace) for workspace in self._workspaces()}
-            if problems := self._problems_of_facts(outlines, options):
-                return problems
-            definition, _ = fit_data(definition, outlines, options)
-            if not definition.free:
-                raise InputError(
-                    f"no parameter of the model {definition.name!r} is free", "name those to fit with --free"
-                )
+            problems = self._problems_of_facts(outlines, options)
+            if not problems:
+                fit_data(definition, outlines, options)
+            return problems
         except InsganError as error:
             return told_under(error, FitOptions, "InputWorkspace")
-        return {}
 
     def _problems_of_facts(self, outlines, options):
         from mantid_insgan.translate.inspect import missing_facts

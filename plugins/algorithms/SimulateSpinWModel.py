@@ -13,7 +13,7 @@ from mantid.api import (
 from mantid.kernel import Direction
 
 from mantid_insgan.bundled import instrument_names
-from mantid_insgan.core.options import LINE_SHAPES, SIMULATED_BY, SimulateOptions, in_mantid, option
+from mantid_insgan.core.options import LINE_SHAPES, SIMULATED_BY, SimulateOptions, in_mantid, option, parse_settings
 from mantid_insgan.errors import InsganError
 from mantid_insgan.mantid_support.properties import (
     Reports,
@@ -92,10 +92,13 @@ class SimulateSpinWModel(PythonAlgorithm):
         workspace, file = (self.getProperty(name).value for name in ("InputWorkspace", "ModelFile"))
         if workspace is None or not file:
             return {}
+        where = "ModelFile"
         try:
             definition = read_model(file)
+            where = "Values"
+            definition.with_starts(**parse_settings(self._options().set))
         except InsganError as error:
-            return {"ModelFile": str(error)}
+            return {where: in_mantid(str(error), SimulateOptions)}
         return self._problems_of_data(definition, workspace)
 
     def _problems_of_data(self, definition, workspace):
