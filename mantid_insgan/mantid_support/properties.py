@@ -5,6 +5,8 @@ Mantid imports this module at start-up, so it imports nothing that takes time.
 
 from __future__ import annotations
 
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 
@@ -167,6 +169,20 @@ def option_value(algorithm, name: str, options: type = ApplyOptions):
     if isinstance(options.__dataclass_fields__[name].default, tuple):
         return tuple(part for text in value.split(",") if (part := text.strip()))
     return None if value in ("", Property.EMPTY_DBL, Property.EMPTY_INT) else value
+
+
+@contextmanager
+def warnings_in_log(algorithm, options: type | None = None):
+    """Show warnings of this package in the log of an algorithm at once, and those of libraries at debug level."""
+
+    def show(message, category, *_, **__):
+        log = algorithm.log()
+        tell = log.warning if category.__module__.startswith("mantid_insgan") else log.debug
+        tell(in_mantid(str(message), options))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def options_of(algorithm, groups: dict[str, tuple[str, ...]], options: type):

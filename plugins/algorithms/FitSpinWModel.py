@@ -36,6 +36,7 @@ from mantid_insgan.mantid_support.properties import (
     options_of,
     set_rules,
     told_under,
+    warnings_in_log,
 )
 
 #: Group of the dialog -> options in it.
@@ -227,7 +228,9 @@ class FitSpinWModel(PythonAlgorithm):
 
         # A cancelled algorithm raises KeyboardInterrupt from the report: the fit then gives the best so far, and
         # nothing may be reported after that.
-        result = fit_spectra(read_model(self.getProperty("ModelFile").value), spectra, self._options(), progress=tell)
+        with warnings_in_log(self, FitOptions):
+            definition = read_model(self.getProperty("ModelFile").value)
+            result = fit_spectra(definition, spectra, self._options(), progress=tell)
         self._tell(result)
         self._put(result, workspaces, list(spectra.values()))
 
