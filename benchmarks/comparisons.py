@@ -20,9 +20,10 @@ from pages import table_text
 from plain_cut import PlainCut
 from results import add_option, column, table, write_results
 
+from mantid_insgan.learn.augment import with_noise
 from mantid_insgan.learn.build_models import HELD_OUT, SIZES
 from mantid_insgan.learn.evaluate import batches, of_generator, scores
-from mantid_insgan.learn.libraries import PairLibrary, with_noise
+from mantid_insgan.learn.libraries import PairLibrary
 from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
 from mantid_insgan.learn.train_job import BATCH, CHANNELS
 from mantid_insgan.learn.trainer import Schedule

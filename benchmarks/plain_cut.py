@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from mantid_insgan.learn import losses
+from mantid_insgan.learn.examples import stack
 from mantid_insgan.learn.generator import Generator
 from mantid_insgan.learn.judges import FeatureSampler, PatchDiscriminator
-from mantid_insgan.learn.libraries import stack
 from mantid_insgan.learn.trainer import Schedule, Trainer
 from mantid_insgan.learn.unpaired import UnpairedRecipe
 

@@ -30,8 +30,10 @@ from results import add_option, column, table, write_results
 
 from mantid_insgan.core.slices import intensity_scale
 from mantid_insgan.learn import losses
+from mantid_insgan.learn.augment import flipped
 from mantid_insgan.learn.evaluate import identity
-from mantid_insgan.learn.libraries import Example, PairLibrary, flipped, stack
+from mantid_insgan.learn.examples import Example, stack
+from mantid_insgan.learn.libraries import PairLibrary
 from mantid_insgan.learn.operator import ResolutionOperator, convolved
 from mantid_insgan.learn.trainer import Schedule
 from mantid_insgan.learn.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer
@@ -55,7 +57,6 @@ VARIANTS = {
     "with a tenth of the flux conservation": {"flux": 0.1},
     "without counting noise in what is judged": {"noise": False},
     "without L_PatchNCE": {"contrastive": 0.0},
-    "with L_identity": {"identity": 0.5},
     "without the cycle": {"cycle": 0.0},
     "from the ideal simulation": {"simulation": "ideal"},
     "from the ideal simulation, without physics": {"simulation": "ideal", "physics": False},

@@ -86,7 +86,7 @@ def test_inspect_tells_what_a_file_holds(real, name):
     assert "chopper" in sheet["missing_run_facts"]  # no file of these has it
     assert f"  for apply: {sheet['missing_for_apply']}" in text and "is not known" in sheet["missing_for_apply"]
     if len(sheet["missing_run_facts"]) > 1:
-        assert f"given: {', '.join('--' + n for n in sheet['missing_run_facts'])}" in text
+        assert f"all missing options: {', '.join('--' + n for n in sheet['missing_run_facts'])}" in text
 
 
 def pcsmo_tile(folder, row: int, column: int) -> Spectrum:

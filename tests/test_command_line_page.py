@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import signal
 import sys
 from dataclasses import dataclass, field, fields
@@ -41,7 +42,7 @@ def test_every_command_and_option_is_on_the_page(maker):
     assert set(maker.commands()) == set(by_name) - {"Exit status"}
     for name, command in maker.commands().items():
         for parameter in command.params:
-            flag = parameter.metavar if parameter.param_type_name == "argument" else parameter.opts[0]
+            flag = parameter.metavar if parameter.param_type_name == "argument" else ", ".join(parameter.opts)
             assert f"| `{flag}` | {parameter.help.replace('|', chr(92) + '|')} |" in by_name[name]
     for entry in ApplyOptions.__dataclass_fields__.values():
         assert f"| `{entry.metadata['flag']}` | {entry.metadata['help']} |" in by_name["apply"]
@@ -98,11 +99,13 @@ def test_the_formats_of_figures():
 
 def test_the_examples_run(monkeypatch, capsys, tmp_path):
     pytest.importorskip("matplotlib")
+    pytest.importorskip("pyspinw")
     blocks = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     assert len(lines) >= 10 and all(line.startswith("insgan ") for line in lines)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "docs" / "examples" / "models" / "la2nio4.yaml", tmp_path)
     for line in lines:
         monkeypatch.setattr(sys, "argv", shlex.split(line))
         with pytest.raises(SystemExit) as ended:
@@ -113,4 +116,5 @@ def test_the_examples_run(monkeypatch, capsys, tmp_path):
     for number, handler in before.items():
         signal.signal(number, handler)
     written = {p.name for p in tmp_path.iterdir()}
-    assert written == {"demo", "corrected.nxs", "corrected.png", "broadened.nxs", "sharp.nxs", "measured.pdf", "many"}
+    assert written == {"demo", "corrected.nxs", "corrected.png", "broadened.nxs", "sharp.nxs", "measured.pdf", "many",
+                       "la2nio4.yaml", "dispersion.png"}  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 
 from mantid_insgan.errors import InputError  # noqa: E402
-from mantid_insgan.learn.libraries import ArrayLibrary, array_example, stack  # noqa: E402
+from mantid_insgan.learn.examples import stack  # noqa: E402
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "docs" / "examples"
 
@@ -24,6 +24,11 @@ def example(monkeypatch):
     yield importlib.import_module
     for name in ("tools", "tomography_1d", "cryo_em_3d"):
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def tools(example):
+    return example("tools")
 
 
 @pytest.fixture
@@ -41,8 +46,7 @@ def cryo_em(example):
     return example("cryo_em_3d")
 
 
-def test_a_table_is_printed_and_written_where_asked(example, tmp_path, capsys):
-    tools = example("tools")
+def test_a_table_is_printed_and_written_where_asked(tools, tmp_path, capsys):
     about = ("x", "python x.py", "seed 1", {"3 counts": "{:.3f} ({:.2f}-{:.2f})"}, {"network": [[0.5, 0.25, 0.75]]})
     note, facts = "{steps} steps in {minutes:.1f} minutes.", {"steps": 3, "minutes": 0.25}
     words = ["--quick", "--results", str(tmp_path / "x.json")]
@@ -57,10 +61,10 @@ def test_a_table_is_printed_and_written_where_asked(example, tmp_path, capsys):
 # -- arrays without a spectrometer
 
 
-def test_an_array_example_tells_its_width_and_nothing_of_a_spectrometer():
+def test_an_array_example_tells_its_width_and_nothing_of_a_spectrometer(tools):
     signal = np.arange(20.0 * 24).reshape(20, 24)
     valid = signal != 7
-    made = array_example(signal, 2 * signal, error=0.5, valid=valid, fwhm=(1.0, 3.0))
+    made = tools.array_example(signal, 2 * signal, error=0.5, valid=valid, fwhm=(1.0, 3.0))
     assert (made.width[0] == 1).all() and (made.width[1] == 3).all()
     assert made.correlation.shape == (1, 20, 24) and made.position.shape == (3, 20, 24)
     assert not made.correlation.any() and not made.position.any() and not made.energy_last
@@ -68,35 +72,35 @@ def test_an_array_example_tells_its_width_and_nothing_of_a_spectrometer():
     np.testing.assert_allclose(made.target, 2 * made.signal)
 
 
-def test_an_array_example_refuses_other_grids_and_what_is_not_finite():
+def test_an_array_example_refuses_other_grids_and_what_is_not_finite(tools):
     with pytest.raises(InputError, match=r"grid \(16,\) and its target \(17,\)"):
-        array_example(np.zeros(16), np.zeros(17))
+        tools.array_example(np.zeros(16), np.zeros(17))
     with pytest.raises(InputError, match="1 valid bins of the target are not finite"):
-        array_example(np.zeros(16), np.r_[np.nan, np.zeros(15)])
-    array_example(np.zeros(16), np.r_[np.nan, np.zeros(15)], valid=np.arange(16) > 0)
+        tools.array_example(np.zeros(16), np.r_[np.nan, np.zeros(15)])
+    tools.array_example(np.zeros(16), np.r_[np.nan, np.zeros(15)], valid=np.arange(16) > 0)
 
 
-def test_an_array_library_cuts_windows_that_belong_together_and_varies_them():
+def test_an_array_library_cuts_windows_that_belong_together_and_varies_them(tools):
     field = np.random.default_rng(0).random((20, 40)).astype(np.float32)
-    library = ArrayLibrary([array_example(field, 3 * field, fwhm=2.0)] * 2, 24)
+    library = tools.ArrayLibrary([tools.array_example(field, 3 * field, fwhm=2.0)] * 2, 24)
     rng = np.random.default_rng(1)
     batch = stack(library.examples([0, 1, 1], "remove-resolution", rng))
     assert batch.signal.shape == (3, 1, 24, 24) and batch.width.shape == (3, 2, 24, 24)
     assert len({float(s.sum()) for s in batch.signal}) > 1  # not always the same window
     assert not batch.valid[:, :, 20:].any() and batch.valid[:, :, :20].all()
     torch.testing.assert_close(batch.target, 3 * batch.signal)
-    varied = ArrayLibrary(library.members, 24, lambda e, rng: array_example(-e.signal, e.target))
+    varied = tools.ArrayLibrary(library.members, 24, lambda e, rng: tools.array_example(-e.signal, e.target))
     assert (varied.examples([0], "remove-resolution", rng)[0].signal <= 0).all()
 
 
-def test_an_array_library_needs_members_of_one_number_of_dimensions():
+def test_an_array_library_needs_members_of_one_number_of_dimensions(tools):
     line, plane = np.ones(16), np.ones((16, 16))
     with pytest.raises(InputError, match="0 examples"):
-        ArrayLibrary([], 16)
+        tools.ArrayLibrary([], 16)
     with pytest.raises(InputError, match=r"dimensions: \[1, 2\]"):
-        ArrayLibrary([array_example(line, line), array_example(plane, plane)], 16)
+        tools.ArrayLibrary([tools.array_example(line, line), tools.array_example(plane, plane)], 16)
     with pytest.raises(ValueError, match="window of 18 bins"):
-        ArrayLibrary([array_example(line, line)], 18)
+        tools.ArrayLibrary([tools.array_example(line, line)], 18)
 
 
 # -- tomography
@@ -178,15 +182,17 @@ def test_noise_reaches_as_far_as_is_said(cryo_em):
         assert cryo_em.shell_correlation(case, case.example.signal, near) == pytest.approx(0.5, abs=0.05)
 
 
-def test_turns_make_no_mirror_images_and_keep_pairs_together(cryo_em):
+def test_turns_make_no_mirror_images_and_keep_pairs_together(cryo_em, tools):
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, 16)] * 3, indexing="ij")
-    member = array_example(x, 2 * x, error=1e-9)
+    member = tools.array_example(x, 2 * x, error=1e-9)
     hands = []
     for seed in range(30):
         turned = cryo_em.varied(member, np.random.default_rng(seed))
         np.testing.assert_allclose(turned.target, 2 * turned.signal, atol=1e-5)
         # The same turn of three axes: its determinant tells a rotation from a mirror image.
-        axes = [cryo_em.varied(array_example(a, a, error=1e-9), np.random.default_rng(seed)).target for a in (x, y, z)]
+        axes = [
+            cryo_em.varied(tools.array_example(a, a, error=1e-9), np.random.default_rng(seed)).target for a in (x, y, z)
+        ]
         matrix = [[np.sign(np.gradient(a, axis=i).mean()).round() for i in range(3)] for a in axes]
         hands.append(np.linalg.det(matrix))
     assert np.allclose(hands, 1)

@@ -12,8 +12,9 @@ from mantid_insgan.errors import InputError, OutputError
 from mantid_insgan.fit import masks
 from mantid_insgan.fit.background import BACKGROUNDS, Projection, linear_terms
 from mantid_insgan.fit.compare import compare
+from mantid_insgan.fit.measured import Dataset
 from mantid_insgan.fit.minimise import jacobian, minimise
-from mantid_insgan.fit.problem import Dataset, Problem
+from mantid_insgan.fit.problem import Problem
 from mantid_insgan.fit.result import fit, read_fit
 from mantid_insgan.fit.uncertainty import profile_interval, uncertainty
 from mantid_insgan.instruments import Resolution
@@ -117,8 +118,8 @@ def test_a_profile_agrees_with_the_curvature_where_chi_squared_is_a_parabola():
 def test_the_scale_and_background_are_solved_as_least_squares_does():
     whole = problem(background="slope")
     values = {**TRUE, "J": 7.5}
-    (p,) = whole.prepared
-    model = p.engine(whole._models(values)[0], line=values["line"], shape="dho")[p.valid]
+    (p,) = whole.groups
+    model = p.parts[0].seen(whole.definition.build(values), whole.seen_with(values))
     weight = whole._weight[0]
     columns = np.column_stack([model, p.terms.columns])
     solved, *_ = np.linalg.lstsq(columns * weight[:, None], p.signal * weight, rcond=None)
@@ -136,7 +137,7 @@ def test_a_background_takes_out_what_it_describes(kind):
     rng = np.random.default_rng(1)
     made = terms.columns @ rng.normal(size=terms.columns.shape[1])
     if terms.groups is not None:
-        made = made + rng.normal(size=len(E))[terms.groups]
+        made = made + rng.normal(size=len(E))[np.searchsorted(E.centers, terms.groups - 1e-3)]
     assert np.abs(projection(made)).max() < 1e-9
     assert np.abs(projection.background(made) - made).max() < 1e-9
     assert projection.rank == terms.count == {"none": 0, "constant": 1, "per-energy": len(E)}.get(kind, 2)
@@ -151,6 +152,21 @@ def test_several_data_sets_are_fitted_at_once():
     shared = problem([measured(1), measured(2)], scale="shared").evaluate(TRUE)
     assert shared.scales[0] == shared.scales[1]
     assert problem(scale="fixed").evaluate(TRUE).scales == [1.0]
+
+
+def test_data_sets_of_a_group_share_scale_and_background():
+    data, whole = measured(4), problem([measured(4)], background="per-energy")
+    halves = [masks.within(data, "[H,0,0]", 0, 0.5), masks.within(data, "[H,0,0]", 0.5, 1)]
+    group = [Dataset(s, MAPS, f"half {i}", group="cut") for i, s in enumerate(halves)]
+    parted = Problem(group, chain(), resolution=engine, weights="poisson", background="per-energy")
+    assert parted.degrees_of_freedom == whole.degrees_of_freedom
+    one, two = whole.evaluate(TRUE), parted.evaluate(TRUE)
+    assert two.chi_squared == pytest.approx(one.chi_squared, rel=1e-9) and two.scales == pytest.approx(one.scales)
+    alone = problem(halves, background="per-energy")
+    assert alone.degrees_of_freedom == whole.degrees_of_freedom - len(E) - 1
+    mixed = [replace(group[0], background="slope"), group[1]]
+    with pytest.raises(InputError, match="datasets of one group have the backgrounds"):
+        Problem(mixed, chain(), resolution=engine)
 
 
 def test_a_data_set_may_have_a_parameter_of_its_own():
@@ -250,7 +266,7 @@ def test_a_killed_search_resumes_to_the_same_answer(tmp_path):
     again = minimise(problem(), starts=3, log=log, resume=True)
     assert [m.values for m in again.minima] == [m.values for m in whole.minima]
     assert again.evaluations < whole.evaluations
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         minimise(problem(), log=log)
     with pytest.raises(InputError, match="resume with the model, options and seed"):
         minimise(problem(definition=chain(J=Free(5.0, 0, 20))), starts=3, log=log, resume=True)
@@ -263,7 +279,7 @@ def test_a_result_is_saved_and_read(tmp_path):
     rows = {row["name"]: row for row in plain["parameters"]}
     assert rows["J"]["value"] == found.values["J"] and rows["J"]["scaled"] > 0
     assert plain["options"]["background"] == "constant" and len(plain["minima"]) == 2
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         found.save(path)
     (tmp_path / "other.json").write_text("[1]")
     with pytest.raises(InputError, match="no result of a fit"):
@@ -361,3 +377,13 @@ def test_masks():
     assert not bragg[close][:, E.centers <= 5].any() and bragg[close][:, E.centers > 5].all()
     with pytest.raises(InputError, match="three or more pairs"):
         masks.outside_polygon(data, ("[H,0,0]", "energy"), [(0, 1), (1, 1)])
+
+
+def test_starts_go_to_other_processes():
+    """The same minima as one after the other; each worker prepares the problem once."""
+    options = {"resolution": engine, "weights": "poisson"}
+    one = minimise(problem(**options), starts=3)
+    two = minimise(problem(**options), starts=3, workers=2)
+    for a, b in zip(one.minima, two.minima, strict=True):
+        assert b.values == pytest.approx(a.values, rel=1e-6) and b.evaluations == a.evaluations
+    assert two.evaluations == sum(m.evaluations for m in two.minima)

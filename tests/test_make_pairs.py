@@ -13,7 +13,7 @@ import pytest
 
 from mantid_insgan.errors import DeviceError, InputError, OutputError
 from mantid_insgan.learn.pairs import SPLITS, Recipe, make_pairs, read_pairs
-from mantid_insgan.learn.pairs.draw import draw_item
+from mantid_insgan.learn.pairs.draw import draw_pair
 from mantid_insgan.learn.pairs.recipe import families_of, settings_of
 from mantid_insgan.learn.pairs.run import _AHEAD, _in_order
 from mantid_insgan.learn.pairs.shards import shard_name, write_shard
@@ -68,7 +68,7 @@ def test_two_workers_make_the_same_bytes(made, tmp_path):
 
 def test_an_item_depends_on_its_number_alone(made):
     recipe = Recipe(1, 7, SMALL["method"], SMALL["bins"], SMALL["per_shard"], SMALL["families"])
-    item, stored = draw_item(recipe, 4), list(read_pairs(made))[4]
+    item, stored = draw_pair(recipe, 4), list(read_pairs(made))[4]
     assert item.facts == stored.facts
     np.testing.assert_allclose(item.convolved, stored.convolved, rtol=1e-6)
 
@@ -170,7 +170,7 @@ def test_every_dimension(dimensions, method):
     recipe = Recipe(dimensions, 3, method, 10, 2, ("fm_chain",))
     kinds = set()
     for index in range(2):
-        item = draw_item(recipe, index)
+        item = draw_pair(recipe, index)
         kinds.add(item.facts["kind"])
         assert item.ideal.shape == (10,) * dimensions and item.width.shape == (dimensions, *item.ideal.shape)
         assert item.correlation.shape == (dimensions * (dimensions - 1) // 2, *item.ideal.shape)

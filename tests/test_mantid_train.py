@@ -12,6 +12,7 @@ from mantid_insgan.learn.sources import source_of
 from mantid_insgan.mantid import ApplyResolutionGAN, TrainResolutionGAN
 from mantid_insgan.mantid_support.workspace import read_workspace
 from mantid_insgan.translate.cards import read_model
+from tests.exports import leave_out
 
 pytestmark = pytest.mark.mantid
 
@@ -139,7 +140,7 @@ def test_pairs_take_the_place_of_the_sides(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Properties, folder and answers of a short paired training, with spectra that score the model."""
+    """Properties, folder and answers of a short paired training, with spectra that score the model, not exported."""
     mtd.clear()
     folder = tmp_path_factory.mktemp("trained")
     given = sides()
@@ -148,9 +149,11 @@ def trained(tmp_path_factory):
         GroupWorkspaces([f"more{side}"], OutputWorkspace=f"Validation{side}s")
         given[f"Validation{side}"] = f"Validation{side}s"
     given |= {"Paired": True, **SHORT, **FACTS}
-    out = TrainResolutionGAN(str(folder / "model.onnx"), LossHistory="losses", **given)
-    table = {name: list(mtd["losses"].column(name)) for name in mtd["losses"].getColumnNames()}
-    return given, folder, out, table
+    with pytest.MonkeyPatch.context() as patched:
+        leave_out(patched)
+        out = TrainResolutionGAN(str(folder / "model.onnx"), LossHistory="losses", **given)
+        table = {name: list(mtd["losses"].column(name)) for name in mtd["losses"].getColumnNames()}
+        yield given, folder, out, table
 
 
 def test_it_leaves_a_model_with_its_card_and_curves(trained):
@@ -191,7 +194,7 @@ def test_an_output_that_exists_and_a_checkpoint_of_other_data(trained):
     assert "or Overwrite to replace it" in found["OutputModel"]
     found = problems(OutputModel=output, Overwrite=True, **given)
     assert set(found) == {"Resume"} and "was made with another recipe" in found["Resume"]
-    assert "remove the checkpoint to begin anew" in found["Resume"]
+    assert "remove the checkpoint to start from the beginning" in found["Resume"]
     assert problems(OutputModel=output, Overwrite=True, Resume=str(folder / "elsewhere"), **given) == {}
     before = (folder / "model.onnx").read_bytes()
     with pytest.raises((TypeError, RuntimeError), match="Some invalid Properties found"):
@@ -203,7 +206,7 @@ def test_what_is_no_checkpoint_is_told(tmp_path):
     (tmp_path / "checkpoint.safetensors").write_text("no tensors")
     given = sides(2) | FACTS | {"OutputModel": str(tmp_path / "model.onnx"), "Resume": str(tmp_path)}
     found = problems(**given)
-    assert set(found) == {"Resume"} and "checkpoint.safetensors is no checkpoint" in found["Resume"]
+    assert set(found) == {"Resume"} and "checkpoint.safetensors is not a checkpoint" in found["Resume"]
 
 
 class _Canceller(AlgorithmObserver):

@@ -14,7 +14,7 @@ from mantid_insgan.convolve import convolve, ideal
 from mantid_insgan.errors import DeviceError, InputError
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.learn.pairs import Recipe, make_pairs, read_pairs
-from mantid_insgan.learn.pairs.draw import draw_item
+from mantid_insgan.learn.pairs.draw import draw_pair
 from mantid_insgan.learn.pairs.run import versions
 from mantid_insgan.models.base import BOLTZMANN, UnstableModelError
 from mantid_insgan.models.phonons import PhononModel, read_force_constants
@@ -248,7 +248,7 @@ class TestWithoutEuphonic:
 
     def test_other_families_do_not_ask_for_it(self):
         recipe = Recipe(1, 7, "covariance", 16, only=("fm_chain",))
-        assert draw_item(recipe, 0).facts["family"] == "fm_chain"
+        assert draw_pair(recipe, 0).facts["family"] == "fm_chain"
         assert "euphonic" not in versions(recipe) and "euphonic" not in versions(Recipe(1, 7))
 
 

@@ -21,6 +21,7 @@ from mantid_insgan.report import (
     plot_spectrum,
     spectrum_figure,
 )
+from mantid_insgan.report.training import draw_example, draw_losses
 
 H = Axis("[H,0,0]", np.linspace(-1, 1, 31), "r.l.u.", "HKL")
 K = Axis("[0,K,0]", np.linspace(-1, 1, 13), "r.l.u.", "HKL")
@@ -365,3 +366,24 @@ def test_the_magnon_of_a_measured_powder_is_seen_beside_its_elastic_line(excerpt
         }.items()
     }
     assert norm(mean["magnon"]) - norm(mean["beside"]) > 0.15
+
+
+# -- of a training
+
+
+def test_losses_are_drawn_for_every_term(tmp_path):
+    draw_losses([{"step": i, "nrmse": 1 / i, "flux": 2 / i} for i in range(1, 60)], tmp_path / "losses.png")
+    draw_losses([], tmp_path / "nothing.png")
+    drawn, empty = (len(np.unique(pixels(tmp_path / f"{n}.png").reshape(-1, 3), axis=0)) for n in ("losses", "nothing"))
+    assert drawn > empty + 20
+
+
+@pytest.mark.parametrize("shape", [(30,), (12, 30), (8, 12, 30)])
+def test_an_example_is_drawn_with_its_gaps_grey(tmp_path, shape):
+    values = np.random.default_rng(0).random(shape)
+    valid = np.ones(shape, bool)
+    valid[..., :10] = False
+    draw_example({"before": values, "after": 2 * values}, valid, tmp_path / "example.png")
+    picture = pixels(tmp_path / "example.png")
+    grey = np.isclose(picture, GREY, atol=0.01).all(-1).mean()
+    assert grey > 0.1 if len(shape) > 1 else grey < 0.01

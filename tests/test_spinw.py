@@ -18,8 +18,9 @@ from mantid_insgan.models.spinw import (
     powder_average,
     simulate_cut,
 )
-from mantid_insgan.models.spinw.colpa import NotDefiniteError
-from mantid_insgan.models.spinw.model import CROSS_SECTION, _pyspinw_modes
+from mantid_insgan.models.spinw.colpa import NotDefiniteError, _annihilator_and_creator, _two_annihilators
+from mantid_insgan.models.spinw.model import CROSS_SECTION, _pyspinw_modes, _spin_waves
+from mantid_insgan.models.spinw.symmetry import placement, symmetry_basis
 from mantid_insgan.models.spinw.zoo import HELD_OUT, ION_SPINS, families, get_family, split
 
 TETRAGONAL = Lattice(4.2, 4.2, 9.0)
@@ -435,7 +436,7 @@ class TestColpa:
         assert sizes("pyrochlore_fm") == [4]
         assert sizes("square_afm") == [0, 0]
         blocks = get_family("pcsmo_dimer").draw(np.random.default_rng(3))._spin_waves._blocks
-        assert [len(b.matrices) for b in blocks] == [2]
+        assert [(len(b.sign), len(b.matrices)) for b in blocks] == [(8, 2)] * 4
 
     def test_a_goldstone_point_is_left_to_pyspinw(self):
         gapless = model("square_afm", J1=1.0)
@@ -444,6 +445,217 @@ class TestColpa:
             gapless._spin_waves.modes(q)
         found, expected = gapless._raw_modes(q)[0], _pyspinw_modes(gapless.hamiltonian, q)[0]
         np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def in_groups(energies, values):
+    """`values` (..., N, M) summed over modes whose energies are the same, in the place of the first of them."""
+    first = np.diff(energies, axis=1, prepend=-np.inf) > 1e-6 * energies.max()
+    number = np.cumsum(first, axis=1) - 1
+    sums = np.zeros_like(values)
+    rows = np.broadcast_to(np.arange(len(energies))[:, None], energies.shape)
+    np.add.at(sums, (..., rows, number), values)
+    return sums
+
+
+def sorted_modes(energies, values):
+    order = np.argsort(energies, axis=1)
+    return np.take_along_axis(energies, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+class TestSymmetry:
+    """The Hamiltonian in blocks of equivalent sites against the undivided one and against pySpinW."""
+
+    @pytest.mark.parametrize("family", [f.name for f in families() if f.name != "helical"])
+    @pytest.mark.parametrize("seed", [3, 8])
+    def test_energies_and_intensities_stay(self, family, seed):
+        drawn = get_family(family).draw(np.random.default_rng(seed))
+        q = np.random.default_rng(4).uniform(-2, 2, (25, 3))
+        energy, s_perp = drawn._raw_modes(q)
+        undivided = sorted_modes(*_spin_waves(drawn.hamiltonian, symmetry=False).modes(q))
+        for expected in (undivided, _pyspinw_modes(drawn.hamiltonian, q)):
+            np.testing.assert_allclose(energy, expected[0], atol=1e-9 * energy.max())
+            sums = [in_groups(energy, s) for s in (s_perp, expected[1])]
+            np.testing.assert_allclose(*sums, atol=1e-7 * sums[1].max())
+
+    @pytest.mark.parametrize(
+        ("family", "bosons", "matrices", "real"),
+        [
+            ("pcsmo_goodenough", [8] * 4, 2, True),
+            ("pcsmo_dimer", [8] * 4, 2, False),  # pairs of unequal bonds leave no inversion
+            ("bilayer_afm", [2] * 4, 1, True),
+            ("bilayer_fm", [1] * 2, 1, True),
+            ("ladder", [2] * 4, 1, True),
+            ("triangular_120", [2] * 3, 1, True),
+            ("kagome_q0", [6], 2, True),
+            ("spinel_ferrimagnet", [6] * 2, 1, True),
+        ],
+    )
+    def test_blocks(self, family, bosons, matrices, real):
+        blocks = get_family(family).draw(np.random.default_rng(3))._spin_waves._blocks
+        assert [len(block.sign) for block in blocks] == bosons
+        assert {len(block.matrices) for block in blocks} == {matrices}
+        assert {matrix.real for block in blocks for matrix in block.matrices} == {real}
+
+    def test_no_momenta_and_no_bonds(self):
+        single = build_hamiltonian(TETRAGONAL, [(0, 0, 0)], [(0, 0, 2)], [], anisotropy=np.diag([0, 0, -1.0]))
+        spins = SpinWModel(single, TETRAGONAL, ion="Mn2+")
+        np.testing.assert_allclose(spins.modes(MOMENTA)[0], 4.0)
+        assert [each.shape for each in spins._raw_modes(np.zeros((0, 3)))] == [(0, 1)] * 2
+        assert spins.modes_and_derivatives(np.zeros((0, 3)), [spins])[2].shape == (1, 0, 1)
+
+    def test_without_symmetry_the_sites_stay(self):
+        # Different sites on a triangle: no permutation, no inversion.
+        hops = np.random.default_rng(1).normal(size=(4, 3, 3)) + 1j * np.random.default_rng(2).normal(size=(4, 3, 3))
+        np.testing.assert_array_equal(symmetry_basis(hops), np.eye(3))
+
+    def test_a_ring_has_plane_waves(self):
+        ring = np.roll(np.eye(5), 1, axis=0)
+        hops = np.array([ring, 1j * ring @ ring])
+        basis = symmetry_basis(hops)
+        np.testing.assert_allclose(basis.conj().T @ basis, np.eye(5), atol=1e-12)
+        waves = basis.conj().T @ hops @ basis
+        np.testing.assert_allclose(waves, waves * np.eye(5), atol=1e-12)
+
+    def test_placement(self):
+        # A chain of two sites with one bond each way: halfway. A site that hangs on one bond lies on its neighbour.
+        linked = np.zeros((3, 3, 3), bool)
+        offsets = np.array([[0, 0, 0], [1, 0, 0], [-1, 0, 0]])
+        linked[0, 0, 1] = linked[0, 1, 0] = linked[1, 1, 0] = linked[2, 0, 1] = True
+        linked[0, 1, 2] = linked[0, 2, 1] = True
+        places = placement(linked, offsets)
+        np.testing.assert_allclose(places - places[0], [[0, 0, 0], [0.5, 0, 0], [0.5, 0, 0]], atol=1e-12)
+
+    def test_sites_may_lie_in_other_cells(self):
+        bonds = [Bond((1, 0, 0), 1.0), Bond((0, 1, 0), 1.0), Bond((0, 0, 0.2), 0.3)]
+        signs = np.array([1, -1, -1, 1])
+        sites = np.array([(0, 0, 0.1), (0, 1, 0.1), (0, 0, -0.1), (0, 1, -0.1)])
+        cell = np.array([[1, 1, 0], [-1, 1, 0], [0, 0, 1]])
+        moved = np.array([(0, 0, 0), (1, 1, 0), (0, 0, 2), (-1, 1, -1)])
+        here, there = (
+            SpinWModel(
+                build_hamiltonian(TETRAGONAL, each, 2.5 * np.outer(signs, [0, 0, 1]), bonds, cell=cell),
+                TETRAGONAL,
+                ion="Mn2+",
+                cell=cell,
+            )
+            for each in (sites, sites + moved)
+        )
+        assert [len(block.sign) for block in there._spin_waves._blocks] == [2] * 4
+        for found, expected in zip(there.modes(MOMENTA), here.modes(MOMENTA), strict=True):
+            np.testing.assert_allclose(found.sum(axis=1), expected.sum(axis=1), rtol=1e-7)
+
+    @pytest.mark.parametrize("real", [True, False])
+    def test_two_bosons(self, real):
+        rng = np.random.default_rng(6)
+        a, d = rng.uniform(1, 3, (2, 50))
+        b = rng.uniform(-0.6, 0.6, 50) * (1 if real else np.exp(1j * rng.uniform(0, 6, 50)))
+        a[:3], b[:2] = d[:3], 0  # degenerate, and without a preferred basis
+        entries = np.array([[a, b], [b.conj(), d]])
+        matrix = entries.transpose(2, 0, 1)
+        energy, vectors = _two_annihilators(entries)
+        vectors = vectors.transpose(2, 0, 1)
+        np.testing.assert_allclose(energy.T, np.linalg.eigvalsh(matrix), rtol=1e-12)
+        np.testing.assert_allclose(matrix @ vectors, vectors * energy.T[:, None], atol=1e-12)
+        np.testing.assert_allclose(
+            vectors.conj().swapaxes(1, 2) @ vectors, np.eye(2) + np.zeros_like(matrix), atol=1e-12
+        )
+        energy, vectors = _annihilator_and_creator(entries)
+        u, v = vectors[:, 0]
+        np.testing.assert_allclose([a * u + b * v, b.conj() * u + d * v], [energy[0] * u, -energy[0] * v], atol=1e-12)
+        np.testing.assert_allclose(np.abs(u) ** 2 - np.abs(v) ** 2, 1, rtol=1e-12)
+
+    @pytest.mark.parametrize(("a", "d", "b"), [(-1.0, 1.0, 0.0), (1.0, 1.0, 1.0), (1.0, 1.0, 1.5), (1.0, np.nan, 0.0)])
+    def test_two_bosons_without_stiffness(self, a, d, b):
+        entries = np.array([[[a], [b]], [[b], [d]]])
+        for solve in (_two_annihilators, _annihilator_and_creator):
+            with pytest.raises(NotDefiniteError):
+                solve(entries)
+
+
+MANGANITE = {
+    "pcsmo_goodenough": {"JF1": -11.39, "JA": 1.5, "JF2": -1.35, "JF3": 1.5, "Jperp": 0.88, "D": 0.074},
+    "pcsmo_dimer": {"JFW": -8.43, "JA1": 1.52, "JA2": 1.3, "JFS": -14.2, "Jperp": 0.92, "D": 0.073},
+}
+
+
+class TestDerivatives:
+    """Derivatives of the energies with the couplings."""
+
+    CASES = (
+        ("square_afm", TETRAGONAL, "Mn2+", {"J1": 1.0, "J2": 0.1, "J3": 0.02, "Jperp": -0.01, "D": -0.03}),
+        ("triangular_120", HEXAGONAL, "Mn2+", {"J1": 1.0, "J2": 0.03, "Jperp": -0.1, "D": 0.1}),
+        ("kagome_q0", HEXAGONAL, "Fe3+", {"J1": 3.0, "J2": 0.2, "Jperp": -0.1, "DM": 0.2}),
+        *(
+            (name, Lattice(5.408, 5.4599, 19.266), "Mn3+/Mn4+", couplings)  # with two twins
+            for name, couplings in MANGANITE.items()
+        ),
+    )
+
+    @pytest.mark.parametrize(
+        ("name", "lattice", "ion", "couplings"), CASES, ids=lambda c: c if isinstance(c, str) else ""
+    )
+    def test_central_differences(self, name, lattice, ion, couplings):
+        def changed(**by):
+            values = {key: value + by.get(key, 0.0) for key, value in couplings.items()}
+            return get_family(name).model(values, lattice=lattice, ion=ion, temperature=0.0, check=False)
+
+        here, step = changed(), 1e-5
+        energy, intensity, found = here.modes_and_derivatives(MOMENTA, [changed(**{key: 1.0}) for key in couplings])
+        for each, expected in zip((energy, intensity), here.modes(MOMENTA), strict=True):
+            np.testing.assert_array_equal(each, expected)
+        expected = [
+            (changed(**{key: step}).modes(MOMENTA)[0] - changed(**{key: -step}).modes(MOMENTA)[0]) / (2 * step)
+            for key in couplings
+        ]
+        assert found.shape == (len(couplings), *energy.shape)
+        np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+
+    def test_homogeneity(self):
+        # Energies are homogeneous of degree one in all couplings: sum of J dE/dJ = E (Euler).
+        name, lattice, ion, couplings = self.CASES[-1]
+        family = get_family(name)
+        here, zero, double = (
+            family.model({k: c * v for k, v in couplings.items()}, lattice=lattice, ion=ion, check=False)
+            for c in (1, 0, 2)
+        )
+        energy, _, (down, up) = here.modes_and_derivatives(MOMENTA, [zero, double])
+        np.testing.assert_allclose(up, energy, rtol=1e-9)
+        np.testing.assert_allclose(down, -energy, rtol=1e-9)
+
+    def test_a_change_may_break_the_symmetry(self):
+        # Without dimers there is an inversion, and the blocks are real; a change of JA1 alone has none.
+        name, lattice, ion, couplings = self.CASES[-1]
+        couplings = couplings | {"JA2": couplings["JA1"], "JFS": couplings["JFW"]}
+        here, other, below, above = (
+            get_family(name).model(couplings | {"JA1": couplings["JA1"] + step}, lattice=lattice, ion=ion, check=False)
+            for step in (0, 1, -1e-5, 1e-5)
+        )
+        assert all(matrix.real for block in here._spin_waves._blocks for matrix in block.matrices)
+        assert not all(matrix.real for block in above._spin_waves._blocks for matrix in block.matrices)
+        (found,) = here.modes_and_derivatives(MOMENTA, [other])[2]
+        expected = (above.modes(MOMENTA)[0] - below.modes(MOMENTA)[0]) / 2e-5
+        np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+
+    def test_no_changes(self):
+        assert model("square_afm", J1=1.0).modes_and_derivatives(MOMENTA, [])[2].shape == (0, len(MOMENTA), 2)
+
+    def test_nothing_where_a_mode_has_no_stiffness(self):
+        gapless, stronger = model("square_afm", J1=1.0), model("square_afm", J1=2.0)
+        direction = gapless._direction(stronger)
+        q = np.vstack([np.random.default_rng(1).random((6, 3)), np.zeros((1, 3))])
+        energy, _, (slope,) = gapless._raw_derivatives(q, [direction])
+        assert np.isnan(slope[-1]).all()
+        np.testing.assert_allclose(slope[:-1], energy[:-1], rtol=1e-9)
+
+    def test_refusals(self):
+        square = model("square_afm", J1=1.0)
+        with pytest.raises(InputError, match="given as a model of 1 sites .* expected the 2 sites.*Fix: give a model"):
+            square.modes_and_derivatives(MOMENTA, [model("cubic_fm", J1=-1.0)])
+        with pytest.raises(InputError, match="2 sites with other positions or spins"):
+            square.modes_and_derivatives(MOMENTA, [model("square_afm", ion="Ni2+", J1=1.0)])
+        helix = model("helical", J1=-1.0, J2=0.6)
+        with pytest.raises(InputError, match="a helix has no derivatives.*Fix: take differences"):
+            helix.modes_and_derivatives(MOMENTA, [helix])
 
 
 class TestZoo:

@@ -28,11 +28,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tools import chosen, folder_of, parser, report, schedule, through_onnx, trained
+from tools import ArrayLibrary, array_example, chosen, folder_of, parser, report, schedule, through_onnx, trained
 
 from mantid_insgan.core.constants import FWHM_PER_SIGMA
 from mantid_insgan.learn.evaluate import lucy_exact
-from mantid_insgan.learn.libraries import ArrayLibrary, Example, array_example, stack
+from mantid_insgan.learn.examples import Example, stack
 from mantid_insgan.learn.operator import ResolutionOperator, reconciled
 from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
 

@@ -24,10 +24,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from tools import chosen, folder_of, parser, report, schedule, through_onnx, trained
+from tools import ArrayLibrary, array_example, chosen, folder_of, parser, report, schedule, through_onnx, trained
 
 from mantid_insgan.core.slices import intensity_scale
-from mantid_insgan.learn.libraries import ArrayLibrary, Example, array_example, stack
+from mantid_insgan.learn.examples import Example, stack
 from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
 from mantid_insgan.learn.unpaired import REMOVE, UnpairedRecipe, UnpairedTrainer
 

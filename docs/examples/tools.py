@@ -6,15 +6,18 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from mantid_insgan.errors import InputError
+from mantid_insgan.learn.augment import checked_window, window
+from mantid_insgan.learn.examples import Batch, Example
 from mantid_insgan.learn.export import export, input_names
 from mantid_insgan.learn.generator import Generator
-from mantid_insgan.learn.libraries import Batch
+from mantid_insgan.learn.operator import pairs_of_axes
 from mantid_insgan.learn.trainer import Schedule, Trainer
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -25,6 +28,87 @@ from results import RESULTS, column, table, write_results
 SAME = 1e-3
 
 Method = Callable[[Batch], torch.Tensor]
+
+
+def array_example(signal, target, *, error=0.0, valid=True, fwhm=0.0) -> Example:
+    """Two arrays on one grid as an example, for data without a spectrometer: no energy, |Q| or correlation is told.
+
+    Parameters
+    ----------
+    signal, target : array_like, (*grid)
+        Input and what is to come out of it, in one unit, in which the input's overall size should be about 1.
+    error : array_like, broadcast to (*grid)
+        Standard error of `signal`, in its unit.
+    valid : array_like of bool, broadcast to (*grid)
+    fwhm : float or sequence of D floats
+        Resolution that is to be added or removed, along each axis, in bins.
+
+    Raises
+    ------
+    InputError
+        If the grids differ, or a valid bin is not finite.
+    """
+    signal, target = np.asarray(signal), np.asarray(target)
+    if signal.shape != target.shape:
+        raise InputError(
+            f"the input has the grid {signal.shape} and its target {target.shape}", "give both on the same grid"
+        )
+    grid, dimensions = signal.shape, signal.ndim
+    valid, error = np.broadcast_to(valid, grid), np.broadcast_to(error, grid)
+    values = [np.where(valid, x, 0.0).astype(np.float32) for x in (signal, error, target)]
+    for name, array in zip(("input", "error", "target"), values, strict=True):
+        if not np.isfinite(array).all():
+            raise InputError(
+                f"{np.sum(~np.isfinite(array))} valid bins of the {name} are not finite",
+                "mark bins that were not measured as not valid",
+            )
+    # Views of one number: a library of conditions that are the same everywhere takes no memory.
+    width = np.asarray(np.broadcast_to(fwhm, (dimensions,)), np.float32).reshape(-1, *[1] * dimensions)
+    nothing = np.zeros((1,) * (1 + dimensions), np.float32)
+    conditions = [
+        np.broadcast_to(x, (n, *grid))
+        for x, n in ((width, dimensions), (nothing, len(pairs_of_axes(dimensions))), (nothing, 3))
+    ]
+    return Example(values[0], valid, values[1], values[2], *conditions, energy_last=False)
+
+
+class ArrayLibrary:
+    """Examples of any origin; windows of one size are cut out of them and, if asked for, varied.
+
+    Parameters
+    ----------
+    members : sequence of Example
+        See `array_example`.
+    window : int
+        Bins along each axis of what is cut out; members that are smaller are filled up with bins that are not valid.
+    varied : callable, optional
+        (example, rng) -> example: what is drawn anew for every step, such as noise or a turn. Nothing is turned
+        otherwise: what may be turned round without becoming something else (a crystal's image, but no protein) is for
+        the caller to say.
+
+    Raises
+    ------
+    InputError
+        If there is no member, or they are not of one number of dimensions.
+    """
+
+    def __init__(self, members: Sequence[Example], window: int, varied=None):
+        self.members, self.window, self.varied = list(members), checked_window(window), varied
+        found = sorted({m.dimensions for m in self.members})
+        if len(found) != 1:
+            raise InputError(
+                f"there are {len(self.members)} examples, of these numbers of dimensions: {found}",
+                "give at least one example, and all of one number of dimensions",
+            )
+        self.dimensions = found[0]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def examples(self, index, direction: str, rng, **_) -> list[Example]:
+        """Random windows of the members at `index`; input and target are the members' own, whatever `direction`."""
+        cut = [window(rng, self.members[i], self.window) for i in index]
+        return [self.varied(example, rng) for example in cut] if self.varied else cut
 
 
 def parser(description: str, minutes: float) -> argparse.ArgumentParser:

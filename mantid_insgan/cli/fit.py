@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..core.options import FitOptions
-from .flags import Json, Overwrite, takes
+from .flags import Dask, Json, Overwrite, takes
 from .progress import end_if_interrupted
 
 Source = Annotated[
@@ -21,6 +21,7 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Result to w
 Figure = Annotated[Path | None, typer.Option("--figure", help="Picture of data, fit and residual (png, pdf, svg).")]
 Log = Annotated[Path | None, typer.Option("--log", help="Log of every evaluation to write, for --resume.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Take the searches that the log says are done from there.")]
+FitWorkers = Annotated[int, typer.Option("--workers", min=1, help="Processes, each with one search at a time.")]
 
 
 @takes(FitOptions)
@@ -33,6 +34,8 @@ def fit(
     figure: Figure = None,
     log: Log = None,
     resume: Resume = False,
+    workers: FitWorkers = 1,
+    dask: Dask = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ):
@@ -42,7 +45,8 @@ def fit(
 
     _check(output, figure, log, resume, overwrite)
     with _best_so_far(quiet=json) as tell:
-        result = fit_files(source, data or (), options, log=log, resume=resume, progress=tell)
+        how = {"log": log, "resume": resume, "progress": tell, "workers": workers, "dask": dask}
+        result = fit_files(source, data or (), options, **how)
     if output is not None:
         result.save(output, overwrite=overwrite)
     if figure is not None:
@@ -65,6 +69,8 @@ def compare(
     output: Output = None,
     log: Log = None,
     resume: Resume = False,
+    workers: FitWorkers = 1,
+    dask: Dask = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ):
@@ -75,7 +81,7 @@ def compare(
 
     _check(output, None, log, resume, overwrite)
     with _best_so_far(quiet=json) as tell:
-        how = {"block": block, "log": log, "resume": resume, "progress": tell}
+        how = {"block": block, "log": log, "resume": resume, "progress": tell, "workers": workers, "dask": dask}
         fits, verdicts = compare_files(source, models or (), options, **how)
     summary = {"fits": [f.as_dict() for f in fits], "verdicts": [vars(v) | {"decided": v.decided} for v in verdicts]}
     if output is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,8 +21,10 @@ _PROBES = (24, 49)
 #: Change between two energies at which the resolution is worked out: of the place of the sample, in standard
 #: deviations of the resolution; of the covariance, relative to itself in the direction where it changes most.
 _PLACE_STEP, _COVARIANCE_STEP = 1.0, 0.5
-#: Such steps in one of `Cells`, in which both go linearly with energy.
-_CELL = 1.0
+#: Such steps of place and of covariance in one of `Cells`, in which both go linearly with energy.
+_CELL = np.array([0.7, 0.7])
+#: Change of the modes between two such energies, as `change` of `cells_between` measures it, that counts as one step.
+_MODES_STEP = 0.5
 #: Standard deviation along the open axes that `OutsideBins` leaves, in bins: a bin's own is 0.29.
 _LEFT = 0.125
 #: Most energies at which the resolution is worked out for one column.
@@ -112,6 +116,18 @@ class Bins:
         if self.powder:
             return np.abs(coordinates)
         return points.sample[:, :3] if self.scattered else coordinates @ self.directions
+
+    @cached_property
+    def matters(self) -> np.ndarray:
+        """False for a momentum axis along which the energy decides where the sample is met, shape (D,)."""
+        if not self.scattered:
+            return np.ones(len(self.widths), bool)
+        column, energy = np.argwhere(self.reachable)[0]
+        offsets = 0.3 * np.eye(len(self.widths) + 1, len(self.widths), -1)
+        coordinates = self.coordinates(np.full(len(offsets), column), offsets)
+        at = self.points(coordinates, np.full(len(offsets), self.energy.centers[energy]))
+        middle, *aside = self.place(coordinates, at)
+        return np.array([not np.allclose(place, middle) for place in aside])
 
     def covariance(self, points: Points) -> np.ndarray:
         """Covariance of (h, k, l, E), or (|Q|, E), at points."""
@@ -228,12 +244,12 @@ def nodes_between(bins: Bins) -> Nodes:
 
 @dataclass(frozen=True)
 class Cells:
-    """Ranges of energy in which place and resolution are taken to change linearly.
+    """Energies between which place and resolution are taken to change linearly.
 
     Parameters
     ----------
-    borders : ndarray, shape (K + 1,)
-        meV; all of them are `edges`.
+    borders : ndarray, shape (K,)
+        meV, at least two; all of them are `edges`.
     edges : ndarray, shape (F + 1,)
         Energy bins, meV: those of the spectrum or a division of them.
     """
@@ -242,10 +258,18 @@ class Cells:
     edges: np.ndarray
 
 
-def cells_between(bins: Bins) -> Cells:
-    """As few ranges as the change of place and resolution along energy allows."""
-    energies, steps = _travel(bins)
-    travelled = np.concatenate([[0], np.cumsum(steps.sum(axis=0))]) / _CELL
+def cells_between(bins: Bins, change: Callable | None = None) -> Cells:
+    """As few ranges as the change of place and resolution along energy allows.
+
+    Parameters
+    ----------
+    bins : Bins
+    change : callable, optional
+        Of places (n, T, 3) and standard deviations of the energy (n, T): how much the modes of a model change from each
+        place to the next, (T - 1,). Where that is less than `_MODES_STEP`, the place may move on.
+    """
+    energies, steps = _travel(bins, change)
+    travelled = np.concatenate([[0], np.cumsum(steps.T @ (1 / _CELL))])
     parts = max(1, math.ceil(travelled[-1] / len(bins.energy)))
     edges = np.linspace(bins.energy.edges[0], bins.energy.edges[-1], parts * len(bins.energy) + 1)
     count = int(np.clip(math.ceil(travelled[-1]), 1, _MOST_NODES))
@@ -264,8 +288,8 @@ def nodes_in_bins(bins: Bins) -> Nodes:
     return Nodes(0.5 * (edges[1:] + edges[:-1]), edges, np.eye(edges.size - 1))
 
 
-def _travel(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
-    """Energies (T,) and the changes of momentum and covariance between them, in allowed steps: (2, T - 1)."""
+def _travel(bins: Bins, change: Callable | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Energies (T,) and how far place and covariance move from each to the next, in the steps allowed: (2, T - 1)."""
     columns = bins.columns if len(bins.columns) else np.arange(math.prod(bins.shape))
     columns = columns[np.unique(np.linspace(0, len(columns) - 1, _PROBES[0]).astype(int))]
     energies = np.linspace(bins.energy.edges[0], min(bins.energy.edges[-1], bins.resolution.ei), _PROBES[1])
@@ -277,16 +301,21 @@ def _travel(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
     covariance = (covariance + _bin_spread(bins, size)).reshape(len(columns), len(energies), size + 1, size + 1)
     block = np.linalg.inv(covariance[:, 1:, :size, :size])
     place_steps = np.sqrt(np.einsum("nti,ntij,ntj->nt", moved, block, moved)) / _PLACE_STEP
+    place_steps = place_steps.max(axis=0)
+    if change is not None and bins.scattered:
+        sigma = np.sqrt(covariance[..., size, size])
+        places = place.reshape(len(columns), len(energies), -1)
+        place_steps = np.minimum(place_steps, change(places, sigma) / _MODES_STEP)
     root = np.linalg.inv(np.linalg.cholesky(covariance[:, 1:]))
-    change = root @ np.diff(covariance, axis=1) @ np.swapaxes(root, -1, -2)
-    change = np.abs(np.linalg.eigvalsh(change)).max(axis=-1) / _COVARIANCE_STEP
-    return energies, np.stack([place_steps.max(axis=0), np.median(change, axis=0)])
+    grown = root @ np.diff(covariance, axis=1) @ np.swapaxes(root, -1, -2)
+    grown = np.abs(np.linalg.eigvalsh(grown)).max(axis=-1) / _COVARIANCE_STEP
+    return energies, np.stack([place_steps, np.median(grown, axis=0)])
 
 
 def _bin_spread(bins: Bins, size: int) -> np.ndarray:
     """Covariance of the volume of a bin, which adds to that of the resolution, shape (size + 1, size + 1)."""
     out = np.zeros((size + 1, size + 1))
-    along = bins.directions[:, :size] * bins.widths[:, None]
+    along = (bins.directions[:, :size] * bins.widths[:, None])[bins.matters]
     out[:size, :size] = along.T @ along / 12
     out[size, size] = bins.energy.width**2 / 12
     return out

@@ -74,7 +74,7 @@ class CrystalGeometry:
         mixtures = Mixtures(*(np.stack(part) for part in zip(*found, strict=True)), _WITHIN)
         parts = [self._part(columns, offset, sizes) for offset in offsets]
         joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        count = len(columns) * (len(self.cells.borders) - 1)
+        count = len(columns) * len(self.cells.borders)
         mixture = np.repeat(np.arange(len(offsets)) % _MIXTURES, count)
         row, cell = (np.tile(a.ravel(), len(offsets)) for a in np.indices((len(columns), count // len(columns))))
         share = 1 / (len(offsets) * mixtures.units.shape[1])
@@ -85,23 +85,12 @@ class CrystalGeometry:
         borders = self.cells.borders
         _, covariance = self._seen(columns, borders[[len(borders) // 2]], 0.0)
         spread = np.sqrt(np.einsum("ncii->nci", covariance[..., :3, :3]).min(axis=(0, 1)))
-        reach = (np.abs(self.bins.directions) / spread).max(axis=1) * self._matters(columns)
+        reach = (np.abs(self.bins.directions) / spread).max(axis=1) * self.bins.matters
         counts = np.ceil(self.bins.widths * reach / _PART).clip(1, _MOST_ALONG).astype(int)
         while counts.prod() > _MOST_PARTS:
             counts[counts.argmax()] = (counts.max() + 1) // 2
         middles = [(np.arange(n) + 0.5) / n - 0.5 for n in counts]
         return np.array(list(itertools.product(*middles))), self.bins.widths / counts
-
-    def _matters(self, columns) -> np.ndarray:
-        """False for the axis along which the energy determines the momentum, shape (D,)."""
-        if not self.bins.scattered:
-            return np.ones(len(self.bins.widths), bool)
-        energy = self.cells.borders[:1]
-        middle, *aside = (
-            self._place(columns[:1], energy, 0.3 * unit)
-            for unit in np.eye(len(self.bins.widths) + 1, len(self.bins.widths), -1)
-        )
-        return np.array([not np.allclose(place, middle) for place in aside])
 
     def _at(self, columns, energies, offset) -> tuple:
         """Coordinates and points of columns at energies and an offset from the centres of the bins, (C times K)."""
@@ -120,7 +109,7 @@ class CrystalGeometry:
         return self.bins.place(coordinates, at).reshape(*shape, 3), self.bins.covariance(at).reshape(*shape, 4, 4)
 
     def _part(self, columns, offset, sizes) -> tuple[np.ndarray, ...]:
-        """Arrays of `Patches` for one part of the bins, from `place` on, in (columns, cells)."""
+        """Arrays of `Patches` for one part of the bins, from `place` on, in (columns, nodes)."""
         borders = self.cells.borders
         place, covariance = self._seen(columns, borders, offset)
         momentum, coupling = covariance[..., :3, :3], covariance[..., :3, 3]
@@ -147,15 +136,14 @@ class CrystalGeometry:
         )
 
     def _box(self, columns, offset, sizes) -> np.ndarray:
-        """How places change over the volume of a part of the bins, shape (columns times cells, D, 3)."""
-        middles = 0.5 * (self.cells.borders[1:] + self.cells.borders[:-1])
+        """How places change over the volume of a part of the bins, shape (columns times nodes, D, 3)."""
+        nodes = self.cells.borders
         if not self.bins.scattered:
             box = sizes[:, None] * self.bins.directions
-            return np.broadcast_to(box, (len(columns) * len(middles), *box.shape))
+            return np.broadcast_to(box, (len(columns) * len(nodes), *box.shape))
         steps = 0.5 * np.diag(sizes / self.bins.widths)
         moved = [
-            self._place(columns, middles, offset + step) - self._place(columns, middles, offset - step)
-            for step in steps
+            self._place(columns, nodes, offset + step) - self._place(columns, nodes, offset - step) for step in steps
         ]
         return np.stack(moved, axis=2).reshape(-1, len(sizes), 3)
 
@@ -166,29 +154,21 @@ class CrystalGeometry:
         return np.einsum("na,nab->nb", mean - slope, root)
 
 
-def _linear(values: np.ndarray, borders: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values (C, K + 1, ...) at borders: in the middle between each two, and their rates, (C times K, ...)."""
-    step = np.diff(borders).reshape(-1, *[1] * (values.ndim - 2))
-    middle, rate = 0.5 * (values[:, 1:] + values[:, :-1]), np.diff(values, axis=1) / step
-    return middle.reshape(-1, *values.shape[2:]), rate.reshape(-1, *values.shape[2:])
+def _linear(values: np.ndarray, energies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values (C, K, ...) at energies, and their rates, each (C times K, ...)."""
+    rate = np.gradient(values, energies, axis=1)
+    return values.reshape(-1, *values.shape[2:]), rate.reshape(-1, *values.shape[2:])
 
 
-def beyond(patches: Patches, borders: np.ndarray) -> Patches:
-    """Patches that carry the first and the last range on, below and above all energies, and do not change there."""
-    last, half = len(borders) - 2, 0.5 * np.diff(borders)
-    made = []
-    for cell, side, number in ((0, -half[0], last + 1), (last, half[-1], last + 2)):
-        ends = patches.cell == cell
-        moved = {
-            name: getattr(patches, name)[ends] + side * getattr(patches, f"{name}_rate")[ends]
-            for name in ("place", "root", "shift", "own")
-        }
-        fixed = {f"{name}_rate": np.zeros_like(values) for name, values in moved.items()}
-        same = {name: getattr(patches, name)[ends] for name in ("row", "mixture", "box")}
-        made.append(Patches(**moved, **fixed, **same, cell=np.full(ends.sum(), number), share=patches.share))
+def beyond(patches: Patches, nodes: int) -> Patches:
+    """With patches that carry the first and the last of some nodes on, below and above all, and do not change there."""
     names = [f.name for f in fields(Patches) if f.name != "share"]
-    joined = {name: np.concatenate([getattr(one, name) for one in (patches, *made)]) for name in names}
-    return Patches(**joined, share=patches.share)
+    arrays = [{name: getattr(patches, name) for name in names}]
+    for node, number in ((0, nodes), (nodes - 1, nodes + 1)):
+        chosen = {name: values[patches.cell == node] for name, values in arrays[0].items()}
+        still = {name: np.zeros_like(values) for name, values in chosen.items() if name.endswith("_rate")}
+        arrays.append(chosen | still | {"cell": np.full(len(chosen["cell"]), number)})
+    return Patches(**{name: np.concatenate([one[name] for one in arrays]) for name in names}, share=patches.share)
 
 
 def _turned(direction: np.ndarray) -> np.ndarray:

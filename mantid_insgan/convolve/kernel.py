@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -101,6 +101,8 @@ class Ranges:
         Bins of each range: from `first` to before `last`; none where these are equal.
     middle : ndarray, shape (K,)
         Energy at which its patches are given, meV.
+    shares : ndarray, shape (K, bins)
+        Of the patches of each range in each bin; ranges overlap.
     """
 
     low: float
@@ -108,6 +110,7 @@ class Ranges:
     first: np.ndarray
     last: np.ndarray
     middle: np.ndarray
+    shares: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,11 @@ class ModeTable:
     energies: np.ndarray
     strengths: np.ndarray
     floor: float
+
+    @cached_property
+    def polynomials(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies and strengths as polynomials in the place within each cell, see `_polynomials`."""
+        return _polynomials(self.energies, self.counts), _polynomials(self.strengths, self.counts)
 
     def merged(self) -> ModeTable:
         """Modes that are degenerate everywhere as one, with the sum of their intensities."""
@@ -196,9 +204,28 @@ def _arguments(patches: Patches, mixtures: Mixtures, ranges: Ranges, table: Mode
         (patches.place_rate, patches.root_rate, patches.shift_rate, patches.own_rate),
         patches.share,
         (mixtures.units, mixtures.boxes, mixtures.fits, mixtures.within),
-        (ranges.low, ranges.step, ranges.first, ranges.last, ranges.middle),
-        (table.counts, table.energies, table.strengths, table.floor),
+        (ranges.low, ranges.step, ranges.first, ranges.last, ranges.middle, ranges.shares),
+        (table.counts, *table.polynomials, table.floor),
     )
+
+
+def _polynomials(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Coefficients in u, v, w of every cell of a grid: of 1, u, v, w, uv, uw, vw, uvw; shape (nodes, M, 8).
+
+    Cells are numbered as their lowest nodes; of the last nodes along an axis there is none.
+    """
+    grid = values.reshape(*counts, -1)
+    out = np.zeros((*grid.shape, 8))
+    cells = out[:-1, :-1, :-1]
+    low, high = slice(None, -1), slice(1, None)
+    c = {n: grid[tuple(high if bit else low for bit in n)] for n in itertools.product((0, 1), repeat=3)}
+    base, u, v, w = c[0, 0, 0], c[1, 0, 0], c[0, 1, 0], c[0, 0, 1]
+    cells[..., 0], cells[..., 1], cells[..., 2], cells[..., 3] = base, u - base, v - base, w - base
+    cells[..., 4] = c[1, 1, 0] - u - v + base
+    cells[..., 5] = c[1, 0, 1] - u - w + base
+    cells[..., 6] = c[0, 1, 1] - v - w + base
+    cells[..., 7] = c[1, 1, 1] - c[1, 1, 0] - c[1, 0, 1] - c[0, 1, 1] + u + v + w - base
+    return out.reshape(len(values), -1, 8)
 
 
 @lru_cache(1)
@@ -292,7 +319,7 @@ def _deposit(total, row, k: int, ranges: Ranges, centre, slope, sigma, widening,
         inside *= w / ranges.step
         for b, values in enumerate(inside.T):
             added[:, b] += np.bincount(row[part], values, len(added))
-    total[:, start:stop] += added
+    total[:, start:stop] += added * ranges.shares[k, start:stop]
 
 
 def cells_of(where: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

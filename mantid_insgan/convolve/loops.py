@@ -11,13 +11,13 @@ from numba import njit
 from .kernel import FLAT, REACH
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 def _from_middle(at, slope, centre, sigma, widening):
     """Standard deviations between an energy and the mode that is recorded there."""
     return (at * (1 - slope) - centre) / (sigma + widening * at)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 def _looked_up(z, per_sigma, top, cumulative):
     """The cumulative of a Gaussian, linear between the values of its table."""
     x = (z + REACH) * per_sigma
@@ -29,14 +29,14 @@ def _looked_up(z, per_sigma, top, cumulative):
     return cumulative[i] + (x - i) * (cumulative[i + 1] - cumulative[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_squared, factor, cumulative):
     """Add modes through the resolution to `total`: see `blur`, whose parameters these are, one by one."""
     row, cell, mixture = which
     place, root, box, shift, own = middles
     place_rate, root_rate, shift_rate, own_rate = rates
     units, boxes, fits, within = mixtures
-    low, step, first, last, middle = ranges
+    low, step, first, last, middle, shares = ranges
     counts, energies, strengths, floor = table
     points, dimensions, modes = units.shape[1], boxes.shape[2], energies.shape[1]
     stride0, stride1 = counts[1] * counts[2], counts[2]
@@ -55,6 +55,7 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
         ceiling = low + stop * step - middle[cell[n]]
         half = max(ceiling, -bottom)
         unit, spread, fit = units[mixture[n]], boxes[mixture[n]], fits[mixture[n]]
+        fastest = latest = 0.0
         for g in range(points):
             for j in range(3):
                 x, r = place[n, j], place_rate[n, j]
@@ -77,27 +78,25 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
             early[g, 1] = factor * (
                 shift_rate[n, 0] * unit[g, 0] + shift_rate[n, 1] * unit[g, 1] + shift_rate[n, 2] * unit[g, 2]
             )
+            fastest = max(fastest, rate[g, 0] ** 2 + rate[g, 1] ** 2 + rate[g, 2] ** 2)
+            latest = max(latest, abs(early[g, 1]))
+        fastest = math.sqrt(fastest)
+        rooted = math.sqrt((root[n] ** 2).sum())
+        shifted = math.sqrt((shift[n] ** 2).sum())
         for m in range(modes):
             b00 = b01 = b02 = b11 = b12 = b22 = 0.0
+            steepest = 0.0
             for g in range(points):
-                i = base[g]
+                c = energies[base[g], m]
                 u, v, w = part[g, 0], part[g, 1], part[g, 2]
-                e000, e001 = energies[i, m], energies[i + 1, m]
-                e010, e011 = energies[i + stride1, m], energies[i + stride1 + 1, m]
-                i += stride0
-                e100, e101 = energies[i, m], energies[i + 1, m]
-                e110, e111 = energies[i + stride1, m], energies[i + stride1 + 1, m]
-                f00, f01 = e000 + u * (e100 - e000), e001 + u * (e101 - e001)
-                f10, f11 = e010 + u * (e110 - e010), e011 + u * (e111 - e011)
-                x0 = (e100 - e000) + w * ((e101 - e001) - (e100 - e000))
-                x1 = (e110 - e010) + w * ((e111 - e011) - (e110 - e010))
-                s0, s1 = f10 - f00, f11 - f01
-                h0, h1 = f00 + v * s0, f01 + v * s1
-                energy = h0 + w * (h1 - h0)
+                along0, along1 = c[3] + v * c[6], c[5] + v * c[7]
+                plane0, plane1 = c[0] + v * c[2], c[1] + v * c[4]
+                energy = plane0 + u * plane1 + w * (along0 + u * along1)
                 found[g, 0] = energy
-                found[g, 1] = x0 + v * (x1 - x0)
-                found[g, 2] = s0 + w * (s1 - s0)
-                found[g, 3] = h1 - h0
+                found[g, 1] = plane1 + w * along1
+                found[g, 2] = c[2] + u * c[4] + w * (c[6] + u * c[7])
+                found[g, 3] = along0 + u * along1
+                steepest = max(steepest, found[g, 1] ** 2 + found[g, 2] ** 2 + found[g, 3] ** 2)
                 b00 += fit[g, 0] * energy
                 b01 += fit[g, 1] * energy
                 b02 += fit[g, 2] * energy
@@ -113,7 +112,15 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
             moved = 0.5 * (b00 + b11 + b22)
             fixed = own[n] * factor**2 + line_squared
             fixed += 0.5 * (b00**2 + b11**2 + b22**2) + b01**2 + b02**2 + b12**2
+            # No point's Gaussian reaches farther than this from the energies of the range.
+            steepest = math.sqrt(steepest)
+            widest = fixed + half * abs(own_rate[n]) * factor**2
+            widest += within.max() * (factor * (steepest * rooted + shifted)) ** 2
+            most = 1.5 * REACH * math.sqrt(widest) + half * (steepest * fastest + latest)
             for g in range(points):
+                centre = found[g, 0] - early[g, 0] + moved - middle[cell[n]]
+                if centre > ceiling + most or centre < bottom - most:
+                    continue
                 slope = 0.0
                 variance, variance_rate = fixed, own_rate[n] * factor**2
                 for a in range(3):
@@ -126,7 +133,6 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
                     variance_rate += 2 * within[a] * steep * factor * change
                     slope += found[g, 1 + a] * rate[g, a]
                 slope -= early[g, 1]
-                centre = found[g, 0] - early[g, 0] + moved - middle[cell[n]]
                 sigma = math.sqrt(variance)
                 widening = 0.5 * variance_rate / sigma
                 if abs(widening) * half > 0.5 * sigma:
@@ -135,17 +141,11 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
                 away0, away1 = bottom * (1 - slope) - centre, ceiling * (1 - slope) - centre
                 if min(away0, away1) > reach or max(away0, away1) < -reach:
                     continue
-                i = base[g]
+                c = strengths[base[g], m]
                 u, v, w = part[g, 0], part[g, 1], part[g, 2]
-                e000, e001 = strengths[i, m], strengths[i + 1, m]
-                e010, e011 = strengths[i + stride1, m], strengths[i + stride1 + 1, m]
-                i += stride0
-                e100, e101 = strengths[i, m], strengths[i + 1, m]
-                e110, e111 = strengths[i + stride1, m], strengths[i + stride1 + 1, m]
-                f00, f01 = e000 + u * (e100 - e000), e001 + u * (e101 - e001)
-                f10, f11 = e010 + u * (e110 - e010), e011 + u * (e111 - e011)
-                h0, h1 = f00 + v * (f10 - f00), f01 + v * (f11 - f01)
-                weight = share * (h0 + w * (h1 - h0)) / max(found[g, 0], floor) / step
+                plane = c[0] + v * c[2] + u * (c[1] + v * c[4])
+                weight = plane + w * (c[3] + v * c[6] + u * (c[5] + v * c[7]))
+                weight *= share / max(found[g, 0], floor) / step
                 if weight == 0.0:
                     continue
                 begin, end = start, stop
@@ -161,8 +161,9 @@ def by_loops(total, which, middles, rates, share, mixtures, ranges, table, line_
                     above = _looked_up(z1, per_sigma, top, cumulative)
                     turn = 1 - slope - 0.5 * (z + z1) * widening
                     if abs(turn) > FLAT:
-                        total[row[n], k] += weight * (above - below) / turn
+                        inside = (above - below) / turn
                     else:
                         density = math.exp(-0.125 * (z + z1) ** 2) / math.sqrt(2 * math.pi)
-                        total[row[n], k] += weight * density * step / (sigma + widening * (at - 0.5 * step))
+                        inside = density * step / (sigma + widening * (at - 0.5 * step))
+                    total[row[n], k] += shares[cell[n], k] * weight * inside
                     z, below = z1, above

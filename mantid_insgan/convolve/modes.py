@@ -13,8 +13,9 @@ from .kernel import ModeTable, cells_of, interpolated
 
 #: Energies below this fraction of the largest are raised to it where intensities are divided by them.
 _FLOOR = 1e-4
-#: Momenta at which the error of a grid is measured along each axis, and nodes to begin with.
-_TRIALS, _FIRST_NODES = 64, (5, 13)
+#: Momenta at which the error of a grid is measured along each axis; nodes to begin with, and how far they are apart in
+#: standard deviations of the resolution.
+_TRIALS, _FIRST_NODES, _FIRST_STEP = 64, (3, 13), 8.0
 #: Momenta in one call of the model.
 _CALL = 16384
 
@@ -159,8 +160,7 @@ class ModeGrid:
     directions : ndarray, shape (3, 3)
         (h, k, l) of one unit along each axis of the grid, as rows.
     spacing : ndarray, shape (3,)
-        Standard deviation of the resolution along each axis: the first nodes are spaced by about two of it, within
-        limits on their number.
+        Spread of the resolution along each axis: first nodes are eight of it apart, and not fewer than a few.
     sigma : float
         Standard deviation of the resolution in energy, meV.
     tolerance : float
@@ -195,7 +195,7 @@ class ModeGrid:
         self._window = window
         self._inverse = np.linalg.inv(self.directions)
         self.low, self.high = np.asarray(corners, dtype=float)
-        steps = np.ceil((self.high - self.low) / (2 * np.asarray(spacing)))
+        steps = np.ceil((self.high - self.low) / (_FIRST_STEP * np.asarray(spacing)))
         self.counts = np.clip(steps, *_FIRST_NODES).astype(int)
         self._values = self._sorted(_mesh(self._nodes()))
         errors = np.array([self._error_along(axis, rng) for axis in range(3)])
@@ -276,6 +276,19 @@ class ModeGrid:
         """As `modes`, with the gradients of the energies with respect to (h, k, l), shape (N, M, 3)."""
         energies, intensities, slopes = self._interpolated(where @ self._inverse, slopes=True)
         return energies, intensities, slopes @ self._inverse.T
+
+    def change(self, places: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+        """How much modes change from each of some places, (n, T, 3), to the next: the largest over n, shape (T - 1,).
+
+        The mean change of energies in units of `sigma` (n, T), weighted with intensities, or the relative change of all
+        intensities, whichever is larger.
+        """
+        energies, intensities = (a.reshape(*places.shape[:2], -1) for a in self.modes(places.reshape(-1, 3)))
+        weight = 0.5 * (intensities[:, 1:] + intensities[:, :-1])
+        total = np.maximum(weight.sum(axis=-1), 1e-300)
+        moved = (weight * np.abs(np.diff(energies, axis=1))).sum(axis=-1) / total / sigma[:, 1:]
+        grown = np.abs(np.diff(intensities, axis=1)).sum(axis=-1) / total
+        return np.maximum(moved, grown).max(axis=0)
 
     def _interpolated(self, coordinates: np.ndarray, *, slopes: bool = False):
         cell, part = cells_of((coordinates - self.low) * self._per_unit, self.counts)

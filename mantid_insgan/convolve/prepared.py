@@ -225,22 +225,18 @@ class Prepared:
 
     @cached_property
     def _cells(self):
-        return nodes_between(self.bins) if self.bins.powder else cells_between(self.bins)
+        """Ranges of energy, or nodes for a powder; by what the modes of the source do along them."""
+        return nodes_between(self.bins) if self.bins.powder else cells_between(self.bins, self._source.change)
 
     @property
     def _edges(self) -> np.ndarray:
         """Energy bins, or a division of them, meV."""
         return self._cells.edges
 
-    @property
-    def _energies(self) -> np.ndarray:
-        """Energies at which the resolution is worked out, meV."""
-        energies = self._cells.energies if self.bins.powder else self._cells.borders
-        return np.minimum(energies, self.bins.resolution.ei)
-
     @cached_property
     def _extent(self):
-        return extent_of(self.bins, self._energies)
+        energies = self._cells.energies if self.bins.powder else cells_between(self.bins).borders
+        return extent_of(self.bins, np.minimum(energies, self.bins.resolution.ei))
 
     @cached_property
     def _line_step(self) -> float:
@@ -297,29 +293,37 @@ class _CrystalRun:
     def __init__(self, prepared: Prepared, table: ModeTable, edges: np.ndarray, line: float, factor: float, compiled):
         self._prepared, self._table, self._bins = prepared, table, len(edges) - 1
         self._options = {"line": line, "factor": factor, "compiled": compiled}
-        borders = prepared._cells.borders
-        step = (edges[-1] - edges[0]) / self._bins
-        index = np.rint((borders - edges[0]) / step).astype(int)
-        middle = 0.5 * (borders[1:] + borders[:-1])
-        # Two ranges more: what lies before and behind all bins, for lines that reach into them.
-        self._ranges = Ranges(
-            float(edges[0]),
-            float(step),
-            np.concatenate([index[:-1], [0, index[-1]]]),
-            np.concatenate([index[1:], [index[0], self._bins]]),
-            np.concatenate([middle, borders[[0, -1]]]),
-        )
+        self._ranges = _ranges(prepared._cells.borders, edges)
         self.tasks = prepared._geometry.tasks
 
     def task(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Do one task: see `MonteCarlo.task`; the variance is 0."""
         patches, mixtures = self._prepared.patches(number)
         if self._ranges.first[0] > 0:
-            patches = beyond(patches, self._prepared._cells.borders)
+            patches = beyond(patches, len(self._prepared._cells.borders))
         columns = self._prepared._geometry.columns(number)
         total = np.zeros((len(columns), self._bins))
         blur(total, patches, mixtures, self._ranges, self._table, **self._options)
         return columns, total, np.zeros_like(total)
+
+
+def _ranges(nodes: np.ndarray, edges: np.ndarray) -> Ranges:
+    """From each node's neighbour to the other, with shares that are linear in between; `nodes` are some of `edges`.
+
+    There are two ranges more: what lies before and behind all nodes, for lines that reach into the bins.
+    """
+    step = (edges[-1] - edges[0]) / (len(edges) - 1)
+    index = np.rint((nodes - edges[0]) / step).astype(int)
+    middles = 0.5 * (edges[1:] + edges[:-1])
+    shares = [np.interp(middles, nodes, row) for row in np.eye(len(nodes))]
+    return Ranges(
+        float(edges[0]),
+        float(step),
+        np.concatenate([index[:1], index[:-1], [0, index[-1]]]),
+        np.concatenate([index[1:], index[-1:], [index[0], len(edges) - 1]]),
+        np.concatenate([nodes, nodes[[0, -1]]]),
+        np.stack([*shares, np.ones(len(middles)), np.ones(len(middles))]),
+    )
 
 
 def of_bins(method: str, spectrum: Spectrum, resolution: Resolution, **options) -> Prepared:

@@ -3,7 +3,8 @@
 from .background import BACKGROUNDS
 from .compare import Comparison, compare
 from .engines import ENGINES
-from .problem import Dataset, Problem
+from .measured import Dataset
+from .problem import Problem
 from .result import FitResult, fit, read_fit
 from .uncertainty import profile_interval
 

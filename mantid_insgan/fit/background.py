@@ -8,6 +8,7 @@ Waugh and Lovell).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,19 +27,21 @@ BACKGROUNDS = {
     "q-squared": "a number and a term with |Q|^2, as phonons and multiple scattering have",
     "elastic-tail": "a number and the Gaussian tail of the elastic line, as wide as the resolution at E = 0",
 }
+#: Unit of the energy of a slope, meV, and digits to which energies of different datasets are the same.
+_ENERGY, _DIGITS = 100.0, 6
 
 
 @dataclass(frozen=True)
 class LinearTerms:
-    """Background terms at the N fitted bins of one dataset.
+    """Background terms at the N fitted bins of one or several datasets.
 
     Parameters
     ----------
     names : tuple of str
         Of the columns.
     columns : ndarray, shape (N, C)
-    groups : ndarray of int, shape (N,), or None
-        Energy bin of each, where every energy has a constant of its own.
+    groups : ndarray, shape (N,), or None
+        Energy of each in meV, rounded, where every energy has a constant of its own.
     """
 
     names: tuple[str, ...]
@@ -73,27 +76,42 @@ def linear_terms(kinds: str | tuple[str, ...], spectrum: Spectrum, resolution, v
         if kind not in BACKGROUNDS:
             raise InputError(f"unknown background {kind!r}", f"use one or several of {', '.join(BACKGROUNDS)}")
     energy = np.broadcast_to(_along(spectrum, spectrum.energy_axis), spectrum.shape)[valid]
-    index = np.broadcast_to(_along(spectrum, spectrum.energy_axis, index=True), spectrum.shape)[valid]
     columns: dict[str, np.ndarray] = {}
     grouped = "per-energy" in kinds
     if not grouped and set(kinds) - {"none"}:
         columns["constant"] = np.ones_like(energy)
     if "slope" in kinds and not grouped:
-        columns["slope"] = energy / max(np.abs(energy).max(initial=0.0), 1e-12)
+        columns["slope"] = energy / _ENERGY
     if "q-squared" in kinds:
         modulus = resolution.on_grid(spectrum).position()[1].reshape(spectrum.shape)[valid].astype(float)
-        columns["q-squared"] = (modulus / max(modulus.max(initial=0.0), 1e-12)) ** 2
+        columns["q-squared"] = modulus**2
     if "elastic-tail" in kinds and not grouped:
         sigma = float(np.atleast_1d(resolution.fwhm_energy(0.0))[0]) / FWHM_PER_SIGMA
         columns["elastic-tail"] = np.exp(-0.5 * (energy / sigma) ** 2)
     stacked = np.stack(list(columns.values()), axis=1) if columns else np.zeros((len(energy), 0))
-    return LinearTerms(tuple(columns), stacked, index if grouped else None)
+    return LinearTerms(tuple(columns), stacked, np.round(energy, _DIGITS) if grouped else None)
 
 
-def _along(spectrum: Spectrum, number: int, index: bool = False) -> np.ndarray:
-    axis = spectrum.axes[number]
-    values = np.arange(len(axis)) if index else axis.centers
-    return values.reshape([-1 if i == number else 1 for i in range(spectrum.ndim)])
+def joined(terms: Sequence[LinearTerms]) -> LinearTerms:
+    """The terms of datasets that share a background, at the bins of all of them.
+
+    Raises
+    ------
+    InputError
+        If they do not have the same kinds of background.
+    """
+    kinds = {(t.names, t.groups is None) for t in terms}
+    if len(kinds) > 1:
+        raise InputError(
+            f"datasets of one group have the backgrounds {sorted(', '.join(t.names) or 'none' for t in terms)}",
+            "give all datasets of a group the same background, or take them out of the group",
+        )
+    groups = None if terms[0].groups is None else np.concatenate([t.groups for t in terms])
+    return LinearTerms(terms[0].names, np.concatenate([t.columns for t in terms]), groups)
+
+
+def _along(spectrum: Spectrum, number: int) -> np.ndarray:
+    return spectrum.axes[number].centers.reshape([-1 if i == number else 1 for i in range(spectrum.ndim)])
 
 
 class Projection:

@@ -89,16 +89,15 @@ def compare(fits: Sequence[FitResult], *, block: int = 5, draws: int = DRAWS, se
     """
     if len(fits) < 2:
         raise InputError(f"{len(fits)} fits to compare", "give two or more")
-    sizes = {tuple(p.signal.size for p in f.problem.prepared) for f in fits}
+    first = fits[0].problem.groups
     same = all(
-        np.array_equal(p.signal, q.signal) and np.array_equal(p.valid, q.valid)
+        len(f.problem.groups) == len(first)
+        and all(np.array_equal(p.signal, q.signal) for p, q in zip(first, f.problem.groups, strict=True))
         for f in fits[1:]
-        for p, q in zip(fits[0].problem.prepared, f.problem.prepared, strict=False)
     )
-    if len(sizes) > 1 or not same:
-        raise InputError(
-            f"the fits have {sorted(map(sum, sizes))} bins and not all the same data", "fit the same data with each"
-        )
+    if not same:
+        bins = ", ".join(str(f.problem.bins) for f in fits)
+        raise InputError(f"the fits have {bins} bins and not all the same data", "fit the same data with each")
     if block < 1 or draws < 100:
         raise InputError(f"blocks of {block} bins and {draws} draws", "give blocks of 1 or more and 100 draws or more")
     order = sorted(fits, key=lambda f: f.chi_squared)

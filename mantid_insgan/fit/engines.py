@@ -36,7 +36,9 @@ class Engine(Protocol):
 MakeEngine = Callable[[Spectrum, object, object], Engine]
 
 
-def engine_for(name: str | MakeEngine, spectrum: Spectrum, resolution, model, *, seed: int = 0, points=None) -> Engine:
+def engine_for(
+    name: str | MakeEngine, spectrum: Spectrum, resolution, model, *, seed: int = 0, points=None, threads: int = 1
+) -> Engine:
     """The engine of that name for a dataset.
 
     Parameters
@@ -51,6 +53,8 @@ def engine_for(name: str | MakeEngine, spectrum: Spectrum, resolution, model, *,
         Of Monte Carlo draws, the same for every model.
     points : int, optional
         As in `convolve`.
+    threads : int
+        Of one evaluation; the result does not depend on it.
 
     Raises
     ------
@@ -66,18 +70,18 @@ def engine_for(name: str | MakeEngine, spectrum: Spectrum, resolution, model, *,
 
         prepared = prepare(spectrum, resolution, model=model, points=points, widest=_WIDEST)
         return lambda model, *, line, shape, width_factor: prepared.signal(
-            model, fwhm=line, shape=shape, width_factor=width_factor
+            model, fwhm=line, shape=shape, width_factor=width_factor, workers=threads
         )
-    return _unprepared(name, spectrum, resolution, seed, points)
+    return _unprepared(name, spectrum, resolution, seed=seed, points=points, workers=threads)
 
 
-def _unprepared(name: str, spectrum: Spectrum, resolution, seed: int, points: int | None) -> Engine:
+def _unprepared(name: str, spectrum: Spectrum, resolution, *, points: int | None, **how) -> Engine:
     """An engine that works everything out again for every model, with the same random numbers."""
     from ..convolve import convolve, ideal
 
     def seen(model, *, line, shape, width_factor):
         wider = resolution.scaled(width_factor)
-        options = {"fwhm": line, "shape": shape, "seed": seed}
+        options = {"fwhm": line, "shape": shape, **how}
         if name == "none":
             return ideal(model, spectrum, wider, points=points or _EVEN_POINTS, **options).signal
         return convolve(model, spectrum, wider, method=name, points=points, **options).signal

@@ -18,7 +18,7 @@ from ..io.path import read_path
 from ..models.definition import ModelDefinition, read_model
 from ..models.form import Form, explained, read_yaml
 from . import masks
-from .problem import Dataset
+from .measured import Dataset
 
 _Range = tuple[float, float]
 _Vector = tuple[float, float, float]
@@ -91,6 +91,7 @@ class DataForm(Form):
     width_factor: _Positive = 1.0
     fixed: dict[str, float] = {}
     background: _Names | None = None
+    group: str | None = None
     mask: MaskForm = MaskForm()
 
 
@@ -203,10 +204,12 @@ def _dataset(form: DataForm, spectrum: Spectrum, number: int, count: int) -> Dat
     orientation = None if form.orientation is None else Orientation(form.orientation.u, form.orientation.v)
     resolution = Resolution.from_run(run, orientation=orientation, width_factor=form.width_factor)
     name = form.name or (Path(form.file).name if form.file else spectrum.title)
-    if form.name and count > 1:
-        name = f"{form.name}, {spectrum.title}"
+    group = form.group or ""
+    if count > 1:  # segments of one path
+        group = group or form.name or Path(form.path.signal).name
+        name = f"{group}, {spectrum.title}"
     masked = _masked(spectrum.replace(run=run), form.mask, resolution)
-    return Dataset(masked, resolution, name, form.fixed, form.background)
+    return Dataset(masked, resolution, name, form.fixed, form.background, group)
 
 
 def run_with(run: Run, form: DataForm) -> Run:

@@ -15,8 +15,9 @@ from ..models.definition import ModelDefinition, read_model
 from ..models.placing import run_in_cell
 from .compare import Comparison, compare
 from .form import ProblemFile, changed, is_problem, read_problem
+from .measured import Dataset
 from .minimise import Progress
-from .problem import Dataset, Problem
+from .problem import Problem
 from .result import FitResult, fit
 
 
@@ -28,6 +29,8 @@ def fit_files(
     log: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    workers: int = 1,
+    dask: str | None = None,
 ) -> FitResult:
     """Fit a model to measurements.
 
@@ -38,7 +41,7 @@ def fit_files(
     data : sequence of path
         Data files, where `source` is a model.
     options : FitOptions, optional
-    log, resume, progress
+    log, resume, progress, workers, dask
         See `fit`.
 
     Raises
@@ -49,7 +52,7 @@ def fit_files(
     given = _read(source, data, options or FitOptions())
     if len(given.definitions) > 1:
         raise InputError(f"{source} names {len(given.definitions)} models", "use `insgan compare` for rivals")
-    return _fitted(given, 0, log=log, resume=resume, progress=progress)
+    return _fitted(given, 0, log=log, resume=resume, progress=progress, workers=workers, dask=dask)
 
 
 def compare_files(
@@ -61,6 +64,8 @@ def compare_files(
     log: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    workers: int = 1,
+    dask: str | None = None,
 ) -> tuple[list[FitResult], list[Comparison]]:
     """Fit each of some rival models to the same measurements and compare them.
 
@@ -73,7 +78,7 @@ def compare_files(
     options : FitOptions, optional
     block : int
         See `compare`.
-    log, resume, progress
+    log, resume, progress, workers, dask
         See `fit`; the log of each rival has its number in the name.
 
     Raises

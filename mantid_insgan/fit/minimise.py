@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.workers import worker_pool
 from ..errors import InputError
 from ..models.base import UnstableModelError
 from ..models.sampling import quasi_random
@@ -93,6 +95,13 @@ class _Evaluations:
             self.progress(self.count, *self.best)
         return found
 
+    def take(self, minimum: Minimum) -> None:
+        """Count what was done elsewhere, and keep the best."""
+        self.count += minimum.evaluations
+        self.best = min(self.best, (minimum.chi_squared, minimum.values), key=lambda b: b[0])
+        if self.progress is not None:
+            self.progress(self.count, *self.best)
+
     def forget(self) -> None:
         """The errors have changed: chi-squared before means nothing any more."""
         self.best, self._last = (np.inf, self.best[1]), None
@@ -112,6 +121,8 @@ def minimise(
     log: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    workers: int = 1,
+    dask: str | None = None,
 ) -> Search:
     """Least squares from the start values and from others around them.
 
@@ -131,6 +142,11 @@ def minimise(
     resume : bool
         Take the starts that `log` says are done from there.
     progress : callable, optional
+    workers : int
+        Processes on this machine, each with one start at a time. With more than one the log has the starts that are
+        done, not every evaluation.
+    dask : str, optional
+        Address of a Dask scheduler, or 'local': starts go to its workers.
 
     Returns
     -------
@@ -151,16 +167,19 @@ def minimise(
     points = _starts(problem, starts, spread)
     done = _done(log, points) if resume and log is not None else {}
     if log is not None and not resume and log.exists():
-        raise InputError(f"the log {log} exists already", "give another name, or resume it")
+        raise InputError(f"the log {log} already exists", "give another name, or resume it")
     evaluations, began = _Evaluations(problem, log, progress), time.monotonic()
     search = Search()
     try:
-        for number, start in enumerate(points):
-            found = done.get(number)
-            if found is None:
-                found = _search_from(problem, evaluations, start, tolerance, most)
-                _note_done(log, number, found)
-            search.minima.append(found)
+        search.minima += done.values()
+        left = {number: start for number, start in enumerate(points) if number not in done}
+        if workers == 1 and dask is None:
+            found = ((n, _search_from(problem, evaluations, start, tolerance, most)) for n, start in left.items())
+        else:
+            found = _elsewhere(problem, left, evaluations, (tolerance, most), workers, dask)
+        for number, minimum in found:
+            _note_done(log, number, minimum)
+            search.minima.append(minimum)
     except KeyboardInterrupt:
         search.stopped = True
         chi_squared, values = evaluations.best
@@ -202,6 +221,33 @@ def _derivative(problem: Problem, values, name: str, here: np.ndarray, evaluate,
         return (sides[0][1] - sides[1][1]) / (2 * step)
     sign, residual = sides[0]
     return sign * (residual - here) / step
+
+
+def _elsewhere(problem: Problem, starts: dict, evaluations: _Evaluations, how: tuple, workers: int, dask):
+    """Number and minimum of each start, as they are done, by other processes or machines."""
+    from concurrent.futures import as_completed
+
+    recipe, token = problem.recipe(threads=1), secrets.token_hex(8)
+    with worker_pool(workers, dask) as (submit, _):
+        futures = {submit(_search_in_worker, token, recipe, start, *how): n for n, start in starts.items()}
+        if dask is not None:
+            from distributed import as_completed
+        for future in as_completed(futures):
+            minimum = future.result()
+            evaluations.take(minimum)
+            yield futures[future], minimum
+
+
+#: The problem that a worker has made, by its token: it is prepared once for all starts there.
+_MADE: dict[str, Problem] = {}
+
+
+def _search_in_worker(token: str, recipe: dict, start: dict, tolerance: float, most: int) -> Minimum:
+    if token not in _MADE:
+        _MADE.clear()
+        _MADE[token] = Problem(**recipe)
+    problem = _MADE[token]
+    return _search_from(problem, _Evaluations(problem, None, None), start, tolerance, most)
 
 
 def _search_from(problem: Problem, evaluations: _Evaluations, start: dict, tolerance: float, most: int) -> Minimum:

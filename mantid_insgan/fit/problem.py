@@ -3,117 +3,28 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core.spectrum import Spectrum, per_event
+from ..core.spectrum import Spectrum
 from ..errors import InputError
-from ..instruments import Resolution
 from ..models.base import UnstableModelError
-from .background import LinearTerms, Projection, linear_terms
-from .engines import engine_for
+from .background import Projection
+from .measured import WEIGHTS, Comparing, Dataset, Group, Part, grouped
 from .parameters import tied
 
 #: Parameters of a model definition that belong to the comparison and not to the Hamiltonian.
 LINE, WIDTH_FACTOR = "line", "width_factor"
-#: How the errors of the bins are taken.
-WEIGHTS = ("errors", "poisson", "equal")
 #: How far a residual counts: squares, or Huber's loss, linear beyond `HUBER` standard errors.
 LOSSES = ("linear", "huber")
 HUBER = 2.0
 #: Rounds in which weights that depend on the fit are settled within one evaluation.
 _ROUNDS = 4
-#: Fewest counts that a bin is expected to have.
-_FEWEST = 0.5
 #: A model that is not stable counts as this many times the residual without any model.
 _UNSTABLE = 2.0
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """One measurement of a fit.
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-        Measured; bins that are not valid are left out (see `fit.masks`).
-    resolution : Resolution, optional
-        That of the facts of the run if not given.
-    name : str
-        In messages and tables; the spectrum's title if not given.
-    fixed : mapping of str to float
-        Parameters of the model that have a known value for this measurement (a field, a temperature).
-    background : str or tuple of str, optional
-        Of `fit.background.BACKGROUNDS`; that of the problem if not given.
-    """
-
-    spectrum: Spectrum
-    resolution: Resolution | None = None
-    name: str = ""
-    fixed: Mapping[str, float] = field(default_factory=dict)
-    background: str | tuple[str, ...] | None = None
-
-    def __post_init__(self):
-        if self.resolution is None:
-            object.__setattr__(self, "resolution", Resolution.from_run(self.spectrum.run))
-        object.__setattr__(self, "spectrum", per_event(self.spectrum))
-        object.__setattr__(self, "name", self.name or self.spectrum.title or "data")
-
-
-class _Prepared:
-    """A dataset with all that does not depend on the parameters."""
-
-    def __init__(self, data: Dataset, problem: Problem, model):
-        self.data = data
-        spectrum = data.spectrum
-        self.valid = spectrum.valid & (spectrum.variance > 0 if problem.weights == "errors" else True)
-        if not self.valid.any():
-            raise InputError(
-                f"dataset {data.name!r} has no valid bin with an error above 0 among {spectrum.signal.size}",
-                "check its mask and ranges; use weights='equal' for data without errors",
-            )
-        self.engine = engine_for(
-            problem.resolution, spectrum, data.resolution, model, seed=problem.seed, points=problem.points
-        )
-        reached = np.isfinite(self.engine(model, **problem.seen_with({**problem.start, **data.fixed})))
-        self.valid &= reached
-        if not self.valid.any():
-            raise InputError(
-                f"no neutron can reach any valid bin of dataset {data.name!r}",
-                "check its incident energy, lattice and axes",
-            )
-        self.signal = spectrum.signal[self.valid]
-        self.variance = spectrum.variance[self.valid]
-        kinds = problem.background if data.background is None else data.background
-        self.terms: LinearTerms = linear_terms(kinds, spectrum, data.resolution, self.valid)
-
-    def error(self, problem: Problem, model: np.ndarray | None = None, fitted: np.ndarray | None = None) -> np.ndarray:
-        """Standard errors of the fitted bins: of the data, and of the model where that has one.
-
-        Parameters
-        ----------
-        problem : Problem
-        model, fitted : ndarray, shape (N,), optional
-            Scaled intensity of the model, and that with the background, from a fit before; the data stand in for them.
-        """
-        if problem.weights == "equal":
-            error = np.full(self.signal.shape, max(self.signal.std(), 1e-300))
-        elif problem.weights == "errors":
-            error = np.sqrt(self.variance)
-        else:
-            error = np.sqrt(self._expected(self.signal if fitted is None else fitted))
-        return error if model is None else np.hypot(error, problem.model_error * model)
-
-    def _expected(self, fitted: np.ndarray) -> np.ndarray:
-        """Variance of counts of this mean. What one count adds to a bin is its variance over its signal."""
-        known = (self.variance > 0) & (self.signal > 0)
-        if not known.any():
-            return np.ones_like(fitted)
-        one = np.full(fitted.shape, np.median(self.variance[known] / self.signal[known]))
-        one[known] = self.variance[known] / self.signal[known]
-        return one * np.maximum(fitted, _FEWEST * one)
 
 
 @dataclass
@@ -127,7 +38,7 @@ class Evaluation:
     chi_squared : float
         Sum of their squares.
     scales : list of float
-        One for each dataset.
+        One for each group of datasets.
     stable : bool
         False where the model has no stable order: `residual` is then a finite penalty.
     """
@@ -151,9 +62,9 @@ class Problem:
     resolution : str or callable
         One of `fit.engines.ENGINES`, or a function that makes an engine.
     background : str or tuple of str
-        Of `fit.background.BACKGROUNDS`, solved linearly for every dataset.
+        Of `fit.background.BACKGROUNDS`, solved linearly for every group of datasets.
     scale : {'own', 'shared', 'fixed'}
-        A factor on the model for each dataset, one for all, or 1.
+        A factor on the model for each group of datasets, one for all, or 1.
     weights : {'errors', 'poisson', 'equal'}
         The data's errors; those of the counts that the fit expects, which few counts need (a bin's own count is a
         poor guess of its mean and draws fits to low bins); or one for all bins.
@@ -167,6 +78,8 @@ class Problem:
     seed : int
     points : int, optional
         As in `convolve`.
+    threads : int, optional
+        Of one evaluation; all processors that this process may use if not given. Results do not depend on it.
 
     Raises
     ------
@@ -191,17 +104,24 @@ class Problem:
         shape: str = "dho",
         seed: int = 0,
         points: int | None = None,
+        threads: int | None = None,
     ):
         self.definition, self.resolution, self.background = definition, resolution, background
         self.scale, self.weights, self.loss, self.model_error = scale, weights, loss, float(model_error)
         self.shape, self.seed, self.points = shape, seed, points
         self._check_options()
-        self.datasets = tuple(d if isinstance(d, Dataset) else Dataset(d) for d in _listed(datasets))
+        sets = grouped([d if isinstance(d, Dataset) else Dataset(d) for d in _listed(datasets)])
+        self.datasets = tuple(data for group in sets for data in group)
         self._check_names()
         self.start = tied(definition, {name: p.value for name, p in definition.parameters.items()})
-        models = self._models(self.start)
-        self.prepared = [_Prepared(d, self, m) for d, m in zip(self.datasets, models, strict=True)]
-        self._weigh([1 / p.error(self) for p in self.prepared])
+        threads = threads or _processors()
+        self._how = Comparing(resolution, background, weights, self.model_error, shape, seed, points, threads)
+        models = iter(self._models(self.start))
+        self.groups = [
+            Group([Part(d, self._how, next(models), self.seen_with({**self.start, **d.fixed})) for d in group])
+            for group in sets
+        ]
+        self._weigh([1 / p.error(self._how) for p in self.groups])
         if self.reweighted:
             self.update_errors(self.start)
         if self.degrees_of_freedom < 1:
@@ -211,6 +131,12 @@ class Problem:
                 "fix some parameters, take a simpler background, or fit more bins",
             )
 
+    def recipe(self, **changes) -> dict:
+        """The arguments that make this problem again, in another process for example."""
+        names = ("resolution", "background", "scale", "weights", "loss", "model_error", "shape", "seed", "points")
+        found = {name: getattr(self, name) for name in names}
+        return {"datasets": self.datasets, "definition": self.definition, **found, **changes}
+
     @property
     def free(self) -> tuple[str, ...]:
         """Names of the parameters that vary."""
@@ -219,12 +145,12 @@ class Problem:
     @property
     def bins(self) -> int:
         """Bins that are fitted, of all datasets."""
-        return sum(p.signal.size for p in self.prepared)
+        return sum(p.signal.size for p in self.groups)
 
     @property
     def degrees_of_freedom(self) -> int:
         """Bins less free parameters, scales and numbers of the backgrounds."""
-        scales = {"own": len(self.prepared), "shared": 1, "fixed": 0}[self.scale]
+        scales = {"own": len(self.groups), "shared": 1, "fixed": 0}[self.scale]
         return self.bins - len(self.free) - scales - sum(p.rank for p in self._projection)
 
     def seen_with(self, values: Mapping[str, float]) -> dict:
@@ -245,7 +171,7 @@ class Problem:
             intensities = self._intensities(models, values)
         except UnstableModelError:
             residual = _UNSTABLE * self._penalty
-            return Evaluation(residual, float(residual @ residual), [0.0] * len(self.prepared), stable=False)
+            return Evaluation(residual, float(residual @ residual), [0.0] * len(self.groups), stable=False)
         scales, residual = self._settled(intensities)
         return Evaluation(residual, float(residual @ residual), scales)
 
@@ -260,8 +186,14 @@ class Problem:
         values = {**self.start, **values}
         intensities = self._intensities(self._models(values), values)
         scales, _ = self._settled(intensities)
-        parts = zip(self.prepared, intensities, scales, self._last_projections, self._weight, strict=True)
-        return [self._spectra(*part) for part in parts]
+        found = []
+        for group, seen, scale, projection, weight in zip(
+            self.groups, intensities, scales, self._last_projections, self._weight, strict=True
+        ):
+            fitted = scale * seen + projection.background(group.signal - scale * seen)
+            pulls = (group.signal - fitted) * weight
+            found += map(_spectra, group.parts, group.split(fitted), group.split(pulls))
+        return found
 
     @property
     def reweighted(self) -> bool:
@@ -274,14 +206,14 @@ class Problem:
         While the parameters are searched they stay as they are: an error that grows with the model would favour strong
         models. Where the model is not stable they stay those of the data.
         """
-        self._weigh([1 / p.error(self) for p in self.prepared])
+        self._weigh([1 / p.error(self._how) for p in self.groups])
         values = {**self.start, **values}
         intensities = self._intensities(self._models(values), values)
         for _ in range(_ROUNDS):  # the first backgrounds are those of the data's own errors, drawn to low bins
             scales, _ = self._settled(intensities)
-            found = zip(self.prepared, intensities, scales, self._last_projections, strict=True)
+            found = zip(self.groups, intensities, scales, self._last_projections, strict=True)
             models = [(p, scale * intensity, projection) for p, intensity, scale, projection in found]
-            self._weigh([1 / p.error(self, m, m + g.background(p.signal - m)) for p, m, g in models])
+            self._weigh([1 / p.error(self._how, m, m + g.background(p.signal - m)) for p, m, g in models])
 
     def with_errors_of(self, other: Problem) -> Problem:
         """The same problem with the errors of another of the same data: what a comparison needs."""
@@ -292,7 +224,7 @@ class Problem:
     def _weigh(self, weight: list[np.ndarray]) -> None:
         """Take 1 / standard error of the fitted bins, for each dataset."""
         self._weight = weight
-        self._projection = [Projection(p.terms, w) for p, w in zip(self.prepared, weight, strict=True)]
+        self._projection = [Projection(p.terms, w) for p, w in zip(self.groups, weight, strict=True)]
         self._penalty = self._residual_of_nothing()
 
     def holding(self, name: str, values: Mapping[str, float]) -> Problem:
@@ -308,29 +240,14 @@ class Problem:
     def blocks(self, size: int) -> np.ndarray:
         """Number of the block of `size` bins along each open axis that each fitted bin lies in, shape (N,)."""
         numbers, offset = [], 0
-        for p in self.prepared:
-            index = np.indices(p.valid.shape, sparse=True)
-            total = np.zeros(p.valid.shape, int)
-            for i, along in zip(p.valid.shape, index, strict=True):
-                total = total * (-(-i // size)) + along // size
-            _, inverse = np.unique(total[p.valid], return_inverse=True)
+        for part in (p for group in self.groups for p in group.parts):
+            total = np.zeros(part.valid.shape, int)
+            for count, along in zip(part.valid.shape, np.indices(part.valid.shape, sparse=True), strict=True):
+                total = total * (-(-count // size)) + along // size
+            _, inverse = np.unique(total[part.valid], return_inverse=True)
             numbers.append(inverse + offset)
             offset += inverse.max() + 1
         return np.concatenate(numbers)
-
-    def _spectra(self, p: _Prepared, intensity, scale: float, projection: Projection, weight):
-        """The fit and the residual of one dataset, as spectra."""
-        model = scale * intensity
-        fitted = model + projection.background(p.signal - model)
-        out = np.full((2, *p.valid.shape), np.nan)
-        out[0][p.valid], out[1][p.valid] = fitted, (p.signal - fitted) * weight
-        zero = np.where(p.valid, 0.0, np.nan)
-        change = {"variance": zero, "valid": p.valid, "num_events": None, "masked": None}
-        title = p.data.name
-        return (
-            p.data.spectrum.replace(signal=out[0], title=f"fit to {title}", **change),
-            p.data.spectrum.replace(signal=out[1], title=f"(data - fit) / error of {title}", **change),
-        )
 
     def _models(self, values: Mapping[str, float]) -> list:
         """The model for each dataset; built once for those with the same fixed values."""
@@ -344,10 +261,11 @@ class Problem:
         return models
 
     def _intensities(self, models, values) -> list[np.ndarray]:
-        found = []
-        for p, model in zip(self.prepared, models, strict=True):
-            seen = p.engine(model, **self.seen_with({**values, **p.data.fixed}))
-            found.append(np.nan_to_num(seen[p.valid]))
+        """Of each group, at its fitted bins."""
+        models, found = iter(models), []
+        for group in self.groups:
+            seen = [p.seen(next(models), self.seen_with({**values, **p.data.fixed})) for p in group.parts]
+            found.append(np.concatenate(seen))
         return found
 
     def _settled(self, intensities: list[np.ndarray]) -> tuple[list[float], np.ndarray]:
@@ -358,7 +276,7 @@ class Problem:
             pulls = [_pulls(*x) for x in zip(rests, projections, self._weight, strict=True)]
             near = [np.sqrt(np.minimum(1.0, HUBER / np.maximum(np.abs(pull), 1e-12))) for pull in pulls]
             weights = [n * w for n, w in zip(near, self._weight, strict=True)]
-            projections = [Projection(p.terms, w) for p, w in zip(self.prepared, weights, strict=True)]
+            projections = [Projection(p.terms, w) for p, w in zip(self.groups, weights, strict=True)]
             scales, rests = self._solved(intensities, projections)
         self._last_projections = projections
         if self.loss == "huber":
@@ -367,7 +285,7 @@ class Problem:
 
     def _solved(self, intensities, projections) -> tuple[list[float], list[np.ndarray]]:
         """Scales, and weighted residuals with the backgrounds taken out."""
-        data = [p(x.signal) for p, x in zip(projections, self.prepared, strict=True)]
+        data = [p(x.signal) for p, x in zip(projections, self.groups, strict=True)]
         model = [p(i) for p, i in zip(projections, intensities, strict=True)]
         if self.scale == "fixed":
             scales = [1.0] * len(data)
@@ -379,7 +297,7 @@ class Problem:
         return scales, [d - s * m for d, s, m in zip(data, scales, model, strict=True)]
 
     def _residual_of_nothing(self) -> np.ndarray:
-        return np.concatenate([p(x.signal) for p, x in zip(self._projection, self.prepared, strict=True)])
+        return np.concatenate([p(x.signal) for p, x in zip(self._projection, self.groups, strict=True)])
 
     def _check_options(self) -> None:
         for name, value, known in (
@@ -424,3 +342,21 @@ def _counted(pulls: np.ndarray) -> np.ndarray:
     size = np.abs(pulls)
     far = np.sign(pulls) * np.sqrt(np.maximum(2 * HUBER * size - HUBER**2, 0.0))
     return np.where(size <= HUBER, pulls, far)
+
+
+def _spectra(part: Part, fitted: np.ndarray, pulls: np.ndarray) -> tuple[Spectrum, Spectrum]:
+    """The fit and the residual of one dataset, as spectra."""
+    out = np.full((2, *part.valid.shape), np.nan)
+    out[0][part.valid], out[1][part.valid] = fitted, pulls
+    zero, measured = np.where(part.valid, 0.0, np.nan), part.data.spectrum
+    change = {"variance": zero, "valid": part.valid, "num_events": None, "masked": None}
+    return (
+        measured.replace(signal=out[0], title=f"fit to {part.data.name}", **change),
+        measured.replace(signal=out[1], title=f"(data - fit) / error of {part.data.name}", **change),
+    )
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    known = getattr(os, "sched_getaffinity", None)
+    return len(known(0)) if known else os.cpu_count() or 1

@@ -35,7 +35,7 @@ class FitResult:
     chi_squared : float
     degrees_of_freedom : int
     scales : list of float
-        Factor on the model, one for each dataset.
+        Factor on the model, one for each group of datasets.
     search : Search
         Every start, the best first.
     intervals : dict of str to (float, float)
@@ -111,8 +111,9 @@ class FitResult:
             "made_by": f"mantid-insgan {__version__}",
             "model": self.problem.definition.name,
             "datasets": [
-                {"name": p.data.name, "bins": int(p.signal.size), "scale": s}
-                for p, s in zip(self.problem.prepared, self.scales, strict=True)
+                {"name": p.data.name, "bins": p.size, "group": group.name, "scale": scale}
+                for group, scale in zip(self.problem.groups, self.scales, strict=True)
+                for p in group.parts
             ],
             "parameters": [{k: _plain(v) for k, v in row.items()} for row in self.rows()],
             "correlation": {
@@ -161,13 +162,15 @@ def fit(
     log: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    workers: int = 1,
+    dask: str | None = None,
 ) -> FitResult:
     """Find the best parameters and their errors.
 
     Parameters
     ----------
     problem : Problem
-    starts, spread, tolerance, most, log, resume, progress
+    starts, spread, tolerance, most, log, resume, progress, workers, dask
         See `minimise`.
     profile : tuple of str
         Free parameters whose 68 % profile interval is worked out as well.
@@ -193,6 +196,8 @@ def fit(
         log=log,
         resume=resume,
         progress=progress,
+        workers=workers,
+        dask=dask,
     )
     if not search.minima:
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
-"""Rebuilds the bundled models: ``python -m mantid_insgan.learn.build_models`` (or ``make models``).
+"""Rebuild the bundled models: ``python -m mantid_insgan.learn.build_models`` (or ``make models``).
 
-Draws the pairs, trains, scores beside the baselines, exports and writes the cards. Everything follows from the seed; a
-run that was stopped goes on from the scratch folder.
+Draws the pairs, trains, scores models and simpler methods, exports and writes the cards. The seed determines
+everything; a stopped run resumes from the scratch folder.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..translate.cards import COVERAGE, DIRECTIONS, Domain, ModelCard, Table
-from .describe import card_of, put_in_place, training_of
-from .evaluate import Baselines, calibrate, coverage, domain_of_application, table
+from ..core.options import DIRECTIONS
+from ..translate.cards import ModelCard, Training
+from .describe import SCORING, Errors, card_of, coverage_table, domain_of, training_of, write_model
+from .evaluate import Baselines, calibrate, coverage, table
 from .libraries import PairLibrary, Several
 from .operator import LARGEST_FWHM_BINS
 from .paired import PairedRecipe, PairedTrainer
@@ -26,7 +27,7 @@ from .train_job import BATCH, CHANNELS
 from .trainer import Machine, Schedule
 
 VERSION = "2"
-#: Peak counts at which models are scored; None is without noise. Volumes, which take seconds each, at fewer.
+#: Peak counts at which models are scored; None is without noise. There are fewer for volumes, which take seconds each.
 COUNTS = {"add-resolution": (None, 300.0), "remove-resolution": (None, 3000.0, 300.0, 30.0)}
 COUNTS_OF_VOLUMES = (None, 300.0)
 HELD_OUT = {
@@ -37,7 +38,7 @@ HELD_OUT = {
 
 @dataclass(frozen=True)
 class Size:
-    """How much is drawn and how long is trained for one number of dimensions."""
+    """Number of pairs and of training steps for one number of dimensions."""
 
     pairs: int
     steps: int
@@ -73,7 +74,7 @@ def main(arguments=None) -> None:
 
 
 def draw_pairs(dimensions: int, options) -> Path:
-    """Pairs of these dimensions, in a folder that is gone on with if it is there."""
+    """Draw pairs of these dimensions into a folder, resuming if it exists."""
     folder = options.scratch / f"pairs-{dimensions}d-{options.seed}"
     with _bar(f"{dimensions}D pairs") as bar:
         make_pairs(
@@ -89,7 +90,7 @@ def draw_pairs(dimensions: int, options) -> Path:
 
 
 def training_library(dimensions: int, pairs: Path, options) -> PairLibrary | Several:
-    """What is trained on: the pairs of the training split, in one dimension cuts of the slices as well."""
+    """The pairs of the training split, and in one dimension also cuts of the slices."""
     library = PairLibrary(pairs, "train")
     if dimensions > 1:
         return library
@@ -112,14 +113,11 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
     )
     with _bar(name) as bar:
         trainer.run(lambda share, step, terms: bar(share, f"NRMSE {terms['nrmse']:.3f}"))
-    generator, folder = trainer.averaged("generator"), options.output / name
-    card = put_in_place(
-        generator,
-        lambda: describe(name, generator, trainer, pairs, options),
-        options.scratch / name,
-        folder / "model.onnx",
-        folder / "card.json",
-    )
+    folder = options.output / name
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = trainer.averaged("generator")
+    card = describe(name, generator, trainer, pairs, options)
+    write_model(generator, card, folder / "model.onnx", folder / "card.json")
     for found in card.metrics:
         print(f"{name}: {found.title}; {found.conditions}\n  columns: {found.columns}")
         for row, values in found.rows.items():
@@ -128,7 +126,7 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
 
 def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
     """The card: scores beside baselines, coverage of the errors, domain of application, recipe."""
-    seed = options.seed + 5000
+    seed = options.seed + SCORING
     validation = PairLibrary(pairs, "validation")
     factor = calibrate(generator, validation, seed)
     baselines = Baselines(generator.direction, validation, seed)
@@ -138,37 +136,34 @@ def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
         table(HELD_OUT[split], library, baselines, {"this model": generator}, counts, seed)
         for split, library in held_out.items()
     ]
-    covered = Table(
-        title=f"{COVERAGE}, held-out families",
-        conditions=f"share of valid bins with the truth within 1 and 2 standard errors; 20 to 20000 peak counts, "
-        f"30 % without noise; seed {seed}",
-        columns=["1 standard error", "2 standard errors"],
-        rows=coverage(generator, held_out["test-family"], factor, seed),
-    )
-    adds = generator.direction == "add-resolution"
+    conditions = f"20 to 20000 peak counts, 30 % without noise; seed {seed}"
+    rows = coverage(generator, held_out["test-family"], factor, seed)
+    errors = Errors(factor, tables=(*tables, coverage_table("held-out families", conditions, rows)))
+    domain, _ = domain_of(generator, trainer.library, validation, seed)
+    return card_of(generator, name, VERSION, _description(generator), errors, _training(trainer, generator), domain)
+
+
+def _description(generator) -> str:
+    does = "Adds the resolution to" if generator.adds else "Removes the resolution from"
     what = {1: "1D cuts", 2: "2D slices (Q and energy transfer, or two Q)", 3: "3D volumes"}[generator.dimensions]
-    return card_of(
-        generator,
-        name=name,
-        version=VERSION,
-        description=f"{'Adds the resolution to' if adds else 'Removes the resolution from'} {what} for any widths up "
-        f"to {LARGEST_FWHM_BINS:g} bins FWHM. Trained on pairs, with no discriminator: spin waves convolved with a "
-        "Gaussian of full covariance in (Q, E), momenta outside the cut included; the asymmetry of pulses is not in "
-        "its training.",
-        error_factor=factor,
-        training=training_of(
-            trainer,
-            command=f"python -m mantid_insgan.learn.build_models --dimensions {generator.dimensions} "
-            f"--direction {generator.direction} --seed {options.seed}",
-            families=sorted(f.name for f in families_of("train")),
-            held_out_families=sorted(f.name for f in families_of("test-family")),
-            settings=[_say(s) for s in settings_of("train")],
-            held_out_settings=[_say(s) for s in settings_of("test-setting")],
-            pairs=len(trainer.library),
-            more_libraries=("pyspinw", "resins"),
-        ),
-        metrics=[*tables, covered],
-        domain=Domain(**domain_of_application(generator, trainer.library, validation, seed)),
+    return (
+        f"{does} {what} for any widths up to {LARGEST_FWHM_BINS:g} bins FWHM. Trained on pairs, with no discriminator: "
+        "spin waves convolved with a Gaussian of full covariance in (Q, E), momenta outside the cut included; the "
+        "asymmetry of pulses is not in its training."
+    )
+
+
+def _training(trainer, generator) -> Training:
+    return training_of(
+        trainer,
+        f"python -m mantid_insgan.learn.build_models --dimensions {generator.dimensions} "
+        f"--direction {generator.direction} --seed {trainer.schedule.seed}",
+        len(trainer.library),
+        sorted(f.name for f in families_of("train")),
+        held_out_families=sorted(f.name for f in families_of("test-family")),
+        settings=[_say(s) for s in settings_of("train")],
+        held_out_settings=[_say(s) for s in settings_of("test-setting")],
+        software=("pyspinw", "resins"),
     )
 
 
@@ -178,7 +173,7 @@ def _say(setting) -> str:
 
 
 class _bar:
-    """A progress bar that is called with the share done and what to say of it."""
+    """A progress bar, called with the share done and a text."""
 
     def __init__(self, title: str):
         self.progress = Progress(

@@ -1,52 +1,134 @@
-"""What is said of a trained model, and how model and card are put into place, for bundled and users' models alike."""
+"""Write trained models with their cards, for users' trainings and for the bundled models."""
 
 from __future__ import annotations
 
 import platform
-import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from ..translate.cards import ModelCard, Training, write_card
+from ..core.files import replacing
+from ..errors import OutputError
+from ..translate.cards import COVERAGE, Domain, ModelCard, Table, Training, write_card
+from .evaluate import FEWEST_TO_PART, calibrate, coverage, domain_of_application, halves, held_out_scores
 from .export import export
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
+from .losses import STANDARD
 from .operator import LARGEST_FWHM_BINS
 from .trainer import Trainer
 
 NORMALISATION = "each slice is divided by the root mean square of its valid signal, and multiplied by it afterwards"
-#: Libraries whose versions decide the weights or the graph.
-LIBRARIES = ("torch", "onnx", "onnxruntime", "numpy")
+#: Packages whose versions every card gives.
+SOFTWARE = ("torch", "onnx", "onnxruntime", "numpy")
+#: Added to the seed of a training for that of its scores.
+SCORING = 5000
 
 
-def card_of(generator: Generator, **said) -> ModelCard:
-    """The card of a generator: what follows from it, and the other fields of `ModelCard` as they are given."""
-    return ModelCard(
-        direction=generator.direction,
-        dimensions=generator.dimensions,
-        simulation=generator.simulation,
-        background=generator.background is not None,
-        normalisation=NORMALISATION,
-        grid_multiple=GRID_MULTIPLE,
-        smallest_grid=SMALLEST_GRID,
-        largest_fwhm_bins=LARGEST_FWHM_BINS,
-        **said,
+@dataclass(frozen=True)
+class Errors:
+    """The factor on a model's standard errors, and how it was found.
+
+    Parameters
+    ----------
+    factor : float
+        By which they are multiplied.
+    calibrated : bool
+        Whether the factor was found on pairs that were not trained on.
+    tables : tuple of Table
+        Scores and coverage.
+    notes : tuple of str
+    """
+
+    factor: float
+    calibrated: bool = True
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def errors_of(generator: Generator, held_out, seed: int) -> Errors:
+    """Calibrate the errors on half of the held-out spectra and score them on the other half.
+
+    Parameters
+    ----------
+    generator : Generator
+    held_out : library or None
+        Pairs that were not trained on. Fewer than `FEWEST_TO_PART` all calibrate, and the coverage is not scored; with
+        none the factor is that of the likelihood's own distribution.
+    seed : int
+    """
+    if held_out is None:
+        note = (
+            "the errors are not calibrated: without pairs that were not trained on, no one knows how often the truth "
+            "lies within them; give such pairs with --validation-simulation and --validation-experiment"
+        )
+        return Errors(STANDARD, calibrated=False, notes=(note,))
+    scores = held_out_scores(generator, held_out, seed)
+    parts = halves(held_out, seed)
+    if parts is None:
+        note = (
+            f"the errors are calibrated on all spectra that were held out, {_spectra(held_out)}: fewer than "
+            f"{FEWEST_TO_PART}, so none are left to say how well the errors cover"
+        )
+        return Errors(calibrate(generator, held_out, seed), tables=(scores,), notes=(note,))
+    factor = calibrate(generator, parts[0], seed)
+    calibrating, scoring = (len(np.unique(held_out.sources[part.index])) for part in parts)
+    conditions = f"over {scoring} spectra; calibrated on {calibrating} others; seed {seed}"
+    covered = coverage_table("held-out data", conditions, coverage(generator, parts[1], factor, seed + 1))
+    return Errors(factor, tables=(scores, covered))
+
+
+def coverage_table(of: str, conditions: str, rows: dict[str, list[float]]) -> Table:
+    """The table of a card that `ModelCard.coverage` reads; `rows` as `evaluate.coverage` gives them."""
+    return Table(
+        title=f"{COVERAGE}, {of}",
+        conditions=f"share of valid bins with the target within 1 and 2 standard errors; {conditions}",
+        columns=["1 standard error", "2 standard errors"],
+        rows=rows,
     )
+
+
+def domain_of(generator: Generator, seen, unseen, seed: int, most: int = 800) -> tuple[Domain, tuple[str, ...]]:
+    """The domain of application, with a note if its threshold comes from spectra that were trained on.
+
+    Parameters
+    ----------
+    generator : Generator
+    seen, unseen : library
+        Inputs that were trained on, and others for the threshold (None if there are no others).
+    seed : int
+    most : int
+        Examples that are drawn from `seen`.
+    """
+    found = Domain(**domain_of_application(generator, seen, unseen or seen, seed, most=most))
+    if unseen is not None:
+        return found, ()
+    note = (
+        f"the threshold of the domain of application comes from the training spectra themselves, {_spectra(seen)}: "
+        f"fewer than {FEWEST_TO_PART}, so none were kept out; what is unlike them is found too often"
+    )
+    return found, (note,)
+
+
+def _spectra(library) -> int:
+    return len(np.unique(library.sources))
 
 
 def training_of(
     trainer: Trainer,
-    *,
     command: str,
-    families,
     pairs: int,
-    held_out_families=(),
-    settings=(),
-    held_out_settings=(),
-    more_libraries: tuple[str, ...] = (),
+    families: Sequence[str],
+    *,
+    held_out_families: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    held_out_settings: Sequence[str] = (),
+    software: Sequence[str] = (),
 ) -> Training:
-    """How the weights came about: the trainer's own part, and what it was trained on as given (see `Training`)."""
+    """The card's record of the training; `software` names packages in addition to `SOFTWARE`."""
     return Training(
         command=command,
         seed=trainer.schedule.seed,
@@ -58,29 +140,59 @@ def training_of(
         settings=list(settings),
         held_out_settings=list(held_out_settings),
         pairs=pairs,
-        software={name: version(name) for name in (*LIBRARIES, *more_libraries)},
+        software={name: version(name) for name in (*SOFTWARE, *software)},
     )
 
 
-def put_in_place(generator: Generator, describe, made: Path, onnx: Path, card: Path) -> ModelCard:
-    """Export a generator and write its card, both in a folder of their own first, and move them to their names.
+def card_of(
+    generator: Generator,
+    name: str,
+    card_version: str,
+    description: str,
+    errors: Errors,
+    training: Training,
+    domain: Domain,
+    notes: Sequence[str] = (),
+) -> ModelCard:
+    """The card of a generator; `notes` are added to those of `errors`."""
+    return ModelCard(
+        name=name,
+        version=card_version,
+        direction=generator.direction,
+        dimensions=generator.dimensions,
+        simulation=generator.simulation,
+        background=generator.background is not None,
+        description=description,
+        normalisation=NORMALISATION,
+        grid_multiple=GRID_MULTIPLE,
+        smallest_grid=SMALLEST_GRID,
+        largest_fwhm_bins=LARGEST_FWHM_BINS,
+        error_factor=errors.factor,
+        errors="calibrated" if errors.calibrated else "not calibrated",
+        notes=[*errors.notes, *notes],
+        training=training,
+        metrics=list(errors.tables),
+        domain=domain,
+    )
 
-    Parameters
-    ----------
-    generator : Generator
-    describe : callable
-        Gives the card; called once the model is exported, because its scores take the time.
-    made : Path
-        Folder that is made, and is left empty.
-    onnx, card : Path
-        Names of the model and of its card.
+
+def write_model(generator: Generator, card: ModelCard, onnx: Path, beside: Path) -> None:
+    """Export a generator to `onnx` and write its card to `beside`: both or neither.
+
+    Raises
+    ------
+    ModelError
+        If the exported model's answers differ from torch's.
+    OutputError
+        If a file cannot be written.
     """
-    made.mkdir(parents=True, exist_ok=True)
-    onnx.parent.mkdir(parents=True, exist_ok=True)
-    export(generator, made / "model.onnx")
-    described = describe()
-    write_card(described, made / "model.onnx")
-    # The card last: a model beside another's card is refused.
-    shutil.move(made / "model.onnx", onnx)
-    shutil.move(made / "card.json", card)
-    return described
+    try:
+        # The card is renamed into place last: a model beside another's card is refused.
+        with replacing(beside) as new_card, replacing(onnx, ".part.onnx") as new_model:
+            export(generator, new_model)
+            write_card(card, new_model, new_card)
+    except OSError as problem:
+        raise OutputError(
+            f"writing the model {onnx} failed: {problem}",
+            "make room on the disk and run the same command again: it resumes from the checkpoint",
+        ) from problem

@@ -1,4 +1,4 @@
-"""Scores a generator beside the honest baselines on pairs it has not seen."""
+"""Score a generator and simpler methods on pairs that it was not trained on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ..core.constants import FWHM_PER_SIGMA
 from ..translate.cards import Table
 from ..translate.translator import kept_intensity
 from . import losses
+from .examples import Batch, stack
 from .generator import Generator
-from .libraries import Batch, PairLibrary, Part, stack
+from .libraries import PairLibrary, Part
 from .operator import RADIUS, ResolutionOperator, convolved, richardson_lucy
 
 #: Iterations among which the Richardson-Lucy baselines choose, on validation pairs.
@@ -25,13 +26,13 @@ CHUNK = {1: 64, 2: 16, 3: 1}
 #: Validation pairs on which the baselines are tuned, by dimensions: a volume takes seconds.
 TUNING = {1: 48, 2: 48, 3: 16}
 
-#: The method that knows the width in energy alone; cuts with the energy integrated have no such axis.
+#: The method that uses the width in energy only; cuts integrated over energy have no such axis.
 ENERGY_KERNEL = "FWHM(E) kernel, where energy is an axis"
-#: Fewest spectra that are parted into some that calibrate the errors and others that score them, or of which some are
-#: kept out for the domain of application alone.
+#: Fewest spectra that are split into those that calibrate the errors and those that score them, or of which some are
+#: held out for the domain of application.
 FEWEST_TO_PART = 8
 
-#: Principal directions of the features that the domain of application is told in.
+#: Principal directions of the features that describe the domain of application.
 DIRECTIONS_KNOWN = 24
 
 Method = Callable[[Batch], torch.Tensor]
@@ -47,7 +48,7 @@ def batches(library: PairLibrary, direction: str, counts: float | None, seed: in
 
 
 def of_generator(generator: Generator) -> Method:
-    """What a user gets of a generator: for adding, with the total kept as the translator keeps it."""
+    """A generator as users apply it: when adding, the total is kept as the translator keeps it."""
 
     def apply(batch: Batch) -> torch.Tensor:
         signal = generator(*batch.inputs())[0]
@@ -147,7 +148,7 @@ def is_scored(method: str, library: PairLibrary) -> np.ndarray:
 
 
 class Baselines:
-    """The honest baselines for one direction; a setting is tuned on validation pairs at the same counts.
+    """Simpler methods for one direction; their settings are tuned on validation pairs at the same counts.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ class Baselines:
         self._known: dict = {}
 
     def methods(self, counts: float | None) -> tuple[dict[str, Method], dict[str, float]]:
-        """Methods by name, and what was chosen for those that have a setting."""
+        """Methods by name, and the chosen value of those with a setting."""
         if counts not in self._known:
             self._known[counts] = self._tuned(counts)
         methods, settings = self._known[counts]
@@ -217,7 +218,7 @@ def table(title: str, library: PairLibrary, baselines: Baselines, generators: di
 
 
 def held_out_scores(generator: Generator, library, seed: int) -> Table:
-    """Median NRMSE of a generator, the identity and physics alone on spectra that were kept out, as they are given."""
+    """Median NRMSE of a generator, the identity and physics alone on held-out spectra, used as given."""
     rng = np.random.default_rng(seed)
     size = CHUNK[generator.dimensions]
     parts = [range(i, min(i + size, len(library))) for i in range(0, len(library), size)]
@@ -251,7 +252,7 @@ def _errors(generator: Generator, library: PairLibrary, seed: int) -> np.ndarray
 
 
 def halves(library, seed: int) -> tuple[Part, Part] | None:
-    """Two parts of a library that share no spectrum, drawn at random: to calibrate on one and score on the other. None
+    """Split a library at random into two parts that share no spectrum, one to calibrate on and one to score on; None
     for fewer than `FEWEST_TO_PART` spectra."""
     spectra = np.random.default_rng(seed).permutation(np.unique(library.sources))
     if len(spectra) < FEWEST_TO_PART:
@@ -290,7 +291,7 @@ def domain_of_application(generator: Generator, training, validation, seed: int,
     known = features(training, most)
     mean = known.mean(0)
     _, spread, directions = np.linalg.svd(known - mean, full_matrices=False)
-    # A direction in which a handful of spectra hardly differ says little of what is unlike them.
+    # Directions in which a few spectra hardly differ say little about what is unlike them.
     scale = np.maximum(spread[:DIRECTIONS_KNOWN], 0.01 * max(spread[0], 1e-6)) / np.sqrt(len(known))
     components = directions[:DIRECTIONS_KNOWN]
     unseen = (features(validation, most // 2) - mean) @ components.T / scale

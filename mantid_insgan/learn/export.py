@@ -1,4 +1,4 @@
-"""From a trained generator to ONNX, checked against torch before it is accepted."""
+"""Export a trained generator to ONNX and check it against torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .generator import GRID_MULTIPLE, Generator
 from .operator import pairs_of_axes
 
 OPSET = 20
-#: Largest difference to torch that an exported model may show, relative to the largest value.
+#: Largest difference from torch allowed in an exported model, relative to the largest value.
 TOLERANCE = 1e-4
 
 
@@ -34,7 +34,7 @@ class _Exported(nn.Module):
 
 
 class _ExportedCut(_Exported):
-    """In one dimension there is no pair of axes, and no input of no channels either."""
+    """In one dimension there is no pair of axes, so there is no input `correlation`."""
 
     def forward(self, signal, valid, error, width, position):
         return super().forward(signal, valid, error, width, width[:, :0], position)
@@ -61,7 +61,7 @@ def export(generator: Generator, path: Path) -> None:
     names = ("first", "second", "third")[: generator.dimensions]
     grid = {2 + i: GRID_MULTIPLE * torch.export.Dim(name, min=4, max=4096) for i, name in enumerate(names)}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter tells of its own internals
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             model,
             example,
@@ -79,7 +79,7 @@ def export(generator: Generator, path: Path) -> None:
 
 
 def _forget_where(path: Path) -> None:
-    """Take out the exporter's notes on each node: they are half the file and hold paths of the machine it ran on."""
+    """Remove the exporter's notes on each node: they are half of the file and hold paths of the machine it ran on."""
     import onnx
 
     model = onnx.load(path)

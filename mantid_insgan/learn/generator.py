@@ -1,7 +1,7 @@
-"""The generator: what is known of the resolution, and a learned correction of it.
+"""The generator: the calculated resolution, and a learned correction to it.
 
 Read from top to bottom. Shapes are (N, C, *grid) with D = `dimensions` grid axes, energy last where there is one.
-All intensities are in one unit whose overall size is about 1 (the translator sees to it); widths are FWHM in bins.
+All intensities are in one unit whose overall size is about 1 (the translator scales them); widths are FWHM in bins.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def number_of_conditions(dimensions: int) -> int:
 
 
 def condition_channels(width, correlation, position) -> list[torch.Tensor]:
-    """Width, correlation and position as a network sees them: all of size about 1."""
+    """Width, correlation and position, scaled to about 1 for a network."""
     energy, momentum, outside = position[:, :1], position[:, 1:2], position[:, 2:]
     return [torch.log2(1.0 + width), correlation, energy, momentum / MOMENTUM_UNIT, torch.log2(1.0 + outside)]
 
@@ -65,8 +65,8 @@ class ResidualBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """(N, C_in, *grid) -> (N, C_out, *grid) and the pooled bottleneck (N, F, *grid / 4). No normalisation layers:
-    they would throw the intensity away."""
+    """(N, C_in, *grid) -> (N, C_out, *grid) and the pooled bottleneck (N, F, *grid / 4). It has no
+    normalisation layers, which would lose the intensity."""
 
     def __init__(self, dimensions: int, inputs: int, outputs: int, channels: int):
         super().__init__()
@@ -95,7 +95,7 @@ class UNet(nn.Module):
 
 
 class Background(nn.Module):
-    """What the sample's surroundings add, as a smooth function of energy transfer / Ei and |Q| alone, >= 0.
+    """The background: a smooth function >= 0 of energy transfer / Ei and |Q| only.
 
     It sees no intensity, so it cannot put a peak where a spectrum has one: (N, 3, *grid) -> (N, 1, *grid), in units of
     the spectrum's root mean square.
@@ -188,7 +188,7 @@ class Generator(nn.Module):
         return 2 + len(self.ITERATES[self.simulation])
 
     def begin_as(self, other: Generator) -> None:
-        """Take over the weights of another generator; a background that it lacks stays as it was made.
+        """Copy the weights of another generator; if that has no background, ours stays as initialised.
 
         Raises
         ------
@@ -214,7 +214,7 @@ class Generator(nn.Module):
         return x
 
     def _candidates(self, operator: ResolutionOperator, signal, valid) -> torch.Tensor:
-        """What physics offers, (N, candidates, *grid)."""
+        """The candidates from physics, (N, candidates, *grid)."""
         if not self.physics:
             return signal
         smooth = convolved(operator, signal, valid)
@@ -232,14 +232,14 @@ class Generator(nn.Module):
         return torch.cat([*intensities, *conditions], dim=1), scale
 
     def level(self, signal, valid, position) -> torch.Tensor | float:
-        """The background in the unit of the signal, (N, 1, *grid); 0 without one."""
+        """The background in the unit of the signal, (N, 1, *grid); 0 if the generator has none."""
         if self.background is None:
             return 0.0
         return root_mean_square(signal, valid) * self.background(position)
 
     def explained(self, signal, translated, valid, width, correlation, position) -> torch.Tensor:
-        """What is known of the measured side, (N, 1, *grid): of the given simulation what can be calculated; of a
-        measurement what the answer would have been measured as, background included."""
+        """The calculated measured side, (N, 1, *grid): when adding, the simulation convolved; when removing, the answer
+        convolved again, background included."""
         source = signal if self.adds else translated
         if self.simulation == "ideal":
             source = convolved(ResolutionOperator(width, correlation), source, valid)
@@ -252,13 +252,13 @@ class Generator(nn.Module):
             candidates = self._candidates(operator, signal, valid)  # (N, K, *grid)
             seen, scale = self._seen(candidates, signal, valid, error, width, correlation, position)
         if self.simulation == "convolved" and self.physics:
-            # The signal itself costs nothing to go back through: what was removed and is added again is judged by both.
+            # With its gradient, which costs nothing here: the cycle is judged through both generators.
             candidates = torch.cat([signal, candidates[:, 1:]], dim=1)
         answer, coarse = (x.float() for x in self.network(seen))
         k = self.candidates
         choice = torch.softmax(answer[:, :k], dim=1)
         chosen = (choice * candidates).sum(1, keepdim=True)
-        # Bounded, so that no input makes the correction run away from the physics.
+        # Bounded, so that no input takes the correction far from the physics.
         factor = torch.exp(_bounded(answer[:, k : k + 1]))
         result = chosen * factor + scale * _bounded(answer[:, k + 1 : k + 2])
         level = self.level(signal, valid, position)

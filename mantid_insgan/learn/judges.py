@@ -1,5 +1,4 @@
-"""The networks that judge a translation: a discriminator of patches, and features of patches for the contrastive
-loss."""
+"""Networks that judge a translation: a patch discriminator, and patch features for the contrastive loss."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, signal, valid, width, correlation, position):
         signal = signal * valid
-        # With its gradient: else the generator would be pulled to another scale without ever arriving.
+        # With its gradient; without it the generator would drift in scale for ever.
         signal = signal / root_mean_square(signal, valid)
         mean = POOLING[self.dimensions](7, stride=1, padding=3)(signal.abs()) + 1e-3
         seen = [torch.asinh(signal / mean.detach()), torch.asinh(3.0 * signal), valid]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-#: Inputs are scaled to a mean square near 1, so a target with less than this share of that has next to nothing in it;
-#: the relative terms then count as if it had this share.
+#: Smallest mean square of a target, in units of the input's (which is near 1), that relative terms are divided by: a
+#: weaker target is nearly empty.
 LEAST = 0.02
 
 #: Squared scale of the Student's t with 3 degrees of freedom that fits a normal distribution of variance 1 best:
@@ -88,7 +88,7 @@ def adversarial_discriminator(score_of_real, score_of_translated) -> torch.Tenso
 
 
 def patch_nce(queries: list[torch.Tensor], keys: list[torch.Tensor], temperature: float = 0.07) -> torch.Tensor:
-    """PatchNCE: a patch of the translation is to be told from the others by the patch of the input at its place.
+    """PatchNCE: a patch of the translation should resemble the input at its place more than at other places.
 
     l(v, v+, v-) = -log [exp(v.v+ / tau) / (exp(v.v+ / tau) + sum exp(v.v- / tau))], summed over levels and averaged
     over places (Park et al., ECCV 2020, eqs. 2 and 3); the other places of the same spectrum are the negatives.

@@ -11,11 +11,11 @@ import torch
 
 from ..core.constants import FWHM_PER_SIGMA
 
-#: Widest resolution along an axis; a wider one counts as that.
+#: Widest resolution along an axis, FWHM in bins; wider ones are cut to it.
 LARGEST_FWHM_BINS = 12.0
 
 
-#: How far kernels reach, in bins: 2.7 standard deviations of the widest.
+#: Half-length of the kernels in bins: 2.7 standard deviations of the widest.
 RADIUS = math.ceil(2.7 * LARGEST_FWHM_BINS / FWHM_PER_SIGMA)
 
 
@@ -70,7 +70,7 @@ class ResolutionOperator:
                 covariance[i, j] = covariance[i, j] - _total(kernel * (taken[i] * taken[j]))
         there, inside = self._places([*taken, steps], 1)
         back, came = self._places([*taken, steps], -1)
-        # What comes to a bin is weighed with the kernel of the bin that it comes from.
+        # Intensity that arrives in a bin is weighted by the kernel of the bin that it comes from.
         of_sources = _at(kernel, back) if axis else self._rows_of_each(kernel, back)
         return (back, of_sources * came), (there, kernel * inside)
 
@@ -177,7 +177,7 @@ def richardson_lucy(operator: ResolutionOperator, data, valid, keep: tuple[int, 
 
 
 def full_precision(x: torch.Tensor):
-    """Within it, arithmetic on the device of x is in 32 bits, whatever a training asks for."""
+    """Context in which arithmetic on the device of x is in 32 bits, whatever the precision of the training."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 

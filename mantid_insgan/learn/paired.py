@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from . import losses
+from .examples import stack
 from .generator import Generator
-from .libraries import stack
 from .trainer import Schedule, Trainer, warn
 
 
 @dataclass(frozen=True)
 class PairedRecipe:
-    """A paired training: what is trained and the weights of the loss's terms."""
+    """A paired training: direction and size of the generator, and the weights of the terms of the loss."""
 
     direction: str
     dimensions: int = 2
@@ -36,10 +36,10 @@ class PairedTrainer(Trainer):
     schedule : Schedule
     library : PairLibrary or SpectraLibrary
     start : Generator, optional
-        Whose weights to begin with.
+        A generator whose weights to start from.
     """
 
-    #: Weights of the terms for which the recipe has none.
+    #: Weights of the terms that the recipe does not set.
     WEIGHTS = {"nrmse": 1.0, "l1": 0.5}
 
     def __init__(self, recipe: PairedRecipe, schedule: Schedule, library, folder, machine=None, start=None):

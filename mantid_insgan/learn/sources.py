@@ -1,5 +1,4 @@
-"""What a training is given: spectra that are found, read and given a resolution, and all that can be seen to be wrong
-before the first step. Nothing here needs torch."""
+"""Find, read and validate training spectra. Nothing here needs torch, except the search for a CUDA card."""
 
 from __future__ import annotations
 
@@ -13,9 +12,9 @@ from ..errors import DeviceError, InputError, ModelError, OutputError, RunFactEr
 from ..instruments.instrument import Resolution
 from ..io import read_spectrum
 
-#: Names of files that are taken out of a folder.
+#: Suffixes of the files that are read from a folder.
 SUFFIXES = (".nxs", ".nxspe", ".h5", ".hdf5")
-#: Fewest spectra on a side: with one there is nothing to tell the sides apart by but that spectrum.
+#: Fewest spectra on a side: with one, only that spectrum would be learned.
 FEWEST = 2
 #: The two sides of a training, and of the spectra that score the model.
 SIDES = ("--simulation", "--experiment")
@@ -40,7 +39,7 @@ class Source:
 
 
 def find_files(paths, flag: str) -> list[Path]:
-    """Files in the order given; folders give theirs by name.
+    """Files in the order given; those of a folder sorted by name.
 
     Raises
     ------
@@ -76,8 +75,8 @@ def read_sources(paths, flag: str, options: TrainOptions) -> list[Source]:
 
 
 def source_of(name: str, spectrum: Spectrum, options: TrainOptions) -> Source:
-    """One spectrum, per event where it is a sum over events, with the resolution of its run facts; those given as
-    options are used in place of its own.
+    """One spectrum with the resolution of its run facts, normalised per event if it is a sum over events. Run facts
+    given as options replace its own.
 
     Raises
     ------
@@ -105,7 +104,7 @@ def source_of(name: str, spectrum: Spectrum, options: TrainOptions) -> Source:
 
 
 def notes_of(sides: dict[str, list[Source]]) -> tuple[str, ...]:
-    """What options replaced in the facts of the spectra: one sentence with the names of the spectra it is true of."""
+    """Run facts that options replaced: a sentence for each, with the names of the spectra concerned."""
     names: dict[str, list[str]] = {}
     for source in (s for sources in sides.values() for s in sources):
         for note in overridden(source.spectrum.run):
@@ -119,12 +118,12 @@ def _first_of(names: list[str], most: int = 3) -> str:
 
 
 def check_target(options: TrainOptions, output: Path, overwrite: bool) -> None:
-    """See whether the model can be written, and for which direction.
+    """Check output, precision and direction before anything is read.
 
     Raises
     ------
     OutputError
-        If the output does not end in .onnx, exists and may not be overwritten, or its folder will not do.
+        If the output does not end in .onnx, exists and may not be overwritten, or its folder is missing or read-only.
     InputError
         If the precision is not known.
     ModelError
@@ -140,12 +139,12 @@ def check_target(options: TrainOptions, output: Path, overwrite: bool) -> None:
 
 
 def resume_folder(options: TrainOptions, output: Path) -> Path:
-    """The folder of the checkpoint: the one that is named, or the one beside the output."""
+    """The folder of the checkpoint: the one given, or the one beside the output."""
     return Path(options.resume) if options.resume else output.with_suffix(".training")
 
 
 def check_device(device: str) -> None:
-    """See whether there is a card, if one was asked for.
+    """Check that a CUDA card is there, if one was asked for.
 
     Raises
     ------
@@ -164,7 +163,7 @@ def check_device(device: str) -> None:
 
 
 def check_given(simulation: bool, experiment: bool, pairs: bool) -> None:
-    """See whether there is something to train on: both sides, or pairs.
+    """Check that there is something to train on: both sides, or pairs.
 
     Raises
     ------
@@ -210,7 +209,7 @@ def check_sides(sides: dict[str, list[Source]], paired: bool) -> int:
         told = ", ".join(f"{name}: {n}" for name, n in list(found.items())[:6])
         raise InputError(
             f"the spectra differ in their number of open axes ({told})",
-            "train on spectra of one number of dimensions; cut or integrate the others alike",
+            "train on spectra of one number of dimensions; cut or integrate the others in the same way",
         )
     return min(3, next(iter(found.values())))
 

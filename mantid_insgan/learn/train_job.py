@@ -1,9 +1,10 @@
-"""The job of training: users' data or pairs in; a model, its card, loss curves and a picture out."""
+"""Train a model on users' spectra or on pairs, and write it with its card, loss curves and an example."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,15 @@ from ..core.files import replacing
 from ..core.options import BUNDLED, DIRECTIONS, TrainOptions, option_of
 from ..errors import InputError, ModelError
 from ..report.training import draw_example, draw_losses
-from ..translate.cards import Domain, ModelCard, Table, choose_model
-from .describe import card_of, put_in_place, training_of
-from .evaluate import FEWEST_TO_PART, calibrate, coverage, domain_of_application, halves, held_out_scores
+from ..translate.cards import ModelCard, choose_model
+from .checkpoint import CHECKPOINT, check_recipe, read_facts, recipe_text
+from .describe import SCORING, card_of, domain_of, errors_of, training_of, write_model
+from .evaluate import FEWEST_TO_PART
+from .examples import stack
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
-from .libraries import PairLibrary, SpectraLibrary, stack
-from .losses import STANDARD
+from .libraries import PairLibrary, SpectraLibrary
 from .paired import PairedRecipe, PairedTrainer
+from .pairs.shards import read_index
 from .sources import (
     SIDES,
     VALIDATION,
@@ -42,15 +45,15 @@ from .warm_start import generator_of
 BATCH = {1: 32, 2: 8, 3: 2}
 CHANNELS = {1: 32, 2: 20, 3: 12}
 WINDOW = {1: 64, 2: 64, 3: 32}
-#: Minutes of a training that is not told how long to take.
+#: Minutes of a training for which neither minutes, epochs nor steps are given.
 MINUTES = 20.0
-#: Steps that a training by minutes could not reach.
+#: More steps than any training by minutes reaches.
 _ENDLESS = 10_000_000
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training left.
+    """The files and facts of a training that has ended.
 
     Parameters
     ----------
@@ -61,13 +64,13 @@ class Trained:
     steps : int
     minutes : float
     finished : bool
-        False where it was stopped before its end; the model is that of the last step all the same.
+        False if it was stopped early; the model is then that of the last step.
     checkpoint : Path
-        To go on from.
+        From which the training can be resumed.
     errors : {'calibrated', 'not calibrated'}
-        Of the model, as its card says.
+        The model's standard errors, as on its card.
     notes : tuple of str
-        What options replaced in the facts of the spectra, and the notes of the card.
+        Run facts that options replaced, and the notes of the card.
     """
 
     model: Path
@@ -84,13 +87,13 @@ class Trained:
 
 @dataclass(frozen=True)
 class _Data:
-    """What a training is fed with; `held_out` and `unseen` are never trained on."""
+    """The data of a training; `held_out` and `unseen` are never trained on."""
 
     training: object
     held_out: object  #: inputs with their targets, or None
     other: object = None  #: experiments of unpaired training
     names: tuple[str, ...] = ()
-    digest: str = ""  #: of the spectra, so that a checkpoint is not taken up with others
+    digest: str = ""  #: of the spectra, so that a checkpoint is not resumed with others
     unseen: object = None  #: inputs of unpaired training without `held_out`, for the threshold of the domain
     notes: tuple[str, ...] = ()
 
@@ -99,7 +102,7 @@ class _Data:
         return self.training.dimensions
 
     def inputs(self, direction: str):
-        """The side that a model of this direction is given."""
+        """The side that a model of this direction takes as input."""
         return self.other if self.other is not None and direction == "remove-resolution" else self.training
 
 
@@ -121,10 +124,11 @@ def train_model(
     overwrite : bool
         Replace the output if it exists.
     progress : callable, optional
-        Called with (share done, step, losses) after each step; a true answer stops the training with what there is.
+        Called with (share done, step, losses) after each step; if it returns True, the training stops and
+        its model is written.
     sides : dict of list of Source, optional
-        Spectra in memory as {'--simulation': ..., '--experiment': ...}, instead of files; perhaps also those that
-        score the model (`sources.VALIDATION`).
+        Spectra in memory instead of files, as {'--simulation': ..., '--experiment': ...}, and optionally those that
+        only score the model (`sources.VALIDATION`).
 
     Returns
     -------
@@ -133,32 +137,51 @@ def train_model(
     Raises
     ------
     InsganError
-        Before the first step if options, data or output will not do; later if the losses are not finite any more or
-        the disk is full.
+        Before the first step if options, data or output are not valid; later if a loss is no longer finite or the
+        disk is full.
     """
     output = Path(output)
     check_target(options, output, overwrite)
     check_device(options.device)
     data = _data(options, sides)
     trainer = _trainer(options, data, resume_folder(options, output))
-    trainer.data = data.digest
     finished = trainer.run(progress)
     generator = trainer.averaged("generator" if isinstance(trainer, PairedTrainer) else options.direction)
     return _written(generator, trainer, data, options, output, finished)
 
 
-def check_resume(options: TrainOptions, output: Path, sides=None) -> None:
-    """See whether a training can go on from the checkpoint that is there, if one is.
+def check_resume(options: TrainOptions, output: Path, sides: dict[str, list[Source]] | None = None) -> None:
+    """Check whether a training can resume from its checkpoint, if it has one, without preparing data or networks.
+
+    Only the facts of the checkpoint are read. The number of steps that `options.epochs` stands for depends on how the
+    spectra are cut, so it is compared when the training begins.
+
+    Parameters
+    ----------
+    options, output, sides
+        As `train_model`.
 
     Raises
     ------
     ModelError
-        As `Trainer.resume`.
+        If the checkpoint is of another version or was made with another recipe or other spectra.
     """
-    data = _data(options, sides)
-    trainer = _trainer(options, data, resume_folder(options, output))
-    trainer.data = data.digest
-    trainer.resume()
+    checkpoint = resume_folder(options, output) / CHECKPOINT
+    if not checkpoint.exists():
+        return
+    facts = read_facts(checkpoint)
+    if options.pairs is not None:
+        dimensions, digest = read_index(Path(options.pairs))["recipe"]["dimensions"], ""
+    else:
+        sides = sides or _read_sides(options)
+        dimensions, digest = check_sides(sides, options.paired), _digest(sides)
+    steps = json.loads(facts["recipe"])["steps"] if options.epochs and not options.steps else options.steps
+    plan = _plan(options, dimensions, steps)
+    check_recipe(checkpoint, facts, recipe_text(plan.kind, plan.recipe, plan.schedule, digest))
+
+
+def _read_sides(options: TrainOptions) -> dict[str, list[Source]]:
+    return {flag: read_sources(getattr(options, option_of(flag)), flag, options) for flag in (*SIDES, *VALIDATION)}
 
 
 def _data(options: TrainOptions, sides) -> _Data:
@@ -167,15 +190,14 @@ def _data(options: TrainOptions, sides) -> _Data:
     if options.pairs is not None:
         training, held_out = PairLibrary(options.pairs, "train"), PairLibrary(options.pairs, "validation")
         return _Data(training, held_out, names=tuple(sorted(set(training.facts("family")))))
-    if sides is None:
-        sides = {f: read_sources(getattr(options, option_of(f)), f, options) for f in (*SIDES, *VALIDATION)}
+    sides = _read_sides(options) if sides is None else sides
     dimensions = check_sides(sides, options.paired)
     about = {
         "names": tuple(s.name for flag in SIDES for s in sides[flag]),
         "digest": _digest(sides),
         "notes": notes_of(sides),
     }
-    # No wider than the widest spectrum: a model that has seen them within wide margins finds them strange without.
+    # No wider than the widest spectrum: trained with wide empty margins, a model finds spectra without them strange.
     widest = max(n for sources in sides.values() for s in sources for n in s.spectrum.shape)
     window = min(WINDOW[dimensions], max(SMALLEST_GRID, -(-widest // GRID_MULTIPLE) * GRID_MULTIPLE))
 
@@ -204,7 +226,7 @@ def _data(options: TrainOptions, sides) -> _Data:
 
 
 def _unpaired_data(direction: str, sides, library, held_out, about: dict) -> _Data:
-    """Both sides; without pairs that score the model, some inputs are kept out for the threshold of its domain."""
+    """Both sides. Without pairs that score the model, some inputs are held out for the threshold of its domain."""
     trained, unseen = {flag: sides[flag] for flag in SIDES}, None
     inputs = "--experiment" if direction == "remove-resolution" else "--simulation"
     if held_out is None and len(sides[inputs]) >= FEWEST_TO_PART:
@@ -216,12 +238,12 @@ def _unpaired_data(direction: str, sides, library, held_out, about: dict) -> _Da
 
 
 def _kept_out(spectra) -> int:
-    """How many of the last spectra are kept out: one in twenty, at least one."""
+    """How many of the last spectra are held out: one in twenty, at least one."""
     return max(1, len(spectra) // 20)
 
 
 def _digest(sides: dict[str, list[Source]]) -> str:
-    """Differs where a spectrum of a side differs."""
+    """A hash of the spectra of both sides."""
     found = hashlib.sha256()
     for flag in SIDES:
         found.update(flag.encode())
@@ -231,19 +253,38 @@ def _digest(sides: dict[str, list[Source]]) -> str:
     return found.hexdigest()[:16]
 
 
-def _trainer(options: TrainOptions, data: _Data, folder: Path) -> Trainer:
-    d = data.dimensions
-    batch = options.batch or BATCH[d]
-    minutes = options.minutes
-    steps = options.steps or (math.ceil(options.epochs * len(data.training) / batch) if options.epochs else None)
+@dataclass(frozen=True)
+class _Plan:
+    """A training without its data: `start` is a generator of a paired training, or generators by direction."""
+
+    kind: type[Trainer]
+    recipe: PairedRecipe | UnpairedRecipe
+    schedule: Schedule
+    start: Generator | dict[str, Generator] | None
+
+
+def _plan(options: TrainOptions, d: int, steps: int | None) -> _Plan:
+    """What is trained in `d` dimensions and how; without `steps` by minutes."""
+    start = _start(options, d)
+    schedule = _schedule(options, d, steps, warm=start is not None)
+    # Measured spectra have a background, the pairs of make-pairs none.
+    sides = {"simulation": _simulation(options), "background": options.pairs is None}
+    if options.paired or options.pairs is not None:
+        channels = CHANNELS[d] if start is None else start.channels
+        return _Plan(PairedTrainer, PairedRecipe(options.direction, d, channels, **sides), schedule, start)
+    starts = _both_directions(options, start, d)
+    recipe = UnpairedRecipe(d, start.channels if starts else CHANNELS[d], **sides)
+    return _Plan(UnpairedTrainer, recipe, schedule, starts)
+
+
+def _schedule(options: TrainOptions, dimensions: int, steps: int | None, warm: bool) -> Schedule:
+    batch, minutes = options.batch or BATCH[dimensions], options.minutes
     if steps is None:
         steps, minutes = _ENDLESS, minutes or MINUTES
     for name, value in (("--batch", batch), ("--steps or --epochs", steps), ("--minutes", minutes)):
         if value is not None and not value > 0:
             raise InputError(f"{name} is {value}", "give a number above 0")
-    start = _start(options, d)
-    warm = start is not None
-    schedule = Schedule(
+    return Schedule(
         steps=steps,
         minutes=minutes,
         batch=batch,
@@ -252,16 +293,19 @@ def _trainer(options: TrainOptions, data: _Data, folder: Path) -> Trainer:
         warm_up=min(200, max(1, steps // 10)),
         seed=options.seed,
     )
+
+
+def _trainer(options: TrainOptions, data: _Data, folder: Path) -> Trainer:
+    steps = options.steps
+    if options.epochs and not steps:
+        steps = math.ceil(options.epochs * len(data.training) / (options.batch or BATCH[data.dimensions]))
+    plan = _plan(options, data.dimensions, steps or None)
     tensorboard = Path(options.tensorboard) if options.tensorboard else None
-    machine = Machine("auto" if options.device == "auto" else options.device, options.precision, tensorboard)
-    # Measured spectra have a background, the pairs of make-pairs none.
-    sides = {"simulation": _simulation(options), "background": options.pairs is None}
-    if data.other is None:
-        recipe = PairedRecipe(options.direction, d, start.channels if warm else CHANNELS[d], **sides)
-        return PairedTrainer(recipe, schedule, data.training, folder, machine, start)
-    starts = _both_directions(options, start, d)
-    recipe = UnpairedRecipe(d, start.channels if starts else CHANNELS[d], **sides)
-    return UnpairedTrainer(recipe, schedule, data.training, data.other, folder, machine, starts)
+    machine = Machine(options.device, options.precision, tensorboard)
+    sides = [data.training] if data.other is None else [data.training, data.other]
+    trainer = plan.kind(plan.recipe, plan.schedule, *sides, folder, machine, plan.start)
+    trainer.data = data.digest
+    return trainer
 
 
 def _simulation(options: TrainOptions) -> str:
@@ -269,7 +313,7 @@ def _simulation(options: TrainOptions) -> str:
 
 
 def _both_directions(options: TrainOptions, start: Generator | None, dimensions: int) -> dict[str, Generator]:
-    """Generators to begin with, by direction; none where one of the two is missing or of another size."""
+    """The generators to start from, by direction; empty if one of the two is missing or of another size."""
     if start is None or start.simulation != "ideal":
         return {}
     starts = {direction: _bundled(direction, dimensions) for direction in DIRECTIONS} | {options.direction: start}
@@ -281,20 +325,20 @@ def _start(options: TrainOptions, dimensions: int) -> Generator | None:
     if options.warm_start == "none":
         return None
     if options.warm_start == BUNDLED:
-        # The bundled models begin at ideal simulations.
+        # The bundled models take ideal simulations.
         return None if options.simulation_convolved else _bundled(options.direction, dimensions)
     model = choose_model(options.direction, dimensions, options.warm_start)
     if model.card.simulation != _simulation(options):
         raise ModelError(
             f"the model {model.card.name} is for simulations that are {model.card.simulation}, and those given are "
             f"{_simulation(options)}",
-            "begin with another model (--warm-start), or see --simulation-convolved",
+            "start from another model (--warm-start), or see --simulation-convolved",
         )
     return generator_of(model)
 
 
 def _bundled(direction: str, dimensions: int) -> Generator | None:
-    """The bundled model's generator; None where no model of these dimensions is bundled."""
+    """The bundled model's generator; None if no model of these dimensions is bundled."""
     from ..translate.cards import bundled_models
 
     for model in bundled_models():
@@ -304,18 +348,13 @@ def _bundled(direction: str, dimensions: int) -> Generator | None:
 
 
 def _written(generator, trainer, data, options, output: Path, finished: bool) -> Trained:
-    made = output.with_suffix(".training") / "made"
     beside = {what: output.with_name(f"{output.stem}.{what}") for what in ("losses.csv", "losses.png", "example.png")}
-    shown = _example_of(generator, data.held_out or data.inputs(generator.direction), trainer.schedule.seed)
-
-    def described() -> ModelCard:
-        _write_losses(trainer.history, beside["losses.csv"])
-        draw_losses(trainer.history, beside["losses.png"])
-        draw_example(*shown, beside["example.png"])
-        return describe(output.stem, generator, trainer, data, options)
-
-    card = put_in_place(generator, described, made, output, output.with_suffix(".json"))
-    made.rmdir()
+    _write_losses(trainer.history, beside["losses.csv"])
+    draw_losses(trainer.history, beside["losses.png"])
+    shown = data.held_out or data.inputs(generator.direction)
+    draw_example(*_example_of(generator, shown, trainer.schedule.seed), beside["example.png"])
+    card = _card(output.stem, generator, trainer, data, options)
+    write_model(generator, card, output, output.with_suffix(".json"))
     return Trained(
         output,
         beside["losses.csv"],
@@ -330,83 +369,19 @@ def _written(generator, trainer, data, options, output: Path, finished: bool) ->
     )
 
 
-def describe(name: str, generator: Generator, trainer: Trainer, data: _Data, options: TrainOptions) -> ModelCard:
-    """The card: scores on what was held out, coverage of the errors, domain of application, recipe."""
-    seed = trainer.schedule.seed + 5000
-    stated = _stated_errors(generator, data, seed)
-    domain, about_domain = _domain(generator, data, seed)
-    kind = "paired" if data.other is None else "unpaired"
-    return card_of(
-        generator,
-        name=name,
-        version="1",
-        description=f"Trained on {len(data.names)} {'families of pairs' if options.pairs else 'spectra'}, {kind}.",
-        error_factor=stated.factor,
-        errors=stated.errors,
-        notes=[*stated.notes, *about_domain],
-        training=training_of(trainer, command=command_of(options), families=data.names, pairs=len(data.training)),
-        metrics=stated.tables,
-        domain=domain,
-    )
-
-
-@dataclass(frozen=True)
-class _StatedErrors:
-    """What a card says of a model's errors, and the scores beside it."""
-
-    factor: float
-    errors: str
-    tables: list[Table]
-    notes: list[str]
-
-
-def _stated_errors(generator: Generator, data: _Data, seed: int) -> _StatedErrors:
-    """Calibrated on half of the spectra that were held out and scored on the other half. Where they are too few they
-    are calibrated on all and not scored; where there are none, the factor is that of the likelihood's own distribution.
-    """
-    if data.held_out is None:
-        note = (
-            "the errors are not calibrated: without pairs that were not trained on, no one knows how often the truth "
-            "lies within them; give such pairs with --validation-simulation and --validation-experiment"
-        )
-        return _StatedErrors(STANDARD, "not calibrated", [], [note])
-    scores = held_out_scores(generator, data.held_out, seed)
-    parts = halves(data.held_out, seed)
-    if parts is None:
-        number = len(np.unique(data.held_out.sources))
-        note = (
-            f"the errors are calibrated on all spectra that were held out, {number}: fewer than {FEWEST_TO_PART}, so "
-            "none are left to say how well the errors cover"
-        )
-        return _StatedErrors(calibrate(generator, data.held_out, seed), "calibrated", [scores], [note])
-    factor = calibrate(generator, parts[0], seed)
-    calibrating, scoring = (len(np.unique(data.held_out.sources[part.index])) for part in parts)
-    covered = Table(
-        title="coverage of the standard errors, held-out data",
-        conditions=f"share of valid bins with the target within 1 and 2 standard errors, over {scoring} spectra; "
-        f"calibrated on {calibrating} others; seed {seed}",
-        columns=["1 standard error", "2 standard errors"],
-        rows=coverage(generator, parts[1], factor, seed + 1),
-    )
-    return _StatedErrors(factor, "calibrated", [scores, covered], [])
-
-
-def _domain(generator: Generator, data: _Data, seed: int) -> tuple[Domain, list[str]]:
-    """The domain of application, and a note where its threshold comes from spectra that were trained on."""
-    seen = data.inputs(generator.direction)
-    unseen = data.held_out or data.unseen
-    found = Domain(**domain_of_application(generator, seen, unseen or seen, seed, most=200))
-    if unseen is not None:
-        return found, []
-    number = len(np.unique(seen.sources))
-    return found, [
-        f"the threshold of the domain of application comes from the training spectra themselves, {number}: fewer than "
-        f"{FEWEST_TO_PART}, so none were kept out; what is unlike them is found too often"
-    ]
+def _card(name: str, generator: Generator, trainer: Trainer, data: _Data, options: TrainOptions) -> ModelCard:
+    seed = trainer.schedule.seed + SCORING
+    errors = errors_of(generator, data.held_out, seed)
+    seen, unseen = data.inputs(generator.direction), data.held_out or data.unseen
+    domain, notes = domain_of(generator, seen, unseen, seed, most=200)
+    what, kind = "families of pairs" if options.pairs else "spectra", "paired" if data.other is None else "unpaired"
+    description = f"Trained on {len(data.names)} {what}, {kind}."
+    training = training_of(trainer, command_of(options), len(data.training), data.names)
+    return card_of(generator, name, "1", description, errors, training, domain, notes)
 
 
 def command_of(options: TrainOptions) -> str:
-    """The command line that asks for the same training; of paths only the names."""
+    """The command line of the same training, with paths shortened to file names."""
     words = ["insgan train"]
     for name, entry in TrainOptions.__dataclass_fields__.items():
         value, flag = getattr(options, name), entry.metadata["flag"]

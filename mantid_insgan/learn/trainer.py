@@ -1,4 +1,4 @@
-"""Training: steps, averages, checkpoints that a stopped run goes on from; on one device or, by torchrun, on several."""
+"""Training steps, averaged weights and resumable checkpoints; on one device, or on several by torchrun."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,24 +20,22 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel
 
 from ..core.files import replacing
 from ..errors import DeviceError, ModelError, OutputError
-
-#: Of the layout of checkpoints.
-FORMAT = "mantid-insgan checkpoint 3"
+from .checkpoint import CHECKPOINT, FORMAT, check_recipe, read_checkpoint, recipe_text
 
 
 class TrainingWarning(UserWarning):
-    """A training that goes wrong in a way that more steps will hardly mend."""
+    """The training has a problem that more steps are unlikely to cure."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a training runs on, and how.
+    """The device a training runs on, and its precision.
 
     Parameters
     ----------
@@ -99,7 +97,7 @@ class Schedule:
 
 
 class Trainer(ABC):
-    """What all kinds of training share; a kind gives its networks and what one step does.
+    """The part that all kinds of training share; a subclass gives the networks and the step.
 
     Parameters
     ----------
@@ -108,12 +106,12 @@ class Trainer(ABC):
     optimisers : dict of (list of names of networks, float)
         Which networks each optimiser moves, and the factor on the learning rate.
     recipe : dataclass
-        All that decides the weights beside the data: kept in checkpoints and compared on going on.
+        All that decides the weights apart from the data: kept in checkpoints and compared on resuming.
     schedule : Schedule
     folder : Path
         For checkpoints.
     machine : Machine
-        What the training runs on; decides nothing but the last digits of the weights.
+        Device and precision; with precision 32 it affects only the last digits of the weights.
     """
 
     def __init__(self, networks, optimisers, averaged, recipe, schedule: Schedule, folder: Path, machine=None):
@@ -154,15 +152,15 @@ class Trainer(ABC):
     # -- the loop
 
     def run(self, progress=None, checkpoint_every: int = 250) -> bool:
-        """Train to the end of the schedule, from the checkpoint if there is one.
+        """Train to the end of the schedule, resuming from the checkpoint if there is one.
 
-        Ctrl-C (SIGINT) or SIGTERM stops after the step that is being done, with a checkpoint written.
+        On Ctrl-C (SIGINT) or SIGTERM the current step is finished, a checkpoint is written, and the training stops.
 
         Parameters
         ----------
         progress : callable, optional
-            Called with (share done, step, losses) after each step; a true answer stops as Ctrl-C does. A
-            KeyboardInterrupt in it leaves a checkpoint and goes on to the caller.
+            Called with (share done, step, losses) after each step; if it returns True, the training
+            stops as on Ctrl-C. A KeyboardInterrupt in it is raised again after a checkpoint has been written.
 
         Returns
         -------
@@ -172,13 +170,13 @@ class Trainer(ABC):
         Raises
         ------
         ModelError
-            If a loss is not finite any more.
+            If a loss is no longer finite.
         OutputError
             If a checkpoint cannot be written; the first is written before the first step.
         """
         self.resume()
         if self.step == 0:
-            self.save()  # what cannot be written is told of now, not after hours
+            self.save()  # a folder that cannot be written to is reported now, not after hours
         asked = False
         with _stop_signals() as stopped:
             while self.done < 1 and not asked:
@@ -205,8 +203,8 @@ class Trainer(ABC):
             self._watch()
 
     def _agreed(self, stop: bool) -> bool:
-        """Whether any process is to stop; the time that the slowest took is that of all. A process that stopped or
-        changed its learning rate alone would leave the others waiting, or learn otherwise than they do."""
+        """Whether any process is to stop; all processes take the time of the slowest. A process that stopped alone
+        would leave the others waiting, and one with its own clock would use another learning rate."""
         if self.fabric.world_size == 1:
             return stop
         mine = torch.tensor([self.seconds, float(stop)], dtype=torch.float64, device=self.fabric.device)
@@ -214,7 +212,7 @@ class Trainer(ABC):
         return stop_of_any > 0
 
     def _told(self, progress, terms: dict[str, float]) -> bool:
-        """What `progress` answers; where it interrupts instead (Cancel in Mantid), there is a checkpoint."""
+        """The answer of `progress`; on a KeyboardInterrupt in it (Cancel in Mantid) a checkpoint is written first."""
         try:
             return bool(progress(self.done, self.step, terms))
         except KeyboardInterrupt:
@@ -223,7 +221,7 @@ class Trainer(ABC):
 
     @property
     def done(self) -> float:
-        """Share of the schedule behind: of its steps, or of its minutes where these are used up faster."""
+        """Share of the schedule that is done: of its steps or of its minutes, whichever is larger."""
         share = self.step / self.schedule.steps
         if self.schedule.minutes is not None:
             share = max(share, self.seconds / 60 / self.schedule.minutes)
@@ -237,25 +235,25 @@ class Trainer(ABC):
         for optimiser, factor, _ in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor * group["faster"]
-        # Not Fabric's own precision, which would give the spectra themselves to the networks with 8 bits.
+        # Not Fabric's own precision, which would round the spectra themselves to bf16's 8 significant bits.
         kind, half = self.fabric.device.type, self.machine.precision == "bf16"
         with torch.autocast(kind, torch.bfloat16) if half else nullcontext():
             terms = self._train_step(rng)
         if not all(map(math.isfinite, terms.values())):
             raise ModelError(
-                f"the losses at step {self.step} are not finite any more: {terms}",
-                "go on from the last checkpoint with a smaller learning rate (--learning-rate), or look for a spectrum "
-                "with extreme values (`insgan inspect`)",
+                f"the losses at step {self.step} are no longer finite: {terms}",
+                "resume from the last checkpoint with a smaller learning rate (--learning-rate), or look for a "
+                "spectrum with extreme values (`insgan inspect`)",
             )
         self._update_averages()
         return terms
 
     @abstractmethod
     def _train_step(self, rng) -> dict[str, float]:
-        """One step: every optimiser moved once; the terms of the loss by name."""
+        """Do one step of every optimiser and return the terms of the loss by name."""
 
     def _move(self, optimiser: str, loss: torch.Tensor) -> None:
-        """One step of an optimiser down the gradient of a loss, the gradient's length cut to 1."""
+        """One step of an optimiser; the norm of the gradient is clipped to 1."""
         chosen, _, moved = self.optimisers[optimiser]
         chosen.zero_grad()
         self.fabric.backward(loss)
@@ -269,22 +267,22 @@ class Trainer(ABC):
 
     @abstractmethod
     def _watch(self) -> None:
-        """Warn of a training that has gone wrong."""
+        """Warn if the training has gone wrong."""
 
     # -- checkpoints
 
     @property
     def checkpoint(self) -> Path:
-        """The file that `run` goes on from."""
-        return self.folder / "checkpoint.safetensors"
+        """The file that `run` resumes from."""
+        return self.folder / CHECKPOINT
 
     def save(self) -> None:
-        """Write weights, averages, optimisers and position: beside, then renamed into place.
+        """Write weights, averages, optimisers and position to a temporary file and rename it into place.
 
         Raises
         ------
         OutputError
-            If it cannot be written; the checkpoint before is kept.
+            If it cannot be written; the previous checkpoint is kept.
         """
         if not self.fabric.is_global_zero:
             return
@@ -305,15 +303,14 @@ class Trainer(ABC):
                 left.unlink(missing_ok=True)
             raise OutputError(
                 f"the checkpoint {self.checkpoint} cannot be written: {problem}",
-                "make room on the disk and run the same command again: it goes on from the last checkpoint, if any",
+                "make room on the disk and run the same command again: it resumes from the last checkpoint, if any",
             ) from problem
 
     def _recipe(self) -> str:
-        data = {"data": self.data} if self.data else {}
-        return json.dumps({"training": type(self).__name__, **asdict(self.recipe), **asdict(self.schedule), **data})
+        return recipe_text(type(self), self.recipe, self.schedule, self.data)
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one.
+        """Resume from the checkpoint, if there is one.
 
         Raises
         ------
@@ -323,12 +320,7 @@ class Trainer(ABC):
         if not self.checkpoint.exists():
             return
         facts, tensors = read_checkpoint(self.checkpoint)
-        if json.loads(facts["recipe"]) != json.loads(self._recipe()):
-            raise ModelError(
-                f"the checkpoint {self.checkpoint} was made with another recipe: {facts['recipe']}, expected "
-                f"{self._recipe()}",
-                "train in another folder, or remove the checkpoint to begin anew",
-            )
+        check_recipe(self.checkpoint, facts, self._recipe())
         for name, network in self.networks.items():
             network.module.load_state_dict(_part(tensors, f"network.{name}."))
         for name, average in self.average.items():
@@ -349,7 +341,7 @@ class Trainer(ABC):
 
 @torch.no_grad()
 def _keep_averaged(most: float, averages, weights, updates) -> None:
-    """Move averages towards the weights, keeping a share `most` of the past, and less of it while there is little: the
+    """Move averages towards the weights, keeping a share of at most `most` of the past; less at first, so that the
     average forgets its random start."""
     updates = int(updates)
     keep = min(most, (1 + updates) / (10 + updates))
@@ -362,7 +354,7 @@ BACKGROUND_RATE = 10.0
 
 
 def _groups(named: list[tuple[str, torch.nn.Parameter]]) -> list[dict]:
-    """Parameters for an optimiser, those of backgrounds apart, each group with its factor on the learning rate."""
+    """Parameter groups of an optimiser, backgrounds in their own group, each with a factor on the learning rate."""
     apart = [p for name, p in named if "background." in name]
     rest = [p for name, p in named if "background." not in name]
     groups = [{"params": rest, "faster": 1.0}]
@@ -370,7 +362,7 @@ def _groups(named: list[tuple[str, torch.nn.Parameter]]) -> list[dict]:
 
 
 def _betas(optimiser: str) -> tuple[float, float]:
-    """Of Adam: against an adversary the past counts for less (Park et al., ECCV 2020, appendix)."""
+    """Adam's betas; with an adversary the first is lower (Park et al., ECCV 2020, appendix)."""
     return (0.9, 0.999) if optimiser == "generator" else (0.5, 0.999)
 
 
@@ -385,31 +377,10 @@ def _made(folder: Path) -> None:
         raise OutputError(f"the folder {folder} cannot be made: {problem}", "choose another folder") from problem
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    """Facts and tensors of a checkpoint.
-
-    Raises
-    ------
-    ModelError
-        If it is none, or of another version.
-    """
-    try:
-        with safe_open(path, "pt") as stored:
-            facts = stored.metadata() or {}
-    except Exception as problem:  # safetensors raises its own type, told by its text
-        raise ModelError(f"{path} is no checkpoint: {problem}", "remove it to begin anew") from problem
-    if facts.get("format") != FORMAT:
-        raise ModelError(
-            f"the checkpoint {path} has the format {facts.get('format')!r}, expected {FORMAT!r}",
-            "it was made by another version: remove it to begin anew, or use that version",
-        )
-    return facts, load_file(path)
-
-
 @contextmanager
 def _stop_signals():
-    """Within it, the first SIGINT or SIGTERM only sets what the function that it gives tells; a second one acts at
-    once. Python delivers signals to the main thread alone: in any other nothing is changed."""
+    """Yield a function that says whether SIGINT or SIGTERM has arrived; a second signal interrupts at once. Python
+    delivers signals to the main thread only: in other threads nothing is changed."""
     seen = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -429,5 +400,5 @@ def _stop_signals():
 
 
 def warn(text: str) -> None:
-    """Tell of a training that goes wrong."""
+    """Issue a TrainingWarning."""
     warnings.warn(text, TrainingWarning, stacklevel=3)

@@ -1,10 +1,10 @@
 """Training without pairs: simulations on one side, experiments on the other, translated in both directions at once.
 
 Patchwise contrastive learning in two directions (CUT: Park et al., ECCV 2020; DCLGAN: Han et al., CVPRW 2021), with
-what is known put in: the generators begin as the calculated resolution, the discriminators know the conditions under
-which a patch was measured, and what is shown to them as measured carries the counting noise that a measurement has. The
-errors are trained on what is known without pairs (see `UnpairedTrainer`); how far a translation is from the truth only
-pairs can tell.
+what is known put in: the generators begin as the calculated resolution, the discriminators are given the
+conditions of each measurement, and translations are shown to them with the counting noise of a measurement. The errors
+are trained on what is known without pairs (see `UnpairedTrainer`); only pairs can tell how far a translation is from
+the truth.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from . import losses
+from .examples import Batch, stack
 from .generator import Generator
 from .judges import FeatureSampler, PatchDiscriminator
-from .libraries import Batch, stack
 from .operator import root_mean_square
 from .trainer import Schedule, Trainer, warn
 
@@ -33,19 +33,18 @@ class UnpairedRecipe:
         lambda_GAN.
     contrastive : float
         lambda_NCE, of both directions.
-    identity : float
-        lambda_id, on |remove(x) - x| / |x| for a simulation x under no width.
     flux : float
-        On |sum G(x) - sum x| / sum |x| without the background, and on the same of F(y): the resolution moves intensity
-        and makes none. The scales of the two sides are free, so nothing else holds them.
+        On |sum G(x) - sum x| / sum |x| without the background, and the same for F(y): the resolution moves intensity
+        and makes none. Nothing else fixes the scale of one side relative to the other.
     cycle : float
         On |add(remove(y)) - y| / |y|, the re-convolution of a measured spectrum y compared with it.
     baseline : float
-        On what draws the background, which knows energy and |Q| alone, to what lies below the peaks of experiments.
+        On the term that fits the background, a function of energy and |Q| alone, to the intensity below the peaks of
+        experiments.
     asymmetry : float
-        How little of a peak may count as background, p of `losses.baseline`.
+        Weight of points above the background, p of `losses.baseline`: the smaller, the less of a peak is fitted.
     likelihood : float
-        On the likelihood of the errors of both generators; it trains the errors alone, as with pairs.
+        On the likelihood of both generators' errors; it trains the errors only, as with pairs.
     patches : int
         Places at each level of the features.
     simulation : {'ideal', 'convolved'}
@@ -55,7 +54,7 @@ class UnpairedRecipe:
     judges_rate : float
         Factor on the learning rate for the discriminators.
     noise : bool
-        Show what was translated to its discriminator with counting noise; for comparison without.
+        Add counting noise to translations before their discriminator sees them; False is for comparison.
     """
 
     dimensions: int = 2
@@ -63,7 +62,6 @@ class UnpairedRecipe:
     physics: bool = True
     adversarial: float = 1.0
     contrastive: float = 0.02
-    identity: float = 0.0
     cycle: float = 0.5
     flux: float = 1.0
     baseline: float = 10.0
@@ -87,7 +85,7 @@ class UnpairedTrainer(Trainer):
     simulations, experiments : SpectraLibrary or PairLibrary-like
         Give examples for an index; their lengths may differ.
     start : dict of Generator, optional
-        By direction: whose weights to begin with.
+        Generators whose weights to start from, by direction.
 
     Notes
     -----
@@ -144,7 +142,7 @@ class UnpairedTrainer(Trainer):
         return stack(library.examples(index, ADD, rng)).to(self.fabric.device)
 
     def _judge_terms(self, judged) -> dict[str, torch.Tensor]:
-        """How badly the discriminators tell measured from translated, and simulated from cleaned."""
+        """Losses of the discriminators: measured against translated, and simulated against cleaned."""
         terms = {}
         for side, (real, made) in judged.items():
             judge = self.networks[f"judge of {side}"]
@@ -159,8 +157,6 @@ class UnpairedTrainer(Trainer):
             terms[f"adversarial, {side}"] = losses.adversarial_generator(score)
         if self.recipe.contrastive:
             terms["contrastive"] = self._contrastive(x, y, translated, cleaned)
-        if self.recipe.identity:
-            terms["identity"] = self._identity(x)
         if self.recipe.cycle:
             again = self.networks[ADD](cleaned, y.valid, y.error, *y.conditions())[0]
             terms["cycle"] = losses.relative_l1(again, y.signal, y.valid).mean()
@@ -173,7 +169,7 @@ class UnpairedTrainer(Trainer):
         return terms
 
     def _likelihood(self, x: Batch, y: Batch, translated) -> torch.Tensor:
-        """Of the errors of both generators, from half of the batch: it takes more passes through them."""
+        """Likelihood of both generators' errors, from half of the batch, because it takes more passes through them."""
         half = slice(0, (len(x.signal) + 1) // 2)
         x, y = x.part(half), y.part(half)
         return self._likelihood_of(REMOVE, counted(x, translated[half], y)) + self._likelihood_of(
@@ -186,7 +182,7 @@ class UnpairedTrainer(Trainer):
 
     @torch.no_grad()
     def _added_again(self, y: Batch) -> tuple[Batch, torch.Tensor]:
-        """What is removed from one half of the noise, as a simulation, with the other half as target, and the variance
+        """The cleaned first noise realisation as a simulation, with the second realisation as target, and the variance
         of the latter."""
         more = torch.randn_like(y.signal) * y.error
         one = in_own_size(replace(y, signal=y.signal + more, error=2**0.5 * y.error, target=y.signal - more))
@@ -196,7 +192,7 @@ class UnpairedTrainer(Trainer):
         return replace(found, error=torch.zeros_like(found.error)), found.error**2
 
     def _baseline(self, y: Batch) -> torch.Tensor:
-        """What is taken from experiments lies below their peaks, and what is added to simulations is the same."""
+        """The background taken from experiments lies below their peaks, and the one added to simulations equals it."""
         add, remove = self.networks[ADD].module, self.networks[REMOVE].module
         signal = y.signal * y.valid
         level = remove.level(signal, y.valid, y.position)
@@ -209,12 +205,6 @@ class UnpairedTrainer(Trainer):
         size = square.clamp(min=1e-4).sqrt().view(-1, *[1] * (signal.ndim - 1))
         same = losses.relative_l1(size * add.background(y.position), taken, y.valid)
         return (below + 0.1 * same).mean()
-
-    def _identity(self, x: Batch) -> torch.Tensor:
-        """What has no resolution to lose stays as it is: simulations under no width, or without what they lack."""
-        width = x.width if self.recipe.simulation == "convolved" else 0 * x.width
-        still = self.networks[REMOVE](x.signal, x.valid, x.error, width, x.correlation, x.position)[0]
-        return losses.relative_l1(still, x.signal, x.valid).mean()
 
     def _flux(self, direction: str, found: torch.Tensor, given: Batch) -> torch.Tensor:
         with torch.no_grad():
@@ -240,7 +230,7 @@ class UnpairedTrainer(Trainer):
             mean = sum(h[f"judge of {side}"] for h in recent) / len(recent)
             if mean < 0.02:
                 warn(
-                    f"step {self.step}: the discriminator of {side} is right nearly always (loss {mean:.3f} over 200 "
+                    f"step {self.step}: the discriminator of {side} is almost always right (loss {mean:.3f} over 200 "
                     "steps; 0.25 is a draw), so the generator learns little from it: are the two sets in the same "
                     "units, frames and range of energies?"
                 )

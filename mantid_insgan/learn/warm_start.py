@@ -1,4 +1,4 @@
-"""A generator from an exported model, to go on training from."""
+"""Read the weights of an exported model, to start a training from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def generator_of(model: ModelFile) -> Generator:
     Raises
     ------
     ModelError
-        If the graph holds no weights of a generator of this version.
+        If the graph holds no generator weights of this version.
     """
     import onnx
     from onnx import numpy_helper
@@ -24,7 +24,7 @@ def generator_of(model: ModelFile) -> Generator:
     stored = {i.name: i for i in onnx.load(model.path).graph.initializer}
     first = stored.get("generator.network.enter.weight")
     if first is None:
-        raise ModelError(f"{model.path} holds no weights of a generator", "begin without it (--warm-start none)")
+        raise ModelError(f"{model.path} holds no generator weights", "start without it (--warm-start none)")
     generator = Generator(
         model.card.direction,
         model.card.dimensions,
@@ -39,7 +39,7 @@ def generator_of(model: ModelFile) -> Generator:
             shape = None if found is None else tuple(found.dims)
             raise ModelError(
                 f"{model.path} has {name} of shape {shape}, a generator of this version {tuple(weights[name].shape)}",
-                "begin without it (--warm-start none)",
+                "start without it (--warm-start none)",
             )
         weights[name] = torch.from_numpy(np.array(numpy_helper.to_array(found)))
     generator.load_state_dict(weights)

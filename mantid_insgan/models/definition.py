@@ -65,6 +65,10 @@ class ModelDefinition:
         self.lattice.b_matrix()  # refuses a cell without volume
         object.__setattr__(self, "parameters", MappingProxyType(with_energy_factor(self.parameters)))
 
+    def __reduce__(self):  # a mapping that cannot be changed cannot be sent to another process
+        sent = (self.name, self.lattice, dict(self.parameters), self.source, self.construct, self.sites, self.bonds)
+        return type(self), sent
+
     @property
     def free(self) -> tuple[str, ...]:
         """Names of the parameters that a fit may change."""
@@ -169,7 +173,17 @@ def definition_of_callable(
     name : str
     """
     source = f"function {getattr(build, '__qualname__', type(build).__name__)}"
-    return ModelDefinition(name, lattice, {p.name: p for p in parameters}, source, lambda values, check: build(values))
+    return ModelDefinition(name, lattice, {p.name: p for p in parameters}, source, _Unchecked(build))
+
+
+@dataclass(frozen=True)
+class _Unchecked:
+    """A function that checks for itself whether its model is stable."""
+
+    build: Callable[[Mapping[str, float]], ModeModel]
+
+    def __call__(self, values: Mapping[str, float], check: bool) -> ModeModel:
+        return self.build(values)
 
 
 def definition_of_family(
@@ -245,7 +259,8 @@ def _check_names(parameters: Mapping[str, Parameter], used: set[str]) -> None:
     wrong = sorted(used & reserved)
     if wrong:
         raise InputError(f"{wrong[0]} is not a parameter of the Hamiltonian", "choose another name")
-    tied = {name for p in parameters.values() if p.expression is not None for name in names_in(p.expression)}
+    ties = [p.expression for p in parameters.values() if p.expression is not None]
+    tied = {name for expression in ties for name in names_in(expression, parameters)}
     for name in parameters:
         if name not in used | reserved | tied:
             raise InputError(f"the parameter {name} is used nowhere", "use it in the Hamiltonian, or take it out")

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
+import numpy as np
+
 from ..errors import DeviceError, InputError
 
 #: Parameters of the convolution, which no model uses: intrinsic FWHM in meV, factor on the resolution's widths.
@@ -115,7 +117,7 @@ def unknown(name: str, known: Iterable[str], what: str = "parameter"):
 def resolved(parameters: Mapping[str, Parameter], values: Mapping[str, float] | None = None) -> dict[str, float]:
     """The value of every parameter: those given, the others at their starts, and the tied ones worked out.
 
-    Values given for tied parameters are left aside.
+    Values given for tied parameters, and for those of the convolution that are not defined, are left aside.
 
     Raises
     ------
@@ -124,7 +126,7 @@ def resolved(parameters: Mapping[str, Parameter], values: Mapping[str, float] | 
     """
     found = {name: p.value for name, p in parameters.items() if p.expression is None}
     for name, value in (values or {}).items():
-        if name not in parameters:
+        if name not in parameters and name not in OF_THE_CONVOLUTION:
             unknown(name, parameters)
         if name in found:
             found[name] = float(value)
@@ -137,8 +139,8 @@ def resolved(parameters: Mapping[str, Parameter], values: Mapping[str, float] | 
     return found
 
 
-def names_in(expression: str) -> frozenset[str]:
-    """Names of parameters in an expression; functions and constants of asteval are left out.
+def names_in(expression: str, known: Iterable[str] = ()) -> frozenset[str]:
+    """Names of parameters in an expression; functions and constants of asteval are left out, unless they are `known`.
 
     Raises
     ------
@@ -159,7 +161,7 @@ def names_in(expression: str) -> frozenset[str]:
             remedy,
         )
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    return frozenset(names - _interpreter_names())
+    return frozenset(names - (_symbols().keys() - set(known)))
 
 
 def _order(tied: Mapping[str, str], parameters: Mapping[str, Parameter]) -> list[str]:
@@ -173,7 +175,7 @@ def _is_text(node: ast.AST) -> bool:
 
 @cache
 def _ordered(tied: tuple[tuple[str, str], ...], known: frozenset[str]) -> tuple[str, ...]:
-    waiting = {name: names_in(expression) for name, expression in tied}
+    waiting = {name: names_in(expression, known) for name, expression in tied}
     for name, expression in tied:
         missing = sorted(waiting[name] - known)
         if missing:
@@ -197,8 +199,9 @@ def _ordered(tied: tuple[tuple[str, str], ...], known: frozenset[str]) -> tuple[
 
 def _evaluated(name: str, expression: str, values: Mapping[str, float]) -> float:
     interpreter = _interpreter()
-    interpreter.symtable.update(values)
-    result = interpreter(expression, show_errors=False)
+    interpreter.symtable = {**_symbols(), **values}
+    with np.errstate(all="ignore"):  # what is not finite is refused below
+        result = interpreter(expression, show_errors=False)
     problems = "".join(f" ({' '.join(str(e.get_error()[1]).split())})" for e in interpreter.error)
     try:
         value = float(result)
@@ -216,15 +219,6 @@ def _evaluated(name: str, expression: str, values: Mapping[str, float]) -> float
 @cache
 def _interpreter():
     """asteval's interpreter without its statements that could do more than arithmetic."""
-    return _new_interpreter()
-
-
-@cache
-def _interpreter_names() -> frozenset[str]:
-    return frozenset(_new_interpreter().symtable)
-
-
-def _new_interpreter():
     try:
         from asteval import Interpreter
     except ImportError as problem:
@@ -232,3 +226,9 @@ def _new_interpreter():
             "ties between parameters need asteval, which is not installed", "pip install 'mantid-insgan[spinw]'"
         ) from problem
     return Interpreter(minimal=True)
+
+
+@cache
+def _symbols() -> dict[str, object]:
+    """Functions and constants of asteval, by name."""
+    return dict(_interpreter().symtable)

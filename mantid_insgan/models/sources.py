@@ -139,12 +139,24 @@ def family_source(
     direction = np.asarray(axis, dtype=float)
     options = {"lattice": lattice, "ion": ion, "spin": spin, "axis": direction / np.linalg.norm(direction)} | options
 
-    def construct(values: Mapping[str, float], check: bool) -> ModeModel:
-        couplings = {coupling: values[coupling] for coupling in family.priors}
-        return family.model(couplings, hamiltonian=quick_hamiltonian, check=check, **options)
-
+    options |= {"hamiltonian": quick_hamiltonian}
     defaults = {coupling: Parameter(coupling, 0.0, vary=False) for coupling in family.priors}
-    return Source(lattice, construct, set(family.priors), defaults)
+    return Source(lattice, _OfFamily(name, tuple(defaults), options), set(defaults), defaults)
+
+
+@dataclass(frozen=True, eq=False)
+class _OfFamily:
+    """A family as a function of its couplings."""
+
+    name: str
+    couplings: tuple[str, ...]
+    options: Mapping
+
+    def __call__(self, values: Mapping[str, float], check: bool) -> ModeModel:
+        from .spinw.zoo import get_family
+
+        couplings = {coupling: values[coupling] for coupling in self.couplings}
+        return get_family(self.name).model(couplings, check=check, **self.options)
 
 
 def _from_tb2j(form: ModelForm, folder: Path) -> Source:
@@ -310,13 +322,25 @@ def _from_force_constants(form: ModelForm, folder: Path) -> Source:
     lattice = PhononModel(constants, check=False, debye_waller=False, **options).lattice
     options["domains"] = domains_of(form, lattice)
 
-    def construct(values: Mapping[str, float], check: bool) -> ModeModel:
+    defaults = {STIFFNESS: Parameter(STIFFNESS, 1.0, vary=False)}
+    return Source(lattice, _Phonons(constants, options), {STIFFNESS}, defaults)
+
+
+@dataclass(frozen=True, eq=False)
+class _Phonons:
+    """Phonons as a function of the stiffness."""
+
+    constants: object
+    options: Mapping
+
+    def __call__(self, values: Mapping[str, float], check: bool) -> ModeModel:
+        from .phonons.model import PhononModel
+
         factor = values[STIFFNESS]
         if not factor > 0:
             raise InputError(f"{STIFFNESS} is {factor:g}, expected more than 0", "leave it at 1 if in doubt")
-        return PhononModel(constants if factor == 1 else _stiffer(constants, factor), check=check, **options)
-
-    return Source(lattice, construct, {STIFFNESS}, {STIFFNESS: Parameter(STIFFNESS, 1.0, vary=False)})
+        constants = self.constants if factor == 1 else _stiffer(self.constants, factor)
+        return PhononModel(constants, check=check, **self.options)
 
 
 def _stiffer(constants, factor: float):

@@ -98,13 +98,15 @@ def bonds_of(forms: Sequence[BondForm], sites: Sequence[Site], cell: np.ndarray,
     Raises
     ------
     InputError
-        If a bond leads from no site to another, is given twice, or names a label that is not there.
+        If two sites coincide, or a bond leads from no site to another, is given twice, or names a label that is not
+        there.
     """
     if not forms:
         raise InputError("there are no bonds, so the spins do not interact", "give bonds with vectors and an exchange")
     cell = magnetic_cell(cell)
     basis = cell @ direct_basis(lattice)
     fractions = np.array([site.at for site in sites]) @ np.linalg.inv(cell)
+    _check_apart(fractions, sites)
     labels = [site.label for site in sites]
     ends: list[_End] = []
     parts, groups = [], []
@@ -126,12 +128,11 @@ def spins_of(form: ModelForm, lattice: Lattice, cell: np.ndarray, sites: Sequenc
     Raises
     ------
     InputError
-        If sites coincide, differ in g, or a key says something that is not expected.
+        If sites differ in g, or a key says something that is not expected.
     """
     cell = magnetic_cell(cell)
     basis = direct_basis(lattice)
     fractions = np.array([site.at for site in sites]) @ np.linalg.inv(cell)
-    _check_apart(fractions, sites)
     options = {
         "ion": _ions(sites),
         "g": _common_g(sites),
@@ -173,6 +174,8 @@ def _ends_of(bond: BondForm, where, fractions, cell, basis, labels) -> list[_End
         return _shell(bond.neighbour, fractions, basis, first, second, where)
     ends = []
     for vector in bond.vectors:
+        if not np.any(vector):
+            raise InputError(f"{where} has a vector of length 0", "give the vector from one site to another")
         try:
             found = bond_ends(Bond(vector, 0.0, tuple(first)), fractions, cell)
         except InputError as problem:

@@ -43,7 +43,7 @@ def fit_text(result: FitResult) -> str:
         f"chi-squared {result.chi_squared:.6g} for {result.degrees_of_freedom} degrees of freedom: "
         f"{result.reduced_chi_squared:.4g} each"
     )
-    scales = ", ".join(f"{p.data.name} {s:.4g}" for p, s in zip(result.problem.prepared, result.scales, strict=True))
+    scales = ", ".join(f"{g.name} {s:.4g}" for g, s in zip(result.problem.groups, result.scales, strict=True))
     lines.append(f"scale: {scales}")
     search = result.search
     lines.append(f"{len(search.minima)} starts, {search.evaluations} evaluations in {search.seconds:.1f} s")

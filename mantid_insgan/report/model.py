@@ -10,7 +10,7 @@ import numpy as np
 
 from ..models.base import ModeModel, UnstableModelError
 from ..models.definition import ModelDefinition
-from ..models.parameters import Parameter
+from ..models.parameters import OF_THE_CONVOLUTION, Parameter
 from ..models.sampling import quasi_random
 from .style import check_figure, new_figure, put_texts, save_figure
 from .text import columns
@@ -125,7 +125,9 @@ def model_sheet(definition: ModelDefinition, *, draws: int = 32) -> ModelSheet:
     except UnstableModelError as found:
         problem = found.reason
     varied = [
-        p for p in definition.parameters.values() if p.free and np.isfinite([p.low, p.high]).all() and p.name != "line"
+        p
+        for p in definition.parameters.values()
+        if p.free and np.isfinite([p.low, p.high]).all() and p.name not in OF_THE_CONVOLUTION
     ]
     tried = _drawn(varied, draws) if varied else []
     stable = sum(_is_stable(definition, point) for point in tried)

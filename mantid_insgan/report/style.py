@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 FORMATS = ("png", "pdf", "svg")
 #: Colour of curves (the blue of viridis), and of notes.
 LINE, FAINT = "#31688e", "0.35"
+#: Colours of maps, and of bins that were not measured.
+COLOUR_MAP, NOT_MEASURED = "viridis", "0.78"
 #: An asinh scale is linear up to the height of the inelastic peaks divided by this, and logarithmic above.
 LINEAR_PART = 5.0
 
 _DPI = 150
-_COLOUR_MAP = "viridis"
-_NOT_MEASURED = "0.78"
 _TICKS_ACROSS = 6
 #: The colours of an asinh scale end at this many heights of the inelastic peaks.
 _ELASTIC_HEADROOM = 10.0
@@ -135,7 +135,7 @@ def show_map(axes: Axes, plane: Spectrum, scale: Normalize):
     across, up = plane.axes
     image = axes.imshow(
         np.ma.masked_array(plane.signal, ~plane.valid).T,
-        cmap=colormaps[_COLOUR_MAP].with_extremes(bad=_NOT_MEASURED),
+        cmap=colormaps[COLOUR_MAP].with_extremes(bad=NOT_MEASURED),
         norm=scale,
         origin="lower",
         aspect="auto",
@@ -185,7 +185,7 @@ def dress_curve(axes: Axes, spectrum: Spectrum) -> None:
     """Labels and limits of a curve; stretches that were not measured are grey."""
     axis = spectrum.axes[0]
     for start, stop in _runs(~spectrum.valid):
-        axes.axvspan(axis.edges[start], axis.edges[stop], color=_NOT_MEASURED, linewidth=0, zorder=0)
+        axes.axvspan(axis.edges[start], axis.edges[stop], color=NOT_MEASURED, linewidth=0, zorder=0)
     axes.set_xlim(axis.edges[0], axis.edges[-1])
     axes.locator_params(axis="x", nbins=_TICKS_ACROSS)
     axes.set_xlabel(axis_label(axis))

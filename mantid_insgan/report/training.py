@@ -1,4 +1,4 @@
-"""Figures of a training: the losses, and a spectrum before and after."""
+"""Figures of a training: its losses, and one spectrum before and after the model."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
-from .style import new_figure, save_figure
+from .style import COLOUR_MAP, LINE, NOT_MEASURED, new_figure, save_figure
 
 
-def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Curves of all terms of the loss, each a running median over a fiftieth of the steps.
+def draw_losses(history: Sequence[Mapping[str, float]], output: Path) -> None:
+    """Draw a curve for each term of the loss: its running median over a fiftieth of the steps.
 
     Parameters
     ----------
-    history : sequence of mapping
-        For each step ``step`` and the terms by name.
-    path : Path
-        Figure to write.
+    history : sequence of dict
+        One for each step: 'step' and the terms by name.
+    output : Path
+        Name of the picture; its suffix chooses the format.
 
     Raises
     ------
     OutputError
-        If it cannot be written.
+        If the file cannot be written.
+    DeviceError
+        If matplotlib is not installed.
     """
     figure = new_figure(7, 4)
     axes = figure.subplots()
@@ -33,39 +35,52 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
         values = np.array([row[name] for row in history])
         middle = [np.median(values[max(0, i - window) : i + 1]) for i in range(len(values))]
         axes.plot(steps, middle, label=name)
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
+    axes.set_xlabel("Step")
+    axes.set_ylabel("Loss")
+    axes.spines[["top", "right"]].set_visible(False)
     if history:
-        axes.legend()
-    save_figure(figure, path)
+        axes.legend(frameon=False)
+    save_figure(figure, output)
 
 
-def draw_example(panels: Mapping[str, np.ndarray], valid: np.ndarray, path: Path) -> None:
-    """Spectra on one grid side by side; maps have one scale, from 0 to the brightest bins of 'after'.
+def draw_example(panels: Mapping[str, np.ndarray], valid: np.ndarray, output: Path) -> None:
+    """Draw a spectrum before and after a model side by side, on one scale; of a volume the middle plane.
 
     Parameters
     ----------
-    panels : mapping of str to ndarray, (*grid)
-        The spectra; for volumes the middle slice is shown. One of them is named 'after'.
+    panels : dict of ndarray, (*grid)
+        Intensities by the title of their panel, one of them 'after', by which the scale ends.
     valid : ndarray of bool, (*grid)
-        Other bins are left blank.
-    path : Path
-        Figure to write.
+        Bins that are shown; others are grey.
+    output : Path
+        Name of the picture; its suffix chooses the format.
 
     Raises
     ------
-    OutputError
-        If it cannot be written.
+    OutputError, DeviceError
+        As `draw_losses`.
     """
     figure = new_figure(4 * len(panels), 3.5)
-    highest = float(np.quantile(panels["after"][valid], 0.995))
+    highest = max(float(np.quantile(panels["after"][valid], 0.995)), 1e-6)
     for axes, (name, values) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items(), strict=True):
-        shown = np.where(valid, values, np.nan)
-        while shown.ndim > 2:
-            shown = shown[shown.shape[0] // 2]
+        shown = _plane(np.ma.masked_array(values, ~valid))
         if shown.ndim == 2:
-            axes.imshow(shown.T, origin="lower", aspect="auto", vmin=0, vmax=max(highest, 1e-6))
+            _show(axes, shown, highest)
         else:
-            axes.plot(shown)
+            axes.plot(shown, color=LINE)
+            axes.set_xlabel("Bin")
         axes.set_title(name)
-    save_figure(figure, path)
+    save_figure(figure, output)
+
+
+def _plane(values):
+    return values[values.shape[0] // 2] if values.ndim > 2 else values
+
+
+def _show(axes, plane, highest: float) -> None:
+    from matplotlib import colormaps
+
+    colours = colormaps[COLOUR_MAP].with_extremes(bad=NOT_MEASURED)
+    axes.imshow(plane.T, cmap=colours, origin="lower", aspect="auto", interpolation="nearest", vmin=0, vmax=highest)
+    axes.set_xlabel("Bin")
+    axes.set_ylabel("Bin")

@@ -282,10 +282,10 @@ def _parsed_card(path: Path, size: int, changed: int) -> ModelCard:
         ) from error
 
 
-def write_card(card: ModelCard, onnx: Path) -> Path:
-    """Write `card` as card.json in the folder of `onnx`, with the present hash of that file."""
+def write_card(card: ModelCard, onnx: Path, path: Path | None = None) -> Path:
+    """Write `card` with the present hash of `onnx`: to `path`, or as card.json in the same folder if none is given."""
     card = card.model_copy(update={"sha256": _hash_of(onnx)})
-    path = onnx.parent / "card.json"
+    path = path or onnx.parent / "card.json"
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(card.model_dump(), indent=1) + "\n", encoding="utf-8")
     return path

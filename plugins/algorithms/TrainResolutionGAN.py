@@ -183,7 +183,7 @@ class TrainResolutionGAN(PythonAlgorithm):
         return problems
 
     def _problems_of_checkpoint(self):
-        """Problems of an existing checkpoint; checked last, because that takes as long as starting to train."""
+        """Problems of an existing checkpoint; torch is imported only if there is one."""
         from mantid_insgan.learn.sources import resume_folder
 
         options, problems = self._options(), {}

@@ -1,4 +1,4 @@
-"""One-dimensional cuts through pairs of slices: a slice that takes seconds to make holds hundreds of them."""
+"""One-dimensional cuts through pairs of slices; one slice, which takes seconds to make, holds hundreds of cuts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from ...errors import InputError, OutputError
 from .draw import shows_enough
-from .shards import FORMAT, INDEX, Pair, read_index, read_pairs, sha256, write_index, write_shard
+from .pair import Pair
+from .shards import FORMAT, INDEX, read_index, read_pairs, sha256, write_index, write_shard
 
 #: Cuts in one file.
 PER_SHARD = 512
-#: Width of what is integrated in FWHM of the resolution along it, log-uniform.
+#: Integration range in units of the resolution FWHM along it, drawn log-uniformly.
 _INTEGRATED = (0.5, 5.0)
 #: Share of the cuts that run along the last axis, which mostly is the energy.
 _ALONG_THE_LAST = 0.65
@@ -30,7 +31,7 @@ def cuts_of_slices(
     split: str = "train",
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Write 1D pairs that are cut out of 2D pairs: one axis stays, a range of the other is integrated.
+    """Write 1D pairs cut out of 2D pairs: one axis is kept, and a range of the other integrated.
 
     Ideal and convolved are the means over the range, so that the cut is as exact as the slice. Widths and positions are
     those of the resolution for the cut. A folder that holds these cuts already is left as it is.
@@ -95,7 +96,7 @@ def cuts_of_slices(
 
 
 def _kept(folder: Path, index: dict) -> int:
-    """How many cuts the folder holds, if they are those asked for."""
+    """Number of cuts in the folder, after checking that they are those asked for."""
     found = read_index(folder)
     if {k: v for k, v in found.items() if k != "shards"} != {k: v for k, v in index.items() if k != "shards"}:
         raise OutputError(
@@ -126,12 +127,12 @@ def _cut(pair: Pair, closed: int, rng) -> Pair | None:
         return None
     if not shows_enough(cut.ideal[known], cut.convolved[known]):
         return None
-    grid = cut.spectrum("ideal")
+    of_bins = pair.resolution.on_grid(cut.spectrum("ideal"))
     return replace(
         cut,
-        width=pair.resolution.fwhm_in_bins(grid).reshape(1, -1),
+        width=of_bins.width.reshape(1, -1),
         correlation=np.zeros((0, cut.ideal.size), np.float32),
-        position=pair.resolution.position(grid).reshape(3, -1),
+        position=of_bins.position().reshape(3, -1),
     )
 
 

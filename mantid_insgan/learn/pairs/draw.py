@@ -1,9 +1,9 @@
-"""One item: a model, an instrument setting and a grid are drawn, and the cut is made without and with resolution."""
+"""One pair: a model, an instrument setting and a grid are drawn, and the cut is made without and with resolution."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 
@@ -18,9 +18,10 @@ from ...instruments import Resolution, Sample
 from ...instruments.choppers import limits
 from ...instruments.table import covariance_of_modulus, reach_of_modulus, setting_facts
 from ...models.base import UnstableModelError
+from .pair import Pair
 from .recipe import KINDS, Recipe, settings_of
 
-#: Draws of an item before it is given up.
+#: Attempts to draw a pair before giving up.
 MAX_DRAWS = 100
 #: Error allowed between the momenta at which the model is asked, see `sample_modes`.
 _TOLERANCE = 0.04
@@ -33,31 +34,12 @@ _TRIADS = (((1, 0, 0), (0, 1, 0), (0, 0, 1)), ((1, 1, 0), (-1, 1, 0), (0, 0, 1))
 _HEXAGONAL = (((1, 0, 0), (-1, 2, 0), (0, 0, 1)), ((1, 1, 0), (-1, 1, 0), (0, 0, 1)))
 
 
-@dataclass(frozen=True)
-class Item:
-    """One pair as arrays on the open axes, the energy last.
-
-    ideal, convolved : float32 (*grid); valid : bool (*grid), where an experiment has a measurement;
-    width : float32 (D, *grid), FWHM in bins; correlation : float32 (D (D - 1) / 2, *grid), of the resolution between
-    the axes (0, 1), (0, 2), (1, 2); position : float32 (3, *grid), see `Resolution.position`; facts : what it is, for
-    JSON.
-    """
-
-    ideal: np.ndarray
-    convolved: np.ndarray
-    valid: np.ndarray
-    width: np.ndarray
-    correlation: np.ndarray
-    position: np.ndarray
-    facts: dict
-
-
 class _Unfit(Exception):
-    """A draw that shows too little; the text says why."""
+    """A draw that has to be repeated; the text says why."""
 
 
-def draw_item(recipe: Recipe, index: int) -> Item:
-    """Item number `index`; it depends on recipe and index alone.
+def draw_pair(recipe: Recipe, index: int) -> Pair:
+    """Pair number `index`; it depends on recipe and index alone.
 
     Raises
     ------
@@ -75,21 +57,21 @@ def draw_item(recipe: Recipe, index: int) -> Item:
     rejected: dict[str, int] = {}
     for _ in range(MAX_DRAWS):
         try:
-            item = _draw(recipe, split, family, kind, rng)
+            pair = _draw(recipe, split, family, kind, rng)
         except (_Unfit, UnstableModelError, RunFactError) as problem:
             reason = str(problem) if isinstance(problem, _Unfit) else type(problem).__name__
             rejected[reason] = rejected.get(reason, 0) + 1
             continue
-        unstable = rejected.pop("UnstableModelError", 0) + item.facts["model"].pop("rejected")
-        item.facts.update(index=index, unstable_draws=unstable, rejected_draws=rejected)
-        return item
+        unstable = rejected.pop("UnstableModelError", 0) + pair.facts["model"].pop("rejected")
+        pair.facts.update(index=index, unstable_draws=unstable, rejected_draws=rejected)
+        return pair
     raise InputError(
-        f"{MAX_DRAWS} draws of item {index} ({kind} of {family.name}) were all unfit: {rejected}",
+        f"{MAX_DRAWS} draws of pair {index} ({kind} of {family.name}) were all unfit: {rejected}",
         "use another seed (--seed), or more bins (--bins)",
     )
 
 
-def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Item:
+def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Pair:
     model = family.draw(rng)
     resolution = _draw_resolution(rng, settings_of(split), model)
     grid = _draw_grid(rng, recipe, kind, model, resolution)
@@ -122,7 +104,7 @@ def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Item:
         | {"coarse_grid_of_modes": coarse},
         "momenta": source.size,
     }
-    return _item(recipe, sharp, blurred, seen, resolution, facts)
+    return _pair(recipe, sharp, blurred, seen, resolution, facts)
 
 
 def shows_enough(ideal: np.ndarray, convolved: np.ndarray) -> bool:
@@ -161,16 +143,19 @@ def _points(grid: Spectrum, model) -> int:
     return int(np.clip(_GAUSSIANS / columns / _modes(model), *_POINTS))
 
 
-def _item(recipe: Recipe, sharp: Spectrum, blurred: Spectrum, seen: np.ndarray, resolution, facts: dict) -> Item:
-    width = resolution.fwhm_in_bins(blurred).reshape(-1, *recipe.shape)
-    on_grid = lambda values: values.reshape(recipe.shape).astype(np.float32)  # noqa: E731
-    return Item(
-        on_grid(sharp.signal),
-        on_grid(blurred.signal),
+def _pair(recipe: Recipe, sharp: Spectrum, blurred: Spectrum, seen: np.ndarray, resolution, facts: dict) -> Pair:
+    of_bins = resolution.on_grid(blurred)
+
+    def on_grid(values: np.ndarray) -> np.ndarray:
+        return values.reshape(-1, *recipe.shape).astype(np.float32, copy=False)
+
+    return Pair(
+        on_grid(sharp.signal)[0],
+        on_grid(blurred.signal)[0],
         seen.reshape(recipe.shape),
-        width.astype(np.float32),
-        resolution.correlation(blurred).reshape(-1, *recipe.shape),
-        resolution.position(blurred).reshape(-1, *recipe.shape),
+        on_grid(of_bins.width),
+        on_grid(of_bins.correlation),
+        on_grid(of_bins.position()),
         facts,
     )
 

@@ -8,12 +8,12 @@ from ...errors import InputError
 from ...models.phonons import zoo as phonon_zoo
 from ...models.spinw.zoo import Family, families, split
 
-#: Truths that can be chosen, and the one that is taken for cuts of 1, 2 and 3 dimensions if none is.
+#: Methods of convolution, and the default for cuts of 1, 2 and 3 dimensions.
 METHODS = ("interpolated", "covariance", "montecarlo")
 DEFAULT_METHOD = {1: "interpolated", 2: "covariance", 3: "covariance"}
 #: Bins along each open axis.
 DEFAULT_BINS = {1: 64, 2: 64, 3: 32}
-#: Items in one file.
+#: Pairs in one file.
 PER_SHARD = {1: 256, 2: 32, 3: 4}
 #: Kinds of cut and how often each is drawn.
 KINDS = {
@@ -21,7 +21,7 @@ KINDS = {
     2: {"path": 0.7, "plane": 0.15, "powder": 0.15},
     3: {"volume": 1.0},
 }
-#: How often an item is drawn for each split. In 'validation' family and setting are both new; in 'test-family' and
+#: Share of pairs that are drawn for each split. In 'validation' family and setting are both new; in 'test-family' and
 #: 'test-setting' one of them is, and the other is one of those trained on.
 SPLITS = {"train": 0.7, "validation": 0.1, "test-family": 0.1, "test-setting": 0.1}
 #: Families and settings (instrument, chopper) of the validation split, taken out of those for training.
@@ -56,7 +56,7 @@ NAMED_ONLY = tuple(f.name for f in phonon_zoo.families())
 
 
 def families_of(split_name: str, *, named: bool = False) -> tuple[Family | phonon_zoo.PhononFamily, ...]:
-    """Families that items of a split are drawn from; with `named`, those of `NAMED_ONLY` that belong to it."""
+    """Families from which pairs of a split are drawn; with `named`, also those of `NAMED_ONLY` in it."""
     train, held_out = phonon_zoo.split() if named else split()
     if split_name == "test-family":
         return held_out
@@ -65,7 +65,7 @@ def families_of(split_name: str, *, named: bool = False) -> tuple[Family | phono
 
 
 def settings_of(split_name: str) -> tuple[Setting, ...]:
-    """Settings (instrument, chopper, frequency in Hz, lowest and highest Ei in meV) that items are drawn from."""
+    """Settings (instrument, chopper, frequency in Hz, lowest and highest Ei in meV) from which pairs are drawn."""
     if split_name == "test-setting":
         return HELD_OUT_SETTINGS
     wanted = split_name == "validation"
@@ -74,14 +74,14 @@ def settings_of(split_name: str) -> tuple[Setting, ...]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what the pairs are; two sets of the same recipe are identical where both reach.
+    """Everything that determines the pairs; two sets of one recipe agree in all pairs that both contain.
 
     Parameters
     ----------
     dimensions : int
         Open axes of the cuts: 1, 2 or 3.
     seed : int
-        Item number i is drawn from the stream [seed, i].
+        Pair number i is drawn from the stream [seed, i].
     method : str, optional
         How the truth is convolved, one of `METHODS`; `DEFAULT_METHOD` if not given.
     bins : int, optional
@@ -148,7 +148,7 @@ class Recipe:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Bins of one item."""
+        """Bins of one pair."""
         return (*(self.bins,) * (self.dimensions - 1), self.energy_bins or self.bins)
 
     @property

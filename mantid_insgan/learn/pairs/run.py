@@ -1,4 +1,4 @@
-"""`make_pairs`: items drawn by processes or a Dask cluster, written in shards, resumed where they stopped."""
+"""`make_pairs`: pairs drawn by processes or a Dask cluster, written in shards, resumable."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from ...core.workers import worker_pool
 from ...errors import InputError, OutputError
 from ...models.phonons import require_euphonic
 from .card import write_card
-from .draw import Item, draw_item
+from .draw import draw_pair
+from .pair import Pair
 from .recipe import Recipe
 from .shards import FORMAT, INDEX, read_index, sha256, shard_name, write_index, write_shard
 
 #: Libraries whose version may change a number.
 _LIBRARIES = ("numpy", "scipy", "h5py", "pyspinw", "resins", "periodictable")
-#: Items in the making for each worker.
+#: Pairs in progress for each worker.
 _AHEAD = 3
 
 
@@ -166,7 +167,7 @@ def _opened(folder: Path, recipe: Recipe, count: int) -> dict:
             wanted = ", ".join(f"{k} {json.dumps(fresh[what].get(k))}" for k in differs)
             raise OutputError(
                 f"the output folder {folder} holds pairs made with {found}; asked for were {wanted}",
-                "name another folder (--output), or go on with what the folder was made with",
+                "name another folder (--output), or ask for what the folder was made with",
             )
     held = sum(entry["count"] for entry in index["shards"])
     last = max((entry["first"] + entry["count"] for entry in index["shards"]), default=0)
@@ -195,12 +196,12 @@ def _remove_leftovers(folder: Path, wanted: set[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _in_order(submit, recipe: Recipe, indices: list[int], width: Callable[[], int]) -> Iterator[Item]:
-    """Items of these numbers in their order, at most `_AHEAD` of them in the making for each of ``width()`` workers."""
+def _in_order(submit, recipe: Recipe, indices: list[int], width: Callable[[], int]) -> Iterator[Pair]:
+    """The pairs of these numbers in order, with at most `_AHEAD` in progress for each of ``width()`` workers."""
     waiting: deque = deque()
     try:
         for index in indices:
-            waiting.append(submit(draw_item, recipe, index))
+            waiting.append(submit(draw_pair, recipe, index))
             if len(waiting) >= _AHEAD * width():
                 yield waiting.popleft().result()
         while waiting:

@@ -6,91 +6,21 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import fields
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from ...convolve.bins import Bins
-from ...convolve.detectors import Detectors
-from ...convolve.experiment import ExperimentSettings, make_experiment
 from ...core.files import replacing
-from ...core.run import Lattice, Run
-from ...core.spectrum import Axis, Spectrum
 from ...errors import InputError, OutputError
-from ...instruments import Resolution, Sample
 from ...io.hdf5 import open_hdf5
-from .draw import Item
+from .pair import Pair
 
 #: Of the layout of shards and index.
 FORMAT = "mantid-insgan pairs 3"
 INDEX = "index.json"
-_ARRAYS = tuple(f.name for f in fields(Item) if f.name != "facts")
-
-
-@dataclass(frozen=True)
-class Pair(Item):
-    """An `Item` that was read back."""
-
-    @cached_property
-    def resolution(self) -> Resolution:
-        """The resolution that the pair was convolved with."""
-        setting = self.facts["resolution"]
-        return Resolution(
-            setting["instrument"],
-            setting["ei"],
-            setting["chopper"],
-            setting["frequencies"][0],
-            width_factor=setting["width_factor"],
-            sample=Sample(**setting["sample"]),
-            mosaic=setting["mosaic"],
-            time_model=setting["time_model"],
-            lattice=Lattice(*self.facts["model"]["lattice"]),
-        )
-
-    @property
-    def known(self) -> np.ndarray:
-        """Bins with a value on both sides: those that a neutron can reach, (*grid)."""
-        return np.isfinite(self.ideal) & np.isfinite(self.convolved)
-
-    @cached_property
-    def detectors(self) -> Detectors:
-        """What detectors see of the grid, to draw backgrounds, gaps and counts for it; worked out once."""
-        known = self.known.reshape(-1, self.facts["axes"][-1]["bins"])
-        return Detectors(Bins(self.spectrum("convolved"), self.resolution, known))
-
-    def spectrum(self, name: str, *, seed: int = 0) -> Spectrum:
-        """One side as a Spectrum with its axes (integrated ones included) and run.
-
-        Parameters
-        ----------
-        name : {'ideal', 'convolved', 'experiment'}
-            'experiment' is drawn with the settings in the facts (see `make_experiment`), measured where `valid` is.
-        seed : int
-            Of the counts of 'experiment'.
-        """
-        if name == "experiment":
-            convolved, settings = self.spectrum("convolved"), ExperimentSettings.from_facts(self.facts["experiment"])
-            seen = self.valid.reshape(convolved.shape)
-            drawn = make_experiment(convolved, self.resolution, settings, seed=seed, seen=seen)
-            return drawn.replace(title=name)
-        axes = tuple(
-            Axis(a["name"], np.linspace(a["low"], a["high"], a["bins"] + 1), a["unit"], a["frame"])
-            for a in self.facts["axes"]
-        )
-        shape = tuple(len(a) for a in axes)
-        setting, model = self.facts["resolution"], self.facts["model"]
-        run = Run().updated(
-            f"pair {self.facts['index']}",
-            **{n: setting[n] for n in ("instrument", "ei", "chopper")},
-            frequency=setting["frequencies"][0],
-            temperature=model["temperature"],
-            lattice=Lattice(*model["lattice"]),
-        )
-        signal = getattr(self, name).astype(float).reshape(shape)
-        return Spectrum(signal, np.zeros(shape), axes, run=run, title=name)
+_ARRAYS = tuple(f.name for f in fields(Pair) if f.name != "facts")
 
 
 def shard_name(first: int, count: int) -> str:
@@ -98,7 +28,7 @@ def shard_name(first: int, count: int) -> str:
     return f"pairs-{first:07d}-{first + count - 1:07d}.h5"
 
 
-def write_shard(folder: Path, first: int, items: Sequence[Item]) -> dict:
+def write_shard(folder: Path, first: int, items: Sequence[Pair]) -> dict:
     """Write one shard and give its entry in the index.
 
     Raises
@@ -114,7 +44,7 @@ def write_shard(folder: Path, first: int, items: Sequence[Item]) -> dict:
     return {"name": name, "first": first, "count": len(items), "sha256": digest, "summary": summary(items)}
 
 
-def _shard_bytes(first: int, items: Sequence[Item]) -> bytes:
+def _shard_bytes(first: int, items: Sequence[Pair]) -> bytes:
     """The file, made in memory: HDF5 does not survive a disk that fills up while it writes.
 
     No times, fixed limits of the file format, facts of fixed length: the bytes depend on the items alone.
@@ -137,7 +67,7 @@ def _shard_bytes(first: int, items: Sequence[Item]) -> bytes:
         return file.id.get_file_image()
 
 
-def summary(items: Sequence[Item]) -> dict:
+def summary(items: Sequence[Pair]) -> dict:
     """Counts for the data card."""
     out: dict[str, dict[str, int]] = {}
     for item in items:
@@ -166,14 +96,14 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """`replacing`, whose failures say that the same command goes on from where it stopped."""
+    """`replacing`, with an error that says that the same command resumes where it stopped."""
     try:
         with replacing(path) as temporary:
             yield temporary
     except OSError as problem:
         raise OutputError(
             f"writing {path} failed: {problem}",
-            "see whether the disk is full or the folder has gone; run the same command again, and it goes on "
+            "see whether the disk is full or the folder has gone; run the same command again, and it resumes "
             "from the files that are complete",
         ) from problem
 

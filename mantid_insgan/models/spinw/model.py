@@ -16,7 +16,7 @@ from ...core.run import Lattice
 from ...errors import InputError
 from ..base import ModeModel, UnstableModelError
 from ..sampling import quasi_random
-from .colpa import NotDefiniteError, SpinWaves
+from .colpa import Change, NotDefiniteError, SpinWaves
 
 #: (gamma r0 / 2)^2 in mbarn/sr: the cross-section of one Bohr magneton squared (Xu, Xu and Tranquada, Rev. Sci.
 #: Instrum. 84, 083906 (2013)); gamma = 1.91304273, r0 = 2.8179403 fm.
@@ -105,41 +105,109 @@ class SpinWModel(ModeModel):
         return np.mean([form(np.asarray(q_modulus, dtype=float)) for form in self._form_factors], axis=0)
 
     def _domain_modes(self, q: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
-        energies, s_perp = self._raw_modes((q + _OFFSET) @ self.cell.T)
+        return self._differentiated(q, weight, ())[:2]
+
+    def _differentiated(self, q, weight, changes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `_domain_modes` gives, and the derivatives (P, N, M) of the energies with `changes`."""
+        energies, s_perp, derivatives = self._raw_derivatives((q + _OFFSET) @ self.cell.T, changes)
         factor = CROSS_SECTION * self.g**2 * self.form_factor(self.q_modulus(q)) ** 2
         factor *= self.scale * weight / np.linalg.det(self.cell)  # pySpinW counts per cell of the Hamiltonian
-        return energies, factor[:, None] * s_perp * self.population(energies) * self._at_floor(energies)
+        intensities = factor[:, None] * s_perp * self.population(energies) * self._at_floor(energies)
+        return energies, intensities, derivatives
+
+    def modes_and_derivatives(
+        self, q_rlu: np.ndarray, changes: Sequence[SpinWModel]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Energies, intensities, and how the energies change with the couplings.
+
+        The Hamiltonian is linear in its couplings, so the way from this model to another one of the same sites and
+        spins is a direction in which its energies can be differentiated: with H(t) = H(this) + t (H(other) - H(this)),
+        the derivative is dE/dt at t = 0. For the derivative with one coupling, give the model in which that coupling
+        is larger by one (`check=False` where that model need not be stable), or by any step and divide.
+
+        Parameters
+        ----------
+        q_rlu : array_like, shape (N, 3)
+            Momentum transfers (h, k, l) in r.l.u. of `lattice`.
+        changes : sequence of SpinWModel
+            P other models. Only their Hamiltonians count.
+
+        Returns
+        -------
+        energies : np.ndarray, shape (N, M)
+            meV, as `modes` gives them.
+        intensities : np.ndarray, shape (N, M)
+            mbarn/sr per unit cell, as `modes` gives them.
+        derivatives : np.ndarray, shape (P, N, M)
+            meV for the whole way to each of `changes`, by Hellmann and Feynman's theorem: v+ (dH/dt) v, with v the mode
+            normalised as a boson. Of degenerate modes only the sum has a meaning, as of their intensities. NaN at
+            momenta with a mode without stiffness or a complex energy, where there is no derivative.
+
+        Raises
+        ------
+        InputError
+            If the model is a helix, or another model has other sites or spins.
+        UnstableModelError
+            If an energy has an imaginary part.
+        """
+        directions = [self._direction(other) for other in changes]
+        q = np.asarray(q_rlu, dtype=float).reshape(-1, 3)
+        parts = [self._differentiated(q @ rotation.T, weight, directions) for rotation, weight in self.domains]
+        return tuple(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+
+    def _direction(self, other: SpinWModel) -> Change:
+        if self._spin_waves is None:
+            raise InputError(
+                "a helix has no derivatives with its couplings, since its wavevector changes with them",
+                "take differences of two models",
+            )
+        (here, mine), (there, theirs) = (_sites(model.hamiltonian) for model in (self, other))
+        if other._spin_waves is None or here.shape != there.shape or not np.allclose([here, mine], [there, theirs]):
+            raise InputError(
+                f"a change of the couplings was given as a model of {len(there)} sites with other positions or spins, "
+                f"expected the {len(here)} sites and spins of this model",
+                "give a model that differs from this one only by its couplings",
+            )
+        return self._spin_waves.change(
+            [*_couplings(other.hamiltonian), *((i, j, -m, offset) for i, j, m, offset in _couplings(self.hamiltonian))]
+        )
 
     def _zone_energies(self, q: np.ndarray) -> np.ndarray:
         return self._raw_modes(q)[0]
 
     def _raw_modes(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies, sorted, and S_perp per magnetic cell, each (N, M), at momenta in r.l.u. of the magnetic cell."""
-        if self._spin_waves is None:
-            return _pyspinw_modes(self.hamiltonian, q)
-        try:
-            energies, s_perp = self._spin_waves.modes(q)
-        except NotDefiniteError:
-            if len(q) <= _FEW:
-                return _pyspinw_modes(self.hamiltonian, q)
-            halves = zip(*map(self._raw_modes, np.array_split(q, 2)), strict=True)
-            return tuple(np.vstack(half) for half in halves)
-        order = np.argsort(energies, axis=1, kind="stable")
-        return np.take_along_axis(energies, order, axis=1), np.take_along_axis(s_perp, order, axis=1)
+        return self._raw_derivatives(q, ())[:2]
+
+    def _raw_derivatives(self, q: np.ndarray, changes: Sequence[Change]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `_raw_modes` gives, and the derivatives (P, N, M) of the energies with `changes`."""
+        found = None
+        if self._spin_waves is not None:
+            try:
+                found = self._spin_waves.modes_and_derivatives(q, changes)
+            except NotDefiniteError:
+                if len(q) > (1 if changes else _FEW):
+                    halves = [self._raw_derivatives(half, changes) for half in np.array_split(q, 2)]
+                    return tuple(np.concatenate(half, axis=-2) for half in zip(*halves, strict=True))
+        if found is None:
+            energies, s_perp = _pyspinw_modes(self.hamiltonian, q)
+            return energies, s_perp, np.full((len(changes), *energies.shape), np.nan)
+        order = np.argsort(found[0], axis=1, kind="stable")
+        return tuple(np.take_along_axis(each, np.broadcast_to(order, each.shape), axis=-1) for each in found)
 
 
-def _spin_waves(hamiltonian) -> SpinWaves | None:
-    """The faster diagonalisation of this package; None for a helix, which pySpinW calculates in its rotating frame."""
+def _spin_waves(hamiltonian, *, symmetry: bool = True) -> SpinWaves | None:
+    """Our own, much quicker diagonalisation; None for a helix, which pySpinW calculates in its rotating frame."""
     if getattr(hamiltonian.structure.supercell, "propagation_vector", None) is not None:
         return None
+    to_cartesian = 2 * np.pi * np.linalg.inv(hamiltonian.structure.unit_cell._xyz).T
+    return SpinWaves(*_sites(hamiltonian), _couplings(hamiltonian), to_cartesian, symmetry=symmetry)
+
+
+def _sites(hamiltonian) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in units of the magnetic cell and ordered spins, each (n, 3)."""
     sites = hamiltonian.structure.sites
-    index = {site.unique_id: i for i, site in enumerate(sites)}
-    return SpinWaves(
-        np.array([site.ijk for site in sites]),
-        np.array([site.base_spin for site in sites]),
-        _couplings(hamiltonian, index),
-        2 * np.pi * np.linalg.inv(hamiltonian.structure.unit_cell._xyz).T,
-    )
+    return np.array([site.ijk for site in sites]), np.array([site.base_spin for site in sites])
 
 
 def _pyspinw_modes(hamiltonian, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -182,10 +250,8 @@ def check_stability(hamiltonian, *, points: int = 128) -> None:
     UnstableModelError
         If a torque remains or a deviation lowers the energy.
     """
-    sites = hamiltonian.structure.sites
-    index = {site.unique_id: i for i, site in enumerate(sites)}
-    spins = np.array([site.base_spin for site in sites])
-    couplings = list(_couplings(hamiltonian, index))
+    spins = _sites(hamiltonian)[1]
+    couplings = list(_couplings(hamiltonian))
     fields = np.zeros_like(spins)  # dE/dS
     for i, j, matrix, _ in couplings:
         fields[i] += matrix @ spins[j]
@@ -207,8 +273,9 @@ def check_stability(hamiltonian, *, points: int = 128) -> None:
         )
 
 
-def _couplings(hamiltonian, index: dict[int, int]) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """(i, j, matrix, cell offset), each bond from both ends; for a helix, in the rotating frame."""
+def _couplings(hamiltonian) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """(i, j, matrix, cell offset), each bond from both ends; in the rotating frame of a helix."""
+    index = {site.unique_id: i for i, site in enumerate(hamiltonian.structure.sites)}
     supercell = hamiltonian.structure.supercell
     wavevector = getattr(getattr(supercell, "propagation_vector", None), "vector", None)
     for bond in hamiltonian.exchanges:
