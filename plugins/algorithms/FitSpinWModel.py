@@ -257,8 +257,8 @@ class FitSpinWModel(PythonAlgorithm):
         for name in result.errors.names:
             error = result.errors.scaled[result.errors.names.index(name)]
             log.notice(f"{name}: {result.values[name]:.6g} +- {error:.2g}")
-        for part, scale in zip(result.problem.prepared, result.scales, strict=True):
-            log.notice(f"Scale of {part.data.name}: {scale:.5g}, {part.signal.size} bins")
+        for data in result.as_dict()["datasets"]:
+            log.notice(f"Scale of {data['name']}: {data['scale']:.5g}, {data['bins']} bins")
         for note in result.notes:
             log.warning(in_mantid(note, FitOptions))
         status = "stopped" if search.stopped else "converged" if search.minima[0].converged else "not converged"
