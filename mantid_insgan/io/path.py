@@ -13,6 +13,8 @@ from ..errors import InputError
 
 #: Steps along a path that differ by less than this (r.l.u.) are the same.
 _SAME_STEP = 1e-6
+#: Points of a segment, at least: two lie on a line by chance.
+_FEWEST = 3
 
 
 def read_path(
@@ -187,10 +189,10 @@ def _segments(hkl: np.ndarray, path) -> list[slice]:
         stop = start + (len(same) if same.all() else int(np.argmin(same))) + 1
         parts.append(slice(start, stop))
         start = stop
-    lonely = [p for p in parts if p.stop - p.start < 2]
+    lonely = [p for p in parts if p.stop - p.start < _FEWEST]
     if lonely or not parts or parts[-1].stop != len(hkl):
         raise InputError(
-            f"the {len(hkl)} points of {path} do not lie on straight segments of two or more evenly spaced points",
+            f"the {len(hkl)} points of {path} do not lie on straight segments of {_FEWEST} or more evenly spaced points",
             "give the momenta of one path, in order",
         )
     return parts

@@ -1,0 +1,244 @@
+"""`insgan fit` and `insgan compare`: problems in YAML, data files, tables of a path, figures, errors of every kind."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from mantid_insgan.cli import main as cli
+from mantid_insgan.convolve.prepared import prepare
+from mantid_insgan.core.options import FitOptions
+from mantid_insgan.core.run import Lattice, Run
+from mantid_insgan.core.spectrum import Axis, Spectrum
+from mantid_insgan.errors import InputError, InsganError, RunFactError
+from mantid_insgan.fit.form import is_problem, read_problem
+from mantid_insgan.fit.job import compare_files, fit_files
+from mantid_insgan.instruments import Resolution
+from mantid_insgan.io import write_nexus
+from mantid_insgan.io.path import read_path
+from mantid_insgan.models.definition import read_model
+
+pytest.importorskip("pyspinw")
+pytest.importorskip("lmfit")
+
+MODEL = {
+    "name": "square",
+    "lattice": {"a": 4.0, "c": 12.0},
+    "cell": [[1, 1, 0], [-1, 1, 0], [0, 0, 1]],
+    "sites": [
+        {"at": [0, 0, 0], "spin": [0, 0, 1], "length": 1, "ion": "Ni2+"},
+        {"at": [0, 1, 0], "spin": [0, 0, -1], "length": 1, "ion": "Ni2+"},
+    ],
+    "bonds": [{"vectors": [[1, 0, 0], [0, 1, 0]], "exchange": "J"}],
+    "anisotropy": {"D": [0, 0, 1]},
+    "parameters": {
+        "J": {"start": 7.0, "min": 0, "max": 20},
+        "D": {"value": -0.2, "vary": False},
+        "line": {"start": 2.0, "min": 0.3, "max": 8},
+    },
+}
+RUN = {"instrument": "MAPS", "ei": 60.0, "chopper": "S", "frequency": 300.0}
+TRUE = {"J": 7.6, "line": 1.5}
+
+
+def axes():
+    h = Axis("[H,0,0]", np.linspace(0.2, 0.8, 13), "r.l.u.", "HKL")
+    k, el = (Axis(n, (-0.05, 0.05), "r.l.u.", "HKL") for n in ("[0,K,0]", "[0,0,L]"))
+    return h, k, el, Axis("DeltaE", np.linspace(6, 40, 35), "DeltaE")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model, its rival of the wrong exchange path, a measured cut, and a problem."""
+    folder = tmp_path_factory.mktemp("fit")
+    rival = {**MODEL, "name": "chain", "bonds": [{"vectors": [[1, 0, 0]], "exchange": "J"}]}
+    rival["bonds"] = [{"vectors": [[1, 0, 0]], "exchange": "J"}, {"vectors": [[0, 1, 0]], "exchange": 1.0}]
+    for name, model in (("square", MODEL), ("chain", rival)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(model))
+    lattice = Lattice(4.0, 4.0, 12.0, ub=np.diag([1 / 4, 1 / 4, 1 / 12]))
+    grid, definition = axes(), read_model(folder / "square.yaml")
+    resolution = Resolution(**RUN, lattice=lattice)
+    mean = prepare(grid, resolution).signal(definition.build(TRUE), fwhm=TRUE["line"])
+    counts = np.random.default_rng(3).poisson(np.nan_to_num(mean) * 400 / np.nanmax(mean) + 3).astype(float)
+    signal = np.where(np.isfinite(mean), counts, np.nan)
+    run = Run().updated("test", **RUN, lattice=lattice)
+    data = Spectrum(signal, np.maximum(signal, 1.0), grid, run=run, coordinate_system=3)
+    write_nexus(data, folder / "cut.nxs")
+    problem = {
+        "model": "square.yaml",
+        "data": [{"file": "cut.nxs", **RUN, "mask": {"keep": {"energy": [7, 39]}}}],
+        "options": {"weights": "poisson"},
+    }
+    (folder / "problem.yaml").write_text(yaml.safe_dump(problem))
+    return folder
+
+
+def run(*arguments) -> int:
+    sys.argv = ["insgan", *map(str, arguments)]
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0
+
+
+def changed(folder, **changes):
+    """The problem with some keys changed."""
+    content = yaml.safe_load((folder / "problem.yaml").read_text())
+    path = folder / "changed.yaml"
+    path.write_text(yaml.safe_dump({**content, **changes}))
+    return path
+
+
+def test_a_problem_is_fitted_and_written(folder, capsys):
+    out, figure = folder / "fit.json", folder / "fit.png"
+    assert run("fit", folder / "problem.yaml", "--output", out, "--figure", figure, "--starts", "2") == 0
+    text = capsys.readouterr().out
+    assert "parameter  " in text and "chi-squared" in text and f"wrote {out}" in text
+    plain = json.loads(out.read_text())
+    rows = {row["name"]: row for row in plain["parameters"]}
+    for name, value in TRUE.items():
+        assert abs(rows[name]["value"] - value) < 4 * rows[name]["scaled"] < value / 2, name
+    assert 0.7 < plain["reduced_chi_squared"] < 1.3 and len(plain["minima"]) == 2
+    assert plain["options"]["weights"] == "poisson" and plain["datasets"][0]["bins"] < 13 * 34
+    assert figure.stat().st_size > 20_000
+    assert run("fit", folder / "problem.yaml", "--output", out) == 6
+    assert "already exists" in capsys.readouterr().err
+
+
+def test_a_model_is_fitted_to_a_file(folder, capsys):
+    options = ["--chopper", "S", "--frequency", "300", "--instrument", "MAPS", "--weights", "poisson", "--set", "J=8"]
+    assert run("fit", folder / "square.yaml", folder / "cut.nxs", *options, "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["parameters"]}
+    assert rows["J"]["start"] == 8 and rows["J"]["value"] == pytest.approx(7.6, abs=0.15)
+
+
+def test_options_are_used_in_place_of_the_files(folder):
+    path = changed(folder, options={"weights": "poisson", "background": "slope", "starts": 3})
+    result = fit_files(path, options=FitOptions(starts=1, free=("J",), set=("line=1.5",)))
+    assert result.errors.names == ("J",) and result.values["line"] == 1.5
+    assert result.problem.background == ("slope",)
+    assert len(result.search.minima) == 3  # 1 is the default: it is not "given"
+
+
+def test_rivals_are_compared(folder, capsys):
+    fits, verdicts = compare_files(folder / "problem.yaml", [folder / "chain.yaml"])
+    assert len(fits) == 2 and verdicts[0].best == "square" and verdicts[0].decided
+    out = folder / "verdict.json"
+    assert run("compare", folder / "problem.yaml", folder / "chain.yaml", "--output", out) == 0
+    assert "the data prefer square to chain" in capsys.readouterr().out
+    assert json.loads(out.read_text())["verdicts"][0]["decided"] is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dat": 1}, r"the key dat is not known; the keys there are .*Fix: write data"),
+        ({"data": []}, r"data is \[\]"),
+        ({"data": [{"file": "none.nxs"}]}, "none.nxs"),
+        ({"data": [{"file": "cut.nxs", "path": {"signal": "a", "momenta": "b", "energies": "c"}}]}, "or both"),
+        ({"data": [{"file": "cut.nxs", "mask": {"keep": {"energi": [1, 2]}}, **RUN}]}, "energi"),
+        ({"data": [{"file": "cut.nxs", "mask": {"keep": {"energy": [50, 60]}}, **RUN}]}, "has no valid bin"),
+        ({"data": [{"file": "cut.nxs", "fixed": {"field": 2}, **RUN}]}, "fixes 'field', which is no parameter"),
+        ({"model": None}, "names no model"),
+        ({"models": ["square.yaml"]}, "names model and models"),
+        ({"set": {"Jx": 3}}, "Jx"),
+        ({"free": ["Jx"]}, "'Jx' is to be free, and the model 'square' has D, J, line"),
+        ({"options": {"backgrund": "slope"}}, "there is no option 'backgrund'; the closest is 'background'"),
+        ({"options": {"background": "cubic"}}, "unknown background 'cubic'"),
+        ({"set": {"J": -5}}, "not stable|lowers the energy|torque"),
+    ],
+)
+def test_a_wrong_problem_is_one_error_before_the_first_evaluation(folder, changes, message):
+    with pytest.raises(InsganError, match=message):
+        fit_files(changed(folder, **changes))
+
+
+def test_what_is_missing_is_named(folder):
+    bare = changed(folder, data=[{"file": "cut.nxs", "chopper": "Z"}])
+    with pytest.raises(RunFactError, match="chopper"):
+        fit_files(bare)
+    with pytest.raises(InputError, match="is a model, and no data to fit were given"):
+        fit_files(folder / "square.yaml")
+    with pytest.raises(InputError, match="names its data, and 1 more files were given"):
+        fit_files(folder / "problem.yaml", [folder / "cut.nxs"])
+    with pytest.raises(InputError, match="use `insgan compare` for rivals"):
+        fit_files(changed(folder, model=None, models=["square.yaml", "chain.yaml"]))
+    with pytest.raises(InsganError, match="'J' is no name with a number"):
+        fit_files(folder / "problem.yaml", options=FitOptions(set=("J",)))
+    assert is_problem(folder / "problem.yaml") and not is_problem(folder / "square.yaml")
+
+
+def test_resume_needs_a_log(folder, capsys):
+    assert run("fit", folder / "problem.yaml", "--resume") == 2
+    assert "--resume needs the log" in capsys.readouterr().err
+
+
+def write_path(folder, hkl, energies, values, variances=None):
+    for name, table in (("q", hkl.T), ("e", energies[:, None]), ("s", values)):
+        np.savetxt(folder / f"{name}.csv", table, delimiter=",")
+    if variances is not None:
+        np.savetxt(folder / "v.csv", variances)
+    return {"signal": folder / "s.csv", "momenta": folder / "q.csv", "energies": folder / "e.csv"}
+
+
+def test_a_path_becomes_a_cut_for_each_segment(tmp_path):
+    first = np.linspace([0.75, 0.25, 0], [0.5, 0.5, 0], 6)
+    second = np.linspace([0.5, 0.4, 0], [0.5, 0, 0], 5)
+    hkl, energies = np.vstack([first, second]), np.arange(10.0, 18.0)
+    values = np.arange(8 * 11.0).reshape(8, 11)
+    values[2, 3] = 0.0
+    tables = write_path(tmp_path, hkl, energies, values, np.where(values == 7, 99.0, 2.0))
+    one, two = read_path(
+        **tables, variance=tmp_path / "v.csv", lattice=Lattice(4, 4, 12), gap=0.0, largest_variance=50.0, across=0.1
+    )
+    assert [a.name for a in one.axes] == ["[H,-H,0]", "[H,H,0]", "[0,0,L]", "DeltaE"]
+    np.testing.assert_allclose(one.axes[0].centers, np.linspace(0, 0.25, 6), atol=1e-12)
+    np.testing.assert_allclose(one.axes[1].edges, [0.4, 0.6])
+    # Axes ascend: the first point of the path, (3/4, 1/4, 0), is the last of its axis.
+    assert one.signal[5, 0, 0, 1] == values[1, 0] and two.signal[4, 0, 0, 1] == values[1, 6]
+    assert not one.valid[2, 0, 0, 2] and one.valid.sum() == 48 - 2 and two.valid.sum() == 40 - 1  # zeros; and 99
+    for spectrum, points in ((one, first), (two, second)):
+        directions = [a.projection for a in spectrum.axes[:3]]
+        centres = [a.centers for a in spectrum.axes[:3]]
+        found = centres[0][:, None] * directions[0] + centres[1][0] * directions[1] + centres[2][0] * directions[2]
+        np.testing.assert_allclose(found[::-1], points, atol=1e-9)
+    wide = read_path(**tables, lattice=Lattice(4, 4, 12), across=(0.1, 0.1, 5))[0]
+    np.testing.assert_allclose(wide.axes[2].edges, [-5, 5])
+
+
+def test_directions_across_a_path_are_at_right_angles(tmp_path):
+    lattice = Lattice(4.0, 5.0, 7.0, 90.0, 97.0, 120.0)
+    hkl = np.linspace([0.1, 0.2, 0.3], [0.5, 0.1, 0.9], 5)
+    (cut,) = read_path(**write_path(tmp_path, hkl, np.arange(4.0), np.ones((4, 5))), lattice=lattice)
+    vectors = np.array([a.projection for a in cut.axes[:3]]) @ lattice.b_matrix().T
+    cosines = vectors @ vectors.T / np.outer(*[np.linalg.norm(vectors, axis=1)] * 2)
+    np.testing.assert_allclose(cosines, np.eye(3), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"values": np.ones((8, 5))}, "8 by 5 numbers, expected 8 energies by 6 points"),
+        ({"energies": np.array([1.0, 2, 3, 4, 5, 6, 7, 9])}, "not evenly spaced"),
+        ({"hkl": np.ones((6, 2))}, "expected three rows or columns"),
+        ({"hkl": np.array([[0, 0, 0], [1, 0, 0], [3, 0, 0], [4, 1, 0], [9, 9, 9.0], [2, 0, 0]])}, "straight segments"),
+    ],
+)
+def test_a_wrong_table_is_one_error(tmp_path, change, message):
+    good = {"hkl": np.linspace([0, 0, 0], [1, 0, 0], 6), "energies": np.arange(8.0), "values": np.ones((8, 6))}
+    with pytest.raises(InputError, match=message):
+        read_path(**write_path(tmp_path, **{**good, **change}), lattice=Lattice(4, 4, 4))
+    (tmp_path / "s.csv").write_text("a,b\n")
+    with pytest.raises(InputError, match="is no table of numbers"):
+        read_path(**write_path(tmp_path, **good) | {"signal": tmp_path / "README"}, lattice=Lattice(4, 4, 4))
+
+
+def test_worked_problems_are_read(shared):
+    """Those of docs/examples/fits, with the data of ../shared."""
+    from pathlib import Path
+
+    found = read_problem(Path(__file__).parents[1] / "docs" / "examples" / "fits" / "la2nio4.yaml")
+    assert [d.name for d in found.datasets] == [f"Sqw_path2.csv, segment {n}" for n in range(1, 6)]
+    assert sum(d.spectrum.valid.sum() for d in found.datasets) == 25820
+    assert {d.group for d in found.datasets} == {"Sqw_path2.csv"}
