@@ -192,7 +192,8 @@ def _segments(hkl: np.ndarray, path) -> list[slice]:
     lonely = [p for p in parts if p.stop - p.start < _FEWEST]
     if lonely or not parts or parts[-1].stop != len(hkl):
         raise InputError(
-            f"the {len(hkl)} points of {path} do not lie on straight segments of {_FEWEST} or more evenly spaced points",
+            f"the {len(hkl)} points of {path} do not lie on straight segments of {_FEWEST} or more evenly spaced "
+            "points",
             "give the momenta of one path, in order",
         )
     return parts
