@@ -14,7 +14,7 @@ from mantid_insgan.mantid_support.properties import RULES
 
 pytestmark = pytest.mark.mantid
 
-ALGORITHMS = ("ApplyResolutionGAN", "TrainResolutionGAN")
+ALGORITHMS = ("ApplyResolutionGAN", "FitSpinWModel", "SimulateSpinWModel", "TrainResolutionGAN")
 SPECTRA = {"Simulation", "SimulationFiles", "Experiment", "ExperimentFiles"}
 MEASUREMENT = {"Instrument", "ChopperPackage", "ChopperFrequency", "IncidentEnergy", "Lattice", "WidthFactor"}
 
@@ -58,6 +58,8 @@ def test_an_empty_dialog_shows_all(name):
         ("ApplyResolutionGAN", {"ModelFile": "my.onnx"}, {"Model"}, set()),
         ("ApplyResolutionGAN", {"Instrument": "HYSPEC"}, set(), {"ChopperPackage"}),
         ("ApplyResolutionGAN", {"Instrument": "MAPS"}, set(), set()),
+        ("FitSpinWModel", {"Instrument": "HYSPEC"}, set(), {"ChopperPackage"}),
+        ("SimulateSpinWModel", {"Instrument": "HYSPEC"}, set(), {"ChopperPackage"}),
         ("TrainResolutionGAN", {"Instrument": "HYSPEC"}, set(), {"ChopperPackage"}),
         ("TrainResolutionGAN", {"SimulationFiles": str(DATA / "calculated.nxs")}, {"Pairs"}, set()),
         ("TrainResolutionGAN", {"ExperimentFiles": str(DATA / "measured.nxs")}, {"Pairs"}, set()),

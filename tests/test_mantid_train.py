@@ -305,7 +305,11 @@ def test_all_facts_that_the_data_lack_are_asked_for_at_once():
         ({"Lattice": "4,4"}, "Lattice", "the lattice '4,4' is not three or six finite numbers"),
         ({"Device": "cuda"}, "Device", "Device cuda was given, and PyTorch finds no CUDA card"),
         ({"WarmStart": "nobody"}, "WarmStart", "there is no model 'nobody'"),
-        ({"WarmStart": "remove-resolution-2d"}, "WarmStart", "is for RemoveResolution, but AddResolution was requested"),
+        (
+            {"WarmStart": "remove-resolution-2d"},
+            "WarmStart",
+            "is for RemoveResolution, but AddResolution was requested",
+        ),
         ({"ChopperPackage": "Z"}, "ChopperPackage", "Simulation0: chopper package 'Z' is not known for MAPS; it has"),
         ({"IncidentEnergy": 5000.0}, "IncidentEnergy", "Ei = 5000 meV is outside the range of MAPS"),
         ({"ChopperFrequency": 5.0}, "ChopperFrequency", "a chopper frequency of 5 Hz is outside the range of MAPS"),

@@ -17,6 +17,8 @@ PAGES = {str(page.relative_to(pages.ROOT)): page.read_text(encoding="utf-8") for
 WRITTEN_BY_OTHERS = {
     "docs/command-line.md",
     "docs/algorithms/ApplyResolutionGAN.md",
+    "docs/algorithms/FitSpinWModel.md",
+    "docs/algorithms/SimulateSpinWModel.md",
     "docs/algorithms/TrainResolutionGAN.md",
 }
 FILES = sorted(results.RESULTS.glob("*.json"))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InsganError
-from . import apply, data, fit, model, setup, train
+from . import apply, data, fit, model, setup, simulate, train
 from .progress import INTERRUPTED, catch_interrupts
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ COMMANDS = {
     "demo": setup.demo,
     "make-pairs": train.make_pairs,
     "resolution": data.resolution,
+    "simulate": simulate.simulate,
     "train": train.train,
     "install-plugins": setup.install_plugins,
 }

@@ -26,6 +26,14 @@ DIRECTIONS = {"add-resolution": "AddResolution", "remove-resolution": "RemoveRes
 DEVICES = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}
 PRECISIONS = {"32": "32", "bf16": "bf16"}
 OUT_OF_DOMAIN = {"warn": "Warn", "error": "Error"}
+#: How a fit and a simulation see a model; a simulation may also use the bundled model.
+FITTED_BY = ("covariance", "interpolated", "montecarlo", "energy", "none")
+SIMULATED_BY = (*FITTED_BY, "gan")
+LINE_SHAPES = ("dho", "gaussian", "lorentzian")
+#: Of a fit: factors on the model, how errors are taken, and how far a residual counts.
+SCALES = ("own", "shared", "fixed")
+WEIGHTS = ("errors", "poisson", "equal")
+LOSSES = ("linear", "huber")
 
 #: Flags of the command line that are not options of a job -> property.
 _MORE_FLAGS = {"--output": "OutputModel", "--overwrite": "Overwrite"}
@@ -190,6 +198,38 @@ class BinOptions(Options):
 
 
 @dataclass(frozen=True)
+class SimulateOptions(Options):
+    """Options for simulating a model of S(Q,E).
+
+    Those of instrument, ei, chopper, frequency and lattice that are None are taken from the data.
+    """
+
+    set: tuple[str, ...] = _option((), "Value of a parameter, such as J=29; may be repeated.", "--set", "Values")
+    resolution: str = _option(
+        "covariance",
+        "How the model is seen: covariance, interpolated, montecarlo, energy, none or gan (bundled model on none).",
+        "--resolution",
+        "Resolution",
+    )
+    line: float | None = _option(
+        None, "Intrinsic FWHM in meV; the parameter line of the model if not given.", "--line", "Line"
+    )
+    shape: str = _option("dho", "Shape of the intrinsic line: dho, gaussian or lorentzian.", "--shape", "Shape")
+    points: int | None = _option(None, "Momenta or Monte Carlo points for a bin; see convolve.", "--points", "Points")
+    seed: int = _option(0, "Seed of the random numbers.", "--seed", "Seed")
+    u: str | None = _option(None, "Direction h,k,l along the beam, for a crystal that was not turned.", "--u", "U")
+    v: str | None = _option(None, "Second direction h,k,l in the horizontal plane.", "--v", "V")
+    instrument: str | None = _as_for_apply("instrument")
+    ei: float | None = _as_for_apply("ei")
+    chopper: str | None = _as_for_apply("chopper")
+    frequency: float | None = _as_for_apply("frequency")
+    lattice: str | None = _as_for_apply(
+        "lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees; from the data or the model if not given."
+    )
+    width_factor: float = _as_for_apply("width_factor")
+
+
+@dataclass(frozen=True)
 class FitOptions(Options):
     """Options of fitting a model to data, and of comparing rivals.
 
@@ -197,33 +237,41 @@ class FitOptions(Options):
     the others under `options`; an option that is given beside the file is used in place of the file's.
     """
 
-    set: tuple[str, ...] = _option((), "Start of a parameter, such as J=29; may be repeated.", "--set")
+    set: tuple[str, ...] = _option((), "Start of a parameter, such as J=29; may be repeated.", "--set", "StartValues")
     free: tuple[str, ...] = _option(
-        (), "A parameter to fit; may be repeated. Those that the model lets vary if not given.", "--free"
+        (),
+        "A parameter to fit; may be repeated. Those that the model lets vary if not given.",
+        "--free",
+        "FreeParameters",
     )
-    resolution: str = _option("covariance", "covariance, interpolated, montecarlo, energy or none.", "--resolution")
+    resolution: str = _option(
+        "covariance", "covariance, interpolated, montecarlo, energy or none.", "--resolution", "Resolution"
+    )
     background: tuple[str, ...] = _option(
         (),
         "none, constant, per-energy, slope, q-squared or elastic-tail; may be repeated. constant if not given.",
         "--background",
+        "Background",
     )
-    scale: str = _option("own", "Factor on the model: own for each dataset, shared by all, or fixed at 1.", "--scale")
+    scale: str = _option(
+        "own", "Factor on the model: own for each dataset, shared by all, or fixed at 1.", "--scale", "Scale"
+    )
     weights: str = _option(
-        "errors", "errors of the data; poisson for counts, from what the fit expects; or equal.", "--weights"
+        "errors", "errors of the data; poisson for counts, from what the fit expects; or equal.", "--weights", "Weights"
     )
-    loss: str = _option("linear", "linear (squares), or huber, which counts far bins less.", "--loss")
+    loss: str = _option("linear", "linear (squares), or huber, which counts far bins less.", "--loss", "Loss")
     model_error: float = _option(
         0.0, "Share of the intensity by which the model may be off, added to the errors.", "--model-error"
     )
-    shape: str = _option("dho", "Shape of the intrinsic line: dho, gaussian or lorentzian.", "--shape")
-    starts: int = _option(1, "Searches, the first from the start values and others around them.", "--starts")
+    shape: str = _option("dho", "Shape of the intrinsic line: dho, gaussian or lorentzian.", "--shape", "Shape")
+    starts: int = _option(1, "Searches, the first from the start values and others around them.", "--starts", "Starts")
     spread: float = _option(0.3, "How far other starts lie from the first, as a share of each parameter.", "--spread")
     tolerance: float = _option(0.1, "A search ends where a step lowers chi-squared by less than this.", "--tolerance")
     profile: tuple[str, ...] = _option(
         (), "A parameter whose 68 % interval is searched with the others fitted again; may be repeated.", "--profile"
     )
-    seed: int = _option(0, "Seed of Monte Carlo draws and resampling.", "--seed")
-    points: int | None = _option(None, "Momenta or Monte Carlo points for a bin; see convolve.", "--points")
+    seed: int = _option(0, "Seed of Monte Carlo draws and resampling.", "--seed", "Seed")
+    points: int | None = _option(None, "Momenta or Monte Carlo points for a bin; see convolve.", "--points", "Points")
     instrument: str | None = _as_for_apply("instrument")
     ei: float | None = _as_for_apply("ei")
     chopper: str | None = _as_for_apply("chopper")
@@ -268,15 +316,17 @@ def option_of(flag: str) -> str:
     return next(f.name for f in fields(TrainOptions) if f.metadata["flag"] == flag)
 
 
-def in_mantid(text: str) -> str:
+def in_mantid(text: str, options: type | None = None) -> str:
     """A help text or message with the command line's flags and choices replaced by their names in Mantid's dialog.
+
+    Where jobs name a flag differently, the names of `options` are used.
 
     Examples
     --------
     >>> in_mantid("give it (--ei), or use --direction add-resolution")
     'give it (IncidentEnergy), or use Direction AddResolution'
     """
-    known = {f.metadata["flag"]: (f.metadata["property"], f.metadata["choices"] or {}) for f in _every_field()}
+    known = {f.metadata["flag"]: (f.metadata["property"], f.metadata["choices"] or {}) for f in _every_field(options)}
     known |= {flag: (name, {}) for flag, name in _MORE_FLAGS.items()}
 
     def spelled(match):
@@ -292,14 +342,16 @@ def in_mantid(text: str) -> str:
     return text
 
 
-def properties_named(text: str) -> list[str]:
-    """Mantid properties whose flags occur in a text, in the order of the text."""
-    flags = {f.metadata["flag"]: f.metadata["property"] for f in _every_field()}
+def properties_named(text: str, options: type | None = None) -> list[str]:
+    """Mantid properties whose flags occur in a text, in the order of the text (`options` as in `in_mantid`)."""
+    flags = {f.metadata["flag"]: f.metadata["property"] for f in _every_field(options)}
     return [flags[flag] for flag in re.findall(r"--[a-z-]+", text) if flag in flags]
 
 
-def _every_field() -> tuple:
-    return (*fields(ApplyOptions), *fields(TrainOptions))
+def _every_field(options: type | None = None) -> list:
+    """Fields that are properties in Mantid; those of `options` come last and so win."""
+    kinds = [ApplyOptions, TrainOptions, *filter(None, [options])]
+    return [f for kind in kinds for f in fields(kind) if f.metadata["property"]]
 
 
 def parse_lattice(text: str | None) -> Lattice | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from ..core.options import FitOptions, parse_settings
+from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..instruments import Resolution
 from ..io import read_spectrum
-from ..models.definition import read_model
+from ..models.definition import ModelDefinition, read_model
+from ..models.placing import run_in_cell
 from .compare import Comparison, compare
 from .form import ProblemFile, changed, is_problem, read_problem
 from .measured import Dataset
@@ -93,6 +95,44 @@ def compare_files(
     return fits, compare(fits, block=block, seed=given.options["seed"])
 
 
+def fit_spectra(
+    definition: ModelDefinition,
+    spectra: Mapping[str, Spectrum],
+    options: FitOptions | None = None,
+    *,
+    progress: Progress | None = None,
+) -> FitResult:
+    """Fit a model to spectra in memory.
+
+    Parameters
+    ----------
+    definition : ModelDefinition
+    spectra : mapping of str to Spectrum
+        By the names that messages and tables use.
+    options : FitOptions, optional
+        A lattice that neither these nor the data have is the model's.
+    progress : callable, optional
+        See `fit`.
+
+    Raises
+    ------
+    InsganError
+        As `Problem` and `fit`; if an option is unknown.
+    """
+    options = options or FitOptions()
+    definition, datasets = fit_data(definition, spectra, options)
+    given = {f.name: getattr(options, f.name) for f in fields(options)}
+    return _fitted(ProblemFile((definition,), datasets, given), 0, progress=progress)
+
+
+def fit_data(
+    definition: ModelDefinition, spectra: Mapping[str, Spectrum], options: FitOptions
+) -> tuple[ModelDefinition, tuple[Dataset, ...]]:
+    """The model and the datasets of `fit_spectra`, checked and with the facts of the options; errors as there."""
+    definition = changed(definition, parse_settings(options.set), options.free)
+    return definition, tuple(_dataset(definition, *item, options) for item in spectra.items())
+
+
 def _read(source, data, options: FitOptions) -> ProblemFile:
     """What is to be done, with every option."""
     source = Path(source)
@@ -107,7 +147,8 @@ def _read(source, data, options: FitOptions) -> ProblemFile:
         if not data:
             raise InputError(f"{source} is a model, and no data to fit were given", "give data files, or a problem")
         definitions = (changed(read_model(source), parse_settings(options.set), options.free),)
-        datasets = tuple(_dataset(Path(path), options) for path in data)
+        read = ((Path(path).name, read_spectrum(path, ei=options.ei)) for path in data)
+        datasets = tuple(_dataset(definitions[0], *item, options) for item in read)
     return ProblemFile(definitions, datasets, {f.name: getattr(options, f.name) for f in fields(options)})
 
 
@@ -121,11 +162,14 @@ def _plain(options: dict) -> dict:
     }
 
 
-def _dataset(path: Path, options: FitOptions) -> Dataset:
-    spectrum = read_spectrum(path, ei=options.ei)
+def _dataset(definition: ModelDefinition, name: str, spectrum: Spectrum, options: FitOptions) -> Dataset:
+    """A measurement with the facts of the options, in the cell of the model."""
     run = options.run(spectrum.run)
+    if run.lattice is not None or any(a.is_rlu or a.projection is not None for a in spectrum.axes):
+        run = run_in_cell(definition, run)
     resolution = Resolution.from_run(run, width_factor=options.width_factor)
-    return Dataset(spectrum.replace(run=run), resolution, path.name)
+    resolution.frame(spectrum)  # refuses axes that cannot be placed
+    return Dataset(spectrum.replace(run=run), resolution, name)
 
 
 def _fitted(given: ProblemFile, number: int, **how) -> FitResult:

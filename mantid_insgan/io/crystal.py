@@ -69,7 +69,7 @@ class Setting:
         RunFactError
             If one of them cannot be parsed.
         """
-        return cls(parse_lattice(lattice), _direction("u", u), _direction("v", v), float(psi_offset))
+        return cls(parse_lattice(lattice), parse_direction("u", u), parse_direction("v", v), float(psi_offset))
 
     def oriented(self) -> Lattice:
         """The lattice with its UB matrix at psi = 0."""
@@ -83,7 +83,14 @@ class Setting:
         return np.linalg.inv(2 * np.pi * turn @ self.oriented().ub)
 
 
-def _direction(name: str, given) -> tuple[float, float, float]:
+def parse_direction(name: str, given) -> tuple[float, float, float]:
+    """``'1,1,0'``, or three numbers, as (h, k, l); `name` is that of the option.
+
+    Raises
+    ------
+    RunFactError
+        If they are not three finite numbers.
+    """
     try:
         values = tuple(float(x) for x in (given.split(",") if isinstance(given, str) else given))
     except (TypeError, ValueError):
@@ -117,7 +124,7 @@ def cut_axes(binning: Sequence[str]) -> tuple[Axis, ...]:
     InputError
         If one cannot be parsed, or they are not energy transfer and three independent momentum directions.
     """
-    axes = tuple(_axis(text) for text in binning)
+    axes = tuple(parse_axis(text) for text in binning)
     momenta = [a.projection for a in axes if a.projection is not None]
     independent = len(momenta) == 3 and abs(np.linalg.det(momenta)) > 1e-9
     if len(axes) != 4 or energy_axis(axes) is None or not independent:
@@ -129,7 +136,20 @@ def cut_axes(binning: Sequence[str]) -> tuple[Axis, ...]:
     return axes
 
 
-def _axis(text: str) -> Axis:
+def parse_axis(text: str, example: str = _EXAMPLE) -> Axis:
+    """An axis of momentum (r.l.u.) or energy transfer (meV) from ``'[H,0,0],-2,2,80'``: name, low, high, bins.
+
+    Parameters
+    ----------
+    text : str
+    example : str
+        For the message of an error.
+
+    Raises
+    ------
+    InputError
+        If it cannot be parsed.
+    """
     match = re.fullmatch(r"\s*(\[[^\]]*\]|[^,\[\]]+),([^,]+),([^,]+),\s*(\d+)\s*", text)
     try:
         low, high, bins = float(match[2]), float(match[3]), int(match[4])
@@ -139,14 +159,14 @@ def _axis(text: str) -> Axis:
     if not good:
         raise InputError(
             f"the axis {text!r} is not a name, a lower and an upper limit and a number of bins",
-            f"give it {_EXAMPLE}",
+            f"give it {example}",
         )
     name, edges = match[1].strip(), np.linspace(low, high, bins + 1)
     if Axis(name, edges, "").is_energy:
         return Axis(name, edges, "DeltaE")
     axis = Axis(name, edges, "r.l.u.", "HKL")
     if axis.projection is None:
-        raise InputError(f"the axis {name!r} is neither a direction nor the energy transfer", f"use a name {_EXAMPLE}")
+        raise InputError(f"the axis {name!r} is neither a direction nor the energy transfer", f"use a name {example}")
     return axis
 
 

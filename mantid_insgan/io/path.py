@@ -1,7 +1,8 @@
-"""Intensities along a path through (h, k, l) as text tables: one spectrum for each straight segment."""
+"""Paths through (h, k, l), one cut for each straight segment: from text tables of intensities, or from corners."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,67 @@ def read_path(
     ]
 
 
+def path_axes(
+    corners: Sequence[Sequence[float]],
+    lattice: Lattice,
+    energy: Axis,
+    *,
+    bins: int = 50,
+    across: float | tuple[float, float, float] = 0.05,
+) -> list[tuple[Axis, ...]]:
+    """The axes of the cuts along a path through (h, k, l), one for each straight segment between two corners.
+
+    Parameters
+    ----------
+    corners : sequence of (h, k, l)
+        Two or more.
+    lattice : Lattice
+        Of the r.l.u.
+    energy : Axis
+    bins : int
+        Along each segment, from one corner to the other.
+    across : float or (float, float, float)
+        As in `read_path`.
+
+    Returns
+    -------
+    list of tuple of Axis
+        (along, across, across, energy); axes ascend, so that a segment may run against its path.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two corners, two that follow each other are the same, or a number is out of range.
+    """
+    corners = np.asarray(corners, dtype=float)
+    if corners.ndim != 2 or corners.shape[1] != 3 or len(corners) < 2 or not np.isfinite(corners).all():
+        raise InputError(f"{len(corners)} corners of a path were given", "give two or more, each as h,k,l")
+    if bins < 1 or not np.min(across) > 0:
+        raise InputError(
+            f"{bins} bins along a segment and a half-width of {np.min(across):g} r.l.u.", "give numbers above 0"
+        )
+    steps = np.abs(np.diff(corners, axis=0)).max(axis=1)
+    if (steps < _SAME_STEP).any():
+        at = ",".join(f"{x:g}" for x in corners[int(np.argmin(steps))])
+        raise InputError(f"the path stays at the corner {at}", "give corners that differ from the one before")
+    return [
+        (*_axes_along(start, stop, lattice, across, lambda low, high: np.linspace(low, high, bins + 1)), energy)
+        for start, stop in zip(corners[:-1], corners[1:], strict=True)
+    ]
+
+
+def _axes_along(start, stop, lattice: Lattice, across, edges) -> tuple[Axis, Axis, Axis]:
+    """An axis along a segment and two integrated ones across it; `edges` makes those of the first from its ends."""
+    directions = _directions(np.subtract(stop, start), lattice)
+    places = np.stack([start, stop]) @ np.linalg.inv(directions)
+    first = Axis(_name(directions[0]), edges(*np.sort(places[:, 0])), "r.l.u.", "HKL")
+    beside = []
+    for direction, centre in zip(directions[1:], places[0, 1:], strict=True):
+        half = np.broadcast_to(across, 3)[np.abs(direction).argmax()]
+        beside.append(Axis(_name(direction), [centre - half, centre + half], "r.l.u.", "HKL"))
+    return first, *beside
+
+
 def _table(path: str | Path) -> np.ndarray:
     try:
         text = Path(path).read_text(encoding="utf-8").replace(",", " ")
@@ -138,15 +200,10 @@ def _segments(hkl: np.ndarray, path) -> list[slice]:
 
 
 def _segment(hkl, values, errors, energy: Axis, lattice: Lattice, across, run: Run, number: int) -> Spectrum:
-    directions = _directions(hkl[-1] - hkl[0], lattice)
-    places = hkl @ np.linalg.inv(directions)
-    along, rest = places[:, 0], places[0, 1:]
+    along = hkl @ np.linalg.inv(_directions(hkl[-1] - hkl[0], lattice))[:, 0]
     if along[-1] < along[0]:  # axes ascend
         along, values, errors = along[::-1], values[::-1], errors[::-1]
-    axes = [Axis(_name(directions[0]), _edges(along, "points", f"segment {number + 1}"), "r.l.u.", "HKL")]
-    for direction, centre in zip(directions[1:], rest, strict=True):
-        half = np.broadcast_to(across, 3)[np.abs(direction).argmax()]
-        axes.append(Axis(_name(direction), [centre - half, centre + half], "r.l.u.", "HKL"))
+    axes = _axes_along(hkl[0], hkl[-1], lattice, across, lambda *_: _edges(along, "points", f"segment {number + 1}"))
     shape = (len(along), 1, 1, len(energy))
     return Spectrum(
         values.reshape(shape),

@@ -5,6 +5,8 @@ Mantid imports this module at start-up, so it imports nothing that takes time.
 
 from __future__ import annotations
 
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 
@@ -20,7 +22,8 @@ from mantid.kernel import (
     VisibleWhenProperty,
 )
 
-from ..core.options import ApplyOptions, in_mantid, option
+from ..core.options import ApplyOptions, in_mantid, option, properties_named
+from ..errors import InsganError
 
 #: Address of the published pages of docs/, such as 'https://example.org/mantid-insgan'. They are not published yet;
 #: until then the help button opens the paper on the method, because without an https address Mantid looks for one of
@@ -68,14 +71,17 @@ class Rule:
 _SPECTRA = ("Simulation", "SimulationFiles", "Experiment", "ExperimentFiles")
 _VALIDATION = ("ValidationSimulation", "ValidationExperiment")
 _MEASUREMENT = ("Instrument", "ChopperFrequency", "IncidentEnergy", "Lattice", "WidthFactor")
+_CHOPPER = Rule(hides=True, unlike=(("Instrument", "HYSPEC"),))
 _WITHOUT_PAIRS = Rule(hides=True, empty=("Pairs",))
 #: Algorithm -> property -> rule. Pairs contain the facts of their measurement; HYSPEC has one chopper package.
 RULES = {
     "ApplyResolutionGAN": {
         "Model": Rule(hides=False, empty=("ModelFile",)),
         "ModelFile": Rule(hides=False, empty=("Model",)),
-        "ChopperPackage": Rule(hides=True, unlike=(("Instrument", "HYSPEC"),)),
+        "ChopperPackage": _CHOPPER,
     },
+    "FitSpinWModel": {"ChopperPackage": _CHOPPER},
+    "SimulateSpinWModel": {"ChopperPackage": _CHOPPER},
     "TrainResolutionGAN": {
         **{name: Rule(hides=False, empty=("Pairs",)) for name in (*_SPECTRA, "Paired", "SimulationConvolved")},
         "Pairs": Rule(hides=False, empty=_SPECTRA),
@@ -122,9 +128,9 @@ def declare_option(algorithm, name: str, options: type = ApplyOptions, choices=N
     ----------
     algorithm : mantid.api.PythonAlgorithm
     name : str
-        A field of `options` that is a text, a number or a boolean.
+        A field of `options` that is a text, a number, a boolean, or several texts, which are separated by commas.
     options : type
-        `ApplyOptions` or `TrainOptions`.
+        The dataclass of options.
     choices : sequence of str, optional
         Allowed values, for options without choices of their own; '' means not given.
     text : str, optional
@@ -132,7 +138,7 @@ def declare_option(algorithm, name: str, options: type = ApplyOptions, choices=N
     """
     about = option(name, options)
     default, kind = getattr(options(), name), options.__dataclass_fields__[name].type
-    doc = in_mantid(text or about["help"])
+    doc = in_mantid(text or about["help"], options)
     validator, unset = None, ""
     if about["choices"]:
         choices, default = list(about["choices"].values()), about["choices"][default]
@@ -144,7 +150,7 @@ def declare_option(algorithm, name: str, options: type = ApplyOptions, choices=N
     elif "int" in kind:
         # An optional count is at least 1 if it is given.
         validator, unset = IntBoundedValidator(lower=1 if default is None else 0), Property.EMPTY_INT
-    default = unset if default is None else default
+    default = unset if default is None or default == () else default
     algorithm.declareProperty(name=about["property"], defaultValue=default, validator=validator, doc=doc)
 
 
@@ -160,7 +166,53 @@ def option_value(algorithm, name: str, options: type = ApplyOptions):
     value = algorithm.getProperty(about["property"]).value
     if about["choices"]:
         return {shown: v for v, shown in about["choices"].items()}[value]
+    if isinstance(options.__dataclass_fields__[name].default, tuple):
+        return tuple(part for text in value.split(",") if (part := text.strip()))
     return None if value in ("", Property.EMPTY_DBL, Property.EMPTY_INT) else value
+
+
+@contextmanager
+def warnings_in_log(algorithm, options: type | None = None):
+    """Show warnings of this package in the log of an algorithm at once, and those of libraries at debug level."""
+
+    def show(message, category, *_, **__):
+        log = algorithm.log()
+        tell = log.warning if category.__module__.startswith("mantid_insgan") else log.debug
+        tell(in_mantid(str(message), options))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def options_of(algorithm, groups: dict[str, tuple[str, ...]], options: type):
+    """The options of an algorithm whose dialog has these groups of them.
+
+    Parameters
+    ----------
+    algorithm : mantid.api.PythonAlgorithm
+    groups : dict of str to tuple of str
+        Group of the dialog -> names of options.
+    options : type
+        The dataclass of options.
+    """
+    return options(**{name: option_value(algorithm, name, options) for names in groups.values() for name in names})
+
+
+def told_under(error: InsganError, options: type, otherwise: str) -> dict[str, str]:
+    """An error under the property that its text names, as validateInputs gives it.
+
+    Parameters
+    ----------
+    error : InsganError
+    options : type
+        The dataclass of options whose properties may be named.
+    otherwise : str
+        Property for an error that names none.
+    """
+    own = {f.metadata["property"] for f in options.__dataclass_fields__.values()}
+    named = [name for text in (error.reason, error.fix) for name in properties_named(text, options)]
+    return {next((name for name in named if name in own), otherwise): in_mantid(str(error), options)}
 
 
 def file_names(value) -> list[str]:

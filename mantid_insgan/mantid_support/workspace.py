@@ -6,10 +6,12 @@ and Python numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 from ..core.run import Fact, Lattice, Run
-from ..core.spectrum import Axis, Spectrum, frozen, measured_bins
+from ..core.spectrum import Axis, Spectrum, frozen, measured_bins, summed
 from ..errors import InputError, OutputError
 from ..io.facts import SEARCHED_GROUPS, as_fact, disagreeing, facts_of_logs, instrument_name, log_name, logs_of_run
 from ..io.writer import stored_arrays
@@ -192,6 +194,44 @@ def to_workspace(spectrum: Spectrum, template=None):
         workspace = run_child("CloneMDWorkspace", InputWorkspace=template)
     set_arrays(workspace, spectrum)
     return workspace
+
+
+def to_workspace_like(spectrum: Spectrum, workspace, events: np.ndarray):
+    """A clone of a workspace with an intensity in it that is not a sum over events.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        The intensity that Mantid is to show.
+    workspace : mantid.api.IMDHistoWorkspace
+        If it shows signal over events, the intensity is multiplied by its events.
+    events : ndarray, shape of `spectrum`
+        Those of the workspace.
+
+    Raises
+    ------
+    OutputError
+        If the shapes differ.
+    """
+    return to_workspace(summed(spectrum.replace(num_events=events)), template=workspace)
+
+
+def to_table(columns: Sequence[tuple], rows: Iterable[Sequence]):
+    """A TableWorkspace; it is not in the data service.
+
+    Parameters
+    ----------
+    columns : sequence of tuple
+        Kind, name and, if wanted, number of the plot type of each: ``("double", "Value", 2)``.
+    rows : iterable of sequence
+        One value for each column.
+    """
+    table = run_child("CreateEmptyTableWorkspace")
+    for column in columns:
+        table.addColumn(*column)
+    for row in rows:
+        table.addRow(list(row))
+    return table
 
 
 def set_arrays(workspace, spectrum: Spectrum) -> None:

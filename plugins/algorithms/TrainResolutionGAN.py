@@ -5,7 +5,6 @@ imported when the algorithm runs.
 """
 
 import csv
-import warnings
 from pathlib import Path
 
 from mantid.api import (
@@ -41,6 +40,7 @@ from mantid_insgan.mantid_support.properties import (
     missing_library,
     option_value,
     set_rules,
+    warnings_in_log,
 )
 
 #: Options that are groups of workspaces -> (contents of a group, whether files may be given in addition).
@@ -257,8 +257,7 @@ class TrainResolutionGAN(PythonAlgorithm):
         options, sides = self._options(), self._sides
         self._sides = None
         report_progress = Reports(self)
-        with warnings.catch_warnings():
-            warnings.showwarning = self._show_warning
+        with warnings_in_log(self):
             trained = train_model(
                 options,
                 self._output(),
@@ -267,12 +266,6 @@ class TrainResolutionGAN(PythonAlgorithm):
                 sides=sides,
             )
         self._tell(trained)
-
-    def _show_warning(self, message, category, *_, **__):
-        """Warnings of this package go to the log at once; those of libraries only at debug level."""
-        log = self.log()
-        tell = log.warning if category.__module__.startswith("mantid_insgan") else log.debug
-        tell(in_mantid(str(message)))
 
     def _tell(self, trained):
         log = self.log()
@@ -287,17 +280,12 @@ class TrainResolutionGAN(PythonAlgorithm):
 
     def _table(self, losses):
         """The table of a CSV file of losses; its first column is the abscissa of plots."""
-        child = self.createChildAlgorithm("CreateEmptyTableWorkspace")
-        child.execute()
-        table = child.getProperty("OutputWorkspace").value
+        from mantid_insgan.mantid_support.workspace import to_table
+
         with open(losses, newline="", encoding="utf-8") as stream:
             names, *rows = csv.reader(stream)
-        table.addColumn("int", names[0], 1)
-        for name in names[1:]:
-            table.addColumn("double", name, 2)
-        for step, *values in rows:
-            table.addRow([int(step), *map(float, values)])
-        return table
+        columns = [("int", names[0], 1), *(("double", name, 2) for name in names[1:])]
+        return to_table(columns, ([int(step), *map(float, values)] for step, *values in rows))
 
     # -- properties as options
 
