@@ -63,8 +63,9 @@ def table(name: str) -> str:
         for number, p in enumerate(properties(name), 1)
     ]
     head = "| Order | Name | Direction | Type | Default | Description |\n|---|---|---|---|---|---|"
-    dialog = ["In the dialog:", "", *(f"- {sentence}" for sentence in rules(name))]
-    return "\n".join(["", head, *rows, "", *dialog, ""])
+    sentences = [f"- {sentence}" for sentence in rules(name)]
+    dialog = ["In the dialog:", "", *sentences, ""] if sentences else []
+    return "\n".join(["", head, *rows, "", *dialog])
 
 
 def _direction(prop) -> str:

@@ -58,6 +58,7 @@ def test_the_drawing_shows_what_the_dialog_shows(maker):
     [
         "algorithms/ApplyResolutionGAN.md",
         pytest.param("algorithms/TrainResolutionGAN.md", marks=pytest.mark.slow),  # it exports a model
+        "algorithms/PrepareSpinWFit.md",
         "algorithms/SimulateSpinWModel.md",
         pytest.param("algorithms/FitSpinWModel.md", marks=pytest.mark.slow),
         "mantid.md",

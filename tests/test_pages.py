@@ -18,6 +18,7 @@ WRITTEN_BY_OTHERS = {
     "docs/command-line.md",
     "docs/algorithms/ApplyResolutionGAN.md",
     "docs/algorithms/FitSpinWModel.md",
+    "docs/algorithms/PrepareSpinWFit.md",
     "docs/algorithms/SimulateSpinWModel.md",
     "docs/algorithms/TrainResolutionGAN.md",
 }

@@ -81,6 +81,7 @@ RULES = {
         "ChopperPackage": _CHOPPER,
     },
     "FitSpinWModel": {"ChopperPackage": _CHOPPER},
+    "PrepareSpinWFit": {},
     "SimulateSpinWModel": {"ChopperPackage": _CHOPPER},
     "TrainResolutionGAN": {
         **{name: Rule(hides=False, empty=("Pairs",)) for name in (*_SPECTRA, "Paired", "SimulationConvolved")},

@@ -15,6 +15,7 @@ from ._algorithms import (  # noqa: F401
     Progress,
     PythonAlgorithm,
 )
+from ._functions import FunctionFactory, FunctionFactoryImpl, IFunction, IFunction1D  # noqa: F401
 from ._properties import (  # noqa: F401
     FileAction,
     FileProperty,
