@@ -36,7 +36,6 @@ OPTIONS = {"instrument": "MAPS", "chopper": "S", "frequency": 400.0, "ei": 200.0
 @pytest.fixture(autouse=True)
 def empty_service():
     mtd.clear()
-    fit_function._kept.clear()
     yield
     mtd.clear()
 
