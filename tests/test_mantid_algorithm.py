@@ -545,25 +545,6 @@ def test_a_single_slice_is_cancelled_while_the_network_runs(monkeypatch):
 
 
 def test_registering_imports_nothing_that_takes_time(mantid_script):
-    said = mantid_script(
-        "import mantid.simpleapi, sys\n"
-        "before = set(sys.modules)\n"
-        "import mantid_insgan.mantid\n"
-        "new = {m.partition('.')[0] for m in set(sys.modules) - before}\n"
-        "heavy = {'torch', 'onnx', 'onnxruntime', 'scipy', 'resins', 'pydantic', 'h5py', 'yaml', 'matplotlib',\n"
-        "         'pyspinw', 'PyQt5', 'PyQt6', 'lightning', 'typer', 'rich'}\n"
-        "rooms = {m for m in set(sys.modules) - before if m.startswith('mantid_insgan.')}\n"
-        "print('heavy', sorted(new & heavy))\n"
-        "print('rooms', sorted(rooms))"
-    )
-    assert "heavy []" in said
-    assert (
-        "rooms ['mantid_insgan.bundled', 'mantid_insgan.core', 'mantid_insgan.core.options', 'mantid_insgan.errors', "
-        "'mantid_insgan.mantid', 'mantid_insgan.mantid_support', 'mantid_insgan.mantid_support.properties']"
-    ) in said
-
-
-def test_registering_imports_nothing_that_takes_time(mantid_script):
     """Workbench imports it at its start: beside Mantid, NumPy and the standard library only a few modules of ours."""
     said = mantid_script(
         "import sys, mantid.simpleapi\n"
