@@ -1,8 +1,7 @@
 """J and J' of La2NiO4 from the path measured on SEQUOIA, fitted in several ways: ``python benchmarks/la2nio4.py``.
 
-The data are those of ../shared/data/la2nio4-sequoia; docs/examples/fits/la2nio4.yaml is the first row. What differs
-from row to row is what is not known of the measurement or the sample: the intrinsic line, the width of the cut, how far bins
-count.
+The data are those of ../shared/data/la2nio4-sequoia; docs/examples/fits/la2nio4.yaml is the first row. The other rows
+change what is not known of measurement and sample: the intrinsic line, the width of the cut, how far bins count.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pages import table_text
 from results import add_option, column, table, write_results
 
 from mantid_insgan.convolve import GridAccuracyWarning
-from mantid_insgan.core.options import FitOptions
+from mantid_insgan.core.model_options import FitOptions
 from mantid_insgan.fit.job import fit_files
 
 PROBLEM = Path(__file__).resolve().parents[1] / "docs" / "examples" / "fits" / "la2nio4.yaml"

@@ -9,7 +9,7 @@ import yaml
 
 from mantid_insgan.cli import main as cli
 from mantid_insgan.convolve.prepared import prepare
-from mantid_insgan.core.options import FitOptions
+from mantid_insgan.core.model_options import FitOptions
 from mantid_insgan.core.run import Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, InsganError, RunFactError

@@ -12,7 +12,8 @@ from mantid.simpleapi import (
 )
 
 import mantid_insgan.mantid  # noqa: F401  (registers)
-from mantid_insgan.core.options import FITTED_BY, LOSSES, SCALES, WEIGHTS, FitOptions, in_mantid, option
+from mantid_insgan.core.model_options import FITTED_BY, LOSSES, SCALES, WEIGHTS, FitOptions
+from mantid_insgan.core.options import in_mantid, option
 from mantid_insgan.fit import ENGINES, problem
 from mantid_insgan.fit.job import fit_spectra
 from mantid_insgan.mantid import FitSpinWModel

@@ -7,7 +7,8 @@ from mantid.kernel import Direction
 from mantid.simpleapi import CloneMDWorkspace, CreateMDHistoWorkspace, GroupWorkspaces, LoadMD, MaskMD, SaveMD
 
 import mantid_insgan.mantid  # noqa: F401  (registers)
-from mantid_insgan.core.options import LINE_SHAPES, SIMULATED_BY, SimulateOptions, in_mantid, option
+from mantid_insgan.core.model_options import LINE_SHAPES, SIMULATED_BY, SimulateOptions
+from mantid_insgan.core.options import in_mantid, option
 from mantid_insgan.demo import DATA
 from mantid_insgan.fit import ENGINES
 from mantid_insgan.instruments import known_instruments

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mantid_insgan.convolve import convolve, ideal
-from mantid_insgan.core.options import SimulateOptions
+from mantid_insgan.core.model_options import SimulateOptions
 from mantid_insgan.core.run import Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.demo import DATA

@@ -18,7 +18,7 @@ from mantid_insgan.models.spinw import (
     powder_average,
     simulate_cut,
 )
-from mantid_insgan.models.spinw.colpa import NotDefiniteError, _annihilator_and_creator, _two_annihilators
+from mantid_insgan.models.spinw.diagonalise import NotDefiniteError, annihilator_and_creator, two_annihilators
 from mantid_insgan.models.spinw.model import CROSS_SECTION, _pyspinw_modes, _spin_waves
 from mantid_insgan.models.spinw.symmetry import placement, symmetry_basis
 from mantid_insgan.models.spinw.zoo import HELD_OUT, ION_SPINS, families, get_family, split
@@ -552,14 +552,14 @@ class TestSymmetry:
         a[:3], b[:2] = d[:3], 0  # degenerate, and without a preferred basis
         entries = np.array([[a, b], [b.conj(), d]])
         matrix = entries.transpose(2, 0, 1)
-        energy, vectors = _two_annihilators(entries)
+        energy, vectors = two_annihilators(entries)
         vectors = vectors.transpose(2, 0, 1)
         np.testing.assert_allclose(energy.T, np.linalg.eigvalsh(matrix), rtol=1e-12)
         np.testing.assert_allclose(matrix @ vectors, vectors * energy.T[:, None], atol=1e-12)
         np.testing.assert_allclose(
             vectors.conj().swapaxes(1, 2) @ vectors, np.eye(2) + np.zeros_like(matrix), atol=1e-12
         )
-        energy, vectors = _annihilator_and_creator(entries)
+        energy, vectors = annihilator_and_creator(entries)
         u, v = vectors[:, 0]
         np.testing.assert_allclose([a * u + b * v, b.conj() * u + d * v], [energy[0] * u, -energy[0] * v], atol=1e-12)
         np.testing.assert_allclose(np.abs(u) ** 2 - np.abs(v) ** 2, 1, rtol=1e-12)
@@ -567,7 +567,7 @@ class TestSymmetry:
     @pytest.mark.parametrize(("a", "d", "b"), [(-1.0, 1.0, 0.0), (1.0, 1.0, 1.0), (1.0, 1.0, 1.5), (1.0, np.nan, 0.0)])
     def test_two_bosons_without_stiffness(self, a, d, b):
         entries = np.array([[[a], [b]], [[b], [d]]])
-        for solve in (_two_annihilators, _annihilator_and_creator):
+        for solve in (two_annihilators, annihilator_and_creator):
             with pytest.raises(NotDefiniteError):
                 solve(entries)
 

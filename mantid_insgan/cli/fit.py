@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..core.options import FitOptions
+from ..core.model_options import FitOptions
 from .flags import Dask, Json, Overwrite, takes
 from .progress import end_if_interrupted
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..core.options import SimulateOptions
+from ..core.model_options import SimulateOptions
 from .flags import Json, Overwrite, takes
 from .output import noted
 from .progress import progress

@@ -26,15 +26,6 @@ DIRECTIONS = {"add-resolution": "AddResolution", "remove-resolution": "RemoveRes
 DEVICES = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}
 PRECISIONS = {"32": "32", "bf16": "bf16"}
 OUT_OF_DOMAIN = {"warn": "Warn", "error": "Error"}
-#: How a fit and a simulation see a model; a simulation may also use the bundled model.
-FITTED_BY = ("covariance", "interpolated", "montecarlo", "energy", "none")
-SIMULATED_BY = (*FITTED_BY, "gan")
-LINE_SHAPES = ("dho", "gaussian", "lorentzian")
-#: Of a fit: factors on the model, how errors are taken, and how far a residual counts.
-SCALES = ("own", "shared", "fixed")
-WEIGHTS = ("errors", "poisson", "equal")
-LOSSES = ("linear", "huber")
-
 #: Flags of the command line that are not options of a job -> property.
 _MORE_FLAGS = {"--output": "OutputModel", "--overwrite": "Overwrite"}
 
@@ -48,7 +39,7 @@ OVERWRITE_HELP = "Replace the output if it exists."
 MODEL_FILE_HELP = "ONNX file of another model, with its card in the same folder."
 
 
-def _option(default, text: str, flag: str, name: str | None = None, choices: dict | None = None):
+def job_option(default, text: str, flag: str, name: str | None = None, choices: dict | None = None):
     return field(default=default, metadata={"help": text, "flag": flag, "property": name, "choices": choices})
 
 
@@ -108,49 +99,49 @@ class ApplyOptions(Options):
     Those of instrument, ei, chopper, frequency and lattice that are None are taken from the data.
     """
 
-    direction: str = _option(
+    direction: str = job_option(
         "remove-resolution",
         "add-resolution (to a simulation) or remove-resolution (from data).",
         "--direction",
         "Direction",
         DIRECTIONS,
     )
-    model: str | None = _option(
+    model: str | None = job_option(
         None, "Name of a bundled model, or an ONNX file with its card in the same folder.", "--model", "Model"
     )
-    instrument: str | None = _option(
+    instrument: str | None = job_option(
         None, "Spectrometer, such as MAPS, MERLIN or LET; from the data if not given.", "--instrument", "Instrument"
     )
-    ei: float | None = _option(None, "Incident energy in meV; from the logs if not given.", "--ei", "IncidentEnergy")
-    chopper: str | None = _option(
+    ei: float | None = job_option(None, "Incident energy in meV; from the logs if not given.", "--ei", "IncidentEnergy")
+    chopper: str | None = job_option(
         None,
         "Chopper package of the instrument, such as S, A or G; from the logs if not given.",
         "--chopper",
         "ChopperPackage",
     )
-    frequency: float | None = _option(
+    frequency: float | None = job_option(
         None, "Chopper frequency in Hz; from the logs if not given.", "--frequency", "ChopperFrequency"
     )
-    lattice: str | None = _option(
+    lattice: str | None = job_option(
         None,
         "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees; from the data if not given.",
         "--lattice",
         "Lattice",
     )
-    width_factor: float = _option(
+    width_factor: float = job_option(
         1.0,
         "Factor on the calculated widths, for example from a fit to a vanadium run; 1 leaves them unchanged.",
         "--width-factor",
         "WidthFactor",
     )
-    device: str = _option(
+    device: str = job_option(
         "auto",
         "Compute device: auto, cpu or cuda; cuda never falls back to the CPU.",
         "--device",
         "Device",
         DEVICES,
     )
-    out_of_domain: str = _option(
+    out_of_domain: str = job_option(
         "warn",
         "Response to data far from the training data (experimental measure): a warning (warn), or no result (error).",
         "--out-of-domain",
@@ -159,7 +150,7 @@ class ApplyOptions(Options):
     )
 
 
-def _as_for_apply(name: str, text: str | None = None):
+def as_for_apply(name: str, text: str | None = None):
     """An option shared with `ApplyOptions`, optionally with another help text."""
     entry = ApplyOptions.__dataclass_fields__[name]
     return field(default=entry.default, metadata=dict(entry.metadata) | ({"help": text} if text else {}))
@@ -169,135 +160,32 @@ def _as_for_apply(name: str, text: str | None = None):
 class ResolutionOptions(Options):
     """Options for calculating the resolution. Those that are None are taken from the file."""
 
-    instrument: str | None = _as_for_apply("instrument")
-    ei: float | None = _as_for_apply("ei")
-    chopper: str | None = _as_for_apply("chopper")
-    frequency: float | None = _as_for_apply("frequency")
-    lattice: str | None = _as_for_apply("lattice")
-    width_factor: float = _as_for_apply("width_factor")
+    instrument: str | None = as_for_apply("instrument")
+    ei: float | None = as_for_apply("ei")
+    chopper: str | None = as_for_apply("chopper")
+    frequency: float | None = as_for_apply("frequency")
+    lattice: str | None = as_for_apply("lattice")
+    width_factor: float = as_for_apply("width_factor")
 
 
 @dataclass(frozen=True)
 class BinOptions(Options):
     """Options for binning the runs of a crystal."""
 
-    axis: tuple[str, ...] = _option(
+    axis: tuple[str, ...] = job_option(
         (),
         "Name, lower limit, upper limit and number of bins of an axis, such as [H,0,0],-2,2,80; give it four times.",
         "--axis",
     )
-    lattice: str | None = _as_for_apply("lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees.")
-    u: str = _option("1,0,0", "h,k,l along the beam at psi = 0.", "--u")
-    v: str = _option("0,1,0", "h,k,l of a second direction in the horizontal plane.", "--v")
-    psi: str | None = _option(
+    lattice: str | None = as_for_apply("lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees.")
+    u: str = job_option("1,0,0", "h,k,l along the beam at psi = 0.", "--u")
+    v: str = job_option("0,1,0", "h,k,l of a second direction in the horizontal plane.", "--v")
+    psi: str | None = job_option(
         None, "Angle psi of each file in degrees, separated by commas; from the files if not given.", "--psi"
     )
-    psi_offset: float = _option(0.0, "Offset added to every psi, in degrees.", "--psi-offset")
-    instrument: str | None = _as_for_apply("instrument")
-    ei: float | None = _as_for_apply("ei", "Incident energy in meV; from the files if not given.")
-
-
-@dataclass(frozen=True)
-class SimulateOptions(Options):
-    """Options for simulating a model of S(Q,E).
-
-    Those of instrument, ei, chopper, frequency and lattice that are None are taken from the data.
-    """
-
-    set: tuple[str, ...] = _option((), "Value of a parameter, such as J=29; may be repeated.", "--set", "Values")
-    resolution: str = _option(
-        "covariance",
-        "How the model is seen: covariance, interpolated, montecarlo, energy, none or gan (bundled model on none).",
-        "--resolution",
-        "Resolution",
-    )
-    line: float | None = _option(
-        None, "Intrinsic FWHM in meV; the parameter line of the model if not given.", "--line", "Line"
-    )
-    shape: str = _option("dho", "Shape of the intrinsic line: dho, gaussian or lorentzian.", "--shape", "Shape")
-    points: int | None = _option(None, "Momenta or Monte Carlo points for a bin; see convolve.", "--points", "Points")
-    seed: int = _option(0, "Seed of the random numbers.", "--seed", "Seed")
-    u: str | None = _option(None, "Direction h,k,l along the beam, for a crystal that was not turned.", "--u", "U")
-    v: str | None = _option(None, "Second direction h,k,l in the horizontal plane.", "--v", "V")
-    instrument: str | None = _as_for_apply("instrument")
-    ei: float | None = _as_for_apply("ei")
-    chopper: str | None = _as_for_apply("chopper")
-    frequency: float | None = _as_for_apply("frequency")
-    lattice: str | None = _as_for_apply(
-        "lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees; from the data or the model if not given."
-    )
-    width_factor: float = _as_for_apply("width_factor")
-
-
-@dataclass(frozen=True)
-class FitOptions(Options):
-    """Options of fitting a model to data, and of comparing rivals.
-
-    Of instrument, ei, chopper, frequency and lattice, what is None comes from the data. The file of a problem may give
-    the others under `options`; an option that is given beside the file is used in place of the file's.
-    """
-
-    set: tuple[str, ...] = _option((), "Start of a parameter, such as J=29; may be repeated.", "--set", "StartValues")
-    free: tuple[str, ...] = _option(
-        (),
-        "A parameter to fit; may be repeated. Those that the model lets vary if not given.",
-        "--free",
-        "FreeParameters",
-    )
-    resolution: str = _option(
-        "covariance", "covariance, interpolated, montecarlo, energy or none.", "--resolution", "Resolution"
-    )
-    background: tuple[str, ...] = _option(
-        (),
-        "none, constant, per-energy, slope, q-squared or elastic-tail; may be repeated. constant if not given.",
-        "--background",
-        "Background",
-    )
-    scale: str = _option(
-        "own", "Factor on the model: own for each dataset, shared by all, or fixed at 1.", "--scale", "Scale"
-    )
-    weights: str = _option(
-        "errors", "errors of the data; poisson for counts, from what the fit expects; or equal.", "--weights", "Weights"
-    )
-    loss: str = _option("linear", "linear (squares), or huber, which counts far bins less.", "--loss", "Loss")
-    model_error: float = _option(
-        0.0, "Share of the intensity by which the model may be off, added to the errors.", "--model-error"
-    )
-    shape: str = _option("dho", "Shape of the intrinsic line: dho, gaussian or lorentzian.", "--shape", "Shape")
-    starts: int = _option(1, "Searches, the first from the start values and others around them.", "--starts", "Starts")
-    spread: float = _option(0.3, "How far other starts lie from the first, as a share of each parameter.", "--spread")
-    tolerance: float = _option(0.1, "A search ends where a step lowers chi-squared by less than this.", "--tolerance")
-    profile: tuple[str, ...] = _option(
-        (), "A parameter whose 68 % interval is searched with the others fitted again; may be repeated.", "--profile"
-    )
-    seed: int = _option(0, "Seed of Monte Carlo draws and resampling.", "--seed", "Seed")
-    points: int | None = _option(None, "Momenta or Monte Carlo points for a bin; see convolve.", "--points", "Points")
-    instrument: str | None = _as_for_apply("instrument")
-    ei: float | None = _as_for_apply("ei")
-    chopper: str | None = _as_for_apply("chopper")
-    frequency: float | None = _as_for_apply("frequency")
-    lattice: str | None = _as_for_apply("lattice")
-    width_factor: float = _as_for_apply("width_factor")
-
-
-def parse_settings(texts: tuple[str, ...]) -> dict[str, float]:
-    """``('J=29', 'Jp=1.7')`` as numbers by name.
-
-    Raises
-    ------
-    InsganError
-        If a text is not a name and a finite number.
-    """
-    found = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            found[name.strip()] = float(value)
-        except ValueError:
-            found[name.strip()] = math.nan
-        if not name.strip() or not math.isfinite(found[name.strip()]):
-            raise InsganError(f"the setting {text!r} is no name with a number", "write it as in --set J=29")
-    return found
+    psi_offset: float = job_option(0.0, "Offset added to every psi, in degrees.", "--psi-offset")
+    instrument: str | None = as_for_apply("instrument")
+    ei: float | None = as_for_apply("ei", "Incident energy in meV; from the files if not given.")
 
 
 def option(name: str, options: type = ApplyOptions) -> dict:
@@ -439,78 +327,78 @@ class TrainOptions(Options):
     and lattice that are None are taken from each file.
     """
 
-    simulation: tuple[Path, ...] = _option(
+    simulation: tuple[Path, ...] = job_option(
         (), "Simulated spectra: files, or folders of them.", "--simulation", "Simulation"
     )
-    experiment: tuple[Path, ...] = _option(
+    experiment: tuple[Path, ...] = job_option(
         (), "Measured spectra: files, or folders of them.", "--experiment", "Experiment"
     )
-    validation_simulation: tuple[Path, ...] = _option(
+    validation_simulation: tuple[Path, ...] = job_option(
         (),
         "Simulated spectra held out of training to score the model, one for each spectrum of the experiment.",
         "--validation-simulation",
         "ValidationSimulation",
     )
-    validation_experiment: tuple[Path, ...] = _option(
+    validation_experiment: tuple[Path, ...] = job_option(
         (),
         "Measured spectra held out of training to score the model, one for each spectrum of the simulation.",
         "--validation-experiment",
         "ValidationExperiment",
     )
-    pairs: str | None = _option(None, "Folder of training pairs written by make-pairs.", "--pairs", "Pairs")
-    paired: bool = _option(
+    pairs: str | None = job_option(None, "Folder of training pairs written by make-pairs.", "--pairs", "Pairs")
+    paired: bool = job_option(
         False,
         "Each simulation belongs to one experiment, in the order given; files of a folder are sorted by name.",
         "--paired",
         "Paired",
     )
-    simulation_convolved: bool = _option(
+    simulation_convolved: bool = job_option(
         False,
         "The simulations already contain the calculated resolution; the model learns only the remaining difference.",
         "--simulation-convolved",
         "SimulationConvolved",
     )
-    direction: str = _option(
+    direction: str = job_option(
         "add-resolution",
         "add-resolution (simulation to experiment) or remove-resolution (experiment to simulation).",
         "--direction",
         "Direction",
         DIRECTIONS,
     )
-    minutes: float | None = _option(None, "Stop after this many minutes.", "--minutes", "MaxMinutes")
-    epochs: int | None = _option(None, "Stop after this many passes over the spectra.", "--epochs", "Epochs")
-    steps: int | None = _option(None, "Stop after this many steps.", "--steps", "Steps")
-    batch: int | None = _option(
+    minutes: float | None = job_option(None, "Stop after this many minutes.", "--minutes", "MaxMinutes")
+    epochs: int | None = job_option(None, "Stop after this many passes over the spectra.", "--epochs", "Epochs")
+    steps: int | None = job_option(None, "Stop after this many steps.", "--steps", "Steps")
+    batch: int | None = job_option(
         None, "Spectra in each step; chosen by the number of dimensions if not given.", "--batch", "Batch"
     )
-    learning_rate: float = _option(8e-4, "Maximum learning rate.", "--learning-rate", "LearningRate")
-    seed: int = _option(1, "Seed of the random numbers.", "--seed", "Seed")
-    warm_start: str = _option(
+    learning_rate: float = job_option(8e-4, "Maximum learning rate.", "--learning-rate", "LearningRate")
+    seed: int = job_option(1, "Seed of the random numbers.", "--seed", "Seed")
+    warm_start: str = job_option(
         BUNDLED,
         "Model to start from: bundled (the one for the direction), a name, an ONNX file, or none.",
         "--warm-start",
         "WarmStart",
     )
-    resume: str | None = _option(
+    resume: str | None = job_option(
         None, "Folder of the checkpoint to continue from; beside the output if not given.", "--resume", "Resume"
     )
-    device: str = _option("auto", "Compute device: auto, cpu or cuda.", "--device", "Device", DEVICES)
-    precision: str = _option(
+    device: str = job_option("auto", "Compute device: auto, cpu or cuda.", "--device", "Device", DEVICES)
+    precision: str = job_option(
         "32",
         "Precision of the networks: 32 bits, or bf16 if the hardware supports it (the physics stays at 32 bits).",
         "--precision",
         "Precision",
         PRECISIONS,
     )
-    tensorboard: str | None = _option(
+    tensorboard: str | None = job_option(
         None,
         "Folder for TensorBoard logs of the losses; none are written if not given.",
         "--tensorboard",
         "TensorBoard",
     )
-    instrument: str | None = _as_for_apply("instrument")
-    ei: float | None = _as_for_apply("ei")
-    chopper: str | None = _as_for_apply("chopper")
-    frequency: float | None = _as_for_apply("frequency")
-    lattice: str | None = _as_for_apply("lattice")
-    width_factor: float = _as_for_apply("width_factor")
+    instrument: str | None = as_for_apply("instrument")
+    ei: float | None = as_for_apply("ei")
+    chopper: str | None = as_for_apply("chopper")
+    frequency: float | None = as_for_apply("frequency")
+    lattice: str | None = as_for_apply("lattice")
+    width_factor: float = as_for_apply("width_factor")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from ..core.options import FitOptions, parse_settings
+from ..core.model_options import FitOptions, parse_settings
 from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..instruments import Resolution

@@ -13,8 +13,6 @@ from ..instruments import Resolution
 from .background import LinearTerms, joined, linear_terms
 from .engines import engine_for
 
-#: How the errors of the bins are taken.
-WEIGHTS = ("errors", "poisson", "equal")
 #: Fewest counts that a bin is expected to have.
 _FEWEST = 0.5
 

@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core.model_options import LOSSES, SCALES, WEIGHTS
 from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..models.base import UnstableModelError
 from .background import Projection
-from .measured import WEIGHTS, Comparing, Dataset, Group, Part, grouped
+from .measured import Comparing, Dataset, Group, Part, grouped
 from .parameters import tied
 
 #: Parameters of a model definition that belong to the comparison and not to the Hamiltonian.
 LINE, WIDTH_FACTOR = "line", "width_factor"
-#: How far a residual counts: squares, or Huber's loss, linear beyond `HUBER` standard errors.
-LOSSES = ("linear", "huber")
+#: Standard errors beyond which Huber's loss is linear.
 HUBER = 2.0
 #: Rounds in which weights that depend on the fit are settled within one evaluation.
 _ROUNDS = 4
@@ -301,7 +301,7 @@ class Problem:
 
     def _check_options(self) -> None:
         for name, value, known in (
-            ("scale", self.scale, ("own", "shared", "fixed")),
+            ("scale", self.scale, SCALES),
             ("weights", self.weights, WEIGHTS),
             ("loss", self.loss, LOSSES),
         ):

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..core.options import FitOptions
+from ..core.model_options import FitOptions
 from ..core.spectrum import Spectrum, per_event
 from ..errors import InputError
 from ..fit.engines import engine_for

@@ -12,7 +12,8 @@ import numpy as np
 from .. import __version__
 from ..convolve import GridAccuracyWarning, convolve, ideal
 from ..convolve.bins import Bins
-from ..core.options import RUN_OPTIONS, SIMULATED_BY, ApplyOptions, SimulateOptions, option, overridden, parse_settings
+from ..core.model_options import SIMULATED_BY, SimulateOptions, parse_settings
+from ..core.options import RUN_OPTIONS, ApplyOptions, option, overridden
 from ..core.run import RUN_FACTS, Run
 from ..core.slices import require_network_axes
 from ..core.spectrum import Axis, Spectrum, open_axes

@@ -16,17 +16,8 @@ from mantid.api import (
 from mantid.kernel import Direction
 
 from mantid_insgan.bundled import instrument_names
-from mantid_insgan.core.options import (
-    FITTED_BY,
-    LINE_SHAPES,
-    LOSSES,
-    SCALES,
-    WEIGHTS,
-    FitOptions,
-    in_mantid,
-    option,
-    parse_settings,
-)
+from mantid_insgan.core.model_options import FITTED_BY, LINE_SHAPES, LOSSES, SCALES, WEIGHTS, FitOptions, parse_settings
+from mantid_insgan.core.options import in_mantid, option
 from mantid_insgan.errors import InputError, InsganError
 from mantid_insgan.mantid_support.properties import (
     Reports,

@@ -13,7 +13,8 @@ from mantid.api import (
 from mantid.kernel import Direction
 
 from mantid_insgan.bundled import instrument_names
-from mantid_insgan.core.options import LINE_SHAPES, SIMULATED_BY, SimulateOptions, in_mantid, option, parse_settings
+from mantid_insgan.core.model_options import LINE_SHAPES, SIMULATED_BY, SimulateOptions, parse_settings
+from mantid_insgan.core.options import in_mantid, option
 from mantid_insgan.errors import InsganError
 from mantid_insgan.mantid_support.properties import (
     Reports,

@@ -6,7 +6,7 @@ Mantid executes this file under its bare name at start-up, so slow imports are m
 import numpy as np
 from mantid.api import FunctionFactory, IFunction1D, mtd
 
-from mantid_insgan.core.options import FitOptions
+from mantid_insgan.core.model_options import FitOptions
 from mantid_insgan.errors import InsganError
 
 #: Attribute -> (option, its default as an attribute; unset texts are empty and unset numbers 0).

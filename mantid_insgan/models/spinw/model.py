@@ -16,7 +16,8 @@ from ...core.run import Lattice
 from ...errors import InputError
 from ..base import ModeModel, UnstableModelError
 from ..sampling import quasi_random
-from .colpa import Change, NotDefiniteError, SpinWaves
+from .colpa import Change, SpinWaves
+from .diagonalise import NotDefiniteError
 
 #: (gamma r0 / 2)^2 in mbarn/sr: the cross-section of one Bohr magneton squared (Xu, Xu and Tranquada, Rev. Sci.
 #: Instrum. 84, 083906 (2013)); gamma = 1.91304273, r0 = 2.8179403 fm.
