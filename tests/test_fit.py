@@ -387,3 +387,15 @@ def test_starts_go_to_other_processes():
     for a, b in zip(one.minima, two.minima, strict=True):
         assert b.values == pytest.approx(a.values, rel=1e-6) and b.evaluations == a.evaluations
     assert two.evaluations == sum(m.evaluations for m in two.minima)
+
+
+def test_what_preparing_says_is_a_note_of_the_result():
+    def warns(spectrum, resolution, model):
+        import warnings
+
+        warnings.warn("the grid of modes is coarse", UserWarning, stacklevel=2)
+        return engine(spectrum, resolution, model)
+
+    found = fit(problem([measured(1), measured(2)], resolution=warns))
+    assert found.notes[0] == "the grid of modes is coarse" and found.as_dict()["notes"][0] == found.notes[0]
+    assert sum("coarse" in note for note in found.notes) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -117,10 +118,14 @@ class Problem:
         threads = threads or _processors()
         self._how = Comparing(resolution, background, weights, self.model_error, shape, seed, points, threads)
         models = iter(self._models(self.start))
-        self.groups = [
-            Group([Part(d, self._how, next(models), self.seen_with({**self.start, **d.fixed})) for d in group])
-            for group in sets
-        ]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self.groups = [
+                Group([Part(d, self._how, next(models), self.seen_with({**self.start, **d.fixed})) for d in group])
+                for group in sets
+            ]
+        #: What preparing the comparison had to say, such as a grid of modes that is coarser than its tolerance.
+        self.notes = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))
         self._weigh([1 / p.error(self._how) for p in self.groups])
         if self.reweighted:
             self.update_errors(self.start)

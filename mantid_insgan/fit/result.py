@@ -65,7 +65,7 @@ class FitResult:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a careful user should know."""
-        notes = []
+        notes = list(self.problem.notes)
         if self.stopped:
             notes.append("the fit was stopped: these are the best values so far, not a minimum")
         elif not self.search.minima[0].converged:
