@@ -493,7 +493,10 @@ ERRORS = {
         changed(anisotropy={"line": [0, 0, 1]}, parameters={"J": 29, "Jp": 1, "line": 4}),
         r"line is not a parameter of the Hamiltonian",
     ),
-    "bond to nowhere": (changed(bonds=[{"vectors": [[0.3, 0, 0]], "exchange": "J"}]), r"bonds.0: .*leads from no site"),
+    "bond to nowhere": (
+        changed(bonds=[{"vectors": [[0.3, 0, 0]], "exchange": "J"}]),
+        r"bonds.0: .*connects no two sites",
+    ),
     "bond between labels to nowhere": (
         changed(
             sites=[SQUARE["sites"][0] | {"label": "A"}, SQUARE["sites"][1] | {"label": "B"}],
@@ -523,7 +526,7 @@ ERRORS = {
     "g of its own": (
         changed(sites=[SQUARE["sites"][0] | {"g": 2.2}, SQUARE["sites"][1]]), r"g factors \[2.0, 2.2\], expected one",
     ),
-    "no volume": (changed(lattice={"a": 4, "alpha": 60, "beta": 60, "gamma": 130}), r"encloses no volume"),
+    "no volume": (changed(lattice={"a": 4, "alpha": 60, "beta": 60, "gamma": 130}), r"has no volume"),
     "negative length": (changed(lattice={"a": -4}), r"lattice.a is -4: input should be greater than 0"),
     "no lattice": ({k: v for k, v in SQUARE.items() if k != "lattice"}, r"the key lattice is missing"),
     "left-handed cell": (changed(cell=[[1, 1, 0], [1, -1, 0], [0, 0, 1]]), r"the volume -2"),

@@ -208,3 +208,17 @@ class TestRefusals:
     def test_line(self, cut):
         with pytest.raises(InputError, match="unknown line shape 'voigt'"):
             cut.signal(Wave(), fwhm=1.0, shape="voigt")
+
+
+def test_a_line_alone_is_put_in_without_asking_the_model(turned):
+    """As a fit does for the derivative with the width; the result is that of a convolution of its own."""
+    prepared, model = prepare(CUT, turned, model=Wave()), Wave(top=31.0)
+    prepared.signal(model, fwhm=2.0)
+    asked = model.asked
+    again = prepared.signal(model, fwhm=2.02)
+    assert asked > 0 and model.asked == asked
+    alone = prepare(CUT, turned, model=Wave()).signal(model, fwhm=2.02)
+    np.testing.assert_array_equal(again, alone)
+    prepared.signal(Wave(top=32.0), fwhm=2.02)
+    np.testing.assert_array_equal(prepared.signal(model, fwhm=2.02), alone)
+    assert not np.array_equal(prepared.signal(model, fwhm=2.02, width_factor=1.1), alone)

@@ -136,6 +136,7 @@ class Prepared:
         self.bins, self.method, self.widest = bins, method, widest
         self._points, self._keep, self._options = points, keep, options
         self._start, self._source = None, source
+        self._last: tuple[object, tuple, np.ndarray] | None = None
         self._patches: dict[int, tuple[Patches, Mixtures]] = {}
         self._used: dict[float, np.ndarray] = {}
 
@@ -216,12 +217,23 @@ class Prepared:
         else:
             edges, finish = fine_line(self.bins, self._line_step, fwhm, shape)
             line = 0.0
+        how = (len(edges), float(edges[0]), float(edges[-1]), line, width_factor, compiled)
+        if not self._is_last(model, how):
+            shape_of_all = (len(self.bins.columns), len(edges) - 1)
+            run = self._run(model, edges, line, width_factor, compiled)
+            found, _ = collected(run, shape_of_all, workers, processes, progress)
+            self._last = (model, how, found)
+        return self._on_grid(self._last[2] @ finish)
+
+    def _is_last(self, model, how: tuple) -> bool:
+        """Whether this was asked for last, but for the width of a line that is put in afterwards."""
+        return self._keep and self._last is not None and self._last[0] is model and self._last[1] == how
+
+    def _run(self, model, edges: np.ndarray, line: float, width_factor: float, compiled: bool | None):
+        """The tasks of one convolution."""
         if self.bins.powder:
-            run = PowderRun(self._geometry, self._powder_table(model), edges, line, width_factor)
-        else:
-            run = _CrystalRun(self, self._mode_table(model, width_factor), edges, line, width_factor, compiled)
-        found, _ = collected(run, (len(self.bins.columns), len(edges) - 1), workers, processes, progress)
-        return self._on_grid(found @ finish)
+            return PowderRun(self._geometry, self._powder_table(model), edges, line, width_factor)
+        return _CrystalRun(self, self._mode_table(model, width_factor), edges, line, width_factor, compiled)
 
     def convolve(self, model, *, fwhm: float | None = None, shape: str = "dho", width_factor: float = 1.0) -> Spectrum:
         """As `signal`, as a spectrum with the facts of the grid; its variance is 0."""

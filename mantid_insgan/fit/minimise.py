@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..models.base import UnstableModelError
 from ..models.sampling import quasi_random
 from .parameters import lmfit_parameters, tied
-from .problem import Evaluation, Problem
+from .problem import LINE, Evaluation, Problem
 
 #: Step of a numerical derivative, as a share of the parameter's size.
 _STEP = 1e-3
@@ -199,8 +199,10 @@ def jacobian(problem: Problem, values: Mapping[str, float], evaluate=None, *, ce
     """
     evaluate = evaluate or problem.evaluate
     here = evaluate(values).residual
-    columns = [_derivative(problem, values, name, here, evaluate, central) for name in problem.free]
-    return np.stack(columns, axis=1)
+    # The line first: engines still have the model that it is put in to.
+    order = sorted(problem.free, key=lambda name: name != LINE)
+    columns = {name: _derivative(problem, values, name, here, evaluate, central) for name in order}
+    return np.stack([columns[name] for name in problem.free], axis=1)
 
 
 def _derivative(problem: Problem, values, name: str, here: np.ndarray, evaluate, central: bool) -> np.ndarray:

@@ -111,6 +111,7 @@ class Problem:
         self.scale, self.weights, self.loss, self.model_error = scale, weights, loss, float(model_error)
         self.shape, self.seed, self.points = shape, seed, points
         self._check_options()
+        self._built: dict[tuple, object] = {}
         sets = grouped([d if isinstance(d, Dataset) else Dataset(d) for d in _listed(datasets)])
         self.datasets = tuple(data for group in sets for data in group)
         self._check_names()
@@ -255,14 +256,16 @@ class Problem:
         return np.concatenate(numbers)
 
     def _models(self, values: Mapping[str, float]) -> list:
-        """The model for each dataset; built once for those with the same fixed values."""
-        built: dict[tuple, object] = {}
+        """The model for each dataset; built once for those with the same values, and kept while only the line changes,
+        which engines know by the model being the same object."""
+        before, self._built = self._built, {}
         models = []
         for data in self.datasets:
-            key = tuple(sorted(data.fixed.items()))
-            if key not in built:
-                built[key] = self.definition.build({**values, **data.fixed})
-            models.append(built[key])
+            given = {**values, **data.fixed}
+            key = tuple(given[name] for name in given if name not in (LINE, WIDTH_FACTOR))
+            if key not in self._built:
+                self._built[key] = before.get(key) or self.definition.build(given)
+            models.append(self._built[key])
         return models
 
     def _intensities(self, models, values) -> list[np.ndarray]:

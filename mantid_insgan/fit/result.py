@@ -79,12 +79,17 @@ class FitResult:
                 f"chi-squared per degree of freedom is {self.reduced_chi_squared:.3g}: the model does not describe the "
                 "data within their errors, and systematic errors are larger than the statistical ones"
             )
-        others = [m for m in self.search.minima[1:] if m.chi_squared - self.chi_squared > self.reduced_chi_squared]
+        others = [m for m in self.search.minima[1:] if self._far_away(m)]
         if others:
             notes.append(f"{len(others)} of {len(self.search.minima)} starts ended in another, higher minimum")
         if any(s == 0 for s in self.scales):
             notes.append("the best scale of the model is 0 for at least one dataset: it sees none of the model")
         return tuple(notes)
+
+    def _far_away(self, minimum: Minimum) -> bool:
+        """Whether a search ended where a parameter is more than three of its errors from the best."""
+        away = [abs(minimum.values[n] - self.values[n]) for n in self.errors.names]
+        return any(a > 3 * e for a, e in zip(away, self.errors.scaled, strict=True) if np.isfinite(e))
 
     def spectra(self) -> list[tuple[Spectrum, Spectrum]]:
         """For each dataset the fit (scale x model + background) and the residual in standard errors."""
