@@ -11,6 +11,8 @@ from .bins import Bins
 
 #: How far a line reaches beyond the bins, in FWHM, and from where on it fades out.
 _REACH, _FADES = 6.0, 5.0
+#: The energies reach beyond the bins by a multiple of so many bins: the same energies for lines of similar width.
+_STEPS = 8
 
 
 def fine_line(bins: Bins, step: float, fwhm: float | None, shape: str) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +25,7 @@ def fine_line(bins: Bins, step: float, fwhm: float | None, shape: str) -> tuple[
     if fwhm is None:
         return edges, np.eye(len(bins.energy))
     parts = math.ceil(width / step * (1 - 1e-9))
-    margin = math.ceil(_REACH * fwhm / width)
+    margin = _STEPS * math.ceil(_REACH * fwhm / width / _STEPS)
     fine = np.linspace(
         edges[0] - margin * width, edges[-1] + margin * width, (len(bins.energy) + 2 * margin) * parts + 1
     )
