@@ -93,6 +93,8 @@ def test_the_line_is_that_of_the_model_and_the_widths_have_both_factors(definiti
     made = definition.build()
     expected = convolve(made, axes, resolution(width_factor=1.2), fwhm=4.0)
     assert close(simulate(definition, axes, width_factor=1.2, **FACTS).signal, expected.signal)
+    plan = plan_simulation(definition, axes, line=2.5, **FACTS)
+    assert plan.line == plan.values["line"] == 2.5 and plan.history()["parameters"]["model line"] == 2.5
     wider = definition.with_parameters(Parameter("width_factor", 1.2))
     assert close(simulate(wider, axes, **FACTS).signal, expected.signal)
     expected = convolve(made, axes, resolution(width_factor=1.2 * 1.5), fwhm=4.0)

@@ -66,13 +66,14 @@ class Simulation:
 
     @property
     def values(self) -> dict[str, float]:
-        """The value of every parameter."""
-        return self.definition.values()
+        """The value of every parameter; an intrinsic line given as an option is used in place of the model's."""
+        given = {} if self.options.line is None else {LINE: float(self.options.line)}
+        return self.definition.values() | given
 
     @property
     def line(self) -> float | None:
         """Intrinsic FWHM in meV; None for sharp modes."""
-        line = self.values.get(LINE) if self.options.line is None else self.options.line
+        line = self.values.get(LINE)
         return None if line is None or line <= 0 else float(line)
 
     def spectrum(self, progress: Progress | None = None) -> Spectrum:
