@@ -12,7 +12,7 @@ from torch import nn
 
 from ..core.files import replacing
 from ..errors import ModelError
-from ..translate.classify import INPUTS, OUTPUTS, Thresholds
+from ..translate.classify import INPUTS, MEASURES, OUTPUTS, Thresholds
 from .export import OPSET, TOLERANCE, forget_where
 from .generator import CONVOLUTION
 from .rivals import Examples
@@ -27,13 +27,15 @@ BATCH, RATE, DECAY = 32, 3e-3, 1e-3
 _AT_ONCE = 256
 #: Added to the covariance of the features, as a share of its mean eigenvalue.
 _SHRINKAGE = 1e-3
+#: Least threshold, so that spectra can be compared with it.
+_TINY = 1e-9
 #: Bins of probability of the expected calibration error.
 _CALIBRATION_BINS = 10
 _NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class Member(nn.Module):
-    """(N, 1, *grid) twice -> logits (N, models) and pooled features of every layer (N, 5 channels).
+    """(N, 1, *grid) twice -> logits (N, models + 1), the last for no model, and pooled features of every layer (N, 5 channels).
 
     The intensity is seen on two compressed scales, so that weak modes count beside a strong elastic line; the
     coordinates of the bins are channels, because the pooling over the grid forgets where a mode is (Liu et al.,
@@ -50,7 +52,7 @@ class Member(nn.Module):
             nn.Sequential(conv(a, b, k, stride=2, padding=k // 2), norm(b), nn.ReLU())
             for a, b, k in zip(sizes[:-1], sizes[1:], (5, 3, 3), strict=True)
         )
-        self.head = nn.Linear(2 * c, models)
+        self.head = nn.Linear(2 * c, models + 1)
 
     def forward(self, signal, valid):
         place = self.place.expand(signal.shape[0], *self.place.shape[1:])
@@ -63,12 +65,13 @@ class Member(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Signal and valid (N, 1, *grid) -> probability (N, models), distance (N,) and disagreement (N,).
+    """Signal and valid (N, 1, *grid) -> probability (N, models), distance, disagreement and other, each (N,).
 
     The probability is the mean of the members' (Lakshminarayanan et al., NeurIPS 2017) with one temperature (Guo et
     al., ICML 2017). The distance is Mahalanobis' from the nearest model's mean features (Lee et al., NeurIPS 2018),
     divided by the root of their number. The disagreement is the entropy of the mean less the mean of the members'
-    entropies, in nats.
+    entropies, in nats. `other` is the members' mean probability of no model, for which they were trained on spectra
+    without one (outlier exposure: Hendrycks et al., ICLR 2019).
     """
 
     def __init__(self, grid: tuple[int, ...], models: int, members: int = MEMBERS, channels: int = CHANNELS):
@@ -80,17 +83,18 @@ class Ensemble(nn.Module):
         self.register_buffer("whiten", torch.eye(features))
 
     def seen(self, signal, valid):
-        """Logits (N, members, models), and the features of all members (N, F)."""
+        """Logits (N, members, models + 1), and the features of all members (N, F)."""
         logits, features = zip(*(member(signal, valid) for member in self.members), strict=True)
         return torch.stack(logits, dim=1), torch.cat(features, dim=1)
 
     def forward(self, signal, valid):
         logits, features = self.seen(signal, valid)
-        each = torch.softmax(logits / self.temperature, dim=2)
+        other = torch.softmax(logits, dim=2)[:, :, -1].mean(1)
+        each = torch.softmax(logits[:, :, :-1] / self.temperature, dim=2)
         mean = each.mean(1)
         away = (features[:, None] - self.centres) @ self.whiten  # (N, models, F)
         distance = (away**2).mean(2).min(1).values.sqrt()
-        return mean, distance, _entropy(mean) - _entropy(each).mean(1)
+        return mean, distance, (_entropy(mean) - _entropy(each).mean(1)).clamp(min=0), other
 
 
 def _entropy(p: torch.Tensor) -> torch.Tensor:
@@ -112,7 +116,7 @@ def train_ensemble(
     grid : tuple of int
     models : int
     draw : callable
-        ``draw(epoch)`` gives the training spectra with experiments of that epoch.
+        ``draw(epoch)`` gives the training spectra with experiments of that epoch, and others of no model.
     epochs, seed : int
     progress : callable
         Called with the share of the epochs that is done.
@@ -160,8 +164,6 @@ def answers(ensemble: Ensemble, data: Examples) -> dict[str, np.ndarray]:
 def calibrate(ensemble: Ensemble, training: Examples, validation: Examples) -> Thresholds:
     """Set what follows the training: the features' distribution, the temperature, and the thresholds of 'unknown'.
 
-    Both thresholds are the same quantile of the validation spectra, so that they flag a share of `UNKNOWN` together.
-
     Parameters
     ----------
     ensemble : Ensemble
@@ -174,13 +176,16 @@ def calibrate(ensemble: Ensemble, training: Examples, validation: Examples) -> T
     whiten = vectors / np.sqrt(np.maximum(values, 0) + _SHRINKAGE * values.mean())
     ensemble.centres.copy_(torch.from_numpy(centres))
     ensemble.whiten.copy_(torch.from_numpy(whiten))
-    ensemble.temperature.fill_(best_temperature(_in_parts(ensemble.seen, validation)[0], validation.label))
-    found = answers(ensemble, validation)
-    measures = np.stack([found["distance"], found["disagreement"]])
-    ranks = measures.argsort(1).argsort(1).max(0) / measures.shape[1]
-    share = np.quantile(ranks, 1 - UNKNOWN)
-    distance, disagreement = np.quantile(measures, share, axis=1)
-    return Thresholds(distance=distance, disagreement=max(disagreement, 1e-9), share=UNKNOWN)
+    ensemble.temperature.fill_(best_temperature(_in_parts(ensemble.seen, validation)[0][:, :, :-1], validation.label))
+    return thresholds(answers(ensemble, validation))
+
+
+def thresholds(found: dict[str, np.ndarray]) -> Thresholds:
+    """The same quantile of each measure, chosen so that together they flag a share of `UNKNOWN` of the spectra."""
+    measures = np.stack([found[name] for name in MEASURES])
+    highest = measures.argsort(1).argsort(1).max(0) / (measures.shape[1] - 1)
+    limits = np.quantile(measures, np.quantile(highest, 1 - UNKNOWN), axis=1)
+    return Thresholds(**dict(zip(MEASURES, np.maximum(limits, _TINY).tolist(), strict=True)), share=UNKNOWN)
 
 
 def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -203,7 +208,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def unknown(found: dict[str, np.ndarray], limits: Thresholds) -> np.ndarray:
     """Which spectra are flagged as unknown, shape (N,), bool."""
-    return (found["distance"] > limits.distance) | (found["disagreement"] > limits.disagreement)
+    return np.any([found[name] > getattr(limits, name) for name in MEASURES], axis=0)
 
 
 def scores(probability: np.ndarray, label: np.ndarray) -> list[float]:

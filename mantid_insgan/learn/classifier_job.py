@@ -38,6 +38,8 @@ from .rivals import COUNTS, Examples, Laboratory, Simulated, examples, ranges_of
 SHARES = (0.70, 0.15)
 #: Experiments with each draw that is held out.
 REPEATS = 4
+#: Spectra of no model in the training, as a share of the others.
+OTHERS = 0.4
 #: Fewest draws of a rival of which something can be held out.
 FEWEST = 20
 #: Share of the progress that the simulations take.
@@ -122,7 +124,7 @@ def train_between(
     ensemble = train_ensemble(
         laboratory.shape,
         len(definitions),
-        lambda epoch: examples(laboratory, training, [options.seed, epoch]),
+        lambda epoch: examples(laboratory, training, [options.seed, epoch], others=OTHERS),
         options.epochs,
         options.seed,
         lambda share: progress(_SIMULATING + (1 - _SIMULATING) * share),

@@ -137,10 +137,19 @@ class Laboratory:
         signal = self._prepared.signal(definition.build(drawn), **seen_with)
         return np.nan_to_num(self._bins.to_columns(signal))
 
-    def experiment(self, rng: np.random.Generator, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    def experiment(
+        self, rng: np.random.Generator, signal: np.ndarray, *, other: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, float]:
         """One experiment with a simulated signal, shape (momentum bins, energies).
 
         Background, gaps and counts are drawn anew from the state of `rng`.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        signal : ndarray
+        other : bool
+            Make of the signal one that is of no model, see `without_model`.
 
         Returns
         -------
@@ -150,11 +159,12 @@ class Laboratory:
             Expected in the brightest bins.
         """
         detectors, known = self._detectors, self._detectors.reachable
-        magnet = np.where(known, signal, 0.0) / intensity_scale(signal, known)
+        mean = magnet = np.where(known, signal, 0.0) / intensity_scale(signal, known)
         settings = ExperimentSettings.draw(rng, temperature=self._temperature)
-        mean = magnet
+        if other:
+            mean = without_model(rng, magnet, known)
         if rng.random() < WITH_BACKGROUND:
-            mean = magnet + background(detectors, settings, 1.0, known)[1]
+            mean = mean + background(detectors, settings, 1.0, known)[1]
         valid = known & self._seen(rng, settings)
         if valid.sum() < 0.2 * known.sum() or (magnet[valid] ** 2).sum() < 0.3 * (magnet**2).sum():
             valid = known & self._measured if (known & self._measured).any() else known
@@ -170,6 +180,30 @@ class Laboratory:
         return draw_seen(rng, self._detectors, settings, self._grid).reshape(self._measured.shape)
 
 
+def without_model(rng: np.random.Generator, magnet: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """A signal that is of no model: flat, the bins of a magnet in random order, or its columns moved along energy.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    magnet : ndarray, shape (momentum bins, energies)
+    known : ndarray of bool
+        Bins that a neutron can reach.
+    """
+    columns, energies = magnet.shape
+    kind = rng.integers(3 if min(columns, energies) > 3 else 2)  # a cut that is only moved may be of the model
+    if kind == 0:
+        return np.where(known, 10 ** rng.uniform(-1, 0.3), 0.0)
+    if kind == 1:
+        made = magnet.copy()
+        made[known] = rng.permutation(magnet[known])
+        return made
+    wave = np.sin(2 * np.pi * (rng.uniform(0.5, 2) * np.linspace(0, 1, columns) + rng.random()))
+    moved = np.rint(rng.uniform(0.15, 0.4) * energies * wave).astype(int)
+    rolled = np.stack([np.roll(row, by) for row, by in zip(magnet, moved, strict=True)])
+    return np.where(known, rolled, 0.0)
+
+
 @dataclass(frozen=True, eq=False)
 class Examples:
     """Experiments with the number of their rival: signal and valid (N, 1, *grid), labels and counts (N,)."""
@@ -180,7 +214,13 @@ class Examples:
     counts: np.ndarray
 
 
-def examples(laboratory: Laboratory, parts: Sequence[np.ndarray], seed: Sequence[int], repeats: int = 1) -> Examples:
+def examples(
+    laboratory: Laboratory,
+    parts: Sequence[np.ndarray],
+    seed: Sequence[int],
+    repeats: int = 1,
+    others: float = 0.0,
+) -> Examples:
     """Experiments with every signal of each rival, `repeats` times.
 
     Parameters
@@ -190,12 +230,15 @@ def examples(laboratory: Laboratory, parts: Sequence[np.ndarray], seed: Sequence
         Signals by rival.
     seed : sequence of int
     repeats : int
+    others : float
+        So many more spectra of no model, as a share of these; their label follows the last rival's.
     """
-    made, labels = [], []
     rng = np.random.default_rng(seed)
-    for label, signals in enumerate(parts):
-        for signal in signals:
-            made += [laboratory.experiment(rng, signal) for _ in range(repeats)]
-            labels += repeats * [label]
+    labels = np.repeat(np.arange(len(parts)), [repeats * len(signals) for signals in parts])
+    made = [laboratory.experiment(rng, signal) for signals in parts for signal in signals for _ in range(repeats)]
+    for _ in range(round(others * len(made))):
+        signals = parts[rng.integers(len(parts))]
+        made.append(laboratory.experiment(rng, signals[rng.integers(len(signals))], other=True))
     signal, valid, counts = (np.stack(x) for x in zip(*made, strict=True))
-    return Examples(signal[:, None], valid[:, None], np.array(labels), counts)
+    labels = np.concatenate([labels, np.full(len(made) - len(labels), len(parts))])
+    return Examples(signal[:, None], valid[:, None], labels, counts)

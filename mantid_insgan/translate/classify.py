@@ -19,9 +19,10 @@ from ..errors import ModelError
 from .cards import Table, verified_card
 from .session import start_session
 
-#: Inputs of a classifier, both (1, 1, *open axes), and its outputs: (1, models), (1,) and (1,).
+#: Inputs of a classifier, both (1, 1, *open axes), and its outputs: (1, models), and three of shape (1,).
 INPUTS = ("signal", "valid")
-OUTPUTS = ("probability", "distance", "disagreement")
+MEASURES = ("distance", "disagreement", "other")
+OUTPUTS = ("probability", *MEASURES)
 #: Largest difference between the axes of data and classifier, as a share of a bin.
 SAME_GRID = 0.05
 #: Largest difference between numbers of the run, as a share, that is not worth a note.
@@ -67,10 +68,11 @@ class Rival(_Part):
 
 
 class Thresholds(_Part):
-    """Above these a spectrum is 'unknown'; a share of the validation spectra is."""
+    """Above any of these a spectrum is 'unknown'; together they flag a share of the validation spectra."""
 
-    distance: float
-    disagreement: float
+    distance: float = Field(gt=0, description="Mahalanobis distance of the features from the nearest model's")
+    disagreement: float = Field(gt=0, description="of the networks, nats")
+    other: float = Field(gt=0, description="probability of a spectrum of no model, as the networks saw in the training")
     share: float
 
 
@@ -120,8 +122,8 @@ class Classification:
         True if the spectrum is not like those of the training: the probabilities then mean nothing.
     reasons : tuple of str
         Why it is unknown.
-    distance, disagreement : float
-        From the training spectra, and between the networks; 1 is the threshold of each.
+    distance, disagreement, other : float
+        From the training spectra; between the networks; likeness to spectra of no model. 1 is the threshold of each.
     notes : tuple of str
         Facts of the run in which the data differ from the training.
     """
@@ -131,6 +133,7 @@ class Classification:
     reasons: tuple[str, ...]
     distance: float
     disagreement: float
+    other: float
     notes: tuple[str, ...] = ()
 
     @property
@@ -186,8 +189,8 @@ def classify(spectrum: Spectrum, classifier: ClassifierFile | str | Path) -> Cla
     inputs = network_input(spectrum.signal, spectrum.valid)
     grid = tuple(n for n in spectrum.shape if n > 1)
     given = {name: x.reshape(1, 1, *grid) for name, x in zip(INPUTS, inputs, strict=True)}
-    probability, distance, disagreement = (np.asarray(x)[0] for x in session.run(list(OUTPUTS), given))
-    return _judged(card, probability, float(distance), float(disagreement), _notes(card, spectrum))
+    probability, *measures = (np.asarray(x, float)[0] for x in session.run(list(OUTPUTS), given))
+    return _judged(card, probability, dict(zip(MEASURES, measures, strict=True)), _notes(card, spectrum))
 
 
 def network_input(signal: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -197,23 +200,16 @@ def network_input(signal: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np
     return scaled.astype(np.float32), valid.astype(np.float32)
 
 
-def _judged(card: ClassifierCard, probability, distance: float, disagreement: float, notes) -> Classification:
-    limits = card.unknown
-    share = f"{limits.share:.0%} of the simulated spectra are flagged as unknown"
-    reasons = []
-    if not distance <= limits.distance:
-        reasons.append(
-            f"it is {distance / limits.distance:.2f} times as far from the training spectra as the threshold ({share})"
-        )
-    if not disagreement <= limits.disagreement:
-        reasons.append(
-            f"the {card.members} networks disagree {disagreement / limits.disagreement:.2f} times as much as the "
-            f"threshold ({share})"
-        )
-    probability = np.asarray(probability, float) / np.sum(probability, dtype=float)
-    named = dict(zip(card.names, probability.tolist(), strict=True))
-    parts = (distance / limits.distance, disagreement / limits.disagreement)
-    return Classification(named, bool(reasons), tuple(reasons), *parts, notes)
+def _judged(card: ClassifierCard, probability, measures: dict, notes: tuple[str, ...]) -> Classification:
+    over = {name: float(value) / getattr(card.unknown, name) for name, value in measures.items()}
+    said = {
+        "distance": "it is {:.2f} times as far from the training spectra as the threshold",
+        "disagreement": "the networks disagree {:.2f} times as much as the threshold",
+        "other": "it is {:.2f} times as likely to be of no model as the threshold",
+    }
+    reasons = tuple(said[name].format(value) for name, value in over.items() if not value <= 1)
+    named = dict(zip(card.names, (probability / probability.sum()).tolist(), strict=True))
+    return Classification(named, bool(reasons), reasons, **over, notes=notes)
 
 
 def _require_grid(card: ClassifierCard, spectrum: Spectrum) -> None:
