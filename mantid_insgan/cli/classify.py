@@ -54,7 +54,9 @@ def classify(
     classifier: Annotated[
         Path, typer.Option("--classifier", help="ONNX file that train-classifier wrote, with its card beside it.")
     ],
-    ei: Annotated[float | None, typer.Option("--ei", help="Incident energy in meV; from the logs if not given.")] = None,
+    ei: Annotated[
+        float | None, typer.Option("--ei", help="Incident energy in meV; from the logs if not given.")
+    ] = None,
     json: Json = False,
 ):
     """Say which of the rival models of a classifier the data show, with probabilities, or that it is none of them."""
@@ -68,7 +70,9 @@ def classify(
     typer.echo(found.answer)
     for name, probability in sorted(found.probabilities.items(), key=lambda item: -item[1]):
         typer.echo(f"  {name}: probability {probability:.3f}")
-    typer.echo(f"  distance {found.distance:.2f}, disagreement {found.disagreement:.2f} (1 is the threshold of unknown)")
+    typer.echo(
+        f"  distance {found.distance:.2f}, disagreement {found.disagreement:.2f} (1 is the threshold of unknown)"
+    )
     for reason in found.reasons:
         typer.echo(f"  unknown: {reason}")
     for line in noted(found.notes):

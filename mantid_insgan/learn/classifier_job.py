@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -45,7 +47,18 @@ FEWEST = 20
 #: Share of the progress that the simulations take.
 _SIMULATING = 0.4
 #: Streams of random numbers beside those of the epochs, which count from 0.
-_DRAWS, _FITTING, _VALIDATION, _TEST = 1_000_001, 1_000_002, 1_000_003, 1_000_004
+_DRAWS, _FITTING, _VALIDATION, _TEST, _NO_MODEL = range(1_000_001, 1_000_006)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Experiments by which a trained ensemble is calibrated and scored: of the draws of the training, the validation
+    and the test, and spectra of no model made from the last."""
+
+    training: Examples
+    validation: Examples
+    test: Examples
+    no_model: Examples
 
 
 def train_classifier(
@@ -113,21 +126,21 @@ def train_between(
     laboratory = _laboratory(definitions, like, options)
     simulated = _simulate(laboratory, definitions, options, lambda share: progress(_SIMULATING * share))
     training, validation, test = _split([s.signals for s in simulated], options.draws)
-    held_out = [
-        examples(laboratory, part, [options.seed, stream], repeats)
-        for part, stream, repeats in (
-            (training, _FITTING, 1),
-            (validation, _VALIDATION, REPEATS),
-            (test, _TEST, REPEATS),
-        )
-    ]
+    draw = partial(examples, laboratory)
+    number = round(OTHERS * sum(map(len, training)))
     ensemble = train_ensemble(
         laboratory.shape,
         len(definitions),
-        lambda epoch: examples(laboratory, training, [options.seed, epoch], others=OTHERS),
+        lambda epoch: draw(training, [options.seed, epoch], others=number),
         options.epochs,
         options.seed,
         lambda share: progress(_SIMULATING + (1 - _SIMULATING) * share),
+    )
+    held_out = HeldOut(
+        draw(training, [options.seed, _FITTING]),
+        draw(validation, [options.seed, _VALIDATION], REPEATS),
+        draw(test, [options.seed, _TEST], REPEATS),
+        draw(test, [options.seed, _NO_MODEL], 0, others=REPEATS * sum(map(len, test))),
     )
     return _written(ensemble, simulated, held_out, like, output, options, command, _notes(definitions))
 
@@ -185,8 +198,7 @@ def _written(ensemble: Ensemble, simulated, held_out, like, output, options, com
     """Calibrate and score a trained ensemble, and write it with its card."""
     from .. import __version__
 
-    training, validation, test = held_out
-    limits = calibrate(ensemble, training, validation)
+    limits, test = calibrate(ensemble, held_out.training, held_out.validation), held_out.test
     metrics = _metrics(ensemble, limits, held_out, options.draws)
     few = np.unique(np.linspace(0, len(test.label) - 1, 8).astype(int))
     compared = Examples(*(x[few] for x in (test.signal, test.valid, test.label, test.counts)))
@@ -213,9 +225,10 @@ def _written(ensemble: Ensemble, simulated, held_out, like, output, options, com
 
 
 def _metrics(ensemble: Ensemble, limits, held_out, draws: int) -> list[Table]:
-    training, validation, test = held_out
+    test = held_out.test
     found = answers(ensemble, test)
     flagged = unknown(found, limits)
+    no_model = unknown(answers(ensemble, held_out.no_model), limits)
     right = found["probability"].argmax(1) == test.label
     low, high = COUNTS
     where = (
@@ -224,7 +237,7 @@ def _metrics(ensemble: Ensemble, limits, held_out, draws: int) -> list[Table]:
     )
     rows = {
         "this classifier": scores(found["probability"], test.label),
-        "nearest mean spectrum": scores(nearest_mean(training, validation, test), test.label),
+        "nearest mean spectrum": scores(nearest_mean(held_out.training, held_out.validation, test), test.label),
     }
     known = float(right[~flagged].mean()) if not flagged.all() else 0.0
     return [
@@ -236,9 +249,9 @@ def _metrics(ensemble: Ensemble, limits, held_out, draws: int) -> list[Table]:
         ),
         Table(
             title="unknown",
-            conditions=f"the same; {limits.share:.0%} of the validation spectra are flagged",
-            columns=["flagged as unknown", "accuracy of the others"],
-            rows={"this classifier": [float(flagged.mean()), known]},
+            conditions=f"the same spectra, and as many of no model; {limits.share:.0%} of the validation spectra are flagged",
+            columns=["flagged as unknown", "accuracy of the others", "of no model flagged"],
+            rows={"this classifier": [float(flagged.mean()), known, float(no_model.mean())]},
         ),
         _by_counts(right, test.counts),
     ]

@@ -219,7 +219,7 @@ def examples(
     parts: Sequence[np.ndarray],
     seed: Sequence[int],
     repeats: int = 1,
-    others: float = 0.0,
+    others: int = 0,
 ) -> Examples:
     """Experiments with every signal of each rival, `repeats` times.
 
@@ -230,15 +230,15 @@ def examples(
         Signals by rival.
     seed : sequence of int
     repeats : int
-    others : float
-        So many more spectra of no model, as a share of these; their label follows the last rival's.
+    others : int
+        Number of spectra of no model to add; their label follows the last rival's.
     """
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(parts)), [repeats * len(signals) for signals in parts])
     made = [laboratory.experiment(rng, signal) for signals in parts for signal in signals for _ in range(repeats)]
-    for _ in range(round(others * len(made))):
+    for _ in range(others):
         signals = parts[rng.integers(len(parts))]
         made.append(laboratory.experiment(rng, signals[rng.integers(len(signals))], other=True))
     signal, valid, counts = (np.stack(x) for x in zip(*made, strict=True))
-    labels = np.concatenate([labels, np.full(len(made) - len(labels), len(parts))])
+    labels = np.concatenate([labels, np.full(others, len(parts))])
     return Examples(signal[:, None], valid[:, None], labels, counts)

@@ -51,7 +51,9 @@ class CardAxis(_Part):
     def fits(self, axis: Axis) -> bool:
         """Whether an axis has this name and these bins, within `SAME_GRID`."""
         off = np.abs(np.subtract((axis.edges[0], axis.edges[-1]), (self.low, self.high))).max()
-        return axis.name == self.name and len(axis) == self.bins and off <= SAME_GRID * (self.high - self.low) / self.bins
+        return (
+            axis.name == self.name and len(axis) == self.bins and off <= SAME_GRID * (self.high - self.low) / self.bins
+        )
 
     def __str__(self) -> str:
         return f"{self.name} {self.low:g} to {self.high:g} in {self.bins} bin{'s' * (self.bins > 1)}"
@@ -239,7 +241,9 @@ def _check_graph(classifier: ClassifierFile, session) -> None:
 def run_facts(run) -> dict[str, str | float]:
     """What a card says of the run: instrument, ei, chopper and frequency, where they are known."""
     found = {name: run.value(name) for name in ("instrument", "ei", "chopper", "frequency")}
-    return {name: value if isinstance(value, str) else float(value) for name, value in found.items() if value is not None}
+    return {
+        name: value if isinstance(value, str) else float(value) for name, value in found.items() if value is not None
+    }
 
 
 def _notes(card: ClassifierCard, spectrum: Spectrum) -> tuple[str, ...]:
