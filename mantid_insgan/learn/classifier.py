@@ -35,7 +35,9 @@ _NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class Member(nn.Module):
-    """(N, 1, *grid) twice -> logits (N, models + 1), the last for no model, and pooled features of every layer (N, 5 channels).
+    """(N, 1, *grid) twice -> logits (N, models + 1) and pooled features of every layer (N, 5 channels).
+
+    The last logit is that of no model.
 
     The intensity is seen on two compressed scales, so that weak modes count beside a strong elastic line; the
     coordinates of the bins are channels, because the pooling over the grid forgets where a mode is (Liu et al.,
@@ -98,7 +100,7 @@ class Ensemble(nn.Module):
 
 
 def _entropy(p: torch.Tensor) -> torch.Tensor:
-    return -(p * torch.log(p + 1e-12)).sum(-1)
+    return -(p * torch.log(p.clamp(min=1e-12))).sum(-1)
 
 
 def train_ensemble(
@@ -189,12 +191,20 @@ def thresholds(found: dict[str, np.ndarray]) -> Thresholds:
 
 
 def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature with the largest likelihood; logits (N, members, models), labels (N,)."""
+    """The temperature with the largest likelihood; logits (N, members, models), labels (N,).
+
+    The targets are softened as by Platt (Advances in Large Margin Classifiers, MIT Press 2000), so that spectra that
+    are all told apart do not make the probabilities 0 and 1.
+    """
     from scipy.optimize import minimize_scalar
+
+    count, models = len(labels), logits.shape[2]
+    target = np.full((count, models), 1 / (count + models))
+    target[np.arange(count), labels] = 1 - (models - 1) / (count + models)
 
     def loss(log_temperature: float) -> float:
         p = softmax(logits / np.exp(log_temperature)).mean(1)
-        return float(-np.log(p[np.arange(len(labels)), labels] + 1e-12).mean())
+        return float(-(target * np.log(np.maximum(p, 1e-300))).sum(1).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x))
 

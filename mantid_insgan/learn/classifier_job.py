@@ -92,10 +92,10 @@ def train_classifier(
     """
     options = options or ClassifierOptions()
     output = Path(output)
-    for file in (output, output.with_suffix(".json")):
-        check_output(file, overwrite)
     if output.suffix != ".onnx":
         raise InputError(f"the classifier is to be written to {output.name}", "give a name that ends with .onnx")
+    for file in (output, output.with_suffix(".json")):
+        check_output(file, overwrite)
     definitions = [read_model(path) for path in models]
     spectrum = read_spectrum(like, ei=options.ei)
     words = ["insgan", "train-classifier", *map(str, models), "--like", str(like), "-o", str(output)]
@@ -233,7 +233,8 @@ def _metrics(ensemble: Ensemble, limits, held_out, draws: int) -> list[Table]:
     low, high = COUNTS
     where = (
         f"{len(test.label)} simulated experiments with draws of the parameters that were not trained on "
-        f"({REPEATS} experiments a draw, {draws} draws a rival in all), {low:g} to {high:g} counts in the brightest bins"
+        f"({REPEATS} experiments a draw, {draws} draws a rival in all), {low:g} to {high:g} counts in the brightest "
+        "bins"
     )
     rows = {
         "this classifier": scores(found["probability"], test.label),
@@ -249,7 +250,8 @@ def _metrics(ensemble: Ensemble, limits, held_out, draws: int) -> list[Table]:
         ),
         Table(
             title="unknown",
-            conditions=f"the same spectra, and as many of no model; {limits.share:.0%} of the validation spectra are flagged",
+            conditions="the same spectra, and as many of no model; "
+            f"{limits.share:.0%} of the validation spectra are flagged",
             columns=["flagged as unknown", "accuracy of the others", "of no model flagged"],
             rows={"this classifier": [float(flagged.mean()), known, float(no_model.mean())]},
         ),
@@ -278,6 +280,6 @@ def _notes(definitions: Sequence[ModelDefinition]) -> list[str]:
     with_line = [d.name for d in definitions if "line" in d.parameters]
     if with_line and len(with_line) < len(definitions):
         return [
-            f"only {', '.join(with_line)} has an intrinsic line width, so the rivals may be told apart by the width alone"
+            f"only {', '.join(with_line)} has an intrinsic line width, so the rivals may be told apart by that alone"
         ]
     return []

@@ -109,8 +109,8 @@ class Laboratory:
             If fewer than one in `_ATTEMPTS` draws is stable and has a mode on the grid.
         """
         rng, ranges = np.random.default_rng(seed), ranges_of(definition)
-        signals, unstable = [], 0
-        for attempt in range(_ATTEMPTS * draws):
+        signals, unstable, most = [], 0, _ATTEMPTS * draws
+        for _ in range(most):
             values = {name: rng.uniform(*limits) for name, limits in ranges.items()}
             try:
                 signal = self._signal(definition, values)
@@ -126,8 +126,8 @@ class Laboratory:
                 )
                 return Simulated(rival, np.array(signals, np.float32))
         raise InputError(
-            f"of {attempt + 1} draws of the parameters of {definition.name!r} {unstable} are unstable and "
-            f"{attempt + 1 - unstable - len(signals)} have no intensity on the grid; {draws} others are needed",
+            f"of {most} draws of the parameters of {definition.name!r} {unstable} are unstable and "
+            f"{most - unstable - len(signals)} have no intensity on the grid; {draws} others are needed",
             "give its parameters narrower limits, or choose another grid",
         )
 
