@@ -350,6 +350,18 @@ def test_a_model_that_is_hardly_ever_stable_is_refused(tmp_path):
         job.train_between((soft, RIVALS[0]), LIKE, tmp_path / "x.onnx", OPTIONS.updated(draws=20))
 
 
+def test_draws_without_intensity_are_counted():
+    class High(Band):
+        def modes(self, q_rlu):
+            energy, intensity = super().modes(q_rlu)
+            return energy + (200 if self.top > 30 else 0), intensity
+
+    high = definition_of_callable(lambda v: High(v["top"], 1.0), LATTICE, [Parameter("top", 28.0, 18.0, 36.0)])
+    made = Laboratory(LIKE, Resolution(**RUN, lattice=LATTICE)).simulate(high, 20, [0])
+    assert made.signals.shape == (20, 20, 24) and made.rival.draws == 20
+    assert 1 <= made.rival.unseen < 30 and 0 < made.rival.unstable < 20
+
+
 def test_a_line_width_that_only_one_rival_has_is_noted():
     bare = definition_of_callable(lambda v: Band(25.0, 1.0), LATTICE, [], name="bare")
     assert job._notes(RIVALS) == []
@@ -377,7 +389,7 @@ def test_the_commands(trained, measured, insgan, tmp_path, monkeypatch):
     words = ("train-classifier", "a.yaml", "b.yaml", "--like", "cut.nxs", "-o", "c.onnx", "--draws", "50", "--ei", "60")
     status, out, err = insgan(*words)
     assert (status, err) == (0, "") and "wide, narrow" in out and "this classifier: accuracy" in out
-    assert "note: narrow: " in out and "unstable draws were drawn again" in out
+    assert "note: narrow: " in out and "draws were unstable and 0 had no intensity on the grid" in out
     ((models, like, output, options, overwrite),) = seen
     assert [m.name for m in models] == ["a.yaml", "b.yaml"] and (like.name, output.name) == ("cut.nxs", "c.onnx")
     assert options == ClassifierOptions(draws=50, ei=60.0) and not overwrite

@@ -43,8 +43,12 @@ def train_classifier(
         typer.echo(f"{table.title} ({table.conditions})")
         for name, values in table.rows.items():
             typer.echo(f"  {name}: {', '.join(f'{c} {v:.3f}' for c, v in zip(table.columns, values, strict=True))}")
-    skipped = [f"{r.name}: {r.unstable} unstable draws were drawn again" for r in card.rivals if r.unstable]
-    for line in noted((*skipped, *card.notes)):
+    again = [
+        f"{r.name}: {r.unstable} draws were unstable and {r.unseen} had no intensity on the grid; others replaced them"
+        for r in card.rivals
+        if r.unstable or r.unseen
+    ]
+    for line in noted((*again, *card.notes)):
         typer.echo(line)
 
 

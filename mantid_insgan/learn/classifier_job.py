@@ -38,7 +38,7 @@ from .rivals import COUNTS, Examples, Laboratory, Simulated, examples, ranges_of
 
 #: Shares of the draws for training and validation; the rest is for the test.
 SHARES = (0.70, 0.15)
-#: Experiments with each draw that is held out.
+#: Experiments with each draw when the trained networks are calibrated and scored.
 REPEATS = 4
 #: Spectra of no model in the training, as a share of the others.
 OTHERS = 0.4
@@ -137,7 +137,7 @@ def train_between(
         lambda share: progress(_SIMULATING + (1 - _SIMULATING) * share),
     )
     held_out = HeldOut(
-        draw(training, [options.seed, _FITTING]),
+        draw(training, [options.seed, _FITTING], REPEATS),
         draw(validation, [options.seed, _VALIDATION], REPEATS),
         draw(test, [options.seed, _TEST], REPEATS),
         draw(test, [options.seed, _NO_MODEL], 0, others=REPEATS * sum(map(len, test))),

@@ -93,7 +93,8 @@ class Laboratory:
     def simulate(
         self, definition: ModelDefinition, draws: int, seed: Sequence[int], tell: Callable[[], None] = lambda: None
     ) -> Simulated:
-        """Simulate a model at parameters drawn uniformly from `ranges_of`; unstable draws are counted and drawn again.
+        """Simulate a model at parameters drawn uniformly from `ranges_of`; draws that are unstable or have no intensity
+        on the grid are counted and drawn again.
 
         Parameters
         ----------
@@ -109,7 +110,7 @@ class Laboratory:
             If fewer than one in `_ATTEMPTS` draws is stable and has a mode on the grid.
         """
         rng, ranges = np.random.default_rng(seed), ranges_of(definition)
-        signals, unstable, most = [], 0, _ATTEMPTS * draws
+        signals, unstable, unseen, most = [], 0, 0, _ATTEMPTS * draws
         for _ in range(most):
             values = {name: rng.uniform(*limits) for name, limits in ranges.items()}
             try:
@@ -117,17 +118,24 @@ class Laboratory:
             except UnstableModelError:
                 unstable += 1
                 continue
-            if signal[self._detectors.reachable].any():
-                signals.append(signal)
+            if not signal[self._detectors.reachable].any():
+                unseen += 1
+                continue
+            signals.append(signal)
             tell()
             if len(signals) == draws:
                 rival = Rival(
-                    name=definition.name, source=definition.source, ranges=ranges, draws=draws, unstable=unstable
+                    name=definition.name,
+                    source=definition.source,
+                    ranges=ranges,
+                    draws=draws,
+                    unstable=unstable,
+                    unseen=unseen,
                 )
                 return Simulated(rival, np.array(signals, np.float32))
         raise InputError(
             f"of {most} draws of the parameters of {definition.name!r} {unstable} are unstable and "
-            f"{most - unstable - len(signals)} have no intensity on the grid; {draws} others are needed",
+            f"{unseen} have no intensity on the grid; {draws} others are needed",
             "give its parameters narrower limits, or choose another grid",
         )
 

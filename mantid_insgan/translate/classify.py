@@ -67,6 +67,7 @@ class Rival(_Part):
     ranges: dict[str, tuple[float, float]] = Field(description="from where to where each free parameter was drawn")
     draws: int
     unstable: int = Field(description="draws without a stable ground state, which were drawn again")
+    unseen: int = Field(description="draws without intensity on the grid, which were drawn again")
 
 
 class Thresholds(_Part):
