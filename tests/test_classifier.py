@@ -159,7 +159,7 @@ def test_the_card(trained):
     assert accuracy > 0.9 and gap < 0.1 and brier < 0.2
     assert "72 simulated experiments" in tables["scores"].conditions  # 9 of 60 draws of 2 rivals, 4 times each
     assert set(rows) == {"this classifier", "nearest mean spectrum"}
-    flagged, known, of_no_model = tables["unknown"].rows["this classifier"]
+    flagged, of_no_model, known = tables["unknown"].rows["this classifier"]
     assert flagged < 0.25 and known >= accuracy - 0.02 and of_no_model > 0.6
     assert json.loads(trained.path.with_suffix(".json").read_text())["kind"] == "classifier"
 

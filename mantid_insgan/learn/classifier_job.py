@@ -240,7 +240,9 @@ def _metrics(ensemble: Ensemble, limits, held_out, draws: int) -> list[Table]:
         "this classifier": scores(found["probability"], test.label),
         "nearest mean spectrum": scores(nearest_mean(held_out.training, held_out.validation, test), test.label),
     }
-    known = float(right[~flagged].mean()) if not flagged.all() else 0.0
+    shares = {"flagged as unknown": float(flagged.mean()), "of no model flagged": float(no_model.mean())}
+    if not flagged.all():
+        shares["accuracy of those not flagged"] = float(right[~flagged].mean())
     return [
         Table(
             title="scores",
@@ -252,8 +254,8 @@ def _metrics(ensemble: Ensemble, limits, held_out, draws: int) -> list[Table]:
             title="unknown",
             conditions="the same spectra, and as many of no model; "
             f"{limits.share:.0%} of the validation spectra are flagged",
-            columns=["flagged as unknown", "accuracy of the others", "of no model flagged"],
-            rows={"this classifier": [float(flagged.mean()), known, float(no_model.mean())]},
+            columns=list(shares),
+            rows={"this classifier": list(shares.values())},
         ),
         _by_counts(right, test.counts),
     ]
