@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InsganError
-from . import apply, data, fit, model, setup, simulate, train
+from . import apply, classify, data, fit, model, setup, simulate, train
 from .progress import INTERRUPTED, catch_interrupts
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ COMMANDS = {
     "apply": apply.apply,
     "fit": fit.fit,
     "compare": fit.compare,
+    "train-classifier": classify.train_classifier,
+    "classify": classify.classify,
     "bin": data.bin_,
     "inspect": data.inspect,
     "models": setup.models,

@@ -113,6 +113,24 @@ class FitOptions(Options):
     width_factor: float = as_for_apply("width_factor")
 
 
+@dataclass(frozen=True)
+class ClassifierOptions(Options):
+    """Options of training a classifier between models.
+
+    Those of instrument, ei, chopper, frequency and lattice that are None are taken from the data.
+    """
+
+    draws: int = job_option(400, "Simulations of each model; 15 % validate and 15 % test.", "--draws")
+    epochs: int = job_option(30, "Passes through the training simulations, each with new experiments.", "--epochs")
+    seed: int = job_option(0, "Seed of the random numbers.", "--seed")
+    instrument: str | None = as_for_apply("instrument")
+    ei: float | None = as_for_apply("ei")
+    chopper: str | None = as_for_apply("chopper")
+    frequency: float | None = as_for_apply("frequency")
+    lattice: str | None = as_for_apply("lattice")
+    width_factor: float = as_for_apply("width_factor")
+
+
 def parse_settings(texts: tuple[str, ...]) -> dict[str, float]:
     """``('J=29', 'Jp=1.7')`` as numbers by name.
 

@@ -74,11 +74,11 @@ def export(generator: Generator, path: Path) -> None:
         )
     with replacing(path, ".part.onnx") as temporary:
         program.save(temporary)
-        _forget_where(temporary)
+        forget_where(temporary)
         _check(model, temporary)
 
 
-def _forget_where(path: Path) -> None:
+def forget_where(path: Path) -> None:
     """Remove the exporter's notes on each node: they are half of the file and hold paths of the machine it ran on."""
     import onnx
 

@@ -242,6 +242,23 @@ def read_model(path: Path) -> ModelFile:
             "file",
             "give a bundled name or the path of a .onnx file",
         )
+    return ModelFile(verified_card(onnx, ModelCard), onnx)
+
+
+def verified_card(onnx: Path, kind: type[BaseModel]):
+    """The card of an ONNX file, ``NAME.json`` or ``card.json`` in the same folder; the hash is checked.
+
+    Parameters
+    ----------
+    onnx : Path
+    kind : type
+        What the card has to be: `ModelCard`, or another with a field ``sha256``.
+
+    Raises
+    ------
+    ModelError
+        If there is no card, it cannot be parsed, or the hash does not match.
+    """
     beside = [onnx.with_suffix(".json"), onnx.parent / "card.json"]
     found = [p for p in beside if p.is_file()]
     if not found:
@@ -249,7 +266,7 @@ def read_model(path: Path) -> ModelFile:
             f"{onnx} has no card: neither {beside[0].name} nor {beside[1].name} is in the same folder",
             "keep the card that was written with the model in the same folder",
         )
-    card = _read_card(found[0])
+    card = _read_card(found[0], kind)
     actual = _hash_of(onnx)
     if actual != card.sha256:
         raise ModelError(
@@ -257,23 +274,23 @@ def read_model(path: Path) -> ModelFile:
             "the file is damaged or is not the model of that card",
             "install the package again, or copy the model and its card again",
         )
-    return ModelFile(card, onnx)
+    return card
 
 
 def _hash_of(onnx: Path) -> str:
     return hashlib.sha256(onnx.read_bytes()).hexdigest()
 
 
-def _read_card(path: Path) -> ModelCard:
+def _read_card(path: Path, kind: type[BaseModel] = ModelCard):
     about = path.stat()
-    return _parsed_card(path, about.st_size, about.st_mtime_ns)
+    return _parsed_card(path, about.st_size, about.st_mtime_ns, kind)
 
 
 @lru_cache(maxsize=64)
-def _parsed_card(path: Path, size: int, changed: int) -> ModelCard:
+def _parsed_card(path: Path, size: int, changed: int, kind: type[BaseModel]):
     """The card at `path`, parsed once for each state of the file (size in bytes, modification time in ns)."""
     try:
-        return ModelCard.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -282,7 +299,7 @@ def _parsed_card(path: Path, size: int, changed: int) -> ModelCard:
         ) from error
 
 
-def write_card(card: ModelCard, onnx: Path, path: Path | None = None) -> Path:
+def write_card(card: BaseModel, onnx: Path, path: Path | None = None) -> Path:
     """Write `card` with the present hash of `onnx`: to `path`, or as card.json in the same folder if none is given."""
     card = card.model_copy(update={"sha256": _hash_of(onnx)})
     path = path or onnx.parent / "card.json"

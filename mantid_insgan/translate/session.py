@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 
 import numpy as np
 
@@ -32,6 +33,13 @@ def open_session(model: ModelFile, device: str = "auto", threads: int | None = N
     ModelError
         If the file is not an ONNX model, or its inputs and outputs do not match its card.
     """
+    session = start_session(model.path, device, threads)
+    _check_graph(model, session)
+    return session
+
+
+def start_session(path: Path, device: str = "auto", threads: int | None = None):
+    """A session of any ONNX file; parameters and errors as `open_session`, without the check against a card."""
     runtime, available = available_cuda(device)
     wanted = device.lower()
     use_cuda = available and wanted != "cpu"
@@ -41,10 +49,10 @@ def open_session(model: ModelFile, device: str = "auto", threads: int | None = N
     wished = os.environ.get("OMP_NUM_THREADS", "")
     options.intra_op_num_threads = threads or (int(wished) if wished.isdigit() else 0)
     try:
-        session = runtime.InferenceSession(str(model.path), options, providers=providers)
+        session = runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises its own types; the text of the first line says enough
         raise ModelError(
-            f"ONNX Runtime cannot open {model.path}: {str(error).splitlines()[0]}", "install or export the model again"
+            f"ONNX Runtime cannot open {path}: {str(error).splitlines()[0]}", "install or export the model again"
         ) from error
     # ONNX Runtime falls back to the CPU with only a line on stderr, so check what it really uses.
     if wanted == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
@@ -52,7 +60,6 @@ def open_session(model: ModelFile, device: str = "auto", threads: int | None = N
             "the device cuda was requested, but CUDA did not start (driver, CUDA 13 or cuDNN 9 missing)",
             "repair the CUDA installation or use --device cpu",
         )
-    _check_graph(model, session)
     return session
 
 
