@@ -1,14 +1,10 @@
 """The benchmark that compares two models with the measured manganite: masks, errors and mirrors."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import pcsmo_verdict as verdict
+import pytest
 
 
 @pytest.fixture(scope="module")
