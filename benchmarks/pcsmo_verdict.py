@@ -22,6 +22,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -372,8 +373,8 @@ def _with_errors(found: FitResult, names: tuple[str, ...]) -> list:
     return [[found.values[n], float(errors[n])] if n in errors else f"{found.values[n]:.3f}, held" for n in names]
 
 
-def drawn(values: np.ndarray, results: Path) -> dict:
-    """Intervals of the differences, for blocks of pixels and for whole maps drawn anew.
+def drawn(values: np.ndarray, results: Path) -> list[dict]:
+    """Intervals of the differences, for blocks of pixels and for whole maps drawn anew, and where they come from.
 
     Whole maps allow for what a model misses at one energy. The couplings are the published ones for all maps, and those
     of the fits in the file of results.
@@ -384,18 +385,31 @@ def drawn(values: np.ndarray, results: Path) -> dict:
         (variant,) = (v for v in VARIANTS if v.name == name)
         fitted = {n: _read_couplings(n, tables[n]["rows"][number][1:]) for n in RIVALS}
         cases.append((f"refitted: {name}", variant, fitted))
-    rows, start = [], built(definition_of(RIVALS[0]))
+    rows, start, energies = [], built(definition_of(RIVALS[0])), []
     for name, variant, fitted in cases:
         maps = Maps(variant.places, start, points=POINTS, momenta=MOMENTA)
         problems = [problem_of(n, maps, values, variant, fitted.get(n)) for n in RIVALS]
         squares = [p.evaluate(p.start).residual ** 2 for p in problems]
+        energies.append([name, *_by_energy(problems[0], squares[1] - squares[0])])
         cells = [name, len(variant.places), float((squares[1] - squares[0]).sum())]
         for size in (BLOCK, PIXELS):
             sums = drawn_anew(np.bincount(problems[0].blocks(size), squares[1] - squares[0]))
             cells += [list(np.quantile(sums, [0.025, 0.975])), float((sums < 0).mean())]
         rows.append(cells)
         print(cells, flush=True)
-    return table("drawn", list(DRAWN), rows)
+    ranges = [column(f"{low} to {high} meV", "{:.0f}") for low, high in pairwise(RANGES)]
+    return [table("drawn", list(DRAWN), rows), table("energies", [column(""), *ranges], energies)]
+
+
+#: Borders of ranges of energy transfer, meV.
+RANGES = (0, 10, 20, 30, 40, 60, 100)
+
+
+def _by_energy(problem: Problem, difference: np.ndarray) -> list[float]:
+    """Sums over the maps whose energy transfers lie in each of `RANGES`."""
+    parts = [p for group in problem.groups for p in group.parts]
+    centres = np.repeat([p.data.spectrum.axes[-1].centers[0] for p in parts], [p.size for p in parts])
+    return list(np.histogram(centres, RANGES, weights=difference)[0])
 
 
 DRAWN = (
@@ -465,7 +479,7 @@ def tables_of(parts: Sequence[str], values: np.ndarray, options) -> Iterator[lis
         chosen = [v for v in chosen if options.zeros is None or v.zeros == (options.zeros == "kept")]
         yield from refitted(values, [v for v in chosen if options.erode in (None, v.erode)], options.tolerance)
     if "drawn" in parts:
-        yield [drawn(values, options.results)]
+        yield drawn(values, options.results)
 
 
 if __name__ == "__main__":
