@@ -112,11 +112,15 @@ def _by_block(fitted: FitResult, best: FitResult, numbers: np.ndarray) -> np.nda
     return np.bincount(numbers, problem.evaluate(fitted.values).residual ** 2)
 
 
+def drawn_anew(differences: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Sums of differences of chi-squared by block (B,), when blocks are drawn with replacement: shape (draws,)."""
+    rng, count = np.random.default_rng(seed), len(differences)
+    return np.array([differences[rng.integers(0, count, count)].sum() for _ in range(draws)])
+
+
 def _compared(best: FitResult, rival: FitResult, mine, theirs, draws: int, seed: int) -> Comparison:
     difference = theirs - mine
-    rng = np.random.default_rng(seed)
-    count = len(difference)
-    drawn = np.array([difference[rng.integers(0, count, count)].sum() for _ in range(draws)])
+    drawn, count = drawn_anew(difference, draws, seed), len(difference)
     low, high = np.quantile(drawn, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
     aic = None
     if best.reduced_chi_squared <= TRUSTED:
