@@ -399,3 +399,13 @@ def test_what_preparing_says_is_a_note_of_the_result():
     found = fit(problem([measured(1), measured(2)], resolution=warns))
     assert found.notes[0] == "the grid of modes is coarse" and found.as_dict()["notes"][0] == found.notes[0]
     assert sum("coarse" in note for note in found.notes) == 1
+
+
+def test_errors_do_not_vanish_where_the_fit_is_far_below_the_data():
+    whole = problem()
+    (group,) = whole.groups
+    nothing = np.zeros_like(group.signal)
+    error = group.error(whole._how, nothing, nothing - 50.0)
+    assert (error >= 0.999 * np.sqrt(group.signal / 4)).all() and (error > 0.7).all()
+    near = group.error(whole._how, nothing, np.maximum(group.signal, 1.0))
+    np.testing.assert_allclose(near, np.sqrt(np.maximum(group.signal, 1.0)))

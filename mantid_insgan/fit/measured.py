@@ -15,6 +15,8 @@ from .engines import engine_for
 
 #: Fewest counts that a bin is expected to have.
 _FEWEST = 0.5
+#: A bin is expected to have at least its own counts over this.
+_FAR_ABOVE = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +159,8 @@ class Group:
             return np.ones_like(fitted)
         one = np.full(fitted.shape, np.median(self.variance[known] / self.signal[known]))
         one[known] = self.variance[known] / self.signal[known]
-        return one * np.maximum(fitted, _FEWEST * one)
+        # A fit far below the data, as before the first step, must not make their errors vanish.
+        return one * np.maximum(np.maximum(fitted, self.signal / _FAR_ABOVE), _FEWEST * one)
 
 
 def grouped(datasets: Sequence[Dataset]) -> list[list[Dataset]]:
