@@ -4,8 +4,8 @@
 
 Every case is drawn from families that no training has seen: a model, an instrument setting and a slice. It is convolved
 by Monte Carlo with the pulses as they are, and an experiment made of it: background, gaps, counts. The two strongest
-couplings and the intrinsic line are fitted, from starts up to 15 % off, beyond the elastic line, with a background linear
-in energy and |Q|^2. Cases are kept in a folder, so that a run that was stopped goes on.
+couplings and the intrinsic line are fitted, from starts up to 15 % off, beyond the elastic line, with a background
+linear in energy and |Q|^2. Cases are kept in a folder, so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
