@@ -136,7 +136,10 @@ def test_rivals_are_compared(folder, capsys):
         ({"dat": 1}, r"the key dat is not known; the keys there are .*Fix: write data"),
         ({"data": []}, r"data is \[\]"),
         ({"data": [{"file": "none.nxs"}]}, "none.nxs"),
-        ({"data": [{"file": "cut.nxs", "path": {"signal": "a", "momenta": "b", "energies": "c"}}]}, "or both"),
+        (
+            {"data": [{"file": "cut.nxs", "path": {"signal": "a", "momenta": "b", "energies": "c"}}]},
+            r"changed.yaml: entry 1 of data has both file and path",
+        ),
         ({"data": [{"file": "cut.nxs", "mask": {"keep": {"energi": [1, 2]}}, **RUN}]}, "energi"),
         ({"data": [{"file": "cut.nxs", "mask": {"keep": {"energy": [50, 60]}}, **RUN}]}, "has no valid bin"),
         ({"data": [{"file": "cut.nxs", "fixed": {"field": 2}, **RUN}]}, "fixes 'field', which is no parameter"),

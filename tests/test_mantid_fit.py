@@ -10,6 +10,7 @@ from mantid.simpleapi import (
     GroupWorkspaces,
     MaskMD,
 )
+from square import FACTS, OPTIONS, square
 
 import mantid_insgan.mantid  # noqa: F401  (registers)
 from mantid_insgan.core.model_options import FITTED_BY, LOSSES, SCALES, WEIGHTS, FitOptions
@@ -25,20 +26,7 @@ pytestmark = pytest.mark.mantid
 pytest.importorskip("pyspinw")
 pytest.importorskip("lmfit")
 
-MODEL = """
-name: square
-lattice: {a: 3.89, c: 12.7}
-cell: [[1, 1, 0], [-1, 1, 0], [0, 0, 1]]
-sites:
-  - {at: [0, 0, 0], spin: [0, 0, 1], length: 1, ion: Ni2+}
-  - {at: [0, 1, 0], spin: [0, 0, -1], length: 1, ion: Ni2+}
-bonds:
-  - {vectors: [[1, 0, 0], [0, 1, 0]], exchange: J}
-anisotropy: {D: [0, 0, 1]}
-parameters: {J: {start: 27, min: 0, max: 60}, D: -0.5, line: {start: 5, min: 1, max: 20, vary: false}}
-"""
-FACTS = {"Instrument": "MAPS", "ChopperPackage": "S", "ChopperFrequency": 400.0, "IncidentEnergy": 200.0}
-OPTIONS = {name: FACTS[option(name)["property"]] for name in ("instrument", "chopper", "frequency", "ei")}
+MODEL = square("J: {start: 27, min: 0, max: 60}, D: -0.5, line: {start: 5, min: 1, max: 20, vary: false}")
 #: Quick, and with the same draws for every model.
 QUICK = {"Resolution": "energy", "Points": 16}
 TRUE = 29.0

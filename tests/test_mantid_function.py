@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from mantid.api import AlgorithmFactory, AlgorithmManager, FunctionFactory, MDNormalization, mtd
 from mantid.simpleapi import CreateMDHistoWorkspace, MaskMD
+from square import OPTIONS, square
 
 import mantid_insgan.mantid  # noqa: F401  (registers)
 from mantid_insgan.mantid import PrepareSpinWFit
@@ -16,21 +17,11 @@ pytestmark = pytest.mark.mantid
 pytest.importorskip("pyspinw")
 pytest.importorskip("lmfit")
 
-MODEL = """
-name: square
-lattice: {a: 3.89, c: 12.7}
-cell: [[1, 1, 0], [-1, 1, 0], [0, 0, 1]]
-sites:
-  - {at: [0, 0, 0], spin: [0, 0, 1], length: 1, ion: Ni2+}
-  - {at: [0, 1, 0], spin: [0, 0, -1], length: 1, ion: Ni2+}
-bonds:
-  - {vectors: [[1, 0, 0], [0, 1, 0]], exchange: J}
-  - {vectors: [[1, 1, 0], [1, -1, 0]], exchange: Jp}
-anisotropy: {D: [0, 0, 1]}
-parameters: {J: {start: 27, min: 0, max: 60}, Jp: {tie: 0.05 * J}, D: -0.5, line: {start: 5}}
-"""
+MODEL = square(
+    "J: {start: 27, min: 0, max: 60}, Jp: {tie: 0.05 * J}, D: -0.5, line: {start: 5}",
+    "  - {vectors: [[1, 1, 0], [1, -1, 0]], exchange: Jp}\n",
+)
 FACTS = "Instrument=MAPS,ChopperPackage=S,ChopperFrequency=400,IncidentEnergy=200"
-OPTIONS = {"instrument": "MAPS", "chopper": "S", "frequency": 400.0, "ei": 200.0}
 
 
 @pytest.fixture(autouse=True)

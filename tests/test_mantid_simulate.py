@@ -5,6 +5,7 @@ import pytest
 from mantid.api import AlgorithmFactory, AlgorithmManager, AlgorithmObserver, MDNormalization, mtd
 from mantid.kernel import Direction
 from mantid.simpleapi import CloneMDWorkspace, CreateMDHistoWorkspace, GroupWorkspaces, LoadMD, MaskMD, SaveMD
+from square import FACTS, OPTIONS, square
 
 import mantid_insgan.mantid  # noqa: F401  (registers)
 from mantid_insgan.core.model_options import LINE_SHAPES, SIMULATED_BY, SimulateOptions
@@ -22,21 +23,7 @@ from mantid_insgan.translate.simulate import simulate
 pytestmark = pytest.mark.mantid
 pytest.importorskip("pyspinw")
 
-MODEL = """
-name: square
-lattice: {a: 3.89, c: 12.7}
-cell: [[1, 1, 0], [-1, 1, 0], [0, 0, 1]]
-sites:
-  - {at: [0, 0, 0], spin: [0, 0, 1], length: 1, ion: Ni2+}
-  - {at: [0, 1, 0], spin: [0, 0, -1], length: 1, ion: Ni2+}
-bonds:
-  - {vectors: [[1, 0, 0], [0, 1, 0]], exchange: J}
-anisotropy: {D: [0, 0, 1]}
-parameters: {J: {start: 28, min: 0, max: 60}, D: -0.5, line: {start: 4}}
-"""
-#: For data that tell nothing: properties of the algorithm, and the same as options.
-FACTS = {"Instrument": "MAPS", "ChopperPackage": "S", "ChopperFrequency": 400.0, "IncidentEnergy": 200.0}
-OPTIONS = {name: FACTS[option(name)["property"]] for name in ("instrument", "chopper", "frequency", "ei")}
+MODEL = square("J: {start: 28, min: 0, max: 60}, D: -0.5, line: {start: 4}")
 
 
 @pytest.fixture(autouse=True)

@@ -152,6 +152,10 @@ def read_problem(path: str | Path) -> ProblemFile:
     if not names or (form.model and form.models):
         raise InputError(f"{path} names {'no model' if not names else 'model and models'}", "give one of the two keys")
     definitions = tuple(changed(read_model(path.parent / name), form.set, form.free) for name in names)
+    for number, entry in enumerate(form.data, start=1):
+        if (entry.file is None) == (entry.path is None):
+            what = "neither file nor path" if entry.file is None else "both file and path"
+            raise InputError(f"{path}: entry {number} of data has {what}", "give one of the two keys")
     datasets = tuple(d for entry in form.data for d in _datasets(entry, path.parent, definitions[0].lattice))
     return ProblemFile(definitions, datasets, form.options)
 
@@ -182,8 +186,6 @@ def changed(definition: ModelDefinition, values: dict[str, float], free: tuple[s
 
 
 def _datasets(form: DataForm, folder: Path, lattice: Lattice) -> list[Dataset]:
-    if (form.file is None) == (form.path is None):
-        raise InputError("an entry of data has neither file nor path, or both", "give one of them")
     if form.file is not None:
         spectra = [read_spectrum(folder / form.file)]
     else:

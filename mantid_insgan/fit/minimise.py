@@ -14,9 +14,10 @@ import numpy as np
 from ..core.workers import worker_pool
 from ..errors import InputError
 from ..models.base import UnstableModelError
+from ..models.parameters import LINE
 from ..models.sampling import quasi_random
 from .parameters import lmfit_parameters, tied
-from .problem import LINE, Evaluation, Problem
+from .problem import Evaluation, Problem
 
 #: Step of a numerical derivative, as a share of the parameter's size.
 _STEP = 1e-3

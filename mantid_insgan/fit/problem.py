@@ -14,12 +14,11 @@ from ..core.model_options import LOSSES, SCALES, WEIGHTS
 from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..models.base import UnstableModelError
+from ..models.parameters import LINE, WIDTH_FACTOR
 from .background import Projection
 from .measured import Comparing, Dataset, Group, Part, grouped
 from .parameters import tied
 
-#: Parameters of a model definition that belong to the comparison and not to the Hamiltonian.
-LINE, WIDTH_FACTOR = "line", "width_factor"
 #: Standard errors beyond which Huber's loss is linear.
 HUBER = 2.0
 #: Rounds in which weights that depend on the fit are settled within one evaluation.

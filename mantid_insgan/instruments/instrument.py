@@ -264,8 +264,9 @@ class Resolution:
         the unit of the axis, and the correlation C_ij / sqrt(C_ii C_jj). The width is that of the projection onto the
         axis, not that of a cut through the ellipsoid. The change of the resolution within a bin is left out. Grids of
         more than 16 000 bins are worked out at every few bins and interpolated linearly: for the powder spectrum of the
-        tests within 0.5 %; for 64x64x64x100 bins of a turned crystal (MERLIN) within 0.2 % in the middle and 3.5 % for
-        95 % of the bins, and by up to half of the width near Q = 0, where the axes turn fast against the lab.
+        tests within 0.5 %; for 64x64x64x100 bins of a rotated crystal of the tests within 0.3 % for half of the bins
+        and 5 % for 95 % of them. Near Q = 0, where the axes rotate fast against the laboratory, errors of half of the
+        width occur.
 
         Parameters
         ----------

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import DeviceError, InputError
 
 #: Parameters of the convolution, which no model uses: intrinsic FWHM in meV, factor on the resolution's widths.
-OF_THE_CONVOLUTION = ("line", "width_factor")
+LINE, WIDTH_FACTOR = OF_THE_CONVOLUTION = ("line", "width_factor")
 #: The factor on all mode energies; every model has it.
 ENERGY_FACTOR = "energy_factor"
 _ARITHMETIC = (

@@ -23,14 +23,13 @@ from ..instruments.frames import energies
 from ..io.crystal import parse_direction
 from ..models.definition import ModelDefinition
 from ..models.lineshape import check_line
+from ..models.parameters import LINE, WIDTH_FACTOR
 from ..models.placing import run_in_cell
 from .cards import model_for
 from .job import apply
 
 #: What the history of an output calls this job.
 HISTORY_NAME = "insgan simulate"
-#: Parameters of a model that belong to the convolution.
-LINE, WIDTH_FACTOR = "line", "width_factor"
 #: Model and data at temperatures that differ by more than this share are noted.
 _SAME_TEMPERATURE = 0.02
 _MEV = re.compile(r"delta\s?e|mev|energy\s?transfer", re.IGNORECASE)
