@@ -254,19 +254,19 @@ class PowderRun:
         Energy bins, meV.
     line : float
         Standard deviation of a Gaussian intrinsic line, meV.
-    factor : float
-        On all widths of the resolution.
+    factors : tuple of (float, float)
+        On the widths of the resolution in |Q| and in energy at a given |Q|.
     """
 
-    def __init__(self, geometry: PowderGeometry, source: PowderTable, edges, line: float = 0.0, factor: float = 1.0):
+    def __init__(self, geometry: PowderGeometry, source: PowderTable, edges, line: float = 0.0, factors=(1.0, 1.0)):
         from scipy.fft import next_fast_len, rfft
 
-        self.geometry, self.source, self.edges, self.line, self.factor = geometry, source, edges, line, factor
+        self.geometry, self.source, self.edges, self.line, self.factors = geometry, source, edges, line, factors
         nodes, middles = geometry.nodes, 0.5 * (edges[1:] + edges[:-1])
         self.shares = np.stack([np.interp(middles, nodes.energies, row) for row in np.eye(len(nodes.energies))])
-        widest = np.sqrt(factor**2 * geometry.covariances[..., 1, 1].max() + line**2)
+        widest = np.sqrt(max(factors) ** 2 * geometry.covariances[..., 1, 1].max() + line**2)
         step = edges[1] - edges[0]
-        self._parts = int(np.ceil(step / (geometry.sigma * min(factor, 1.0)) * _FINE))
+        self._parts = int(np.ceil(step / (geometry.sigma * min(*factors, 1.0)) * _FINE))
         margin = int(np.ceil(_BEYOND * widest / step * self._parts))
         count, fine = self._parts * (len(edges) - 1) + 2 * margin, step / self._parts
         self._length = next_fast_len(count, real=True)
@@ -285,14 +285,15 @@ class PowderRun:
         """Do one task: see `MonteCarlo.task`; the variance is 0."""
         from scipy.fft import irfft
 
-        covariance = self.factor**2 * self.geometry.covariances[number]
+        covariance = self.geometry.covariances[number]
         slope = covariance[:, 0, 1] / covariance[:, 0, 0]
+        own = covariance[:, 1, 1] - slope * covariance[:, 0, 1]
         # The splines into which modes are put have a variance of their own.
-        within = covariance[:, 1, 1] - slope * covariance[:, 0, 1] + self.line**2 - self._spline
+        within = self.factors[1] ** 2 * own + self.line**2 - self._spline
         within = np.maximum(within, 0.1 * self._spline)
         kept = np.searchsorted(self._frequency, np.sqrt(-2 * np.log(_NOTHING) / within.min())) + 1
-        frequency = self._frequency[:kept]
-        sums = self._summed(self.geometry.bins.columns[number], np.sqrt(covariance[:, 0, 0]), slope, frequency)
+        frequency, spread = self._frequency[:kept], self.factors[0] * np.sqrt(covariance[:, 0, 0])
+        sums = self._summed(self.geometry.bins.columns[number], spread, slope, frequency)
         sums *= np.exp(-0.5 * within[:, None] * frequency**2)
         blurred = irfft(sums, self._length, axis=1)[:, self._inside]
         blurred = blurred.reshape(len(blurred), -1, self._parts).sum(axis=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -172,6 +173,7 @@ class Prepared:
         fwhm: float | None = None,
         shape: str = "dho",
         width_factor: float = 1.0,
+        sharpness: tuple[float, float] = (1.0, 1.0),
         workers: int = 1,
         processes: bool = False,
         progress: Callable[[int, int], None] | None = None,
@@ -187,6 +189,8 @@ class Prepared:
             Intrinsic line width in meV and shape, see `mantid_insgan.models.lineshape.bin_modes`.
         width_factor : float
             On all widths of the resolution.
+        sharpness : tuple of (float, float)
+            How many times finer than the resolution in momentum and in energy, as `Resolution.sharpened` takes them.
         workers, processes, progress
             As in `convolve`.
         compiled : bool, optional
@@ -217,10 +221,11 @@ class Prepared:
         else:
             edges, finish = fine_line(self.bins, self._line_step, fwhm, shape)
             line = 0.0
-        how = (len(edges), float(edges[0]), float(edges[-1]), line, width_factor, compiled)
+        how = (len(edges), float(edges[0]), float(edges[-1]), line, width_factor, sharpness, compiled)
         if not self._is_last(model, how):
             shape_of_all = (len(self.bins.columns), len(edges) - 1)
-            run = self._run(model, edges, line, width_factor, compiled)
+            factors = tuple(width_factor / times for times in sharpness)
+            run = self._run(model, edges, line, factors, compiled)
             found, _ = collected(run, shape_of_all, workers, processes, progress)
             self._last = (model, how, found)
         return self._on_grid(self._last[2] @ finish)
@@ -229,15 +234,15 @@ class Prepared:
         """Whether this was asked for last, but for the width of a line that is put in afterwards."""
         return self._keep and self._last is not None and self._last[0] is model and self._last[1] == how
 
-    def _run(self, model, edges: np.ndarray, line: float, width_factor: float, compiled: bool | None):
-        """The tasks of one convolution."""
+    def _run(self, model, edges: np.ndarray, line: float, factors: tuple[float, float], compiled: bool | None):
+        """The tasks of one convolution, with factors on the widths in momentum and in energy at a given momentum."""
         if self.bins.powder:
-            return PowderRun(self._geometry, self._powder_table(model), edges, line, width_factor)
-        return _CrystalRun(self, self._mode_table(model, width_factor), edges, line, width_factor, compiled)
+            return PowderRun(self._geometry, self._powder_table(model), edges, line, factors)
+        return _CrystalRun(self, self._mode_table(model, factors[0]), edges, line, factors, compiled)
 
-    def convolve(self, model, *, fwhm: float | None = None, shape: str = "dho", width_factor: float = 1.0) -> Spectrum:
-        """As `signal`, as a spectrum with the facts of the grid; its variance is 0."""
-        signal = self.signal(model, fwhm=fwhm, shape=shape, width_factor=width_factor)
+    def convolve(self, model, **options) -> Spectrum:
+        """As `signal`, which takes the same options, as a spectrum with the facts of the grid; its variance is 0."""
+        signal = self.signal(model, **options)
         return self.spectrum.replace(
             signal=signal, variance=0 * signal, num_events=None, masked=None, title=f"convolved ({self.method})"
         )
@@ -309,9 +314,10 @@ class Prepared:
 class _CrystalRun:
     """A crystal's modes through the resolution, in tasks of a few columns."""
 
-    def __init__(self, prepared: Prepared, table: ModeTable, edges: np.ndarray, line: float, factor: float, compiled):
+    def __init__(self, prepared: Prepared, table: ModeTable, edges: np.ndarray, line: float, factors, compiled):
         self._prepared, self._table, self._bins = prepared, table, len(edges) - 1
-        self._options = {"line": line, "factor": factor, "compiled": compiled}
+        self._options = {"line": line, "factor": factors[0], "compiled": compiled}
+        self._own = (factors[1] / factors[0]) ** 2
         self._ranges = _ranges(prepared._cells.borders, edges)
         self.tasks = prepared._geometry.tasks
 
@@ -320,6 +326,8 @@ class _CrystalRun:
         patches, mixtures = self._prepared.patches(number)
         if self._ranges.first[0] > 0:
             patches = beyond(patches, len(self._prepared._cells.borders))
+        if self._own != 1:
+            patches = replace(patches, own=patches.own * self._own)
         columns = self._prepared._geometry.columns(number)
         total = np.zeros((len(columns), self._bins))
         blur(total, patches, mixtures, self._ranges, self._table, **self._options)

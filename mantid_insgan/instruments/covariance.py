@@ -169,6 +169,21 @@ class Propagation:
         """At final wavevectors `kf` (1/Angstrom, shape (N,)) along unit vectors `direction`, shape (N, 3)."""
         return cls(sensitivity(beam, direction, kf), variances(beam, kf))
 
+    def sharpened(self, momentum: float, energy: float) -> Propagation:
+        """What a finer spectrometer would do, see `Resolution.sharpened`.
+
+        With s = C_QQ^-1 C_QE, the slope of the energy with the momentum, dQ' = dQ / momentum and
+        dE' = s . dQ' + (dE - s . dQ) / energy.
+        """
+        jacobian = self.jacobian
+        covariance = np.einsum("nij,nj,nkj->nik", jacobian, self.variances, jacobian)
+        slope = np.einsum("nij,nj->ni", np.linalg.pinv(covariance[:, :3, :3], hermitian=True), covariance[:, :3, 3])
+        along = np.einsum("ni,nij->nj", slope, jacobian[:, :3])
+        finer = np.empty_like(jacobian)
+        finer[:, :3] = jacobian[:, :3] / momentum
+        finer[:, 3] = along / momentum + (jacobian[:, 3] - along) / energy
+        return Propagation(finer, self.variances)
+
     def covariance(self, gradients: np.ndarray) -> np.ndarray:
         """Covariance (N, D, D) of coordinates that change with (Q, E) in the lab by `gradients`, shape (N, D, 4)."""
         rows = gradients @ self.jacobian

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .covariance import DEVIATIONS, sensitivity, variances
+from .covariance import DEVIATIONS
 from .instrument import Resolution
 
 #: Deviations that the width factor multiplies.
@@ -28,9 +28,9 @@ class ElasticLine:
         beam = resolution.beam
         angle = np.radians(two_theta)
         kf = beam.kf([0.0])
-        rows = sensitivity(beam, [[-np.sin(angle), 0.0, np.cos(angle)]], kf)[0, 3]
+        found = resolution.propagation(np.array([[-np.sin(angle), 0.0, np.cos(angle)]]), kf)
         # Deviations that raise the true energy transfer above the nominal one lower the recorded energy by as much.
-        self.spread = -rows * np.sqrt(variances(beam, kf)[0])
+        self.spread = -found.jacobian[0, 3] * np.sqrt(found.variances[0])
         self.time = np.array([DEVIATIONS.index(name) for name in _TIMES])
         self.shapes = [beam.source.shape, beam.chopper.shape]
         self.shapes += ["gaussian" if beam.divergence.distance is None else "uniform"] * 2

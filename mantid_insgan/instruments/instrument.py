@@ -13,7 +13,7 @@ from ..core.spectrum import Spectrum
 from . import checks, choppers, pulses
 from .beam import Beam, Sample, Tube
 from .catalogue import InstrumentFacts, catalogue, instrument_name, known_instruments
-from .covariance import Propagation, sensitivity, variances
+from .covariance import Propagation
 from .frames import Frame, Orientation, Points, energies
 from .grid import ResolutionOnGrid, resolution_on_grid
 
@@ -102,7 +102,7 @@ class Resolution:
             for d in (divergence_horizontal, divergence_vertical)
         )
         self.time_model = checks.checked_time_model(self.instrument, time_model)
-        self.lattice = lattice
+        self.lattice, self.sharpness = lattice, (1.0, 1.0)
         if orientation is not None and not isinstance(orientation, Orientation):
             orientation = Orientation(*orientation)
         self.orientation = orientation
@@ -158,6 +158,30 @@ class Resolution:
         found = copy.copy(self)
         found.width_factor = checks.positive("the width factor", self.width_factor * factor)
         found.beam = found._beam(catalogue()[self.instrument])
+        return found
+
+    def sharpened(self, momentum: float, energy: float | None = None) -> Resolution:
+        """A spectrometer finer in every respect, as the target of a translation: not one that exists.
+
+        With the covariance C of (Q, E), s = C_QQ^-1 C_QE and the variance of the energy at a given momentum
+        v = C_EE - s . C_QE, its covariance is C'_QQ = C_QQ / momentum^2, C'_QE = C_QQ s / momentum^2 and
+        C'_EE = s . C'_QE + v / energy^2: C - C' is never negative, so that C is C' and one more convolution. With one
+        number this is C divided by its square.
+
+        Parameters
+        ----------
+        momentum, energy : float
+            How many times finer in momentum, and in energy at a given momentum; the same if one is given.
+
+        Raises
+        ------
+        RunFactError
+            If a number is not positive.
+        """
+        energy = momentum if energy is None else energy
+        found = copy.copy(self)
+        times = checks.positive("the sharpening", momentum), checks.positive("the sharpening", energy)
+        found.sharpness = tuple(old * new for old, new in zip(self.sharpness, times, strict=True))
         return found
 
     def __repr__(self) -> str:
@@ -224,8 +248,9 @@ class Resolution:
         kf = self.beam.kf(energy.ravel())
         angle = math.radians(two_theta)
         direction = np.tile([-math.sin(angle), 0.0, math.cos(angle)], (kf.size, 1))
-        rows = sensitivity(self.beam, direction, kf)[:, 3]
-        return FWHM_PER_SIGMA * np.sqrt((rows**2 * variances(self.beam, kf)).sum(1)).reshape(energy.shape)
+        found = self.propagation(direction, kf)
+        variance = (found.jacobian[:, 3] ** 2 * found.variances).sum(axis=1)
+        return FWHM_PER_SIGMA * np.sqrt(variance).reshape(energy.shape)
 
     def frame(self, spectrum: Spectrum) -> Frame:
         """The axes of a spectrum in the laboratory frame.
@@ -320,7 +345,12 @@ class Resolution:
         """
         final = np.array([0.0, 0.0, self.beam.ki]) - points.q
         direction = final / np.linalg.norm(final, axis=1, keepdims=True)
-        return Propagation.of(self.beam, direction, self.beam.kf(points.energy))
+        return self.propagation(direction, self.beam.kf(points.energy))
+
+    def propagation(self, direction: np.ndarray, kf: np.ndarray) -> Propagation:
+        """`in_lab` for unit vectors of kf in the lab, shape (N, 3), and kf in 1/Angstrom, shape (N,)."""
+        found = Propagation.of(self.beam, direction, kf)
+        return found if self.sharpness == (1.0, 1.0) else found.sharpened(*self.sharpness)
 
     def covariance(self, points: Points, *, of_sample: bool = False) -> np.ndarray:
         """Covariance of the coordinates of points.

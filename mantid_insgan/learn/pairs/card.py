@@ -9,7 +9,8 @@ from .recipe import Recipe, settings_of
 from .shards import write_text
 
 UNITS = {
-    "ideal, convolved": "mbarn/sr/meV per unit cell: d2sigma/dOmega/dE x ki/kf",
+    "ideal, finer, convolved": "mbarn/sr/meV per unit cell: d2sigma/dOmega/dE x ki/kf",
+    "sharpness": "how many times finer than the resolution each member of finer is, in momentum and in energy",
     "valid": "true where an experiment has a measurement; ideal and convolved are NaN where no neutron can be",
     "width": "FWHM along each open axis in bins of it",
     "correlation": "correlation coefficients of the resolution between the open axes (0, 1), (0, 2), (1, 2)",

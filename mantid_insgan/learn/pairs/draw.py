@@ -11,6 +11,7 @@ from ...convolve import GridAccuracyWarning, convolve, ideal, sample_modes
 from ...convolve.bins import Bins
 from ...convolve.detectors import Detectors
 from ...convolve.experiment import ExperimentSettings, measured_bins
+from ...convolve.prepared import Prepared
 from ...core.constants import FWHM_PER_SIGMA
 from ...core.spectrum import Axis, Spectrum
 from ...errors import InputError, RunFactError
@@ -26,9 +27,13 @@ MAX_DRAWS = 100
 #: Error allowed between the momenta at which the model is asked, see `sample_modes`.
 _TOLERANCE = 0.04
 #: Momenta at which the model is asked: so many modes in all, between the limits.
-_MODES, _MOMENTA, _MOMENTA_OF_POWDER = 800_000, (8_000, 120_000), 50_000
+_MODES, _MOMENTA, _MOMENTA_OF_POWDER = 800_000, (8_000, 120_000), (50_000, 150_000)
 #: Points of the mixture of 'covariance' in each bin: so many Gaussians in all, between the limits.
 _GAUSSIANS, _POINTS = 2_500_000, (40, 256)
+#: How many times finer than the resolution the target of remove-resolution is if not told; for every pair.
+STATED_SHARPNESS = 3.0
+#: Powers of ten between which another such number is drawn.
+_SHARPNESS = (0.08, 0.95)
 #: Triads of directions in (h, k, l); for hexagonal cells (gamma = 120 degrees) those that are perpendicular there.
 _TRIADS = (((1, 0, 0), (0, 1, 0), (0, 0, 1)), ((1, 1, 0), (-1, 1, 0), (0, 0, 1)), ((1, 0, 1), (-1, 0, 1), (0, 1, 0)))
 _HEXAGONAL = (((1, 0, 0), (-1, 2, 0), (0, 0, 1)), ((1, 1, 0), (-1, 1, 0), (0, 0, 1)))
@@ -81,8 +86,8 @@ def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Pair:
     sharp = ideal(model, grid, resolution, seed=seed, source=source, **line)
     if not np.count_nonzero(np.nan_to_num(sharp.signal)) >= 0.02 * sharp.signal.size:
         raise _Unfit("the grid sees no modes")
-    points = _points(grid, model) if recipe.method == "covariance" else None
-    blurred = convolve(model, grid, resolution, method=recipe.method, points=points, seed=seed, source=source, **line)
+    through = _through(recipe, model, grid, resolution, source, seed, line)
+    blurred = through((1.0, 1.0))
     if not shows_enough(sharp.signal[blurred.valid], blurred.signal[blurred.valid]):
         raise _Unfit("most intensity lies outside the grid")
     settings = ExperimentSettings.draw(rng, temperature=model.temperature)
@@ -90,6 +95,7 @@ def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Pair:
     seen = bins.from_columns(measured_bins(np.random.default_rng(seed), Detectors(bins), settings)) & blurred.valid
     if not seen.mean() > 0.25:
         raise _Unfit("detectors see too little of the grid")
+    sharpness = _draw_sharpness(rng)
     facts = {
         "kind": kind,
         "split": split,
@@ -98,13 +104,31 @@ def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Pair:
         "model": _plain(dict(model.facts) | {"temperature": model.temperature, "lattice": _lattice(model.lattice)}),
         "resolution": _plain(_resolution_facts(resolution)),
         "line": line,
+        "sharpness": sharpness,
         "experiment": _plain(asdict(settings)),
         "axes": [_axis(a) for a in grid.axes],
         "errors": _plain(_errors(sharp, blurred) | {"modes": getattr(source, "error", None)})
         | {"coarse_grid_of_modes": coarse},
         "momenta": source.size,
     }
-    return _pair(recipe, sharp, blurred, seen, resolution, facts)
+    return _pair(recipe, sharp, [through(s) for s in sharpness], blurred, seen, resolution, facts)
+
+
+def _through(recipe: Recipe, model, grid: Spectrum, resolution: Resolution, source, seed: int, line: dict):
+    """A function that convolves the model with the resolution, as many times finer as it is told."""
+    if recipe.method == "covariance":
+        prepared = Prepared(Bins(grid, resolution), points=_points(grid, model), source=source, seed=seed)
+        return lambda sharpness: prepared.convolve(None, sharpness=sharpness, **line)
+    options = {"method": recipe.method, "seed": seed, "source": source, **line}
+    return lambda sharpness: convolve(model, grid, resolution.sharpened(*sharpness), **options)
+
+
+def _draw_sharpness(rng) -> list[list[float]]:
+    """How many times finer in momentum and energy than the resolution the further sides of a pair are: one of
+    `STATED_SHARPNESS`, and one that is drawn, the same in both in half of the draws."""
+    both = float(10 ** rng.uniform(*_SHARPNESS))
+    apart = [float(10 ** (rng.uniform(*_SHARPNESS) * (rng.random() < 0.8))) for _ in range(2)]
+    return [[STATED_SHARPNESS] * 2, [both, both] if rng.random() < 0.5 else apart]
 
 
 def shows_enough(ideal: np.ndarray, convolved: np.ndarray) -> bool:
@@ -116,9 +140,8 @@ def shows_enough(ideal: np.ndarray, convolved: np.ndarray) -> bool:
 
 def _sampled(recipe: Recipe, model, grid: Spectrum, resolution: Resolution, seed: int):
     """Modes for both sides of the pair, and whether they stayed coarser than they should be."""
-    momenta = int(np.clip(_MODES / _modes(model), *_MOMENTA))
-    if grid.axes[0].is_modulus_q:
-        momenta = min(momenta, _MOMENTA_OF_POWDER)
+    limits = _MOMENTA_OF_POWDER if grid.axes[0].is_modulus_q else _MOMENTA
+    momenta = int(np.clip(_MODES / _modes(model), *limits))
     method = "covariance" if recipe.method == "covariance" else "interpolated"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GridAccuracyWarning)
@@ -143,7 +166,7 @@ def _points(grid: Spectrum, model) -> int:
     return int(np.clip(_GAUSSIANS / columns / _modes(model), *_POINTS))
 
 
-def _pair(recipe: Recipe, sharp: Spectrum, blurred: Spectrum, seen: np.ndarray, resolution, facts: dict) -> Pair:
+def _pair(recipe: Recipe, sharp, finer: list[Spectrum], blurred, seen: np.ndarray, resolution, facts: dict) -> Pair:
     of_bins = resolution.on_grid(blurred)
 
     def on_grid(values: np.ndarray) -> np.ndarray:
@@ -151,6 +174,7 @@ def _pair(recipe: Recipe, sharp: Spectrum, blurred: Spectrum, seen: np.ndarray, 
 
     return Pair(
         on_grid(sharp.signal)[0],
+        on_grid(np.stack([s.signal for s in finer])),
         on_grid(blurred.signal)[0],
         seen.reshape(recipe.shape),
         on_grid(of_bins.width),
@@ -192,11 +216,14 @@ def _draw_resolution(rng, settings, model) -> Resolution:
 
 
 def _draw_line(rng, grid: Spectrum, resolution: Resolution) -> dict:
-    """Half of the models get an intrinsic width of up to the resolution's own."""
-    if rng.random() < 0.5:
+    """Of the models 40 % have sharp modes, 35 % an intrinsic width of up to the resolution's own, the others one of up
+    to six times that."""
+    kind = rng.random()
+    if kind < 0.4:
         return {}
     middle = float(grid.axes[grid.energy_axis].centers.mean())
-    fwhm = rng.uniform(0.1, 1.0) * float(resolution.fwhm_energy(min(middle, 0.95 * resolution.ei)))
+    times = rng.uniform(0.1, 1.0) if kind < 0.75 else 10 ** rng.uniform(0.0, 0.8)
+    fwhm = times * float(resolution.fwhm_energy(min(middle, 0.95 * resolution.ei)))
     return {"fwhm": float(fwhm), "shape": "gaussian" if rng.random() < 0.5 else "dho"}
 
 

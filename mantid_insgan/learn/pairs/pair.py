@@ -22,6 +22,8 @@ class Pair:
     Parameters
     ----------
     ideal, convolved : ndarray, float32, shape (*grid)
+    finer : ndarray, float32, shape (K, *grid)
+        Convolved with resolutions that are finer by ``facts["sharpness"]``, see `Resolution.sharpened`.
     valid : ndarray of bool, shape (*grid)
         Where an experiment has a measurement.
     width : ndarray, float32, shape (D, *grid)
@@ -35,6 +37,7 @@ class Pair:
     """
 
     ideal: np.ndarray
+    finer: np.ndarray
     convolved: np.ndarray
     valid: np.ndarray
     width: np.ndarray

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from ...errors import InputError
+from ...models import levels
 from ...models.phonons import zoo as phonon_zoo
 from ...models.spinw.zoo import Family, families, split
+from ...models.zoo import without_held_out
 
 #: Methods of convolution, and the default for cuts of 1, 2 and 3 dimensions.
 METHODS = ("interpolated", "covariance", "montecarlo")
@@ -18,7 +20,7 @@ PER_SHARD = {1: 256, 2: 32, 3: 4}
 #: Kinds of cut and how often each is drawn.
 KINDS = {
     1: {"energy-cut": 0.5, "momentum-cut": 0.3, "powder-cut": 0.2},
-    2: {"path": 0.7, "plane": 0.15, "powder": 0.15},
+    2: {"path": 0.77, "plane": 0.08, "powder": 0.15},
     3: {"volume": 1.0},
 }
 #: Share of pairs that are drawn for each split. In 'validation' family and setting are both new; in 'test-family' and
@@ -55,9 +57,15 @@ Setting = tuple[str, str, float, float, float]
 NAMED_ONLY = tuple(f.name for f in phonon_zoo.families())
 
 
-def families_of(split_name: str, *, named: bool = False) -> tuple[Family | phonon_zoo.PhononFamily, ...]:
-    """Families from which pairs of a split are drawn; with `named`, also those of `NAMED_ONLY` in it."""
+AnyFamily = Family | levels.LevelsFamily | phonon_zoo.PhononFamily
+
+
+def families_of(split_name: str, *, named: bool = False) -> tuple[AnyFamily, ...]:
+    """Families from which pairs of a split are drawn; with `named`, those of `NAMED_ONLY` in it."""
     train, held_out = phonon_zoo.split() if named else split()
+    if not named:
+        more = without_held_out(levels.families(), levels.HELD_OUT)
+        train, held_out = (*train, *more[0]), (*held_out, *more[1])
     if split_name == "test-family":
         return held_out
     wanted = split_name == "validation"
@@ -128,7 +136,7 @@ class Recipe:
             raise InputError(f"the seed is {self.seed}", "give a number that is not negative (--seed)")
         if self.per_shard < 1:
             raise InputError(f"{self.per_shard} pairs in a file", "ask for 1 or more (--per-shard)")
-        known = {f.name for f in families()} | set(NAMED_ONLY)
+        known = {f.name for f in (*families(), *levels.families())} | set(NAMED_ONLY)
         for name in self.only:
             if name not in known:
                 raise InputError(
@@ -156,7 +164,7 @@ class Recipe:
         """Whether Euphonic is needed."""
         return any(name in NAMED_ONLY for name in self.only)
 
-    def families(self, split_name: str) -> tuple[Family | phonon_zoo.PhononFamily, ...]:
+    def families(self, split_name: str) -> tuple[AnyFamily, ...]:
         """Families of a split that may be drawn."""
         if not self.only:
             return families_of(split_name)

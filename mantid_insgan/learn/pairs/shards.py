@@ -18,7 +18,7 @@ from ...io.hdf5 import open_hdf5
 from .pair import Pair
 
 #: Of the layout of shards and index.
-FORMAT = "mantid-insgan pairs 3"
+FORMAT = "mantid-insgan pairs 4"
 INDEX = "index.json"
 _ARRAYS = tuple(f.name for f in fields(Pair) if f.name != "facts")
 
