@@ -82,12 +82,28 @@ class Detectors:
     @cached_property
     def line(self) -> RecordedLine:
         """The elastic line in these energy bins."""
-        return RecordedLine(self.resolution, self.edges)
+        return self.line_at((1.0, 1.0))
+
+    def line_at(self, sharpness: tuple[float, float]) -> RecordedLine:
+        """The elastic line as a finer spectrometer would record it (`Resolution.sharpened`); worked out once."""
+        if sharpness not in self._lines:
+            self._lines[sharpness] = RecordedLine(self.resolution.sharpened(*sharpness), self.edges)
+        return self._lines[sharpness]
+
+    def aluminium_at(self, times: float) -> np.ndarray:
+        """Powder lines of aluminium in each momentum bin, shape (M,), so many times finer than recorded; worked out
+        once. Infinity is without the resolution."""
+        if times not in self._rings:
+            self._rings[times] = aluminium_lines(self.resolution, self.across, times=times).mean(axis=1)
+        return self._rings[times]
 
     @cached_property
-    def aluminium(self) -> tuple[np.ndarray, np.ndarray]:
-        """Powder lines of aluminium in each momentum bin, sharp and as wide as the resolution; shape (M,) each."""
-        return tuple(aluminium_lines(self.resolution, self.across, sharp=sharp).mean(axis=1) for sharp in (True, False))
+    def _lines(self) -> dict[tuple[float, float], RecordedLine]:
+        return {}
+
+    @cached_property
+    def _rings(self) -> dict[float, np.ndarray]:
+        return {}
 
 
 class RecordedLine:
@@ -148,7 +164,7 @@ def _delayed_share(energy: np.ndarray, resolution: Resolution, tail_path: float)
     return -np.expm1(-path / tail_path)
 
 
-def aluminium_lines(resolution: Resolution, modulus: np.ndarray, *, sharp: bool = False) -> np.ndarray:
+def aluminium_lines(resolution: Resolution, modulus: np.ndarray, *, times: float = 1.0) -> np.ndarray:
     """Debye-Scherrer lines of aluminium at |Q| in 1/Angstrom, relative to the recorded peak of (111).
 
     S of a powder is the sum over reflections of multiplicity x exp(-Q^2 u^2) delta(Q - tau) / tau^2 (Squires, ch. 3;
@@ -159,10 +175,11 @@ def aluminium_lines(resolution: Resolution, modulus: np.ndarray, *, sharp: bool 
     ----------
     resolution : Resolution
     modulus : ndarray
-        Any shape; with `sharp`, (M, points): points across each of M bins.
-    sharp : bool
-        Lines of the same area without the resolution, as narrow as the points allow: their standard deviation is half
-        that of |Q| across the bin (at least a twentieth of that of the resolution, at most all of it).
+        Any shape; with `times` above 1, (M, points): points across each of M bins.
+    times : float
+        Lines of the same area, so many times narrower (infinity: without the resolution), but no narrower than the
+        points allow: their standard deviation is at least half that of |Q| across the bin, and a twentieth of that of
+        the resolution.
 
     Returns
     -------
@@ -175,11 +192,15 @@ def aluminium_lines(resolution: Resolution, modulus: np.ndarray, *, sharp: bool 
     height = weight / sigma
     order = np.argsort(modulus, axis=None)
     sorted_modulus, profile = modulus.ravel()[order], np.zeros(modulus.size)
-    narrow = np.broadcast_to(0.5 * modulus.std(axis=-1, keepdims=True), modulus.shape).ravel()[order] if sharp else None
+    least = 0.0
+    if times > 1:
+        least = np.broadcast_to(0.5 * modulus.std(axis=-1, keepdims=True), modulus.shape).ravel()[order]
     for place, spread, value in zip(tau, sigma, height / height[0], strict=True):
         # Beyond eight standard deviations nothing is left (1e-14).
         near = slice(*np.searchsorted(sorted_modulus, [place - 8 * spread, place + 8 * spread]))
-        width = np.clip(narrow[near], 0.05 * spread, spread) if sharp else spread
+        width = spread
+        if times > 1:
+            width = np.clip(np.maximum(least[near], spread / times), 0.05 * spread, spread)
         profile[near] += value * spread / width * np.exp(-0.5 * ((sorted_modulus[near] - place) / width) ** 2)
     out = np.empty(modulus.size)
     out[order] = profile

@@ -7,6 +7,7 @@ for every model. S is d2sigma/dOmega/dE x ki/kf, as everywhere in the package.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -52,6 +53,10 @@ class ExperimentSettings:
         Kelvin.
     aluminium : float
         Height of the (111) powder line of aluminium, in levels.
+    other : float
+        Height of the elastic line of another repetition of the choppers, in levels.
+    repetition : float
+        Where that is recorded, as a fraction of Ei.
     two_theta : tuple of (float, float)
         Scattering angles between which there are detectors, degrees.
     gaps : tuple of (float, float)
@@ -78,6 +83,8 @@ class ExperimentSettings:
     phonon_cutoff: float = 30.0
     temperature: float = 10.0
     aluminium: float = 0.0
+    other: float = 0.0
+    repetition: float = 0.5
     two_theta: tuple[float, float] = (0.0, 180.0)
     gaps: tuple[tuple[float, float], ...] = ()
     dead: float = 0.0
@@ -92,7 +99,7 @@ class ExperimentSettings:
                 f"the experiment setting {wrong[0]!r} is {numbers[wrong[0]]:g}",
                 "give a number that is not negative; counts, tail_path and phonon_cutoff above 0",
             )
-        for name in ("tail", "dead", "largest_transfer"):
+        for name in ("tail", "dead", "repetition", "largest_transfer"):
             if numbers[name] > 1:
                 raise InputError(f"the experiment setting {name!r} is {numbers[name]:g}", "give a share from 0 to 1")
 
@@ -114,6 +121,7 @@ class ExperimentSettings:
             Of the sample, Kelvin.
         """
         sometimes = lambda share, low, high: float((rng.random() < share) * 10 ** rng.uniform(low, high))  # noqa: E731
+        (apart,) = rng.spawn(1)  # leaves the stream of all else as it is
         low_angle, high_angle = rng.uniform(2.5, 6.0), rng.uniform(60.0, 140.0)
         gaps = []
         for _ in range(rng.integers(0, 5)):
@@ -123,7 +131,7 @@ class ExperimentSettings:
             counts=float(10 ** rng.uniform(0.3, 3.5)),
             flat=sometimes(0.7, -2, 0.3),
             time_independent=sometimes(0.5, -2.5, -0.5),
-            elastic=sometimes(0.8, 0, 2.5),
+            elastic=sometimes(0.8, 0, 4.0),
             tail=sometimes(0.7, -2.5, -0.8),
             tail_path=float(10 ** rng.uniform(-1.5, -0.3)),
             displacement=float(rng.uniform(0.002, 0.015)),
@@ -131,6 +139,8 @@ class ExperimentSettings:
             phonon_cutoff=float(10 ** rng.uniform(1.0, 1.9)),
             temperature=float(temperature),
             aluminium=sometimes(0.5, 0, 2.0),
+            other=float((apart.random() < 0.15) * 10 ** apart.uniform(-0.5, 1.0)),
+            repetition=float(apart.uniform(0.1, 0.95)),
             two_theta=(float(low_angle), float(high_angle)),
             gaps=tuple(gaps),
             dead=sometimes(0.5, -3, -1.3),
@@ -213,9 +223,17 @@ def count(
     return counts / per_count - subtracted, np.maximum(counts, least) / per_count**2, counts
 
 
+#: Sides of a pair: without the resolution, and as recorded; others are how many times finer than recorded they are.
+IDEAL, RECORDED = None, (1.0, 1.0)
+
+
 def background(
-    detectors: Detectors, settings: ExperimentSettings, level: float, valid: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    detectors: Detectors,
+    settings: ExperimentSettings,
+    level: float,
+    valid: np.ndarray,
+    sides: Sequence[tuple[float, float] | None] = (IDEAL, RECORDED),
+) -> tuple[np.ndarray, ...]:
     """The background without the resolution, and as recorded.
 
     Without the resolution, the elastic line and the aluminium lines are in the energy bin that contains E = 0, with the
@@ -230,11 +248,13 @@ def background(
         Unit of the strengths in the settings.
     valid : ndarray of bool, shape (M, K)
         Bins over which the root mean square of the phonons is taken.
+    sides : sequence of (momentum, energy) or None
+        For each side how many times finer than recorded it is, as `Resolution.sharpened` takes it, or `IDEAL`.
 
     Returns
     -------
-    ideal, recorded : ndarray, shape (M, K)
-        In the unit of `level`.
+    tuple of ndarray, shape (M, K)
+        One for each side, in the unit of `level`.
     """
     smooth = np.full(detectors.shape, settings.flat * level)
     if settings.time_independent:
@@ -243,18 +263,42 @@ def background(
         phonons = one_phonon(detectors, settings)
         size = math.sqrt((phonons[valid] ** 2).mean()) if valid.any() else 0.0
         smooth += phonons * (settings.phonons * level / size if size > 0 else 0.0)
+    lines = elastic_lines(detectors, settings, level, sides)
+    repetitions = other_repetitions(detectors, settings, level, sides)
+    return tuple(smooth + line + other for line, other in zip(lines, repetitions, strict=True))
+
+
+def elastic_lines(detectors: Detectors, settings: ExperimentSettings, level: float, sides) -> list[np.ndarray | float]:
+    """The elastic line and the powder lines of aluminium on each of `sides` of `background`, shape (M, K), or 0."""
     if not (settings.elastic or settings.aluminium):
-        return smooth, smooth
-    height = np.zeros(len(smooth))
+        return [0.0] * len(sides)
+    height = np.zeros(len(detectors.across))
     if settings.elastic:
         height += settings.elastic * np.exp(-settings.displacement * detectors.across**2).mean(axis=1)
-    rings = detectors.aluminium if settings.aluminium else (0.0, 0.0)
-    line = detectors.line
-    energies = [profile(settings.tail, settings.tail_path) for profile in (line.sharp, line.recorded)]
-    return tuple(
-        smooth + (height + settings.aluminium * ring)[:, None] * (energy * line.fwhm * level)
-        for ring, energy in zip(rings, energies, strict=True)
-    )
+    found = []
+    for side in sides:
+        if side is IDEAL:
+            energy = detectors.line.sharp(settings.tail, settings.tail_path)
+        else:
+            energy = detectors.line_at(side).recorded(settings.tail, settings.tail_path)
+        rings = settings.aluminium and detectors.aluminium_at(math.inf if side is IDEAL else side[0])
+        found.append((height + settings.aluminium * rings)[:, None] * (energy * detectors.line.fwhm * level))
+    return found
+
+
+def other_repetitions(detectors: Detectors, settings: ExperimentSettings, level: float, sides) -> list:
+    """Lines of constant energy: the elastic lines of neutrons of other energies that a chopper lets through.
+
+    They are recorded at ``settings.repetition`` of Ei, nearly as wide as the resolution is there, and are the same on
+    all sides, since what was recorded elsewhere is not of this energy's resolution.
+    """
+    if not settings.other:
+        return [0.0] * len(sides)
+    energy = settings.repetition * detectors.resolution.ei
+    sigma = float(detectors.resolution.fwhm_energy(energy)) / FWHM_PER_SIGMA
+    profile = np.exp(-0.5 * ((detectors.centres - energy) / sigma) ** 2)
+    line = settings.other * level * np.broadcast_to(profile, detectors.shape)
+    return [line] * len(sides)
 
 
 def constant_in_time(edges: np.ndarray, ei: float) -> np.ndarray:

@@ -60,6 +60,8 @@ def parse(arguments=None):
     parser.add_argument("--workers", type=int, default=2, help="processes that draw pairs")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads that train")
     parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--feeders", type=int, default=0, help="processes that draw examples ahead of the training")
+    parser.add_argument("--minutes", type=float, help="of each training, at most")
     return parser.parse_args(arguments)
 
 
@@ -106,10 +108,10 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
     name = f"{direction}-{dimensions}d"
     trainer = PairedTrainer(
         PairedRecipe(direction, dimensions, CHANNELS[dimensions]),
-        Schedule(steps=SIZES[dimensions].steps, batch=BATCH[dimensions], seed=options.seed),
+        Schedule(steps=SIZES[dimensions].steps, batch=BATCH[dimensions], seed=options.seed, minutes=options.minutes),
         training_library(dimensions, pairs, options),
         options.scratch / f"{name}-{options.seed}",
-        Machine(options.accelerator),
+        Machine(options.accelerator, feeders=options.feeders),
     )
     with _bar(name) as bar:
         trainer.run(lambda share, step, terms: bar(share, f"NRMSE {terms['nrmse']:.3f}"))

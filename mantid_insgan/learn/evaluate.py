@@ -12,8 +12,9 @@ from ..core.constants import FWHM_PER_SIGMA
 from ..translate.cards import Table
 from ..translate.translator import kept_intensity
 from . import losses
+from .augment import AS_MADE
 from .examples import Batch, stack
-from .generator import Generator
+from .generator import Generator, brought_to
 from .libraries import PairLibrary, Part
 from .operator import RADIUS, ResolutionOperator, convolved, richardson_lucy
 
@@ -38,11 +39,12 @@ DIRECTIONS_KNOWN = 24
 Method = Callable[[Batch], torch.Tensor]
 
 
-def batches(library: PairLibrary, direction: str, counts: float | None, seed: int, index=None) -> list[Batch]:
-    """Pairs as they were made, at some peak counts (None: no noise), with the gaps of their experiments."""
+def batches(library: PairLibrary, direction: str, counts, seed: int, index=None, finer: int | None = None):
+    """Pairs as they were made, at some peak counts (None: no noise), with the gaps of their experiments: a list of
+    `Batch`. `finer` is the number of the finer side, see `with_noise`."""
     rng = np.random.default_rng([seed, int(counts or 0)])
     index = range(len(library)) if index is None else index
-    noise = {"exact_share": 1.0 if counts is None else 0.0, "peak_counts": counts, "varied": False}
+    noise = {"exact_share": 1.0 if counts is None else 0.0, "peak_counts": counts, "varied": False, "finer": finer}
     size = CHUNK[library.dimensions]
     return [stack(library.examples(index[i : i + size], direction, rng, **noise)) for i in range(0, len(index), size)]
 
@@ -90,14 +92,34 @@ def widths_kernel(batch: Batch) -> torch.Tensor:
 
 
 def covariance_kernel(batch: Batch) -> torch.Tensor:
-    """The full covariance on the cut at each bin."""
-    return convolved(ResolutionOperator(batch.width, batch.correlation), batch.signal, batch.valid)
+    """The full covariance on the cut at each bin, less that of the finer side."""
+    return convolved(_between(batch), batch.signal, batch.valid)
+
+
+def _finer(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Width and correlation of the finer side."""
+    axes = batch.width.shape[1]
+    return batch.finer[:, :axes], batch.finer[:, axes:]
+
+
+def _between(batch: Batch) -> ResolutionOperator:
+    return ResolutionOperator(batch.width, batch.correlation, _finer(batch))
+
+
+def _at_target(batch: Batch, found: torch.Tensor) -> torch.Tensor:
+    """What was found without resolution, with that of the target."""
+    return brought_to(batch.finer, batch.width.shape[1], None, [found])[0] if batch.finer.any() else found
 
 
 def lucy_exact(batch: Batch, iterations: int) -> torch.Tensor:
-    """Richardson-Lucy with the full covariance on the cut at each bin, and the gaps."""
+    """Richardson-Lucy with the full covariance on the cut at each bin, and the gaps; brought to the target."""
     operator = ResolutionOperator(batch.width, batch.correlation)
-    return richardson_lucy(operator, batch.signal, batch.valid, (iterations,))[0]
+    return _at_target(batch, richardson_lucy(operator, batch.signal, batch.valid, (iterations,))[0])
+
+
+def lucy_between(batch: Batch, iterations: int) -> torch.Tensor:
+    """Richardson-Lucy with only the kernel between target and resolution, and the gaps."""
+    return richardson_lucy(_between(batch), batch.signal, batch.valid, (iterations,))[0]
 
 
 def lucy_with_surroundings(batch: Batch, iterations: int) -> torch.Tensor:
@@ -109,11 +131,11 @@ def lucy_with_surroundings(batch: Batch, iterations: int) -> torch.Tensor:
     operator = ResolutionOperator(conditions[:, :axes], conditions[:, axes:])
     signal, valid = (nn.functional.pad(x, wide) for x in (batch.signal, batch.valid))
     found = richardson_lucy(operator, signal, valid, (iterations,))[0]
-    return found[(..., *[slice(RADIUS, -RADIUS)] * axes)]
+    return _at_target(batch, found[(..., *[slice(RADIUS, -RADIUS)] * axes)])
 
 
 def lucy_mean(batch: Batch, iterations: int) -> torch.Tensor:
-    """scikit-image's Richardson-Lucy with the mean widths of each pair."""
+    """scikit-image's Richardson-Lucy with the mean widths of each pair; brought to the target."""
     from skimage.restoration import richardson_lucy as lucy
 
     answers = []
@@ -124,7 +146,7 @@ def lucy_mean(batch: Batch, iterations: int) -> torch.Tensor:
         for fwhm in width:
             psf = np.multiply.outer(psf, _gaussian(fwhm))
         answers.append(lucy(np.clip(signal, 0, None) + 1e-6, psf, num_iter=iterations, clip=False))
-    return torch.from_numpy(np.stack(answers).astype(np.float32))[:, None]
+    return _at_target(batch, torch.from_numpy(np.stack(answers).astype(np.float32))[:, None])
 
 
 def _gaussian(fwhm: float) -> np.ndarray:
@@ -155,10 +177,13 @@ class Baselines:
     direction : str
     validation : PairLibrary
     seed : int
+    finer : int, optional
+        Number of the finer side, see `with_noise`.
     """
 
-    def __init__(self, direction: str, validation: PairLibrary, seed: int):
+    def __init__(self, direction: str, validation: PairLibrary, seed: int, finer: int | None = None):
         self.direction, self.validation, self.seed = direction, validation, seed
+        self.finer = AS_MADE[direction] if finer is None else finer
         self.chosen = np.random.default_rng(seed).permutation(len(validation))[: TUNING[validation.dimensions]]
         self._known: dict = {}
 
@@ -170,7 +195,7 @@ class Baselines:
         return dict(methods), settings
 
     def _tuned(self, counts: float | None) -> tuple[dict[str, Method], dict[str, float]]:
-        tuning = batches(self.validation, self.direction, counts, self.seed + 1, self.chosen)
+        tuning = batches(self.validation, self.direction, counts, self.seed + 1, self.chosen, self.finer)
         found: dict[str, Method] = {"identity": identity}
         tuned: dict[str, tuple] = {"one Gaussian": (one_gaussian, FACTORS)}
         if self.direction == "add-resolution":
@@ -182,6 +207,8 @@ class Baselines:
                 tuned["Richardson-Lucy, mean PSF"] = (lucy_mean, ITERATIONS)
                 tuned["Richardson-Lucy, exact operator, surroundings too"] = (lucy_with_surroundings, ITERATIONS)
             tuned["Richardson-Lucy, exact operator"] = (lucy_exact, ITERATIONS)
+            if self.finer != 0:
+                tuned["Richardson-Lucy, kernel between the two"] = (lucy_between, ITERATIONS)
         settings = {}
         for name, (method, choices) in tuned.items():
             best = min(choices, key=lambda c, m=method: float(np.median(scores(tuning, lambda b: m(b, c)))))
@@ -198,7 +225,7 @@ def table(title: str, library: PairLibrary, baselines: Baselines, generators: di
     for counts in peak_counts:
         methods, settings = baselines.methods(counts)
         methods |= {name: of_generator(g) for name, g in generators.items()}
-        testing = batches(library, baselines.direction, counts, seed)
+        testing = batches(library, baselines.direction, counts, seed, finer=baselines.finer)
         for name, method in methods.items():
             scored = is_scored(name, library)
             if scored.any():

@@ -8,13 +8,16 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
+from .generator import no_resolution
+
 
 @dataclass(frozen=True)
 class Example:
     """One spectrum for a network, D open axes with the energy last where it is one.
 
     signal, error, target : float32 (*grid), 0 where not valid; valid : bool (*grid);
-    width (D, *grid), correlation (P, *grid), position (3, *grid) : float32; energy_last : bool.
+    width (D, *grid), correlation (P, *grid), position (3, *grid) : float32; energy_last : bool;
+    finer (D + P, *grid) : float32, widths and correlations of the finer side; 0, without resolution, if not given.
     """
 
     signal: np.ndarray
@@ -25,6 +28,12 @@ class Example:
     correlation: np.ndarray
     position: np.ndarray
     energy_last: bool = True
+    finer: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.finer is None:
+            channels = len(self.width) + len(self.correlation)
+            object.__setattr__(self, "finer", np.zeros((channels, *self.signal.shape), np.float32))
 
     @property
     def dimensions(self) -> int:
@@ -48,14 +57,19 @@ class Batch:
     correlation: torch.Tensor
     position: torch.Tensor
     target: torch.Tensor
+    finer: torch.Tensor | None = None
+
+    def __post_init__(self):
+        if self.finer is None:
+            object.__setattr__(self, "finer", no_resolution(self.width))
 
     def inputs(self) -> tuple[torch.Tensor, ...]:
         """The inputs of a generator, in its order."""
         return self.signal, self.valid, self.error, *self.conditions()
 
     def conditions(self) -> tuple[torch.Tensor, ...]:
-        """Width, correlation and position."""
-        return self.width, self.correlation, self.position
+        """Width, correlation, position and the finer resolution."""
+        return self.width, self.correlation, self.position, self.finer
 
     def part(self, members: slice) -> Batch:
         """Some members of the batch."""

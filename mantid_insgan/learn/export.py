@@ -11,11 +11,13 @@ from torch import nn
 
 from ..core.files import replacing
 from ..errors import ModelError
-from ..translate.cards import INPUTS, MORE_INPUTS, OUTPUTS
-from .generator import GRID_MULTIPLE, Generator
-from .operator import pairs_of_axes
+from ..translate.cards import INPUTS, MORE_INPUTS, OUTPUTS, STEPS
+from .generator import GRID_MULTIPLE, Generator, channels_of_finer
+from .operator import RADIUS, pairs_of_axes, reach_of
 
 OPSET = 20
+#: FWHM in bins on which it is checked.
+_WIDEST = 8.0
 #: Largest difference from torch allowed in an exported model, relative to the largest value.
 TOLERANCE = 1e-4
 
@@ -27,23 +29,24 @@ class _Exported(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, signal, valid, error, width, correlation, position):
-        translated, log_variance, features = self.generator(signal, valid, error, width, correlation, position)
-        again = self.generator.explained(signal, translated, valid, width, correlation, position)
+    def forward(self, signal, valid, error, width, correlation, position, finer, steps):
+        conditions = width, correlation, position, finer, steps
+        translated, log_variance, features = self.generator(signal, valid, error, *conditions)
+        again = self.generator.explained(signal, translated, valid, *conditions)
         return translated, log_variance, again, features
 
 
 class _ExportedCut(_Exported):
     """In one dimension there is no pair of axes, so there is no input `correlation`."""
 
-    def forward(self, signal, valid, error, width, position):
-        return super().forward(signal, valid, error, width, width[:, :0], position)
+    def forward(self, signal, valid, error, width, position, finer, steps):
+        return super().forward(signal, valid, error, width, width[:, :0], position, finer, steps)
 
 
 def input_names(dimensions: int) -> tuple[str, ...]:
     """Inputs of an exported model, in their order."""
     more = MORE_INPUTS if dimensions > 1 else MORE_INPUTS[1:]
-    return (*INPUTS, *more)
+    return (*INPUTS, *more, STEPS)
 
 
 def export(generator: Generator, path: Path) -> None:
@@ -58,6 +61,7 @@ def export(generator: Generator, path: Path) -> None:
     inputs = input_names(generator.dimensions)
     example = _random_inputs((2, 32, 48, 16)[: 1 + generator.dimensions], generator.dimensions, seed=0)
     batch = torch.export.Dim("batch", min=1, max=4096)
+    reach = torch.export.Dim("reach", min=3, max=2 * RADIUS + 1)
     names = ("first", "second", "third")[: generator.dimensions]
     grid = {2 + i: GRID_MULTIPLE * torch.export.Dim(name, min=4, max=4096) for i, name in enumerate(names)}
     with warnings.catch_warnings():
@@ -70,7 +74,7 @@ def export(generator: Generator, path: Path) -> None:
             verbose=False,
             input_names=list(inputs),
             output_names=list(OUTPUTS),
-            dynamic_shapes={name: {0: batch, **grid} for name in inputs},
+            dynamic_shapes={name: {0: batch, **grid} for name in inputs[:-1]} | {STEPS: {0: reach}},
         )
     with replacing(path, ".part.onnx") as temporary:
         program.save(temporary)
@@ -119,7 +123,9 @@ def _random_inputs(size, dimensions: int, seed: int) -> tuple[torch.Tensor, ...]
     signal, valid = rand(1), (rand(1) > 0.2).float()
     # Smooth, as real ones are: where a step is rounded to the next bin, one rounding error would be a bin's intensity.
     ramp = torch.linspace(0.3, 1.0, grid[-1]).expand(batch, 1, *grid)
-    width, position = 8.0 * ramp.repeat(1, dimensions, *[1] * dimensions), ramp.repeat(1, 3, *[1] * dimensions)
+    width, position = _WIDEST * ramp.repeat(1, dimensions, *[1] * dimensions), ramp.repeat(1, 3, *[1] * dimensions)
     correlation = 0.6 * ramp.repeat(1, len(pairs_of_axes(dimensions)), *[1] * dimensions)
+    finer = torch.cat([width / (1 + seed), correlation], dim=1)[:, : channels_of_finer(dimensions)]
     conditions = (width, correlation, position) if dimensions > 1 else (width, position)
-    return signal, valid, 0.1 * signal, *conditions
+    reach = reach_of(_WIDEST)
+    return signal, valid, 0.1 * signal, *conditions, finer, torch.arange(-reach, reach + 1.0)

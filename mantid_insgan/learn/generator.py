@@ -29,19 +29,29 @@ _conv = {1: nn.functional.conv1d, 2: nn.functional.conv2d, 3: nn.functional.conv
 GRID_MULTIPLE = 4
 SMALLEST_GRID = 16
 
+#: Blocks at a quarter of the grid's resolution, where they see farthest and cost least.
+COARSE_BLOCKS = 3
+
 #: |Q| is given to the networks in units of this many 1/Angstrom.
 MOMENTUM_UNIT = 4.0
 
 
+def channels_of_finer(dimensions: int) -> int:
+    """Channels of `finer`: a width for each axis, then a correlation for each pair of axes."""
+    return dimensions + len(pairs_of_axes(dimensions))
+
+
 def number_of_conditions(dimensions: int) -> int:
-    """Channels of width, correlation and position together."""
-    return dimensions + len(pairs_of_axes(dimensions)) + 3
+    """Channels of width, correlation, position and the finer resolution together."""
+    return 2 * channels_of_finer(dimensions) + 3
 
 
-def condition_channels(width, correlation, position) -> list[torch.Tensor]:
-    """Width, correlation and position, scaled to about 1 for a network."""
+def condition_channels(width, correlation, position, finer) -> list[torch.Tensor]:
+    """Width, correlation, position and the finer resolution, scaled to about 1 for a network."""
     energy, momentum, outside = position[:, :1], position[:, 1:2], position[:, 2:]
-    return [torch.log2(1.0 + width), correlation, energy, momentum / MOMENTUM_UNIT, torch.log2(1.0 + outside)]
+    scaled = [torch.log2(1.0 + width), correlation, energy, momentum / MOMENTUM_UNIT, torch.log2(1.0 + outside)]
+    axes = width.shape[1]
+    return [*scaled, torch.log2(1.0 + finer[:, :axes]), finer[:, axes:]]
 
 
 def _bounded(x: torch.Tensor) -> torch.Tensor:
@@ -76,7 +86,7 @@ class UNet(nn.Module):
         self.down1 = nn.Sequential(POOLING[dimensions](2), conv(c, 2 * c, 3, padding=1))
         self.middle = ResidualBlock(dimensions, 2 * c)
         self.down2 = nn.Sequential(POOLING[dimensions](2), conv(2 * c, 3 * c, 3, padding=1))
-        self.coarse = nn.Sequential(ResidualBlock(dimensions, 3 * c), ResidualBlock(dimensions, 3 * c))
+        self.coarse = nn.Sequential(*(ResidualBlock(dimensions, 3 * c) for _ in range(COARSE_BLOCKS)))
         self.up2 = nn.Sequential(conv(3 * c, 2 * c, 1), nn.Upsample(scale_factor=2, mode="nearest"))
         self.merge2 = ResidualBlock(dimensions, 2 * c)
         self.up1 = nn.Sequential(conv(2 * c, c, 1), nn.Upsample(scale_factor=2, mode="nearest"))
@@ -119,7 +129,11 @@ class Background(nn.Module):
 class Generator(nn.Module):
     """Adds or removes the resolution: candidates from physics, a learned choice among them, a learned correction.
 
-    ``signal, valid, error, width, correlation, position -> translated, log_variance, features``
+    ``signal, valid, error, width, correlation, position, finer -> translated, log_variance, features``
+
+    Two resolutions are given: that of a spectrometer (`width`, `correlation`) and a finer one (`finer`: widths, then
+    correlations; 0 is none at all). *add* translates from the second to the first, *remove* from the first to the
+    second.
 
     Parameters
     ----------
@@ -137,10 +151,12 @@ class Generator(nn.Module):
 
     Notes
     -----
-    *add*: the candidate is the convolution H s with the Gaussian of the cut, divided by what of each bin's kernel falls
-    on valid bins. What it can't know (the momenta outside the cut, the shape of pulses) is left to the network.
-    *remove*: the data as they are, their smoothed version, and Richardson-Lucy iterates; the network chooses between
-    them bin by bin, which is a learned stopping rule. In use (not in training) physics has the last word: what the
+    *add*: the candidate is the convolution H s with the Gaussian of the cut that is left between the two resolutions,
+    divided by what of each bin's kernel falls on valid bins. What it can't know (the momenta outside the cut, the shape
+    of pulses) is left to the network.
+    *remove*: the data as they are, their smoothed version, and Richardson-Lucy iterates, convolved with the finer
+    resolution: nothing in them is sharper than that (Magain, Courbin and Sohy, ApJ 494, 472 (1998)); the network
+    chooses between them bin by bin, which is a learned stopping rule. In use (not in training) physics has the last word: what the
     answer, convolved again, leaves unexplained of the data is given back smoothly, see `reconciled`.
     The correction is in units of the local mean of |signal|, so that a weak magnon beside a strong elastic line is
     treated as one beside none, and doubling the input doubles the output.
@@ -213,23 +229,30 @@ class Generator(nn.Module):
             x = _conv[self.dimensions](x, self.neighbourhood.view(shape), padding=padding)
         return x
 
-    def _candidates(self, operator: ResolutionOperator, signal, valid) -> torch.Tensor:
+    def _candidates(self, signal, valid, width, correlation, finer, steps) -> torch.Tensor:
         """The candidates from physics, (N, candidates, *grid)."""
         if not self.physics:
             return signal
-        smooth = convolved(operator, signal, valid)
         if self.adds:
+            smooth = convolved(self._between(width, correlation, finer, steps), signal, valid)
             return smooth if self.simulation == "ideal" else torch.cat([signal, smooth], dim=1)
-        return torch.cat(
-            [signal, smooth, *richardson_lucy(operator, signal, valid, self.ITERATES[self.simulation])], dim=1
-        )
+        whole = ResolutionOperator(width, correlation, steps=steps)
+        smooth = convolved(whole, signal, valid)
+        iterates = richardson_lucy(whole, signal, valid, self.ITERATES[self.simulation])
+        if self.simulation == "ideal":
+            iterates = brought_to(finer, self.dimensions, steps, iterates)
+        return torch.cat([signal, smooth, *iterates], dim=1)
 
-    def _seen(self, candidates, signal, valid, error, width, correlation, position):
+    def _between(self, width, correlation, finer, steps) -> ResolutionOperator:
+        """From the finer resolution to the spectrometer's."""
+        parts = finer[:, : self.dimensions], finer[:, self.dimensions :]
+        return ResolutionOperator(width, correlation, parts, steps)
+
+    def _seen(self, candidates, signal, valid, error, conditions):
         """The U-Net's input (N, inputs, *grid), and the local scale (N, 1, *grid)."""
         scale = self.local_mean(signal.abs()) / self.local_mean(valid).clamp(min=0.02) + 1e-3
         intensities = [torch.asinh(x / scale) for x in (candidates, signal, error)]
-        conditions = [valid, *condition_channels(width, correlation, position)]
-        return torch.cat([*intensities, *conditions], dim=1), scale
+        return torch.cat([*intensities, valid, *condition_channels(*conditions)], dim=1), scale
 
     def level(self, signal, valid, position) -> torch.Tensor | float:
         """The background in the unit of the signal, (N, 1, *grid); 0 if the generator has none."""
@@ -237,20 +260,22 @@ class Generator(nn.Module):
             return 0.0
         return root_mean_square(signal, valid) * self.background(position)
 
-    def explained(self, signal, translated, valid, width, correlation, position) -> torch.Tensor:
+    def explained(self, signal, translated, valid, width, correlation, position, finer=None, steps=None):
         """The calculated measured side, (N, 1, *grid): when adding, the simulation convolved; when removing, the answer
         convolved again, background included."""
         source = signal if self.adds else translated
         if self.simulation == "ideal":
-            source = convolved(ResolutionOperator(width, correlation), source, valid)
+            finer = no_resolution(width) if finer is None else finer
+            source = convolved(self._between(width, correlation, finer, steps), source, valid)
         return source if self.adds else source + self.level(signal * valid, valid, position)
 
-    def forward(self, signal, valid, error, width, correlation, position):
+    def forward(self, signal, valid, error, width, correlation, position, finer=None, steps=None):
         signal, error = signal * valid, error * valid
+        finer = no_resolution(width) if finer is None else finer
         with torch.no_grad(), full_precision(signal):
-            operator = ResolutionOperator(width, correlation) if self.physics else None
-            candidates = self._candidates(operator, signal, valid)  # (N, K, *grid)
-            seen, scale = self._seen(candidates, signal, valid, error, width, correlation, position)
+            candidates = self._candidates(signal, valid, width, correlation, finer, steps)  # (N, K, *grid)
+            conditions = width, correlation, position, finer
+            seen, scale = self._seen(candidates, signal, valid, error, conditions)
         if self.simulation == "convolved" and self.physics:
             # With its gradient, which costs nothing here: the cycle is judged through both generators.
             candidates = torch.cat([signal, candidates[:, 1:]], dim=1)
@@ -264,8 +289,22 @@ class Generator(nn.Module):
         level = self.level(signal, valid, position)
         result = result + level if self.adds else result - level
         if self.physics and not self.adds and self.simulation == "ideal" and not self.training:
-            result = reconciled(operator, result, signal - level, valid)
+            between = self._between(width, correlation, finer, steps)
+            result = reconciled(between, result, signal - level, valid)
         log_variance = 2.0 * torch.log(scale) + answer[:, k + 2 : k + 3].clamp(-14.0, 8.0)
         axes = tuple(range(2, 2 + self.dimensions))
         features = torch.cat([coarse.mean(axes), (coarse**2).mean(axes).sqrt()], dim=1)  # (N, 6c)
         return result, log_variance, features
+
+
+def no_resolution(width: torch.Tensor) -> torch.Tensor:
+    """`finer` for a side without resolution, (N, C, *grid)."""
+    return width.new_zeros(width.shape[0], channels_of_finer(width.shape[1]), *width.shape[2:])
+
+
+def brought_to(finer, dimensions: int, steps, estimates: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Estimates of what has no resolution, (N, 1, *grid) each, convolved with the finer one; beyond the edges they are
+    taken equal to what is at the edge."""
+    operator = ResolutionOperator(finer[:, :dimensions], finer[:, dimensions:], steps=steps)
+    everywhere = torch.ones_like(estimates[0])
+    return [convolved(operator, x, everywhere) for x in estimates]

@@ -36,14 +36,14 @@ class PatchDiscriminator(nn.Module):
             conv(2 * c, 1, 1),
         )
 
-    def forward(self, signal, valid, width, correlation, position):
+    def forward(self, signal, valid, *conditions):
         signal = signal * valid
         # With its gradient; without it the generator would drift in scale for ever.
         signal = signal / root_mean_square(signal, valid)
         mean = POOLING[self.dimensions](7, stride=1, padding=3)(signal.abs()) + 1e-3
         seen = [torch.asinh(signal / mean.detach()), torch.asinh(3.0 * signal), valid]
         if self.conditional:
-            seen += condition_channels(width, correlation, position)
+            seen += condition_channels(*conditions)
         return self.layers(torch.cat(seen, dim=1)).float()
 
 

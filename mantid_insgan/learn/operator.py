@@ -46,24 +46,34 @@ class ResolutionOperator:
         FWHM along each axis in bins.
     correlation : Tensor, (N, P, *grid), optional
         Correlation coefficients of the pairs of axes (`pairs_of_axes`); none if not given.
+    finer : tuple of Tensor, optional
+        Width and correlation of a finer resolution: the kernel is then what is left to convolve with, whose covariance
+        is the difference of the two.
+    steps : Tensor, (T,), optional
+        Whole bins from -R to R that kernels reach; as far as the widest needs if not given.
     """
 
-    def __init__(self, width: torch.Tensor, correlation: torch.Tensor | None = None):
-        self.dimensions = dimensions = width.shape[1]
+    def __init__(
+        self,
+        width: torch.Tensor,
+        correlation: torch.Tensor | None = None,
+        finer: tuple[torch.Tensor, torch.Tensor] | None = None,
+        steps: torch.Tensor | None = None,
+    ):
+        self.dimensions = width.shape[1]
         self.grid = width.shape[2:]
-        sigma = width.clamp(0.0, LARGEST_FWHM_BINS) / FWHM_PER_SIGMA
-        covariance = {(i, i): sigma[:, i : i + 1] ** 2 for i in range(dimensions)}
-        for number, (i, j) in enumerate(pairs_of_axes(dimensions)):
-            rho = 0.0 if correlation is None else correlation[:, number : number + 1]
-            covariance[i, j] = rho * sigma[:, i : i + 1] * sigma[:, j : j + 1]
-        self.passes = [self._pass(axis, covariance) for axis in reversed(range(dimensions))]
+        covariance = covariance_of(width, correlation)
+        if finer is not None:
+            covariance = _difference(covariance, covariance_of(*finer))
+        self.steps = steps
+        self.passes = [self._pass(axis, covariance) for axis in reversed(range(self.dimensions))]
 
     def _pass(self, axis: int, covariance: dict):
         """Where the T steps along one axis lead from each bin, and the kernel there: for H and for its transpose."""
         variance = covariance[axis, axis].clamp(min=0.0)
-        reach = _reach(variance)
-        steps = self._along(torch.arange(-reach, reach + 1, device=variance.device), 1)
-        kernel = _bin_gaussian(variance, reach)  # (N, T, *grid)
+        flat = _steps_of(variance) if self.steps is None else self.steps
+        steps = self._along(flat, 1)
+        kernel = _bin_gaussian(variance, flat)  # (N, T, *grid)
         taken = [torch.round(covariance[i, axis] / variance.clamp(min=1e-4) * steps) for i in range(axis)]
         for i in range(axis):
             for j in range(i, axis):
@@ -80,7 +90,7 @@ class ResolutionOperator:
         Steps along axis 0 take no others with them: there whole rows are moved, and the indices are theirs, (T, n).
         """
         if len(offsets) == 1:
-            rows = torch.arange(self.grid[0], device=offsets[0].device) + sign * offsets[0].view(-1, 1)
+            rows = torch.arange(self.grid[0], device=offsets[0].device) + sign * offsets[0].view(-1, 1).long()
             inside = (rows >= 0) & (rows < self.grid[0])
             return rows.clamp(0, self.grid[0] - 1), inside.view(1, *rows.shape, *[1] * (self.dimensions - 1))
         flat, inside = 0, True
@@ -123,16 +133,43 @@ class ResolutionOperator:
         return y
 
 
-def _reach(variance: torch.Tensor) -> int:
-    """Bins that kernels reach: fewer than `RADIUS` where all are narrow, but not in a graph, whose size is fixed."""
-    if torch.compiler.is_exporting():
-        return RADIUS
-    return min(RADIUS, max(1, math.ceil(_NOTHING_BEYOND * math.sqrt(float(variance.max())))))
+def covariance_of(width: torch.Tensor, correlation: torch.Tensor | None) -> dict[tuple[int, int], torch.Tensor]:
+    """Covariances (N, 1, *grid) by pairs of axes (i, j), i <= j, in bins squared; widths above `LARGEST_FWHM_BINS`
+    count as that."""
+    sigma = width.clamp(0.0, LARGEST_FWHM_BINS) / FWHM_PER_SIGMA
+    covariance = {(i, i): sigma[:, i : i + 1] ** 2 for i in range(width.shape[1])}
+    for number, (i, j) in enumerate(pairs_of_axes(width.shape[1])):
+        rho = 0.0 if correlation is None else correlation[:, number : number + 1]
+        covariance[i, j] = rho * sigma[:, i : i + 1] * sigma[:, j : j + 1]
+    return covariance
 
 
-def _bin_gaussian(variance: torch.Tensor, reach: int) -> torch.Tensor:
-    """What a Gaussian at a bin's centre puts into the bins -reach to reach, (N, 1, *grid) -> (N, T, *grid)."""
-    edges = torch.arange(-reach, reach + 2, dtype=variance.dtype, device=variance.device) - 0.5
+def _difference(wide: dict, fine: dict) -> dict[tuple[int, int], torch.Tensor]:
+    """The first less the second: no variance below 0, and none shared that an axis does not have."""
+    left = {pair: wide[pair] - fine[pair] for pair in wide}
+    for (i, j), value in left.items():
+        if i == j:
+            left[i, j] = value.clamp(min=0.0)
+    for (i, j), value in left.items():
+        if i != j:
+            most = (left[i, i] * left[j, j]).sqrt()
+            left[i, j] = torch.minimum(torch.maximum(value, -most), most)
+    return left
+
+
+def reach_of(widest: float) -> int:
+    """Bins that kernels of a FWHM of up to `widest` bins reach, at most `RADIUS`."""
+    return min(RADIUS, max(1, math.ceil(_NOTHING_BEYOND * widest / FWHM_PER_SIGMA)))
+
+
+def _steps_of(variance: torch.Tensor) -> torch.Tensor:
+    reach = reach_of(FWHM_PER_SIGMA * math.sqrt(float(variance.max())))
+    return torch.arange(-reach, reach + 1, dtype=variance.dtype, device=variance.device)
+
+
+def _bin_gaussian(variance: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    """What a Gaussian at a bin's centre puts into the bins at `steps` (T,), (N, 1, *grid) -> (N, T, *grid)."""
+    edges = torch.cat([steps[:1] - 0.5, steps + 0.5])
     below = torch.erf(edges.view(1, -1, *[1] * (variance.ndim - 2)) * (0.5 / variance.clamp(min=1e-6)).sqrt())
     kernel = below[:, 1:] - below[:, :-1]
     return kernel / (below[:, -1:] - below[:, :1])

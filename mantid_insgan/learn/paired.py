@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from . import losses
-from .examples import stack
+from .feeding import ExampleStream
 from .generator import Generator
 from .trainer import Schedule, Trainer, warn
 
@@ -53,10 +53,23 @@ class PairedTrainer(Trainer):
         super().__init__(
             networks, {"generator": (["generator"], 1.0)}, ["generator"], recipe, schedule, folder, machine
         )
+        self.pairs = len(library)
+        self._batches = None
+
+    def run(self, progress=None, checkpoint_every: int = 250) -> bool:
+        """As `Trainer.run`; processes that draw examples ahead end with it."""
+        try:
+            return super().run(progress, checkpoint_every)
+        finally:
+            self._batches = None
 
     def _train_step(self, rng) -> dict[str, float]:
-        index = rng.integers(0, len(self.library), self.share)
-        batch = stack(self.library.examples(index, self.recipe.direction, rng)).to(self.fabric.device)
+        if self._batches is None:
+            stream = ExampleStream(
+                self.library, self.recipe.direction, self.share, (self.schedule.seed, self.fabric.global_rank)
+            )
+            self._batches = stream.batches(range(self.step, self.schedule.steps), self.machine.feeders)
+        batch = next(self._batches).to(self.fabric.device)
         signal, log_variance, _ = self.networks["generator"](*batch.inputs())
         terms = paired_terms(signal, log_variance, batch)
         weights = self.WEIGHTS | {"flux": self.recipe.flux_weight, "likelihood": self.recipe.likelihood_weight}

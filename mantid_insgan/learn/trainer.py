@@ -44,11 +44,14 @@ class Machine:
         Of the networks' arithmetic; the convolution with the resolution stays at 32 bits.
     tensorboard : Path, optional
         Folder for the losses as TensorBoard shows them.
+    feeders : int
+        Processes that draw the examples of a paired training ahead of its steps; none: they are drawn in between.
     """
 
     accelerator: str = "cpu"
     precision: str = "32"
     tensorboard: Path | None = None
+    feeders: int = 0
 
     def events(self):
         """A writer of TensorBoard's events, or None.
@@ -143,6 +146,7 @@ class Trainer(ABC):
         keep = partial(_keep_averaged, schedule.averaging)
         self.average = {n: AveragedModel(self.networks[n].module, multi_avg_fn=keep) for n in averaged}
         self.step, self.history, self.seconds = 0, [], 0.0  # seconds spent in steps, over all runs
+        self.pairs = 0  # trained on, as far as a subclass knows
         self.events = machine.events() if self.fabric.is_global_zero else None
         self.data = ""  # tells one set of data from another in checkpoints, where it is given
 
@@ -292,7 +296,7 @@ class Trainer(ABC):
             for i, state in optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{name}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        position = {"step": self.step, "history": self.history, "seconds": self.seconds}
+        position = {"step": self.step, "history": self.history, "seconds": self.seconds, "pairs": self.pairs}
         facts = {"format": FORMAT, "recipe": self._recipe(), "position": json.dumps(position)}
         others = set(self.folder.glob(".tmp*"))  # safetensors has a temporary name of its own, and so may others
         try:
@@ -333,6 +337,7 @@ class Trainer(ABC):
             optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
         position = json.loads(facts["position"])
         self.step, self.history, self.seconds = (position[name] for name in ("step", "history", "seconds"))
+        self.pairs = max(self.pairs, position.get("pairs", 0))
 
     def averaged(self, name: str) -> torch.nn.Module:
         """A network with its averaged weights, on the CPU, in evaluation mode."""

@@ -22,7 +22,9 @@ from ..errors import ModelError
 
 #: Inputs of every model, and optional inputs.
 INPUTS = ("signal", "valid", "error", "width")
-MORE_INPUTS = ("correlation", "position")
+MORE_INPUTS = ("correlation", "position", "finer")
+#: Optional input that is no image: the whole bins from -R to R that kernels reach, shape (2 R + 1,).
+STEPS = "steps"
 OUTPUTS = ("translated", "log_variance", "convolved", "features")
 #: Start of the title of the table with the fraction of bins with the truth within one and two standard errors.
 COVERAGE = "coverage of the standard errors"

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.options import DEVICES
 from ..errors import DeviceError, ModelError
-from .cards import INPUTS, MORE_INPUTS, OUTPUTS, ModelFile
+from .cards import INPUTS, MORE_INPUTS, OUTPUTS, STEPS, ModelFile
 
 #: Seconds between two checks, while the network runs, whether to stop.
 LOOK = 0.1
@@ -100,12 +100,12 @@ def _check_graph(model: ModelFile, session) -> None:
     rank = model.card.dimensions + 2
     found = {i.name: len(i.shape) for i in session.get_inputs()}
     expected = dict.fromkeys(INPUTS, rank)
-    allowed = expected | dict.fromkeys(MORE_INPUTS, rank)
+    allowed = expected | dict.fromkeys(MORE_INPUTS, rank) | {STEPS: 1}
     outputs = {o.name for o in session.get_outputs()}
     if not expected.items() <= found.items() <= allowed.items() or not set(OUTPUTS) <= outputs:
         raise ModelError(
             f"{model.path} takes {found} and gives {sorted(outputs)}; a model of {model.card.dimensions} dimensions "
-            f"takes {expected} (name: number of axes), optionally also {' and '.join(MORE_INPUTS)}, and gives "
+            f"takes {expected} (name: number of axes), optionally also {', '.join(MORE_INPUTS)} and {STEPS}, and gives "
             f"{sorted(OUTPUTS)}",
             "export the model with this version of mantid-insgan",
         )

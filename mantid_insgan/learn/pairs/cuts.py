@@ -33,7 +33,7 @@ def cuts_of_slices(
 ) -> int:
     """Write 1D pairs cut out of 2D pairs: one axis is kept, and a range of the other integrated.
 
-    Ideal and convolved are the means over the range, so that the cut is as exact as the slice. Widths and positions are
+    All sides are the means over the range, so that the cut is as exact as the slice. Widths and positions are
     those of the resolution for the cut. A folder that holds these cuts already is left as it is.
 
     Parameters
@@ -139,7 +139,7 @@ def _cut(pair: Pair, closed: int, rng) -> Pair | None:
 def along(pair: Pair, closed: int, first: int, bins: int) -> Pair:
     """The pair with `bins` bins from `first` of its open axis `closed` integrated; widths are not yet those of it.
 
-    Ideal and convolved are means over the range, NaN where one of them is. A bin is valid where one in the range is.
+    All sides are means over the range, NaN where one of the bins is. A bin is valid where one in the range is.
     """
     part = (slice(None),) * closed + (slice(first, first + bins),)
     axes = [dict(axis) for axis in pair.facts["axes"]]
@@ -151,6 +151,7 @@ def along(pair: Pair, closed: int, first: int, bins: int) -> Pair:
     return replace(
         pair,
         ideal=pair.ideal[part].mean(closed),
+        finer=pair.finer[:, *part].mean(closed + 1),
         convolved=pair.convolved[part].mean(closed),
         valid=pair.valid[part].any(closed),
         facts=facts | {"rejected_draws": {}, "cut_of": pair.facts["index"]},

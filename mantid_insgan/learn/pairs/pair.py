@@ -9,7 +9,7 @@ import numpy as np
 
 from ...convolve.bins import Bins
 from ...convolve.detectors import Detectors
-from ...convolve.experiment import ExperimentSettings, make_experiment
+from ...convolve.experiment import IDEAL, RECORDED, ExperimentSettings, make_experiment
 from ...core.run import Lattice, Run
 from ...core.spectrum import Axis, Spectrum
 from ...instruments import Resolution, Sample
@@ -62,9 +62,38 @@ class Pair:
         )
 
     @property
+    def sides(self) -> tuple[tuple[float, float] | None, ...]:
+        """How many times finer than the resolution each of `all_sides` is; None is without resolution."""
+        return (IDEAL, *(tuple(s) for s in self.facts["sharpness"]), RECORDED)
+
+    @property
+    def all_sides(self) -> tuple[np.ndarray, ...]:
+        """The cut without resolution, through the finer ones, and convolved, each (*grid)."""
+        return (self.ideal, *self.finer, self.convolved)
+
+    def finer_conditions(self, side: int) -> np.ndarray:
+        """Widths in bins and correlations of the resolution of a side, float32, shape (D + D (D - 1) / 2, *grid)."""
+        if side not in self._conditions:
+            self._conditions[side] = self._worked_out(self.sides[side])
+        return self._conditions[side]
+
+    @cached_property
+    def _conditions(self) -> dict[int, np.ndarray]:
+        return {}
+
+    def _worked_out(self, sharpness) -> np.ndarray:
+        if sharpness is IDEAL:
+            return np.zeros((len(self.width) + len(self.correlation), *self.ideal.shape), np.float32)
+        if sharpness[0] == sharpness[1]:
+            return np.concatenate([self.width / np.float32(sharpness[0]), self.correlation])
+        found = self.resolution.sharpened(*sharpness).on_grid(self.spectrum("convolved"))
+        parts = (found.width, found.correlation)
+        return np.concatenate([x.reshape(-1, *self.ideal.shape) for x in parts]).astype(np.float32)
+
+    @property
     def known(self) -> np.ndarray:
         """Bins with a value on both sides: those that a neutron can reach, (*grid)."""
-        return np.isfinite(self.ideal) & np.isfinite(self.convolved)
+        return np.isfinite(self.ideal) & np.isfinite(self.convolved) & np.isfinite(self.finer).all(axis=0)
 
     @cached_property
     def detectors(self) -> Detectors:
