@@ -45,6 +45,8 @@ class Size:
 
 
 SIZES = {1: Size(1280, 8000), 2: Size(1280, 3200), 3: Size(560, 2000)}
+#: Of steps, where the time decides.
+ANY_NUMBER = 1_000_000
 #: Cuts of each slice of the training split that models of one dimension are trained on too.
 CUTS_PER_SLICE = 12
 
@@ -61,7 +63,8 @@ def parse(arguments=None):
     parser.add_argument("--threads", type=int, default=2, help="CPU threads that train")
     parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--feeders", type=int, default=0, help="processes that draw examples ahead of the training")
-    parser.add_argument("--minutes", type=float, help="of each training, at most")
+    parser.add_argument("--minutes", type=float, help="train for so long, however many steps that is")
+    parser.add_argument("--batch", type=int, help="examples in a step")
     return parser.parse_args(arguments)
 
 
@@ -103,12 +106,19 @@ def training_library(dimensions: int, pairs: Path, options) -> PairLibrary | Sev
     return Several(library, PairLibrary(cuts))
 
 
+def schedule_of(dimensions: int, options) -> Schedule:
+    """The schedule of one training."""
+    steps = SIZES[dimensions].steps if options.minutes is None else ANY_NUMBER
+    batch = options.batch or BATCH[dimensions]
+    return Schedule(steps=steps, batch=batch, seed=options.seed, minutes=options.minutes)
+
+
 def build(direction: str, dimensions: int, pairs: Path, options) -> None:
     """Train, score, export and describe one model."""
     name = f"{direction}-{dimensions}d"
     trainer = PairedTrainer(
         PairedRecipe(direction, dimensions, CHANNELS[dimensions]),
-        Schedule(steps=SIZES[dimensions].steps, batch=BATCH[dimensions], seed=options.seed, minutes=options.minutes),
+        schedule_of(dimensions, options),
         training_library(dimensions, pairs, options),
         options.scratch / f"{name}-{options.seed}",
         Machine(options.accelerator, feeders=options.feeders),

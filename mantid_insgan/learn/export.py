@@ -12,8 +12,8 @@ from torch import nn
 from ..core.files import replacing
 from ..errors import ModelError
 from ..translate.cards import INPUTS, MORE_INPUTS, OUTPUTS, STEPS
-from .generator import GRID_MULTIPLE, Generator, channels_of_finer
-from .operator import RADIUS, pairs_of_axes, reach_of
+from .generator import Generator, channels_of_finer
+from .operator import pairs_of_axes, reach_of
 
 OPSET = 20
 #: FWHM in bins on which it is checked.
@@ -57,29 +57,32 @@ def export(generator: Generator, path: Path) -> None:
     ModelError
         If ONNX Runtime's answers differ from torch's on random inputs of several sizes; nothing is written then.
     """
-    model = (_ExportedCut if generator.dimensions == 1 else _Exported)(generator.eval())
+    # In evaluation mode as a whole: the exporter puts modules back into the mode that the outermost one is in.
+    model = (_ExportedCut if generator.dimensions == 1 else _Exported)(generator.eval()).eval()
     inputs = input_names(generator.dimensions)
     example = _random_inputs((2, 32, 48, 16)[: 1 + generator.dimensions], generator.dimensions, seed=0)
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    reach = torch.export.Dim("reach", min=3, max=2 * RADIUS + 1)
-    names = ("first", "second", "third")[: generator.dimensions]
-    grid = {2 + i: GRID_MULTIPLE * torch.export.Dim(name, min=4, max=4096) for i, name in enumerate(names)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns about its own internals
-        program = torch.onnx.export(
+    grid = {0: "batch"} | {2 + i: name for i, name in enumerate(("first", "second", "third")[: generator.dimensions])}
+    torch.onnx.register_custom_op_symbolic("aten::asinh", _asinh, 9)
+    with replacing(path, ".part.onnx") as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own internals
+        # By tracing, in seconds: torch.export takes minutes over the shapes of the operator's many gathers.
+        torch.onnx.export(
             model,
             example,
-            dynamo=True,
+            temporary,
+            dynamo=False,
             opset_version=OPSET,
-            verbose=False,
             input_names=list(inputs),
             output_names=list(OUTPUTS),
-            dynamic_shapes={name: {0: batch, **grid} for name in inputs[:-1]} | {STEPS: {0: reach}},
+            dynamic_axes={name: grid for name in inputs[:-1]} | {STEPS: {0: "reach"}},
         )
-    with replacing(path, ".part.onnx") as temporary:
-        program.save(temporary)
         forget_where(temporary)
         _check(model, temporary)
+
+
+def _asinh(graph, x):
+    """The operator that the exporter lacks."""
+    return graph.op("Asinh", x)
 
 
 def forget_where(path: Path) -> None:

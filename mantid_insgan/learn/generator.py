@@ -156,8 +156,8 @@ class Generator(nn.Module):
     of pulses) is left to the network.
     *remove*: the data as they are, their smoothed version, and Richardson-Lucy iterates, convolved with the finer
     resolution: nothing in them is sharper than that (Magain, Courbin and Sohy, ApJ 494, 472 (1998)); the network
-    chooses between them bin by bin, which is a learned stopping rule. In use (not in training) physics has the last word: what the
-    answer, convolved again, leaves unexplained of the data is given back smoothly, see `reconciled`.
+    chooses between them bin by bin, which is a learned stopping rule. In use (not in training) physics has the last
+    word: what the answer, convolved again, leaves unexplained of the data is given back smoothly, see `reconciled`.
     The correction is in units of the local mean of |signal|, so that a weak magnon beside a strong elastic line is
     treated as one beside none, and doubling the input doubles the output.
     """

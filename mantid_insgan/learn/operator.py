@@ -90,16 +90,21 @@ class ResolutionOperator:
         Steps along axis 0 take no others with them: there whole rows are moved, and the indices are theirs, (T, n).
         """
         if len(offsets) == 1:
-            rows = torch.arange(self.grid[0], device=offsets[0].device) + sign * offsets[0].view(-1, 1).long()
+            bins = torch.arange(self.grid[0], device=offsets[0].device)
+            rows = bins + sign * offsets[0].view(-1, 1).long()
             inside = (rows >= 0) & (rows < self.grid[0])
-            return rows.clamp(0, self.grid[0] - 1), inside.view(1, *rows.shape, *[1] * (self.dimensions - 1))
-        flat, inside = 0, True
+            return torch.minimum(rows.clamp(min=0), bins.max()), inside.view(
+                1, *rows.shape, *[1] * (self.dimensions - 1)
+            )
+        flat = inside = None
         for axis, size in enumerate(self.grid):
-            place = self._along(torch.arange(size, device=offsets[-1].device), 2 + axis)
+            place = bins = self._along(torch.arange(size, device=offsets[-1].device), 2 + axis)
             if axis < len(offsets):
                 place = place + sign * offsets[axis].long()
-            inside = inside & (place >= 0) & (place < size)
-            flat = flat * size + place.clamp(0, size - 1)
+            on_axis = (place >= 0) & (place < size)
+            place = torch.minimum(place.clamp(min=0), bins.max())
+            inside = on_axis if inside is None else inside & on_axis
+            flat = place if flat is None else flat * size + place
         return flat, inside
 
     def _rows_of_each(self, kernel: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

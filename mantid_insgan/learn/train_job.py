@@ -43,7 +43,7 @@ from .warm_start import generator_of
 
 #: By the number of dimensions: spectra in a step, channels of a new generator, bins of the windows cut out of spectra.
 BATCH = {1: 32, 2: 8, 3: 2}
-CHANNELS = {1: 32, 2: 20, 3: 12}
+CHANNELS = {1: 32, 2: 24, 3: 12}
 WINDOW = {1: 64, 2: 64, 3: 32}
 #: Minutes of a training for which neither minutes, epochs nor steps are given.
 MINUTES = 20.0
