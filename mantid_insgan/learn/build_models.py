@@ -15,8 +15,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..core.options import DIRECTIONS
 from ..translate.cards import ModelCard, Training
+from .checkpoint import CHECKPOINT, read_checkpoint
 from .describe import SCORING, Errors, card_of, coverage_table, domain_of, training_of, write_model
 from .evaluate import Baselines, calibrate, coverage, table
+from .generator import Generator
 from .libraries import PairLibrary, Several
 from .operator import LARGEST_FWHM_BINS
 from .paired import PairedRecipe, PairedTrainer
@@ -26,7 +28,7 @@ from .pairs.recipe import families_of, settings_of
 from .train_job import BATCH, CHANNELS
 from .trainer import Machine, Schedule
 
-VERSION = "2"
+VERSION = "3"
 #: Peak counts at which models are scored; None is without noise. There are fewer for volumes, which take seconds each.
 COUNTS = {"add-resolution": (None, 300.0), "remove-resolution": (None, 3000.0, 300.0, 30.0)}
 COUNTS_OF_VOLUMES = (None, 300.0)
@@ -34,6 +36,8 @@ HELD_OUT = {
     "test-family": "held-out families of Hamiltonians",
     "test-setting": "held-out instrument settings",
 }
+#: The finer sides (`Pair.sides`) that models are scored with, and what is said of them: the stated one, or none.
+TARGETS = {"add-resolution": {0: ""}, "remove-resolution": {1: "", 0: ", target without resolution"}}
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Size:
     steps: int
 
 
-SIZES = {1: Size(1280, 8000), 2: Size(1280, 3200), 3: Size(560, 2000)}
+SIZES = {1: Size(1024, 8000), 2: Size(4000, 3200), 3: Size(560, 2000)}
 #: Of steps, where the time decides.
 ANY_NUMBER = 1_000_000
 #: Cuts of each slice of the training split that models of one dimension are trained on too.
@@ -65,6 +69,7 @@ def parse(arguments=None):
     parser.add_argument("--feeders", type=int, default=0, help="processes that draw examples ahead of the training")
     parser.add_argument("--minutes", type=float, help="train for so long, however many steps that is")
     parser.add_argument("--batch", type=int, help="examples in a step")
+    parser.add_argument("--start", type=Path, help="scratch folder of trainings whose weights to start from")
     return parser.parse_args(arguments)
 
 
@@ -113,15 +118,28 @@ def schedule_of(dimensions: int, options) -> Schedule:
     return Schedule(steps=steps, batch=batch, seed=options.seed, minutes=options.minutes)
 
 
+def started(name: str, recipe: PairedRecipe, options) -> Generator | None:
+    """The generator of an earlier training of this name, with its averaged weights, or None."""
+    if options.start is None:
+        return None
+    _, tensors = read_checkpoint(options.start / f"{name}-{options.seed}" / CHECKPOINT)
+    generator = Generator(recipe.direction, recipe.dimensions, recipe.channels)
+    prefix = "average.generator.module."
+    generator.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+    return generator
+
+
 def build(direction: str, dimensions: int, pairs: Path, options) -> None:
     """Train, score, export and describe one model."""
     name = f"{direction}-{dimensions}d"
+    recipe = PairedRecipe(direction, dimensions, CHANNELS[dimensions])
     trainer = PairedTrainer(
-        PairedRecipe(direction, dimensions, CHANNELS[dimensions]),
+        recipe,
         schedule_of(dimensions, options),
         training_library(dimensions, pairs, options),
         options.scratch / f"{name}-{options.seed}",
         Machine(options.accelerator, feeders=options.feeders),
+        start=started(name, recipe, options),
     )
     with _bar(name) as bar:
         trainer.run(lambda share, step, terms: bar(share, f"NRMSE {terms['nrmse']:.3f}"))
@@ -141,18 +159,22 @@ def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
     seed = options.seed + SCORING
     validation = PairLibrary(pairs, "validation")
     factor = calibrate(generator, validation, seed)
-    baselines = Baselines(generator.direction, validation, seed)
     counts = COUNTS_OF_VOLUMES if generator.dimensions == 3 else COUNTS[generator.direction]
     held_out = {split: PairLibrary(pairs, split) for split in HELD_OUT}
-    tables = [
-        table(HELD_OUT[split], library, baselines, {"this model": generator}, counts, seed)
-        for split, library in held_out.items()
-    ]
+    tables = []
+    for finer, target in TARGETS[generator.direction].items():
+        baselines = Baselines(generator.direction, validation, seed, finer)
+        tables += [
+            table(HELD_OUT[split] + target, library, baselines, {"this model": generator}, counts, seed)
+            for split, library in held_out.items()
+        ]
     conditions = f"20 to 20000 peak counts, 30 % without noise; seed {seed}"
     rows = coverage(generator, held_out["test-family"], factor, seed)
     errors = Errors(factor, tables=(*tables, coverage_table("held-out families", conditions, rows)))
     domain, _ = domain_of(generator, trainer.library, validation, seed)
-    return card_of(generator, name, VERSION, _description(generator), errors, _training(trainer, generator), domain)
+    return card_of(
+        generator, name, VERSION, _description(generator), errors, _training(trainer, generator, options), domain
+    )
 
 
 def _description(generator) -> str:
@@ -160,17 +182,25 @@ def _description(generator) -> str:
     what = {1: "1D cuts", 2: "2D slices (Q and energy transfer, or two Q)", 3: "3D volumes"}[generator.dimensions]
     return (
         f"{does} {what} for any widths up to {LARGEST_FWHM_BINS:g} bins FWHM. Trained on pairs, with no discriminator: "
-        "spin waves convolved with a Gaussian of full covariance in (Q, E), momenta outside the cut included; the "
-        "asymmetry of pulses is not in its training."
+        "spin waves and levels convolved with a Gaussian of full covariance in (Q, E), momenta outside the cut included, "
+        "and what detectors see beside them; the asymmetry of pulses is not in its training. It is told the resolution "
+        f"of the {'input' if generator.adds else 'target'}: none, or one that is finer than the spectrometer's by any "
+        "factor."
     )
 
 
-def _training(trainer, generator) -> Training:
+def _training(trainer, generator, options) -> Training:
+    accelerator = trainer.device.split(",")[0]
+    more = {"--accelerator": accelerator, "--minutes": options.minutes, "--batch": options.batch}
+    more = {flag: value for flag, value in more.items() if value not in (None, "cpu")}
     return training_of(
         trainer,
         f"python -m mantid_insgan.learn.build_models --dimensions {generator.dimensions} "
-        f"--direction {generator.direction} --seed {trainer.schedule.seed}",
-        len(trainer.library),
+        f"--direction {generator.direction} --seed {trainer.schedule.seed}"
+        + "".join(
+            f" {flag} {value:g}" if isinstance(value, float) else f" {flag} {value}" for flag, value in more.items()
+        ),
+        trainer.pairs,
         sorted(f.name for f in families_of("train")),
         held_out_families=sorted(f.name for f in families_of("test-family")),
         settings=[_say(s) for s in settings_of("train")],

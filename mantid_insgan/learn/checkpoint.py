@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from ..errors import ModelError
 
 #: Of the layout of checkpoints.
-FORMAT = "mantid-insgan checkpoint 3"
+FORMAT = "mantid-insgan checkpoint 4"
 #: Their name in the folder of a training.
 CHECKPOINT = "checkpoint.safetensors"
 

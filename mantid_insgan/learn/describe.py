@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -134,7 +133,7 @@ def training_of(
         seed=trainer.schedule.seed,
         steps=trainer.step,
         minutes=round(trainer.seconds / 60, 1),
-        device=f"{trainer.fabric.device.type}, {torch.get_num_threads()} threads, {platform.machine()}",
+        device=trainer.device,
         families=list(families),
         held_out_families=list(held_out_families),
         settings=list(settings),

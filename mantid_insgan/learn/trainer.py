@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import platform
 import signal
 import threading
 import time
@@ -99,6 +100,16 @@ class Schedule:
         return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
 
 
+#: What a checkpoint holds beside tensors.
+_POSITION = ("step", "history", "seconds", "pairs", "device")
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"cuda, {torch.cuda.get_device_name(device)}"
+    return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
+
+
 class Trainer(ABC):
     """The part that all kinds of training share; a subclass gives the networks and the step.
 
@@ -147,6 +158,7 @@ class Trainer(ABC):
         self.average = {n: AveragedModel(self.networks[n].module, multi_avg_fn=keep) for n in averaged}
         self.step, self.history, self.seconds = 0, [], 0.0  # seconds spent in steps, over all runs
         self.pairs = 0  # trained on, as far as a subclass knows
+        self.device = _device_name(self.fabric.device)  # that a finished training was made on
         self.events = machine.events() if self.fabric.is_global_zero else None
         self.data = ""  # tells one set of data from another in checkpoints, where it is given
 
@@ -296,7 +308,7 @@ class Trainer(ABC):
             for i, state in optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{name}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        position = {"step": self.step, "history": self.history, "seconds": self.seconds, "pairs": self.pairs}
+        position = {name: getattr(self, name) for name in _POSITION}
         facts = {"format": FORMAT, "recipe": self._recipe(), "position": json.dumps(position)}
         others = set(self.folder.glob(".tmp*"))  # safetensors has a temporary name of its own, and so may others
         try:
@@ -336,8 +348,8 @@ class Trainer(ABC):
                 state.setdefault(int(number), {})[what] = value
             optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
         position = json.loads(facts["position"])
-        self.step, self.history, self.seconds = (position[name] for name in ("step", "history", "seconds"))
-        self.pairs = max(self.pairs, position.get("pairs", 0))
+        for name in _POSITION:
+            setattr(self, name, position[name])
 
     def averaged(self, name: str) -> torch.nn.Module:
         """A network with its averaged weights, on the CPU, in evaluation mode."""
