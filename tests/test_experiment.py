@@ -143,6 +143,33 @@ def test_background_of_both_sides_has_the_same_total(resolution):
     np.testing.assert_array_equal(ideal, recorded)
 
 
+def test_lines_of_finer_sides_are_narrower_and_of_the_same_area(resolution):
+    grid = flat_powder(q=(0.5, 6.0), energy=(-25.0, 30.0))
+    seen = detectors.Detectors(Bins(grid, resolution))
+    settings = ExperimentSettings(elastic=50.0, tail=0.1, aluminium=20.0)
+    sides = (experiment.IDEAL, (3.0, 3.0), (1.0, 3.0), experiment.RECORDED)
+    ideal, finer, finer_in_energy, recorded = experiment.background(seen, settings, 1.0, seen.reachable, sides)
+    for side in (finer, finer_in_energy):
+        assert side.sum() == pytest.approx(recorded.sum(), rel=0.02)
+        assert recorded.max() < side.max() < ideal.max()
+    assert seen.line_at((3.0, 3.0)).fwhm == pytest.approx(seen.line.fwhm / 3, rel=1e-6)
+    rings = [seen.aluminium_at(times) for times in (1.0, 3.0, np.inf)]
+    assert rings[0].max() < rings[1].max() <= rings[2].max()
+    assert rings[1].sum() == pytest.approx(rings[0].sum(), rel=0.03)
+
+
+def test_another_repetition_is_a_line_of_constant_energy(resolution):
+    grid = flat_powder(energy=(20.0, 40.0))
+    seen = detectors.Detectors(Bins(grid, resolution))
+    settings = ExperimentSettings(other=5.0, repetition=0.6)
+    ideal, recorded = experiment.background(seen, settings, 2.0, seen.reachable)
+    np.testing.assert_array_equal(ideal, recorded)
+    assert (recorded == recorded[0]).all()
+    line, steps, fwhm = recorded[0], np.diff(seen.edges), float(resolution.fwhm_energy(0.6 * EI))
+    assert line @ steps == pytest.approx(10.0 * 1.06447 * fwhm, rel=1e-4)  # a Gaussian of this height and width
+    assert (line * steps) @ seen.centres / (line @ steps) == pytest.approx(0.6 * EI, abs=0.01)
+
+
 def test_elastic_line_and_tail_stand_in_the_spectrum(resolution):
     settings = ExperimentSettings(counts=1e5, elastic=50.0, tail=0.2, tail_path=0.3, displacement=0.0)
     seen = make_experiment(flat_powder(), resolution, settings, seed=0)

@@ -15,10 +15,12 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 
 from scipy.special import ndtr  # noqa: E402
 
+from mantid_insgan.convolve.experiment import ExperimentSettings  # noqa: E402
+from mantid_insgan.core.options import DIRECTIONS  # noqa: E402
 from mantid_insgan.errors import DeviceError, InputError, ModelError, OutputError  # noqa: E402
 from mantid_insgan.instruments import Resolution  # noqa: E402
 from mantid_insgan.instruments.table import setting_facts  # noqa: E402
-from mantid_insgan.learn import losses  # noqa: E402
+from mantid_insgan.learn import augment, losses  # noqa: E402
 from mantid_insgan.learn.augment import flipped, with_noise  # noqa: E402
 from mantid_insgan.learn.evaluate import (  # noqa: E402
     DIRECTIONS_KNOWN,
@@ -39,14 +41,17 @@ from mantid_insgan.learn.evaluate import (  # noqa: E402
 )
 from mantid_insgan.learn.examples import Batch, Example, stack  # noqa: E402
 from mantid_insgan.learn.export import export  # noqa: E402
+from mantid_insgan.learn.feeding import ExampleStream  # noqa: E402
 from mantid_insgan.learn.generator import Generator  # noqa: E402
 from mantid_insgan.learn.judges import FeatureSampler, PatchDiscriminator  # noqa: E402
 from mantid_insgan.learn.libraries import PairLibrary, Part, Several  # noqa: E402
 from mantid_insgan.learn.operator import (  # noqa: E402
     LARGEST_FWHM_BINS,
+    RADIUS,
     ResolutionOperator,
     convolved,
     pairs_of_axes,
+    reach_of,
     richardson_lucy,
     root_mean_square,
 )
@@ -88,11 +93,13 @@ def cosine_pair(seed: int, size: int = 32) -> Pair:
     offsets = np.arange(-12, 13) / 3
     x = np.stack(np.meshgrid(offsets / sigma_q, offsets / sigma_e, indexing="ij"))
     kernel = np.exp(-0.5 * (x[0] ** 2 - 2 * rho * x[0] * x[1] + x[1] ** 2) / (1 - rho**2))
-    blurred = sum(k * np.roll(fine, (i - 12, j - 12), (0, 1)) for (i, j), k in np.ndenumerate(kernel / kernel.sum()))
+    blur = lambda k: sum(v * np.roll(fine, (i - 12, j - 12), (0, 1)) for (i, j), v in np.ndenumerate(k / k.sum()))  # noqa: E731
+    blurred = blur(kernel)
     bins = lambda x: x.reshape(size, 3, size, 3).mean((1, 3)).astype(np.float32)  # noqa: E731
     grid = (size, size)
     valid = np.broadcast_to(np.arange(size) < 0.95 * size, grid)
-    ideal, convolved_ = (np.where(valid, bins(v), np.nan).astype(np.float32) for v in (fine, blurred))
+    sides = (fine, blur(kernel**9), blur(kernel**4), blurred)
+    ideal, third, half, convolved_ = (np.where(valid, bins(v), np.nan).astype(np.float32) for v in sides)
     width = 2.3548 * np.stack([np.full(grid, sigma_q), np.full(grid, sigma_e)])
     split = ("train", "train", "validation", "test-family")[seed % 4]
     axes = [
@@ -100,6 +107,7 @@ def cosine_pair(seed: int, size: int = 32) -> Pair:
         {"name": "DeltaE", "bins": size, "low": -5, "high": 20, "unit": "meV", "frame": "General Frame"},
     ]
     facts = {"split": split, "family": "cosine", "kind": "path", "setting": "none", "axes": axes, "index": seed}
+    facts |= {"sharpness": [[3.0, 3.0], [2.0, 2.0]], "line": {}}
     facts |= {"unstable_draws": 0, "rejected_draws": {}, "errors": {"coarse_grid_of_modes": False}}
     resolution = Resolution("MERLIN", 60.0, "G", 300.0)
     facts["resolution"] = setting_facts(resolution) | {"time_model": resolution.time_model, "mosaic": 0.0}
@@ -107,6 +115,7 @@ def cosine_pair(seed: int, size: int = 32) -> Pair:
     facts["model"] = {"lattice": [5.0, 5.0, 5.0, 90.0, 90.0, 90.0], "temperature": 10.0}
     return Pair(
         ideal=ideal,
+        finer=np.stack([third, half]),
         convolved=convolved_,
         valid=valid,
         width=width.astype(np.float32),
@@ -126,7 +135,40 @@ def random_inputs(dimensions: int, size: int = 24, seed: int = 0):
     return signal, valid, 0.1 * signal, width, correlation, torch.ones(2, 3, *grid)
 
 
+def moments(spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Total and covariance in bins squared of an image (*grid)."""
+    places = torch.stack(torch.meshgrid(*(torch.arange(n) - n // 2.0 for n in spread.shape), indexing="ij")).flatten(1)
+    weight = spread.flatten()
+    return weight.sum(), (places * weight) @ places.T / weight.sum()
+
+
 class TestResolutionOperator:
+    @pytest.mark.parametrize("dimensions", [1, 2, 3])
+    def test_two_steps_of_resolution_are_one(self, dimensions):
+        """Convolved with a finer resolution and then with what is left, as with the whole."""
+        size = (48, 48, 24)[dimensions - 1]
+        grid, pairs = (size,) * dimensions, len(pairs_of_axes(dimensions))
+        width, correlation = torch.full((1, dimensions, *grid), 5.0), torch.full((1, pairs, *grid), 0.5)
+        finer = width / 2, 0.2 * torch.ones_like(correlation)
+        point = torch.zeros(1, 1, *grid)
+        point[(0, 0, *[size // 2] * dimensions)] = 1.0
+        once = ResolutionOperator(width, correlation).convolve(point)
+        twice = ResolutionOperator(width, correlation, finer).convolve(ResolutionOperator(*finer).convolve(point))
+        for one, other in zip(moments(once[0, 0]), moments(twice[0, 0]), strict=True):
+            torch.testing.assert_close(one, other, rtol=0.02, atol=0.02)
+        torch.testing.assert_close(
+            ResolutionOperator(width, correlation, (width, correlation)).convolve(point), point
+        )  # nothing is left between a resolution and itself
+
+    def test_kernels_that_reach_as_far_as_told(self):
+        width = torch.full((1, 1, 64), 4.0)
+        x = torch.rand(1, 1, 64, generator=torch.Generator().manual_seed(0))
+        steps = torch.arange(-reach_of(4.0), reach_of(4.0) + 1.0)
+        torch.testing.assert_close(
+            ResolutionOperator(width, steps=steps).convolve(x), ResolutionOperator(width).convolve(x)
+        )
+        assert reach_of(4.0) < reach_of(LARGEST_FWHM_BINS) == reach_of(100.0) == RADIUS
+
     @pytest.mark.parametrize("fwhm", [0.0, 0.8, 2.5, 7.3, 11.0])
     def test_kernels_are_what_a_gaussian_puts_into_bins(self, fwhm):
         point = torch.zeros(1, 1, 101)
@@ -504,6 +546,64 @@ def test_what_is_turned_round_keeps_its_resolution(dimensions, ways):
             np.testing.assert_array_equal(getattr(after, name).ravel(), getattr(before, name)[source])
         np.testing.assert_array_equal(after.position.reshape(3, -1), before.position[:, *source])
     assert len(seen) == ways
+
+
+def test_what_the_physics_offers_is_no_sharper_than_the_target():
+    """A sharp mode: with a target, Richardson-Lucy's iterates have no bin brighter than the mode seen through it."""
+    width, grid = torch.full((1, 1, 64), 6.0), (1, 1, 64)
+    mode = torch.zeros(grid)
+    mode[..., 30] = 1.0
+    none = torch.zeros(1, 0, 64)
+    data = ResolutionOperator(width).convolve(mode)
+    target = ResolutionOperator(width / 2).convolve(mode)
+    generator = Generator("remove-resolution", 1, channels=4).eval()
+    given = data, torch.ones(grid), torch.zeros(grid), width, none, torch.zeros(1, 3, 64)
+    for finer, most in ((width / 2, target.max()), (0 * width, mode.max())):
+        candidates = generator._candidates(data, given[1], width, none, finer, None)
+        assert candidates[:, 1:].max() < 1.02 * most
+        again = generator.explained(data, target if finer.any() else mode, given[1], width, none, given[5], finer)
+        assert (again - data).abs().max() < 0.02 * data.max()
+    assert not torch.equal(generator(*given, width / 2)[0], generator(*given)[0])
+
+
+def test_examples_have_the_side_that_was_asked_for(library):
+    pair = library.pair(0)
+    assert pair.sides == (None, (3.0, 3.0), (2.0, 2.0), (1.0, 1.0))
+    rng = np.random.default_rng(0)
+    for direction in DIRECTIONS:
+        for side, times in enumerate((np.inf, 3.0, 2.0)):
+            (example,) = library.examples([0], direction, rng, exact_share=1.0, varied=False, finer=side)
+            other = example.target if direction == "remove-resolution" else example.signal
+            where = example.valid > 0
+            expected = np.where(where, pair.all_sides[side], 0.0)
+            shared = (other * expected)[where].sum() / np.sqrt((other[where] ** 2).sum() * (expected[where] ** 2).sum())
+            assert shared == pytest.approx(1.0, abs=1e-6)
+            np.testing.assert_allclose(example.finer[:2], 0.0 if np.isinf(times) else pair.width / times, rtol=1e-6)
+    assert {len(e.finer) for e in library.examples([0, 1], "add-resolution", rng)} == {3}
+
+
+def test_an_elastic_line_is_taken_away_as_it_is_from_data(library):
+    """What the network sees, and is to answer, is the magnet alone, but for the bins beside the line."""
+    pair, rng = library.pair(0), np.random.default_rng(3)
+    settings = ExperimentSettings(elastic=1000.0, tail=0.1)
+    seen = pair.detectors
+    valid, lines = augment._without_line(rng, seen, settings, pair.known, (pair.sides[1], pair.sides[3]))
+    away = np.abs(seen.centres)
+    assert not valid[:, away < seen.line.fwhm].any()
+    assert (valid == pair.known)[:, away > 3.5 * seen.line.fwhm].all()
+    near = lambda line: line[0][away < 2 * seen.line.fwhm].max()  # noqa: E731
+    assert near(lines[0]) > 1.5 * near(lines[1]) > 100  # the target's line is narrower, of the same area
+    steps = np.diff(seen.edges)
+    assert (lines[0] @ steps) == pytest.approx(lines[1] @ steps, rel=0.02)
+
+
+def test_a_batch_does_not_depend_on_who_draws_it(library):
+    stream = ExampleStream(library, "remove-resolution", 3, (5, 0))
+    here, ahead = (list(stream.batches(range(4), processes)) for processes in (0, 2))
+    for one, other in zip(here, ahead, strict=True):
+        for name, values in vars(one).items():
+            assert torch.equal(values, getattr(other, name))
+    assert not torch.equal(here[0].signal, here[1].signal)
 
 
 def test_patch_nce_is_least_where_each_patch_knows_its_own():

@@ -147,6 +147,26 @@ class TestFit:
         np.testing.assert_allclose(late.signal(Wave()), cut.signal(Wave()), rtol=1e-9)
 
 
+class TestSharpness:
+    @pytest.mark.parametrize("sharpness", [(3.0, 3.0), (1.0, 3.0), (2.0, 1.2)])
+    @pytest.mark.parametrize("name", ["cut", "powder"])
+    def test_as_with_a_finer_resolution(self, request, turned, name, sharpness):
+        prepared = request.getfixturevalue(name)
+        found = prepared.signal(Wave(), fwhm=0.5, shape="gaussian", sharpness=sharpness)
+        finer = turned.sharpened(*sharpness)
+        axes = {"cut": CUT, "powder": POWDER}[name]
+        expected = convolve(Wave(), axes, finer, fwhm=0.5, shape="gaussian", seed=1).signal
+        plain = prepared.signal(Wave(), fwhm=0.5, shape="gaussian")
+        # For a finer resolution models are asked at other momenta, powders in other directions.
+        assert off(found, expected) < {"cut": 0.03, "powder": 0.12}[name]
+        if sharpness[0] > 1:
+            assert off(found, expected) < 0.7 * off(plain, expected)
+
+    def test_one_number_is_a_width_factor(self, cut):
+        both = cut.signal(Wave(), sharpness=(2.0, 2.0)), cut.signal(Wave(), width_factor=0.5)
+        np.testing.assert_array_equal(*both)
+
+
 class TestKernel:
     @pytest.mark.parametrize("name", ["cut", "along_beam"])
     @pytest.mark.parametrize("line", [{}, {"fwhm": 3.0, "shape": "dho"}])

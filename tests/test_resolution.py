@@ -838,3 +838,35 @@ def test_measured_elastic_line_of_merlin(real, name):
     assert tobyfit.sigma < 0.02 and pychop.sigma < 0.15
     assert abs(tobyfit.factor - 1) < 4 * tobyfit.sigma
     assert pychop.factor - tobyfit.factor > 4 * np.hypot(pychop.sigma, tobyfit.sigma)
+
+
+@pytest.mark.parametrize("sharpness", [(3.0,), (1.0, 4.0), (2.5, 1.0)])
+def test_a_finer_resolution_leaves_a_convolution(sharpness):
+    """C' as the formula says, C - C' without a negative eigenvalue, and deviations that scatter by C'."""
+    resolution = Resolution("MERLIN", 60.0, "G", 300.0, lattice=Lattice(4, 5, 6), mosaic=0.4)
+    finer = resolution.sharpened(*sharpness)
+    axes = [Axis(n, [0, 1], "r.l.u.", "HKL") for n in ("[H,0,0]", "[0,K,0]", "[0,0,L]")]
+    axes.append(Axis("DeltaE", np.linspace(0, 40, 41), "meV"))
+    frame = resolution.frame(Spectrum(np.zeros((1, 1, 1, 40)), np.zeros((1, 1, 1, 40)), tuple(axes)))
+    points = frame.at(np.array([[0.5, 0.5, 0.5, 10.0], [1.0, 0.2, 0.4, 30.0]]))
+    wide, fine = (r.covariance(points, of_sample=True) for r in (resolution, finer))
+    momentum, energy = sharpness[0], sharpness[-1]
+    slope = np.linalg.solve(wide[:, :3, :3], wide[:, :3, 3:])[..., 0]
+    own = lambda c: c[:, 3, 3] - np.einsum("ni,ni->n", slope, c[:, :3, 3])  # noqa: E731
+    np.testing.assert_allclose(fine[:, :3, :3], wide[:, :3, :3] / momentum**2, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(fine[:, :3, 3], wide[:, :3, 3] / momentum**2, rtol=1e-5, atol=1e-10)
+    np.testing.assert_allclose(own(fine), own(wide) / energy**2, rtol=1e-5)
+    scale = np.sqrt(np.einsum("nii->ni", wide))
+    left = (wide - fine) / (scale[:, :, None] * scale[:, None, :])
+    assert np.linalg.eigvalsh(left).min() > -1e-8
+    draws = np.random.default_rng(0).standard_normal((4000, 14))
+    seen = finer.deviations(points, draws) / scale[:, None]
+    expected = fine / (scale[:, :, None] * scale[:, None, :])
+    np.testing.assert_allclose([np.cov(x.T) for x in seen], expected, atol=0.06)
+    if len(sharpness) == 1:
+        np.testing.assert_allclose(finer.fwhm_energy([0.0, 30.0]), resolution.fwhm_energy([0.0, 30.0]) / 3)
+
+
+def test_sharpening_by_nothing_is_refused():
+    with pytest.raises(RunFactError, match="the sharpening"):
+        Resolution("MERLIN", 60.0, "G", 300.0).sharpened(0.0)

@@ -292,12 +292,14 @@ def other_repetitions(detectors: Detectors, settings: ExperimentSettings, level:
     They are recorded at ``settings.repetition`` of Ei, nearly as wide as the resolution is there, and are the same on
     all sides, since what was recorded elsewhere is not of this energy's resolution.
     """
+    from scipy.special import ndtr
+
     if not settings.other:
         return [0.0] * len(sides)
     energy = settings.repetition * detectors.resolution.ei
     sigma = float(detectors.resolution.fwhm_energy(energy)) / FWHM_PER_SIGMA
-    profile = np.exp(-0.5 * ((detectors.centres - energy) / sigma) ** 2)
-    line = settings.other * level * np.broadcast_to(profile, detectors.shape)
+    area = math.sqrt(2 * math.pi) * sigma * np.diff(ndtr((detectors.edges - energy) / sigma))
+    line = settings.other * level * np.broadcast_to(area / np.diff(detectors.edges), detectors.shape)
     return [line] * len(sides)
 
 

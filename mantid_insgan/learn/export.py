@@ -74,7 +74,7 @@ def export(generator: Generator, path: Path) -> None:
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=list(OUTPUTS),
-            dynamic_axes={name: grid for name in inputs[:-1]} | {STEPS: {0: "reach"}},
+            dynamic_axes=dict.fromkeys(inputs[:-1], grid) | {STEPS: {0: "reach"}},
         )
         forget_where(temporary)
         _check(model, temporary)

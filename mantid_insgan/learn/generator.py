@@ -46,8 +46,9 @@ def number_of_conditions(dimensions: int) -> int:
     return 2 * channels_of_finer(dimensions) + 3
 
 
-def condition_channels(width, correlation, position, finer) -> list[torch.Tensor]:
-    """Width, correlation, position and the finer resolution, scaled to about 1 for a network."""
+def condition_channels(width, correlation, position, finer=None) -> list[torch.Tensor]:
+    """Width, correlation, position and the finer resolution (none, if not given), scaled to about 1 for a network."""
+    finer = no_resolution(width) if finer is None else finer
     energy, momentum, outside = position[:, :1], position[:, 1:2], position[:, 2:]
     scaled = [torch.log2(1.0 + width), correlation, energy, momentum / MOMENTUM_UNIT, torch.log2(1.0 + outside)]
     axes = width.shape[1]
