@@ -14,18 +14,24 @@ import argparse
 import json
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pages import table_text
 from results import add_option, column, table, write_results
 
-from mantid_insgan.convolve import GridAccuracyWarning
+from mantid_insgan.convolve import GridAccuracyWarning, convolve
+from mantid_insgan.convolve.bins import Bins
+from mantid_insgan.convolve.detectors import Detectors
+from mantid_insgan.convolve.experiment import ExperimentSettings, background, make_experiment
 from mantid_insgan.core.files import replacing
 from mantid_insgan.core.run import Lattice
+from mantid_insgan.core.spectrum import Spectrum
 from mantid_insgan.errors import InsganError
 from mantid_insgan.fit import Dataset, Problem, fit, masks
 from mantid_insgan.learn.pairs.draw import draw_pair
+from mantid_insgan.learn.pairs.pair import Pair
 from mantid_insgan.learn.pairs.recipe import Recipe
 from mantid_insgan.models.definition import Parameter, definition_of_callable
 from mantid_insgan.models.spinw.zoo import HELD_OUT, get_family
@@ -39,10 +45,17 @@ SEED, BINS = 2026, 40
 #: Held out from all trainings; without those whose Monte Carlo takes minutes a case: the helix, which pySpinW alone can
 #: calculate, and the manganite.
 FAMILIES = tuple(name for name in HELD_OUT if name not in ("helical", "pcsmo_dimer"))
-#: What is left out about the elastic line, in FWHM.
-ELASTIC = 3.0
-#: Searches: a sharp mode that starts beside the measured one does not find it.
-STARTS = 4
+#: Monte Carlo points of the truth for every node of a column, and directions of a powder; a plane has 40 times the
+#: columns of a path.
+POINTS, TRUE_DIRECTIONS = {"path": 2000, "plane": 700, "powder": 4000}, 4000
+#: Most counts expected in a bin of the root mean square: with more the Monte Carlo noise of the truth would be seen.
+MOST_COUNTS = 100.0
+#: A truth with more noise than this is left out, and a case with fewer bins than these beyond the elastic line.
+NOISIEST, FEWEST = 0.08, 200
+#: What is left out about the elastic line, in FWHM; and, as one sees them, bins where the elastic line, its tail or the
+#: lines of aluminium have more than this share of the root mean square of the magnetic scattering.
+ELASTIC, COVERED = 3.0, 0.3
+STARTS = 1
 ENGINES = ("covariance", "energy", "none", "gan")
 
 
@@ -52,15 +65,20 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--engine", action="append", choices=ENGINES, help="covariance alone if not given")
+    parser.add_argument("--truths", action="store_true", help="calculate the truths alone")
     parser.add_argument("--folder", type=Path, default=Path("fit_coverage"), help="for the fits that are done")
     add_option(parser, "fit_coverage")
     options = parser.parse_args()
     warnings.simplefilter("ignore", GridAccuracyWarning)
     options.folder.mkdir(parents=True, exist_ok=True)
     for number in range(options.first, options.first + options.count):
+        if options.truths:
+            print(number, measured_case(options.folder, number)[-1], flush=True)
+            continue
         for engine in options.engine or ["covariance"]:
             done(options.folder, number, engine)
-    report(options)
+    if not options.truths:
+        report(options)
 
 
 def done(folder: Path, number: int, engine: str) -> dict:
@@ -70,7 +88,7 @@ def done(folder: Path, number: int, engine: str) -> dict:
         return json.loads(path.read_text())
     began = time.monotonic()
     try:
-        found = fitted(number, engine)
+        found = fitted(folder, number, engine)
     except InsganError as problem:
         found = {"failed": str(problem)}
     found |= {"number": number, "engine": engine, "seconds": time.monotonic() - began}
@@ -80,50 +98,113 @@ def done(folder: Path, number: int, engine: str) -> dict:
     return found
 
 
-def fitted(number: int, engine: str) -> dict:
+def drawn(number: int) -> Pair:
+    """The draw of a case: model, setting, grid and background."""
+    return draw_pair(Recipe(2, SEED, method="covariance", bins=BINS, only=FAMILIES), number)
+
+
+def truth_of(folder: Path, number: int, pair: Pair) -> tuple[Spectrum, float]:
+    """The noiseless spectrum of a case, and the noise of its Monte Carlo as a share of the root mean square.
+
+    It is kept in the folder: it takes longer than a fit.
+    """
+    path = folder / f"truth-{number:04d}.npz"
+    grid = pair.spectrum("convolved")
+    if not path.exists():
+        model = definition_of(pair, np.random.default_rng(0))[1].build(values_of(pair))
+        how = {"method": "interpolated", "points": POINTS[pair.facts["kind"]], "seed": number}
+        seen = convolve(model, grid, pair.resolution, **how, orientations=TRUE_DIRECTIONS, **pair.facts["line"])
+        with replacing(path) as temporary, open(temporary, "wb") as stream:
+            np.savez(stream, signal=seen.signal, variance=seen.variance)
+    with np.load(path) as kept:
+        signal, variance = kept["signal"], kept["variance"]
+    valid = grid.valid & np.isfinite(signal)
+    noise = float(np.sqrt(variance[valid].mean() / (signal[valid] ** 2).mean()))
+    return grid.replace(signal=signal, variance=np.zeros_like(signal), valid=valid), noise
+
+
+def measured_case(folder: Path, number: int) -> tuple[Pair, Spectrum, dict]:
+    """The draw of a case, its measurement, and facts for the results: 'left_out' says why it is not fitted."""
+    pair = drawn(number)
+    found = {"family": pair.facts["family"], "kind": pair.facts["kind"]}
+    # With the spectrum that the draw has looked at, before the truth is calculated.
+    first = experiment_of(pair, pair.spectrum("convolved"), number)
+    if np.count_nonzero(first.valid) < FEWEST:
+        return pair, first, found | {"left_out": f"fewer than {FEWEST} bins beyond the elastic line"}
+    truth, noise = truth_of(folder, number, pair)
+    measured = experiment_of(pair, truth, number)
+    found |= {"noise": noise, "bins": int(np.count_nonzero(measured.valid))}
+    return pair, measured, found | ({"left_out": "noise of the truth"} if noise > NOISIEST else {})
+
+
+def experiment_of(pair: Pair, truth: Spectrum, number: int) -> Spectrum:
+    """The measurement of a case, without the bins that the elastic line, its tail or aluminium cover."""
+    drawn = ExperimentSettings.from_facts(pair.facts["experiment"])
+    settings = replace(drawn, counts=min(drawn.counts, MOST_COUNTS))
+    seen = pair.valid.reshape(truth.shape)
+    measured = make_experiment(truth, pair.resolution, settings, seed=number, seen=seen)
+    bins = Bins(truth, pair.resolution)
+    level = float(np.sqrt((truth.signal[truth.valid] ** 2).mean()))
+    lines = replace(settings, flat=0.0, time_independent=0.0, phonons=0.0)
+    elastic = bins.from_columns(background(Detectors(bins), lines, level, bins.to_columns(truth.valid))[1])
+    measured = measured.replace(valid=measured.valid & ~(elastic > COVERED * level), title=f"case {number}")
+    return masks.without_elastic_line(measured, pair.resolution, ELASTIC)
+
+
+def fitted(folder: Path, number: int, engine: str) -> dict:
     """Values, errors and truth of the free parameters of one case."""
-    pair = draw_pair(Recipe(2, SEED, method="interpolated", bins=BINS, only=FAMILIES), number)
+    pair, spectrum, found = measured_case(folder, number)
+    if "left_out" in found:
+        return found
     truth, definition = definition_of(pair, np.random.default_rng([SEED, number, 1]))
-    spectrum = pair.spectrum("experiment", seed=number)
-    engine = through_the_network if engine == "gan" else engine
-    spectrum = masks.without_elastic_line(spectrum, pair.resolution, ELASTIC)
-    problem = Problem(
-        [Dataset(spectrum, pair.resolution)],
-        definition,
-        resolution=engine,
-        background=("slope", "q-squared"),
-        weights="poisson",
-        shape=pair.facts["line"].get("shape", "gaussian"),
-    )
+    problem = problem_of(pair, spectrum, definition, engine)
     result = fit(problem, starts=STARTS)
-    return {
-        "family": pair.facts["model"]["family"],
-        "truth": {name: truth[name] for name in result.errors.names},
-        "values": {name: result.values[name] for name in result.errors.names},
-        "statistical": dict(zip(result.errors.names, map(float, result.errors.statistical), strict=True)),
-        "scaled": dict(zip(result.errors.names, map(float, result.errors.scaled), strict=True)),
+    names = result.errors.names
+    return found | {
+        "truth": {name: truth[name] for name in names},
+        "start": {name: problem.start[name] for name in names},
+        "values": {name: result.values[name] for name in names},
+        "statistical": dict(zip(names, map(float, result.errors.statistical), strict=True)),
+        "scaled": dict(zip(names, map(float, result.errors.scaled), strict=True)),
         "reduced": result.reduced_chi_squared,
-        "bins": problem.bins,
         "evaluations": result.search.evaluations,
         "notes": list(result.notes),
     }
+
+
+def problem_of(pair: Pair, spectrum: Spectrum, definition, engine: str) -> Problem:
+    """The comparison of a case."""
+    flat = len(spectrum.axes[spectrum.energy_axis]) == 1
+    return Problem(
+        [Dataset(spectrum, pair.resolution)],
+        definition,
+        resolution=through_the_network if engine == "gan" else engine,
+        background=("constant" if flat else "per-energy", "q-squared"),
+        weights="poisson",
+        shape=pair.facts["line"].get("shape", "gaussian"),
+    )
+
+
+def values_of(pair: Pair) -> dict[str, float]:
+    """The true values of the model and of its line."""
+    line = pair.facts["line"].get("fwhm")
+    known = {name: float(v) for name, v in pair.facts["model"]["couplings"].items()}
+    return known | ({"line": line} if line else {})
 
 
 def definition_of(pair, rng):
     """The truth, and the model of a pair with its two strongest couplings and its line to be found."""
     facts = pair.facts["model"]
     family, lattice = get_family(facts["family"]), Lattice(*facts["lattice"])
-    known = {name: float(v) for name, v in facts["couplings"].items()}
+    truth = values_of(pair)
+    known = [name for name in truth if name != "line"]
     fixed = {"lattice": lattice, "ion": facts["ion"], "spin": facts["spin"], "axis": np.array(facts["axis"])}
 
     def build(values):
         couplings = {name: values[name] for name in known}
         return family.model(couplings, **fixed, temperature=facts["temperature"])
 
-    strongest = sorted(known, key=lambda name: -abs(known[name]))[:2]
-    line = pair.facts["line"].get("fwhm")
-    truth = known | ({"line": line} if line else {})
-    free = [*strongest, *(["line"] if line else [])]
+    free = [*sorted(known, key=lambda name: -abs(truth[name]))[:2], *(["line"] if "line" in truth else [])]
     parameters = []
     for name, value in truth.items():
         start = value * (1 + rng.uniform(-0.15, 0.15)) if name in free else value

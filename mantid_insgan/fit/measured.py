@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ..errors import InputError
 from ..instruments import Resolution
 from .background import LinearTerms, joined, linear_terms
 from .engines import engine_for
+from .smoothing import Smoothing
 
 #: Fewest counts that a bin is expected to have.
 _FEWEST = 0.5
@@ -130,6 +132,31 @@ class Group:
         self.signal = np.concatenate([p.data.spectrum.signal[p.valid] for p in parts])
         self.variance = np.concatenate([p.data.spectrum.variance[p.valid] for p in parts])
         self.terms: LinearTerms = joined([p.terms for p in parts])
+        self._smoothings: list[Smoothing] = []
+
+    def smoothed(self, share: float, error: np.ndarray) -> Group:
+        """The same datasets smoothed (see `Smoothing`), `share` of their range wide; `error` is theirs, shape (N,).
+
+        A background that is free at each energy stays so.
+        """
+        found = copy.copy(self)
+        found._smoothings = [Smoothing(p.data.spectrum, p.valid, share) for p in self.parts]
+        found.signal = found.joined(self.split(self.signal))
+        spread = zip(found._smoothings, self.split(error**2), strict=True)
+        found.variance = np.concatenate([smoothing.variance(variance) for smoothing, variance in spread])
+        found.terms = replace(self.terms, columns=found.joined(self.split(self.terms.columns)))
+        return found
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether any of the datasets is smoothed."""
+        return any(s.matters for s in self._smoothings)
+
+    def joined(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """Values at the fitted bins of each part, smoothed where the group is, as those of the group."""
+        if self._smoothings:
+            values = [smoothing(v) for smoothing, v in zip(self._smoothings, values, strict=True)]
+        return np.concatenate(values)
 
     def split(self, values: np.ndarray) -> list[np.ndarray]:
         """Values at the fitted bins of the group, for each part."""

@@ -242,6 +242,24 @@ class Problem:
         held.start = dict(values)
         return held
 
+    def smoothed(self, share: float) -> Problem | None:
+        """The same problem with measurements, models and backgrounds smoothed alike, `share` of their range wide.
+
+        The parameters that broaden the model (`line`, `width_factor`), of which it cannot tell, are held. None where
+        nothing else is free, or the smoothing is narrower than a bin.
+        """
+        held = copy.copy(self)
+        errors = zip(self.groups, self._weight, strict=True)
+        held.groups = [group.smoothed(share, 1 / weight) for group, weight in errors]
+        if not any(group.is_smooth for group in held.groups):
+            return None
+        parameters = {
+            n: replace(p, vary=p.vary and n not in (LINE, WIDTH_FACTOR)) for n, p in self.definition.parameters.items()
+        }
+        held.definition = replace(self.definition, parameters=parameters)
+        held._weigh([1 / np.sqrt(group.variance) for group in held.groups])
+        return held if held.free else None
+
     def blocks(self, size: int) -> np.ndarray:
         """Number of the block of `size` bins along each open axis that each fitted bin lies in, shape (N,)."""
         numbers, offset = [], 0
@@ -272,7 +290,7 @@ class Problem:
         models, found = iter(models), []
         for group in self.groups:
             seen = [p.seen(next(models), self.seen_with({**values, **p.data.fixed})) for p in group.parts]
-            found.append(np.concatenate(seen))
+            found.append(group.joined(seen))
         return found
 
     def _settled(self, intensities: list[np.ndarray]) -> tuple[list[float], np.ndarray]:

@@ -14,7 +14,7 @@ from ..core.files import check_output, replacing
 from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..models.base import UnstableModelError
-from .minimise import Minimum, Progress, Search, minimise
+from .minimise import SMOOTHING, Minimum, Progress, Search, minimise
 from .problem import Problem
 from .uncertainty import Uncertainty, profile_interval, uncertainty
 
@@ -163,6 +163,7 @@ def fit(
     spread: float = 0.3,
     tolerance: float = 0.1,
     most: int = 200,
+    smoothing: float = SMOOTHING,
     profile: tuple[str, ...] = (),
     log: str | Path | None = None,
     resume: bool = False,
@@ -175,7 +176,7 @@ def fit(
     Parameters
     ----------
     problem : Problem
-    starts, spread, tolerance, most, log, resume, progress, workers, dask
+    starts, spread, tolerance, most, smoothing, log, resume, progress, workers, dask
         See `minimise`.
     profile : tuple of str
         Free parameters whose 68 % profile interval is worked out as well.
@@ -198,6 +199,7 @@ def fit(
         spread=spread,
         tolerance=tolerance,
         most=most,
+        smoothing=smoothing,
         log=log,
         resume=resume,
         progress=progress,
