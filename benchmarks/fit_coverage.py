@@ -63,8 +63,8 @@ CONDITIONS = (
     "pulses as they are; experiment with background, gaps and Poisson counts, at most "
     f"{MOST_COUNTS:.0f} in a bin of the root mean square. The two strongest couplings and the line are fitted, from "
     f"starts up to 15 % off, beyond {ELASTIC:g} FWHM from the elastic line and where its tail and aluminium have less "
-    f"than {COVERED:.0%} of the root mean square; background per-energy and q-squared, weights poisson, {STARTS} start. "
-    "Intervals are the column error of a fit: scaled by the root of chi-squared."
+    f"than {COVERED:.0%} of the root mean square; background per-energy and q-squared, weights poisson. Intervals are "
+    "the column error of a fit: scaled by the root of chi-squared."
 )
 
 
@@ -266,10 +266,10 @@ def report(options) -> None:
     ]
     note = (
         "Of {drawn} draws {bins} had fewer than {fewest} bins beyond the elastic line and {noisy} a truth whose own "
-        "noise was above {noisiest:.0%}; they were not fitted. Couplings that the fit calls not determined (their error "
-        "is no number) do not count. 'determined': only couplings whose error the fit gives as less than "
-        "{determined:.0%} of them. 'model-error': the engine covariance with {model_error:.0%} of the intensity added to "
-        "the errors."
+        "noise was above {noisiest:.0%}; they were not fitted. Couplings that the data do not determine, as the fit "
+        "says, do not count. 'determined': only couplings whose error the fit gives as less than "
+        "{determined:.0%} of them. 'model-error': the engine covariance with {model_error:.0%} of the intensity added "
+        "to the errors."
     )
     made = table("coverage", columns, rows, note=note, facts=facts)
     print(table_text(made))
