@@ -49,6 +49,8 @@ POINTS, TRUE_DIRECTIONS = {"path": 2000, "plane": 700, "powder": 4000}, 4000
 MOST_COUNTS = 100.0
 #: A truth with more noise than this is left out, and a case with fewer bins than these beyond the elastic line.
 NOISIEST, FEWEST = 0.08, 200
+#: Where the magnetic scattering in the bins that are left is less than these standard errors in all, it shows nothing.
+FAINTEST = 10.0
 #: What is left out about the elastic line, in FWHM; and, as one sees them, bins where the elastic line, its tail or the
 #: lines of aluminium have more than this share of the root mean square of the magnetic scattering.
 ELASTIC, COVERED = 3.0, 0.3
@@ -142,8 +144,12 @@ def measured_case(folder: Path, number: int) -> tuple[Pair, Spectrum, dict]:
         return pair, first, found | {"left_out": f"fewer than {FEWEST} bins beyond the elastic line"}
     truth, noise = truth_of(folder, number, pair)
     measured = experiment_of(pair, truth, number)
-    found |= {"noise": noise, "bins": int(np.count_nonzero(measured.valid))}
-    return pair, measured, found | ({"left_out": "noise of the truth"} if noise > NOISIEST else {})
+    where = measured.valid
+    shown = float(np.sqrt((truth.signal[where] ** 2 / measured.variance[where]).sum()))
+    found |= {"noise": noise, "bins": int(np.count_nonzero(where)), "shown": shown}
+    if noise > NOISIEST:
+        return pair, measured, found | {"left_out": "noise of the truth"}
+    return pair, measured, found | ({"left_out": "no magnetic scattering"} if shown < FAINTEST else {})
 
 
 def experiment_of(pair: Pair, truth: Spectrum, number: int) -> Spectrum:
@@ -250,6 +256,7 @@ def report(options) -> None:
         if engine == "covariance":
             facts = {"drawn": len(cases), "determined": DETERMINED, "model_error": MODEL_ERROR}
             facts |= {"bins": sum("bins beyond" in c.get("left_out", "") for c in cases), "fewest": FEWEST}
+            facts |= {"faint": sum("magnetic" in c.get("left_out", "") for c in cases)}
             facts |= {"noisy": sum("noise" in c.get("left_out", "") for c in cases), "noisiest": NOISIEST}
     columns = [
         column("engine"),
@@ -265,11 +272,11 @@ def report(options) -> None:
         column("median seconds", "{:.1f}"),
     ]
     note = (
-        "Of {drawn} draws {bins} had fewer than {fewest} bins beyond the elastic line and {noisy} a truth whose own "
-        "noise was above {noisiest:.0%}; they were not fitted. Couplings that the data do not determine, as the fit "
-        "says, do not count. 'determined': only couplings whose error the fit gives as less than "
-        "{determined:.0%} of them. 'model-error': the engine covariance with {model_error:.0%} of the intensity added "
-        "to the errors."
+        "Of {drawn} draws {bins} had fewer than {fewest} bins beyond the elastic line, {faint} no magnetic scattering "
+        "there, and {noisy} a truth whose own noise was above {noisiest:.0%}; they were not fitted. Couplings that the "
+        "data do not determine, as the fit says, do not count. 'determined': only couplings whose error the fit gives "
+        "as less than {determined:.0%} of them. 'model-error': the engine covariance with {model_error:.0%} of the "
+        "intensity added to the errors."
     )
     made = table("coverage", columns, rows, note=note, facts=facts)
     print(table_text(made))

@@ -221,6 +221,27 @@ def test_a_sharp_mode_that_starts_beside_the_measured_one_is_found(weights):
     assert beside.reduced_chi_squared > 3 * found.reduced_chi_squared  # what the smoothing is for
 
 
+def windowed(true: dict, start: dict, low: float, high: float):
+    """Of a sharp mode only a part of the zone and of the energies, with a background that is free at each energy."""
+    data = masks.within(measured(values={**true, "line": 0.5}), "energy", low, high)
+    parameters = {name: Free(value, 0.0, 30.0) for name, value in start.items()}
+    definition = chain(**parameters, line=Free(0.45, 0.2, 8.0))
+    return problem([masks.within(data, "[H,0,0]", 0.3, 0.5)], definition, background=("per-energy", "q-squared"))
+
+
+def test_a_background_at_each_energy_does_not_hide_a_mode_that_starts_beside_the_measured_one():
+    found = fit(windowed({"J": 8.0, "gap": 3.0}, {"J": 9.04, "gap": 3.3}, 15.0, 35.0))
+    assert found.values["J"] == pytest.approx(8.0, rel=0.01) and found.scales[0] > 0
+
+
+def test_a_mode_that_starts_outside_the_measured_window_is_found():
+    given = windowed({"J": 2.0, "gap": 20.0}, {"J": 1.8, "gap": 17.2}, 20.5, 30.0)
+    assert given.evaluate(given.start).chi_squared > 0.99 * given.chi_squared_of_nothing
+    found = fit(given)
+    assert found.reduced_chi_squared < 1.2 and found.scales[0] > 0
+    assert found.values["gap"] == pytest.approx(20.0, abs=4 * found.errors.scaled[1])
+
+
 def test_smoothed_measurement_model_and_background_still_agree():
     grid = measured()
     clean = engine(grid, None, None)({**TRUE, "second": False}, line=TRUE["line"], shape="dho")

@@ -137,14 +137,16 @@ class Group:
     def smoothed(self, share: float, error: np.ndarray) -> Group:
         """The same datasets smoothed (see `Smoothing`), `share` of their range wide; `error` is theirs, shape (N,).
 
-        A background that is free at each energy stays so.
+        A background that is free at each energy is a constant and a slope here: free, it would take out what is smooth
+        along energy, and what is left of a mode beside the measured one looks like its negative.
         """
         found = copy.copy(self)
         found._smoothings = [Smoothing(p.data.spectrum, p.valid, share) for p in self.parts]
         found.signal = found.joined(self.split(self.signal))
         spread = zip(found._smoothings, self.split(error**2), strict=True)
         found.variance = np.concatenate([smoothing.variance(variance) for smoothing, variance in spread])
-        found.terms = replace(self.terms, columns=found.joined(self.split(self.terms.columns)))
+        terms = self.terms.smooth()
+        found.terms = replace(terms, columns=found.joined(self.split(terms.columns)))
         return found
 
     @property

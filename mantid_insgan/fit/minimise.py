@@ -27,6 +27,9 @@ _ERROR_ROUNDS = 3
 #: Smoothing with which a search begins, as a share of the energy range, by how much it narrows each time, and the
 #: relative change of chi-squared and the number of evaluations at which a search in smoothed data ends.
 SMOOTHING, _NARROWER, _COARSE, _FEW = 0.12, 2.5, 1e-3, 25
+#: Places around a start that are tried where it sees nothing of the measurement, and how far they lie, as `spread`.
+#: They are tried where the model describes less than a share of chi-squared.
+_PLACES, _AROUND, _DESCRIBED = 24, 0.2, 0.01
 
 #: Called with (evaluations so far, best chi-squared, its values).
 Progress = Callable[[int, float, Mapping[str, float]], None]
@@ -177,7 +180,7 @@ def minimise(
         )
     how = (tolerance, most, smoothing)
     log = None if log is None else Path(log)
-    points = _starts(problem, starts, spread)
+    points = _starts(problem, starts, spread, problem.start)
     done = _done(log, points) if resume and log is not None else {}
     if log is not None and not resume and log.exists():
         raise InputError(f"the log {log} already exists", "give another name, or resume it")
@@ -289,10 +292,22 @@ def _found_smoothed(problem: Problem, evaluations: _Evaluations, start: dict, sm
         if smoothed is None:
             break
         evaluations.take_up(smoothed, share)
+        values = _seeing(smoothed, evaluations, values)
         values, *_ = _least_squares(smoothed, evaluations, values, _COARSE * problem.degrees_of_freedom, _FEW)
         share /= _NARROWER
     evaluations.take_up(problem)
     return values
+
+
+def _seeing(problem: Problem, evaluations: _Evaluations, start: dict) -> dict:
+    """The start if the model there describes anything of the measurement; else the best of some places around it.
+
+    Where it describes nothing, as where the best scale is 0, no small step changes chi-squared.
+    """
+    if evaluations(start).chi_squared < (1 - _DESCRIBED) * problem.chi_squared_of_nothing:
+        return start
+    tried = _starts(problem, _PLACES, _AROUND, start)
+    return min(tried, key=lambda values: evaluations(values).chi_squared)
 
 
 def _take_errors(problem: Problem, values: Mapping[str, float]) -> None:
@@ -329,9 +344,9 @@ def _least_squares(problem: Problem, evaluations: _Evaluations, start: dict, tol
     return values_of(found.params), bool(found.success), str(found.message)
 
 
-def _starts(problem: Problem, count: int, spread: float) -> list[dict[str, float]]:
-    """The start of the definition and others around it, evenly spread."""
-    first = dict(problem.start)
+def _starts(problem: Problem, count: int, spread: float, first: Mapping[str, float]) -> list[dict[str, float]]:
+    """A start and others around it, evenly spread."""
+    first = dict(first)
     points = [tied(problem.definition, first)]
     for row in quasi_random(count, len(problem.free))[1:]:
         moved = dict(first)

@@ -153,6 +153,11 @@ class Problem:
         return sum(p.signal.size for p in self.groups)
 
     @property
+    def chi_squared_of_nothing(self) -> float:
+        """Chi-squared of the best backgrounds without any model."""
+        return float(self._penalty @ self._penalty)
+
+    @property
     def degrees_of_freedom(self) -> int:
         """Bins less free parameters, scales and numbers of the backgrounds."""
         scales = {"own": len(self.groups), "shared": 1, "fixed": 0}[self.scale]
