@@ -10,6 +10,7 @@ from mantid_insgan.core.run import Lattice
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, OutputError
 from mantid_insgan.fit import masks
+from mantid_insgan.fit import minimise as minimise_module
 from mantid_insgan.fit.background import BACKGROUNDS, Projection, linear_terms
 from mantid_insgan.fit.compare import compare
 from mantid_insgan.fit.measured import Dataset
@@ -240,6 +241,15 @@ def test_a_mode_that_starts_outside_the_measured_window_is_found():
     found = fit(given)
     assert found.reduced_chi_squared < 1.2 and found.scales[0] > 0
     assert found.values["gap"] == pytest.approx(20.0, abs=4 * found.errors.scaled[1])
+
+
+def test_a_search_that_smoothed_data_have_led_to_a_limit_begins_again(monkeypatch):
+    def astray(problem, evaluations, start, smoothing):
+        return {**start, "J": 20.0}
+
+    monkeypatch.setattr(minimise_module, "_found_smoothed", astray)
+    found = fit(sharp())
+    assert found.values["J"] == pytest.approx(8.0, rel=0.005) and found.reduced_chi_squared < 1.2
 
 
 def test_smoothed_measurement_model_and_background_still_agree():

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.workers import worker_pool
 from ..errors import InputError
 from ..models.base import UnstableModelError
-from ..models.parameters import LINE
+from ..models.parameters import LINE, WIDTH_FACTOR
 from ..models.sampling import quasi_random
 from .parameters import lmfit_parameters, tied
 from .problem import Evaluation, Problem
@@ -27,7 +27,8 @@ _ERROR_ROUNDS = 3
 #: Smoothing with which a search begins, as a share of the energy range, by how much it narrows each time, and the
 #: relative change of chi-squared and the number of evaluations at which a search in smoothed data ends.
 SMOOTHING, _NARROWER, _COARSE, _FEW = 0.12, 2.5, 1e-3, 25
-#: Places around a start that are tried where it sees nothing of the measurement, and how far they lie, as `spread`.
+#: Places around a start that are tried where it sees nothing of the measurement or its search ends at a limit, and how
+#: far they lie, as `spread`.
 #: They are tried where the model describes less than a share of chi-squared.
 _PLACES, _AROUND, _DESCRIBED = 24, 0.2, 0.01
 
@@ -272,14 +273,39 @@ def _search_in_worker(token: str, recipe: dict, start: dict, *how) -> Minimum:
 def _search_from(
     problem: Problem, evaluations: _Evaluations, start: dict, tolerance: float, most: int, smoothing: float
 ) -> Minimum:
-    first, values = evaluations.count, _found_smoothed(problem, evaluations, start, smoothing)
+    first, begin = evaluations.count, _found_smoothed(problem, evaluations, start, smoothing)
+    found = _search_sharp(problem, evaluations, begin, tolerance, most)
+    if begin != start and (_at_limit(problem, found[0]) or not _describes(problem, evaluations, found[0])):
+        # Smoothed data may have led astray: the best of some places around the start gets a chance, with its errors.
+        share = smoothing / _NARROWER
+        smoothed = problem.smoothed(share)
+        evaluations.take_up(smoothed or problem, share if smoothed else 0.0)
+        begin = _best_place(smoothed or problem, evaluations, start)
+        evaluations.take_up(problem)
+        other = _search_sharp(problem, evaluations, begin, tolerance, most)
+        found = min(found, other, key=lambda one: evaluations(one[0]).chi_squared)
+        if problem.reweighted and found is not other:
+            _take_errors(problem, found[0])
+            evaluations.take_up(problem)
+    values, converged, message = found
+    chi_squared = evaluations(values).chi_squared
+    return Minimum(dict(start), values, chi_squared, evaluations.count - first, converged, message)
+
+
+def _search_sharp(problem: Problem, evaluations: _Evaluations, values: dict, tolerance: float, most: int):
+    """The best values for the measurements as they are, whether the search converged, and its message."""
     for _ in range(_ERROR_ROUNDS if problem.reweighted else 1):
         if problem.reweighted:
             _take_errors(problem, values)
             evaluations.take_up(problem)
         values, converged, message = _least_squares(problem, evaluations, values, tolerance, most)
-    chi_squared = evaluations(values).chi_squared
-    return Minimum(dict(start), values, chi_squared, evaluations.count - first, converged, message)
+    return values, converged, message
+
+
+def _at_limit(problem: Problem, values: Mapping[str, float]) -> bool:
+    """Whether a parameter of the model, other than its line, is at one of its limits."""
+    limits = {n: problem.definition.parameters[n] for n in problem.free if n not in (LINE, WIDTH_FACTOR)}
+    return any(min(values[n] - p.low, p.high - values[n]) <= _STEP * abs(values[n]) for n, p in limits.items())
 
 
 def _found_smoothed(problem: Problem, evaluations: _Evaluations, start: dict, smoothing: float) -> dict:
@@ -304,8 +330,16 @@ def _seeing(problem: Problem, evaluations: _Evaluations, start: dict) -> dict:
 
     Where it describes nothing, as where the best scale is 0, no small step changes chi-squared.
     """
-    if evaluations(start).chi_squared < (1 - _DESCRIBED) * problem.chi_squared_of_nothing:
-        return start
+    return start if _describes(problem, evaluations, start) else _best_place(problem, evaluations, start)
+
+
+def _describes(problem: Problem, evaluations: _Evaluations, values: Mapping[str, float]) -> bool:
+    """Whether the model describes anything of the measurement."""
+    return evaluations(values).chi_squared < (1 - _DESCRIBED) * problem.chi_squared_of_nothing
+
+
+def _best_place(problem: Problem, evaluations: _Evaluations, start: dict) -> dict:
+    """The best of a start and some places around it."""
     tried = _starts(problem, _PLACES, _AROUND, start)
     return min(tried, key=lambda values: evaluations(values).chi_squared)
 
