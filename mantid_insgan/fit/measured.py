@@ -15,6 +15,8 @@ from .background import LinearTerms, joined, linear_terms
 from .engines import engine_for
 from .smoothing import Smoothing
 
+#: Monte Carlo points for every bin of a correction.
+CORRECTION_POINTS = 2000
 #: Fewest counts that a bin is expected to have.
 _FEWEST = 0.5
 #: A bin is expected to have at least its own counts over this.
@@ -105,6 +107,7 @@ class Part:
                 f"no neutron can reach any valid bin of dataset {data.name!r}",
                 "check its incident energy, lattice and axes",
             )
+        self._how, self._correction = how, 0.0
         kinds = how.background if data.background is None else data.background
         self.terms = linear_terms(kinds, spectrum, data.resolution, self.valid)
 
@@ -115,7 +118,20 @@ class Part:
 
     def seen(self, model, seen_with: dict) -> np.ndarray:
         """Intensity of a model at the fitted bins, shape (N,)."""
+        return self._seen(model, seen_with) + self._correction
+
+    def _seen(self, model, seen_with: dict) -> np.ndarray:
         return np.nan_to_num(self._engine(model, **seen_with)[self.valid])
+
+    def correct(self, model, seen_with: dict) -> None:
+        """From now on add to every model what Monte Carlo, with the pulses as they are, adds to this one."""
+        from ..convolve import convolve
+
+        how = {"method": "interpolated", "seed": self._how.seed, "workers": self._how.threads}
+        line = {"fwhm": seen_with["line"], "shape": seen_with["shape"]}
+        resolution = self.data.resolution.scaled(seen_with["width_factor"])
+        exact = convolve(model, self.data.spectrum, resolution, points=CORRECTION_POINTS, **how, **line).signal
+        self._correction = np.nan_to_num(exact[self.valid]) - self._seen(model, seen_with)
 
 
 class Group:
