@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from mantid_insgan.convolve import convolve
 from mantid_insgan.core.run import Lattice
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, OutputError
@@ -21,6 +22,7 @@ from mantid_insgan.fit.smoothing import Smoothing
 from mantid_insgan.fit.uncertainty import profile_interval, uncertainty
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.models.base import UnstableModelError
+from mantid_insgan.models.definition import Parameter, definition_of_callable
 
 MAPS = Resolution("MAPS", 60, "S", 300, lattice=Lattice(4.0, 4.0, 4.0))
 H, E = Axis("[H,0,0]", np.linspace(0, 1, 41), "r.l.u.", "HKL"), Axis("DeltaE", np.linspace(1, 41, 81), "DeltaE")
@@ -271,6 +273,43 @@ def test_errors_of_smoothed_counts_are_those_of_many_draws():
     ratio = draws.var(axis=0).mean() / smoothing.variance(np.ones(valid.sum())).mean()
     assert ratio == pytest.approx(1, abs=0.05)
     np.testing.assert_allclose(smoothing(np.full(valid.sum(), 3.0)), 3.0)
+
+
+class Band:
+    """A band sqrt(gap^2 + (4 J sin(pi h))^2) for the convolution."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def modes(self, q_rlu):
+        h = np.asarray(q_rlu)[:, 0]
+        energy = np.sqrt(self.values["gap"] ** 2 + (4 * self.values["J"] * np.sin(np.pi * h)) ** 2)[:, None]
+        return energy, 10 / energy
+
+
+def banded(values, **options) -> Problem:
+    """What MAPS would record of a band with a wide pulse of the moderator, with hardly any noise."""
+    maps = Resolution("MAPS", 100, "A", 200, lattice=Lattice(4.0, 4.0, 4.0), width_factor=1.5)
+    across = [Axis(name, [-0.05, 0.05], "r.l.u.", "HKL") for name in ("[0,K,0]", "[0,0,L]")]
+    along, energy = np.linspace(1.1, 1.5, 9), Axis("DeltaE", np.linspace(8, 80, 41), "meV")
+    axes = (Axis("[H,0,0]", along, "r.l.u.", "HKL"), *across, energy)
+    seen = convolve(Band(values), axes, maps, method="interpolated", points=8000, seed=5)
+    error = 0.01 * np.nanmax(seen.signal)
+    data = seen.replace(variance=np.where(seen.valid, error**2, np.nan), title="band")
+    parameters = [Parameter("J", 11.6, 0.0, 30.0), Parameter("gap", 15.5, 0.0, 30.0)]
+    return Problem([Dataset(data, maps)], definition_of_callable(Band, maps.lattice, parameters), **options)
+
+
+def test_corrections_take_out_what_the_shapes_of_pulses_do_to_the_couplings(monkeypatch):
+    monkeypatch.setattr("mantid_insgan.fit.measured.CORRECTION_POINTS", 8000)
+    true = {"J": 12.5, "gap": 16.7}
+    plain, corrected = fit(banded(true)), fit(banded(true), corrections=2)
+    away = [max(abs(found.values[n] / true[n] - 1) for n in true) for found in (plain, corrected)]
+    assert away[1] < 0.4 * away[0]
+    assert corrected.reduced_chi_squared < 0.6 * plain.reduced_chi_squared
+    assert corrected.search.evaluations > plain.search.evaluations
+    with pytest.raises(InputError, match="-1 corrections. Fix: give 0 or more"):
+        fit(banded(true), corrections=-1)
 
 
 def test_starts_are_seeded_and_the_best_comes_first():

@@ -161,6 +161,7 @@ def test_every_option_of_a_fit_is_a_property(model, measured):
     shown = {prop.name for prop in initialized().getProperties()}
     assert {option(f.name, FitOptions)["property"] for f in fields(FitOptions)} <= shown
     given = {"ModelError": 0.05, "Spread": 0.2, "Tolerance": 0.01, "Smoothing": 0.0, "Profile": "J", "Starts": 2}
+    given["Corrections"] = 1
     run(measured, model, FreeParameters="J", StartValues="J=29", **given)
     options = FitOptions(
         free=("J",),
@@ -172,6 +173,7 @@ def test_every_option_of_a_fit_is_a_property(model, measured):
         tolerance=0.01,
         smoothing=0.0,
         profile=("J",),
+        corrections=1,
         starts=2,
         **OPTIONS,
     )

@@ -109,6 +109,12 @@ class FitOptions(Options):
         "Smoothing",
         zero=True,
     )
+    corrections: int = job_option(
+        0,
+        "How often Monte Carlo at the best values corrects the model for the shapes of pulses; 2 are enough.",
+        "--corrections",
+        "Corrections",
+    )
     profile: tuple[str, ...] = job_option(
         (),
         "A parameter whose 68 % interval is searched with the others fitted again; may be repeated.",

@@ -43,6 +43,7 @@ GROUPS = {
         "spread",
         "smoothing",
         "tolerance",
+        "corrections",
         "profile",
         "seed",
     ),
