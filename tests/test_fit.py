@@ -6,19 +6,23 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from mantid_insgan.convolve import convolve
 from mantid_insgan.core.run import Lattice
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, OutputError
 from mantid_insgan.fit import masks
+from mantid_insgan.fit import minimise as minimise_module
 from mantid_insgan.fit.background import BACKGROUNDS, Projection, linear_terms
 from mantid_insgan.fit.compare import compare
 from mantid_insgan.fit.measured import Dataset
 from mantid_insgan.fit.minimise import jacobian, minimise
 from mantid_insgan.fit.problem import Problem
 from mantid_insgan.fit.result import fit, read_fit
+from mantid_insgan.fit.smoothing import Smoothing
 from mantid_insgan.fit.uncertainty import profile_interval, uncertainty
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.models.base import UnstableModelError
+from mantid_insgan.models.definition import Parameter, definition_of_callable
 
 MAPS = Resolution("MAPS", 60, "S", 300, lattice=Lattice(4.0, 4.0, 4.0))
 H, E = Axis("[H,0,0]", np.linspace(0, 1, 41), "r.l.u.", "HKL"), Axis("DeltaE", np.linspace(1, 41, 81), "DeltaE")
@@ -204,6 +208,110 @@ def test_an_unstable_draw_is_a_finite_penalty():
         problem(definition=chain(J=Free(-1.0)))
 
 
+def sharp(**options):
+    """A mode much sharper than the distance from where its search begins; no other is near."""
+    data = measured(values={"J": 8.0, "gap": 15.0, "line": 0.5}, background=0.2)
+    start = {"J": Free(6.9, 0.0, 20.0), "gap": Free(12.8, 0.0, 30.0), "line": Free(0.45, 0.2, 8.0)}
+    return problem([data], chain(**start), **options)
+
+
+@pytest.mark.parametrize("weights", ["errors", "poisson"])
+def test_a_sharp_mode_that_starts_beside_the_measured_one_is_found(weights):
+    found = fit(sharp(weights=weights))
+    assert found.values["J"] == pytest.approx(8.0, rel=0.005) and found.values["gap"] == pytest.approx(15.0, rel=0.01)
+    assert found.scales[0] > 0
+    beside = fit(sharp(weights=weights), smoothing=0.0)
+    assert beside.reduced_chi_squared > 3 * found.reduced_chi_squared  # what the smoothing is for
+
+
+def windowed(true: dict, start: dict, low: float, high: float):
+    """Of a sharp mode only a part of the zone and of the energies, with a background that is free at each energy."""
+    data = masks.within(measured(values={**true, "line": 0.5}), "energy", low, high)
+    parameters = {name: Free(value, 0.0, 30.0) for name, value in start.items()}
+    definition = chain(**parameters, line=Free(0.45, 0.2, 8.0))
+    return problem([masks.within(data, "[H,0,0]", 0.3, 0.5)], definition, background=("per-energy", "q-squared"))
+
+
+def test_a_background_at_each_energy_does_not_hide_a_mode_that_starts_beside_the_measured_one():
+    found = fit(windowed({"J": 8.0, "gap": 3.0}, {"J": 9.04, "gap": 3.3}, 15.0, 35.0))
+    assert found.values["J"] == pytest.approx(8.0, rel=0.01) and found.scales[0] > 0
+
+
+def test_a_mode_that_starts_outside_the_measured_window_is_found():
+    given = windowed({"J": 2.0, "gap": 20.0}, {"J": 1.8, "gap": 17.2}, 20.5, 30.0)
+    assert given.evaluate(given.start).chi_squared > 0.99 * given.chi_squared_of_nothing
+    found = fit(given)
+    assert found.reduced_chi_squared < 1.2 and found.scales[0] > 0
+    assert found.values["gap"] == pytest.approx(20.0, abs=4 * found.errors.scaled[1])
+
+
+def test_a_search_that_smoothed_data_have_led_to_a_limit_begins_again(monkeypatch):
+    def astray(problem, evaluations, start, smoothing):
+        return {**start, "J": 20.0}
+
+    monkeypatch.setattr(minimise_module, "_found_smoothed", astray)
+    found = fit(sharp())
+    assert found.values["J"] == pytest.approx(8.0, rel=0.005) and found.reduced_chi_squared < 1.2
+
+
+def test_smoothed_measurement_model_and_background_still_agree():
+    grid = measured()
+    clean = engine(grid, None, None)({**TRUE, "second": False}, line=TRUE["line"], shape="dho")
+    exact = grid.replace(signal=clean + 0.01 + 1e-4 * E.centers, variance=np.ones_like(clean))
+    at = problem([exact], background=("slope", "q-squared"), weights="equal").smoothed(0.1)
+    assert at.evaluate(TRUE).chi_squared < 1e-9 * at.evaluate({**TRUE, "J": 7.0}).chi_squared
+    assert at.free == ("J", "gap")  # of the line a smoothed measurement cannot tell
+    assert problem([exact]).smoothed(1e-4) is None  # narrower than a bin
+
+
+def test_errors_of_smoothed_counts_are_those_of_many_draws():
+    first, valid = measured(), np.ones((40, 80), bool)
+    valid[10:14, 20:30] = False
+    smoothing = Smoothing(first, valid, 0.05)
+    rng = np.random.default_rng(3)
+    draws = np.array([smoothing(rng.normal(size=valid.sum())) for _ in range(300)])
+    ratio = draws.var(axis=0).mean() / smoothing.variance(np.ones(valid.sum())).mean()
+    assert ratio == pytest.approx(1, abs=0.05)
+    np.testing.assert_allclose(smoothing(np.full(valid.sum(), 3.0)), 3.0)
+
+
+class Band:
+    """A band sqrt(gap^2 + (4 J sin(pi h))^2) for the convolution."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def modes(self, q_rlu):
+        h = np.asarray(q_rlu)[:, 0]
+        energy = np.sqrt(self.values["gap"] ** 2 + (4 * self.values["J"] * np.sin(np.pi * h)) ** 2)[:, None]
+        return energy, 10 / energy
+
+
+def banded(values, **options) -> Problem:
+    """What MAPS would record of a band with a wide pulse of the moderator, with hardly any noise."""
+    maps = Resolution("MAPS", 100, "A", 200, lattice=Lattice(4.0, 4.0, 4.0), width_factor=1.5)
+    across = [Axis(name, [-0.05, 0.05], "r.l.u.", "HKL") for name in ("[0,K,0]", "[0,0,L]")]
+    along, energy = np.linspace(1.1, 1.5, 9), Axis("DeltaE", np.linspace(8, 80, 41), "meV")
+    axes = (Axis("[H,0,0]", along, "r.l.u.", "HKL"), *across, energy)
+    seen = convolve(Band(values), axes, maps, method="interpolated", points=8000, seed=5)
+    error = 0.01 * np.nanmax(seen.signal)
+    data = seen.replace(variance=np.where(seen.valid, error**2, np.nan), title="band")
+    parameters = [Parameter("J", 11.6, 0.0, 30.0), Parameter("gap", 15.5, 0.0, 30.0)]
+    return Problem([Dataset(data, maps)], definition_of_callable(Band, maps.lattice, parameters), **options)
+
+
+def test_corrections_take_out_what_the_shapes_of_pulses_do_to_the_couplings(monkeypatch):
+    monkeypatch.setattr("mantid_insgan.fit.measured.CORRECTION_POINTS", 8000)
+    true = {"J": 12.5, "gap": 16.7}
+    plain, corrected = fit(banded(true)), fit(banded(true), corrections=2)
+    away = [max(abs(found.values[n] / true[n] - 1) for n in true) for found in (plain, corrected)]
+    assert away[1] < 0.4 * away[0]
+    assert corrected.reduced_chi_squared < 0.6 * plain.reduced_chi_squared
+    assert corrected.search.evaluations > plain.search.evaluations
+    with pytest.raises(InputError, match="-1 corrections. Fix: give 0 or more"):
+        fit(banded(true), corrections=-1)
+
+
 def test_starts_are_seeded_and_the_best_comes_first():
     whole = problem()
     one, two = (minimise(whole, starts=4, spread=0.3) for _ in range(2))
@@ -241,24 +349,23 @@ def test_a_stopped_search_keeps_the_best():
     assert "stopped: these are the best values so far" in found.notes[0]
 
 
-def test_a_killed_search_resumes_to_the_same_answer(tmp_path):
+def test_a_killed_search_resumes_to_the_same_answer(tmp_path, monkeypatch):
     log = tmp_path / "fit.log"
     whole = minimise(problem(), starts=3)
-    killed = problem()
-    evaluate, calls = killed.evaluate, []
+    evaluate, calls = Problem.evaluate, []
 
     class Killed(BaseException):
         pass
 
-    def dies(values):
+    def dies(self, values):
         calls.append(1)
         if len(calls) == whole.minima[0].evaluations + whole.minima[1].evaluations:
             raise Killed
-        return evaluate(values)
+        return evaluate(self, values)
 
-    killed.evaluate = dies
-    with pytest.raises(Killed):
-        minimise(killed, starts=3, log=log)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Problem, "evaluate", dies)
+        minimise(problem(), starts=3, log=log)
     with open(log, "a") as stream:
         stream.write('{"values": {"J": 7.')  # what a kill in the middle of a line leaves
     entries = [json.loads(line) for line in log.read_text().splitlines()[:-1]]

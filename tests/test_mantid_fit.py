@@ -1,5 +1,7 @@
 """FitSpinWModel as a user of Mantid meets it: dialog, script, groups, tables, errors, cancelling."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from mantid.api import AlgorithmFactory, AlgorithmManager, AlgorithmObserver, MDNormalization, mtd
@@ -153,6 +155,39 @@ def test_a_script_gives_what_the_function_gives(model, measured, capfd):
     assert out.ReducedChiSquared == pytest.approx(expected.reduced_chi_squared) and out.Evaluations > 3
     said = "".join(capfd.readouterr())
     assert f"J: {expected.values['J']:.6g} +- " in said and "Scale of measured: " in said
+
+
+def test_every_option_of_a_fit_is_a_property(model, measured):
+    shown = {prop.name for prop in initialized().getProperties()}
+    assert {option(f.name, FitOptions)["property"] for f in fields(FitOptions)} <= shown
+    given = {"ModelError": 0.05, "Spread": 0.2, "Tolerance": 0.01, "Smoothing": 0.0, "Profile": "J", "Starts": 2}
+    given["Corrections"] = 1
+    run(measured, model, FreeParameters="J", StartValues="J=29", **given)
+    options = FitOptions(
+        free=("J",),
+        set=("J=29",),
+        resolution="energy",
+        points=16,
+        model_error=0.05,
+        spread=0.2,
+        tolerance=0.01,
+        smoothing=0.0,
+        profile=("J",),
+        corrections=1,
+        starts=2,
+        **OPTIONS,
+    )
+    expected = fit_spectra(read_model(model), {"measured": read_workspace(measured)}, options)
+    row = row_of("J")
+    assert row["Value"] == pytest.approx(expected.values["J"])
+    assert (row["IntervalLow"], row["IntervalHigh"]) == pytest.approx(expected.intervals["J"])
+    assert row["IntervalLow"] < row["Value"] < row["IntervalHigh"]
+    assert np.isnan(row_of("D")["IntervalLow"])
+
+
+def test_a_parameter_to_profile_that_is_not_free_is_refused(model, measured):
+    with pytest.raises(RuntimeError, match="the profile of 'D' was asked for, which is not free"):
+        run(measured, model, FreeParameters="J", Profile="D")
 
 
 def test_fit_and_residual_are_maps_of_the_input(model, measured):

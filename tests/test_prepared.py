@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mantid_insgan import Axis, Lattice, Spectrum
-from mantid_insgan.convolve import convolve, prepare
+from mantid_insgan.convolve import GridAccuracyWarning, convolve, prepare
 from mantid_insgan.convolve.kernel import ModeTable, compiled_loops
 from mantid_insgan.errors import InputError
 from mantid_insgan.instruments import Resolution
@@ -29,6 +29,15 @@ class Wave:
         intensity = (1 + self.gap - gamma) * self.top / energy
         share = [0.25, 0.75] if self.twin else [1.0]
         return np.stack([energy] * len(share), axis=1), np.stack([s * intensity for s in share], axis=1)
+
+
+class Spike(Wave):
+    """Nearly all of its intensity is near one point, as near a magnetic Bragg peak."""
+
+    def modes(self, q_rlu):
+        energies, intensities = super().modes(q_rlu)
+        away = ((np.abs(np.asarray(q_rlu)) - [1.5, 0.5, 1.0]) ** 2).sum(axis=1)
+        return energies, intensities * (0.01 + np.exp(-away / 0.01))[:, None]
 
 
 def axis(name, low, high, bins):
@@ -90,6 +99,20 @@ class TestEquality:
     def test_powder(self, powder, turned):
         expected = convolve(Wave(), POWDER, turned, orientations=100).signal
         np.testing.assert_allclose(powder.signal(Wave()), expected, atol=1e-9 * np.nanmax(expected))
+
+    def test_a_powder_has_as_many_directions_as_it_needs(self, turned):
+        """Near a Bragg point few of 400 directions have most of the intensity; the smooth wave is content with them."""
+        assert prepare(POWDER, turned, model=Wave()).source.energies.shape[1] == 400
+        found = prepare(POWDER, turned, model=Spike())
+        assert found.source.energies.shape[1] > 400
+        exact = convolve(Spike(), POWDER, turned, orientations=25600).signal
+        few = convolve(Spike(), POWDER, turned, orientations=400).signal
+        assert off(found.signal(Spike()), exact) < 0.05 < off(few, exact)
+
+    def test_a_powder_that_would_need_too_many_directions_is_told(self, turned, monkeypatch):
+        monkeypatch.setattr("mantid_insgan.convolve.prepared.MOST_OF_POWDER", 1000)
+        with pytest.warns(GridAccuracyWarning, match=r"from 400 directions at each .* is off by about .*1000 momenta"):
+            prepare(POWDER, turned, model=Spike())
 
     def test_one_crystal_angle(self, along_beam, still):
         """Few nodes in energy, against Monte Carlo with one in each bin."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,11 +19,13 @@ from .covariance import CrystalGeometry, PowderGeometry, PowderRun, beyond
 from .kernel import Mixtures, ModeTable, Patches, Ranges, blur, used_nodes
 from .lines import fine_line, to_bins
 from .modes import ModeGrid, PowderTable
-from .sources import as_spectrum, extent_of, modes_seen
+from .sources import TOLERANCE, GridAccuracyWarning, as_spectrum, extent_of, modes_seen
 from .tasks import collected
 
 #: Points in momentum to which the Gaussian and the volume of a bin are spread.
 POINTS = 256
+#: Directions at each |Q| with which a powder begins, and most momenta at which it is asked.
+FIRST_DIRECTIONS, MOST_OF_POWDER = 100, 600_000
 #: How far the points of a mixture reach, in standard deviations, and how far beyond the bins a grid reaches at least.
 _MIXTURE, _GRID = 3.2, 4.0
 #: A line of another shape than a Gaussian is put in on energies this fine, for a standard deviation of the resolution
@@ -38,7 +41,7 @@ def prepare(
     model=None,
     points: int | None = None,
     tolerance: float | None = None,
-    orientations: int = 400,
+    orientations: int | None = None,
     momenta: int | None = None,
     widest: float = 1.25,
     seed: int = 0,
@@ -58,9 +61,11 @@ def prepare(
     points : int, optional
         In momentum to which the Gaussian and the bin's volume are spread; `POINTS` if not given.
     tolerance : float, optional
-        Error allowed between the momenta at which models are asked, see `ModeGrid`; 0.05 if not given.
-    orientations : int
-        Directions at each |Q| of a powder: the same for all models.
+        Error allowed between the momenta at which models are asked, see `ModeGrid`; 0.05 if not given. Of a powder the
+        error of the result: root mean square over the valid bins, relative.
+    orientations : int, optional
+        Directions at each |Q| of a powder: the same for all models. As many as the tolerance asks if not given, up to
+        `MOST_OF_POWDER` momenta.
     momenta : int, optional
         At how many a model may be asked at most, for a crystal.
     widest : float
@@ -163,8 +168,36 @@ class Prepared:
         if self._source is None:
             reach = max(_GRID, _MIXTURE * self.widest)
             options = {**self._options, "reach": reach, "progress": progress}
-            self._source = modes_seen(self.method, model, self.bins, self._extent, **options)
             self._start = model
+            if self.bins.powder and options.get("orientations") is None:
+                self._choose_directions(options)
+            else:
+                self._source = modes_seen(self.method, model, self.bins, self._extent, **options)
+
+    def _choose_directions(self, options: dict) -> None:
+        """Four times as many directions, until the result is as good as the tolerance asks.
+
+        Where few directions pass near a Bragg point, they have most of the intensity at low energies.
+        """
+        tolerance, count, found, error = options["tolerance"] or TOLERANCE[self.method], FIRST_DIRECTIONS, None, np.inf
+        while error > tolerance and (error == np.inf or 4 * self._source.size <= MOST_OF_POWDER):
+            coarser, self._last, count = found, None, count if found is None else 4 * count
+            self._source = modes_seen(
+                self.method, self._start, self.bins, self._extent, **{**options, "orientations": count}
+            )
+            found = self.signal(self._start)
+            if coarser is not None:
+                valid = self.spectrum.valid & np.isfinite(found)
+                # Errors fall with the root of the number of directions, or faster.
+                error = _change(coarser[valid], found[valid]) / 2
+        self._last = None
+        if error > tolerance:
+            warnings.warn(
+                f"the powder's spectrum from {count} directions at each |Q| is off by about {error:.1%} (root mean "
+                f"square), tolerance {tolerance:.1%}; more would need more than {MOST_OF_POWDER} momenta",
+                GridAccuracyWarning,
+                stacklevel=4,
+            )
 
     def signal(
         self,
@@ -309,6 +342,11 @@ class Prepared:
         full[self.bins.columns] = values
         full[~self.bins.reachable] = np.nan
         return self.bins.from_columns(full)
+
+
+def _change(values: np.ndarray, better: np.ndarray) -> float:
+    """Root mean square of the difference, relative."""
+    return float(np.sqrt(((values - better) ** 2).sum() / max((better**2).sum(), 1e-300)))
 
 
 class _CrystalRun:

@@ -86,20 +86,40 @@ class FitOptions(Options):
     )
     loss: str = job_option("linear", "linear (squares), or huber, which counts far bins less.", "--loss", "Loss")
     model_error: float = job_option(
-        0.0, "Share of the intensity by which the model may be off, added to the errors.", "--model-error"
+        0.0,
+        "Share of the intensity by which the model may be off, added to the errors.",
+        "--model-error",
+        "ModelError",
+        zero=True,
     )
     shape: str = job_option("dho", "Shape of the intrinsic line: dho, gaussian or lorentzian.", "--shape", "Shape")
     starts: int = job_option(
         1, "Searches, the first from the start values and others around them.", "--starts", "Starts"
     )
     spread: float = job_option(
-        0.3, "How far other starts lie from the first, as a share of each parameter.", "--spread"
+        0.3, "How far other starts lie from the first, as a share of each parameter.", "--spread", "Spread"
     )
     tolerance: float = job_option(
-        0.1, "A search ends where a step lowers chi-squared by less than this.", "--tolerance"
+        0.1, "A search ends where a step lowers chi-squared by less than this.", "--tolerance", "Tolerance"
+    )
+    smoothing: float = job_option(
+        0.12,
+        "Share of the energy range over which data and model are smoothed where a search begins; 0 for none.",
+        "--smoothing",
+        "Smoothing",
+        zero=True,
+    )
+    corrections: int = job_option(
+        0,
+        "How often Monte Carlo at the best values corrects the model for the shapes of pulses; 2 are enough.",
+        "--corrections",
+        "Corrections",
     )
     profile: tuple[str, ...] = job_option(
-        (), "A parameter whose 68 % interval is searched with the others fitted again; may be repeated.", "--profile"
+        (),
+        "A parameter whose 68 % interval is searched with the others fitted again; may be repeated.",
+        "--profile",
+        "Profile",
     )
     seed: int = job_option(0, "Seed of Monte Carlo draws and resampling.", "--seed", "Seed")
     points: int | None = job_option(

@@ -39,16 +39,19 @@ OVERWRITE_HELP = "Replace the output if it exists."
 MODEL_FILE_HELP = "ONNX file of another model, with its card in the same folder."
 
 
-def job_option(default, text: str, flag: str, name: str | None = None, choices: dict | None = None):
-    return field(default=default, metadata={"help": text, "flag": flag, "property": name, "choices": choices})
+def job_option(
+    default, text: str, flag: str, name: str | None = None, choices: dict | None = None, *, zero: bool = False
+):
+    about = {"help": text, "flag": flag, "property": name, "choices": choices, "zero": zero}
+    return field(default=default, metadata=about)
 
 
 class Options:
     """Base of the dataclasses of options.
 
-    The metadata of each field contain its help text, its flag on the command line, its property in Mantid (if any)
-    and its choices (if restricted). Mantid shows the help text up to the first full stop. The command line makes its
-    flags from the fields, so a new field gives a new flag.
+    The metadata of each field contain its help text, its flag on the command line, its property in Mantid (if any),
+    its choices (if restricted), and whether a number may be 0 in Mantid. Mantid shows the help text up to the first
+    full stop. The command line makes its flags from the fields, so a new field gives a new flag.
     """
 
     def run(self, run: Run) -> Run:

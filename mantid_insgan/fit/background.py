@@ -53,6 +53,13 @@ class LinearTerms:
         """Free numbers of the background."""
         return self.columns.shape[1] + (0 if self.groups is None else len(np.unique(self.groups)))
 
+    def smooth(self) -> LinearTerms:
+        """The same terms, with a constant and a slope in place of a constant for each energy."""
+        if self.groups is None:
+            return self
+        line = np.stack([np.ones_like(self.groups), self.groups / _ENERGY], axis=1)
+        return LinearTerms(("constant", "slope", *self.names), np.hstack([line, self.columns]), None)
+
 
 def linear_terms(kinds: str | tuple[str, ...], spectrum: Spectrum, resolution, valid: np.ndarray) -> LinearTerms:
     """The terms of one or several backgrounds at the bins that are fitted.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,7 +13,10 @@ from ..errors import InputError
 from ..instruments import Resolution
 from .background import LinearTerms, joined, linear_terms
 from .engines import engine_for
+from .smoothing import Smoothing
 
+#: Monte Carlo points for every bin of a correction.
+CORRECTION_POINTS = 2000
 #: Fewest counts that a bin is expected to have.
 _FEWEST = 0.5
 #: A bin is expected to have at least its own counts over this.
@@ -103,6 +107,7 @@ class Part:
                 f"no neutron can reach any valid bin of dataset {data.name!r}",
                 "check its incident energy, lattice and axes",
             )
+        self._how, self._correction = how, 0.0
         kinds = how.background if data.background is None else data.background
         self.terms = linear_terms(kinds, spectrum, data.resolution, self.valid)
 
@@ -113,7 +118,20 @@ class Part:
 
     def seen(self, model, seen_with: dict) -> np.ndarray:
         """Intensity of a model at the fitted bins, shape (N,)."""
+        return self._seen(model, seen_with) + self._correction
+
+    def _seen(self, model, seen_with: dict) -> np.ndarray:
         return np.nan_to_num(self._engine(model, **seen_with)[self.valid])
+
+    def correct(self, model, seen_with: dict) -> None:
+        """From now on add to every model what Monte Carlo, with the pulses as they are, adds to this one."""
+        from ..convolve import convolve
+
+        how = {"method": "interpolated", "seed": self._how.seed, "workers": self._how.threads}
+        line = {"fwhm": seen_with["line"], "shape": seen_with["shape"]}
+        resolution = self.data.resolution.scaled(seen_with["width_factor"])
+        exact = convolve(model, self.data.spectrum, resolution, points=CORRECTION_POINTS, **how, **line).signal
+        self._correction = np.nan_to_num(exact[self.valid]) - self._seen(model, seen_with)
 
 
 class Group:
@@ -130,6 +148,33 @@ class Group:
         self.signal = np.concatenate([p.data.spectrum.signal[p.valid] for p in parts])
         self.variance = np.concatenate([p.data.spectrum.variance[p.valid] for p in parts])
         self.terms: LinearTerms = joined([p.terms for p in parts])
+        self._smoothings: list[Smoothing] = []
+
+    def smoothed(self, share: float, error: np.ndarray) -> Group:
+        """The same datasets smoothed (see `Smoothing`), `share` of their range wide; `error` is theirs, shape (N,).
+
+        A background that is free at each energy is a constant and a slope here: free, it would take out what is smooth
+        along energy, and what is left of a mode beside the measured one looks like its negative.
+        """
+        found = copy.copy(self)
+        found._smoothings = [Smoothing(p.data.spectrum, p.valid, share) for p in self.parts]
+        found.signal = found.joined(self.split(self.signal))
+        spread = zip(found._smoothings, self.split(error**2), strict=True)
+        found.variance = np.concatenate([smoothing.variance(variance) for smoothing, variance in spread])
+        terms = self.terms.smooth()
+        found.terms = replace(terms, columns=found.joined(self.split(terms.columns)))
+        return found
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether any of the datasets is smoothed."""
+        return any(s.matters for s in self._smoothings)
+
+    def joined(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """Values at the fitted bins of each part, smoothed where the group is, as those of the group."""
+        if self._smoothings:
+            values = [smoothing(v) for smoothing, v in zip(self._smoothings, values, strict=True)]
+        return np.concatenate(values)
 
     def split(self, values: np.ndarray) -> list[np.ndarray]:
         """Values at the fitted bins of the group, for each part."""

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.workers import worker_pool
 from ..errors import InputError
 from ..models.base import UnstableModelError
-from ..models.parameters import LINE
+from ..models.parameters import LINE, WIDTH_FACTOR
 from ..models.sampling import quasi_random
 from .parameters import lmfit_parameters, tied
 from .problem import Evaluation, Problem
@@ -23,6 +23,14 @@ from .problem import Evaluation, Problem
 _STEP = 1e-3
 #: Rounds in which errors that depend on the fit are taken from the one before.
 _ERROR_ROUNDS = 3
+
+#: Smoothing with which a search begins, as a share of the energy range, by how much it narrows each time, and the
+#: relative change of chi-squared and the number of evaluations at which a search in smoothed data ends.
+SMOOTHING, _NARROWER, _COARSE, _FEW = 0.12, 2.5, 1e-3, 25
+#: Places around a start that are tried where it sees nothing of the measurement or its search ends at a limit, and how
+#: far they lie, as `spread`.
+#: They are tried where the model describes less than a share of chi-squared.
+_PLACES, _AROUND, _DESCRIBED = 24, 0.2, 0.01
 
 #: Called with (evaluations so far, best chi-squared, its values).
 Progress = Callable[[int, float, Mapping[str, float]], None]
@@ -74,7 +82,7 @@ class _Evaluations:
     """Evaluates, counts, keeps the best and writes the log."""
 
     def __init__(self, problem: Problem, log: Path | None, progress: Progress | None):
-        self.problem, self.progress, self.count = problem, progress, 0
+        self.problem, self.progress, self.count, self.share = problem, progress, 0, 0.0
         self.best: tuple[float, dict[str, float]] = (np.inf, dict(problem.start))
         self._log = None if log is None else open(log, "a", encoding="utf-8")
         self._last: tuple[bytes, Evaluation] | None = None
@@ -90,6 +98,7 @@ class _Evaluations:
             self.best = (found.chi_squared, dict(values))
         if self._log is not None:
             line = {"values": dict(values), "chi_squared": found.chi_squared, "stable": found.stable}
+            line |= {"smoothed": self.share} if self.share else {}
             self._log.write(json.dumps(line) + "\n")
             self._log.flush()
         if self.progress is not None:
@@ -103,8 +112,9 @@ class _Evaluations:
         if self.progress is not None:
             self.progress(self.count, *self.best)
 
-    def forget(self) -> None:
-        """The errors have changed: chi-squared before means nothing any more."""
+    def take_up(self, problem: Problem, share: float = 0.0) -> None:
+        """Go on with other errors, or smoothed by a share: chi-squared before means nothing any more."""
+        self.problem, self.share = problem, share
         self.best, self._last = (np.inf, self.best[1]), None
 
     def close(self) -> None:
@@ -119,6 +129,7 @@ def minimise(
     spread: float = 0.3,
     tolerance: float = 0.1,
     most: int = 200,
+    smoothing: float = SMOOTHING,
     log: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -138,6 +149,10 @@ def minimise(
         A search ends where a step lowers chi-squared by less than this.
     most : int
         Evaluations for each start, those for derivatives not counted.
+    smoothing : float
+        Each start is first fitted to measurements that are smoothed along energy, together with the model, by a
+        Gaussian of this share of the energy range (standard deviation), then to less smooth ones, and last as they are
+        (continuation): a sharp mode that starts beside the measured one is not seen otherwise. 0 for no smoothing.
     log : path, optional
         JSON lines: every evaluation, and every start that is done.
     resume : bool
@@ -159,13 +174,14 @@ def minimise(
     InputError
         If a number is out of range, or the log is that of another problem.
     """
-    if starts < 1 or not 0 < spread or not tolerance > 0:
+    if starts < 1 or not 0 < spread or not tolerance > 0 or not 0 <= smoothing <= 1:
         raise InputError(
-            f"{starts} starts, spread {spread:g}, tolerance {tolerance:g}",
-            "give at least one start, a positive spread and a positive change of chi-squared",
+            f"{starts} starts, spread {spread:g}, tolerance {tolerance:g}, smoothing {smoothing:g}",
+            "give at least one start, a positive spread and change of chi-squared, and a smoothing from 0 to 1",
         )
+    how = (tolerance, most, smoothing)
     log = None if log is None else Path(log)
-    points = _starts(problem, starts, spread)
+    points = _starts(problem, starts, spread, problem.start)
     done = _done(log, points) if resume and log is not None else {}
     if log is not None and not resume and log.exists():
         raise InputError(f"the log {log} already exists", "give another name, or resume it")
@@ -175,9 +191,9 @@ def minimise(
         search.minima += done.values()
         left = {number: start for number, start in enumerate(points) if number not in done}
         if workers == 1 and dask is None:
-            found = ((n, _search_from(problem, evaluations, start, tolerance, most)) for n, start in left.items())
+            found = ((n, _search_from(problem, evaluations, start, *how)) for n, start in left.items())
         else:
-            found = _elsewhere(problem, left, evaluations, (tolerance, most), workers, dask)
+            found = _elsewhere(problem, left, evaluations, how, workers, dask)
         for number, minimum in found:
             _note_done(log, number, minimum)
             search.minima.append(minimum)
@@ -185,6 +201,7 @@ def minimise(
         search.stopped = True
         chi_squared, values = evaluations.best
         if np.isfinite(chi_squared):
+            chi_squared = chi_squared if evaluations.problem is problem else problem.evaluate(values).chi_squared
             search.minima.append(Minimum(dict(problem.start), values, chi_squared, evaluations.count, False, "stopped"))
     finally:
         evaluations.close()
@@ -245,23 +262,86 @@ def _elsewhere(problem: Problem, starts: dict, evaluations: _Evaluations, how: t
 _MADE: dict[str, Problem] = {}
 
 
-def _search_in_worker(token: str, recipe: dict, start: dict, tolerance: float, most: int) -> Minimum:
+def _search_in_worker(token: str, recipe: dict, start: dict, *how) -> Minimum:
     if token not in _MADE:
         _MADE.clear()
         _MADE[token] = Problem(**recipe)
     problem = _MADE[token]
-    return _search_from(problem, _Evaluations(problem, None, None), start, tolerance, most)
+    return _search_from(problem, _Evaluations(problem, None, None), start, *how)
 
 
-def _search_from(problem: Problem, evaluations: _Evaluations, start: dict, tolerance: float, most: int) -> Minimum:
-    first, values = evaluations.count, start
+def _search_from(
+    problem: Problem, evaluations: _Evaluations, start: dict, tolerance: float, most: int, smoothing: float
+) -> Minimum:
+    first, begin = evaluations.count, _found_smoothed(problem, evaluations, start, smoothing)
+    found = _search_sharp(problem, evaluations, begin, tolerance, most)
+    if begin != start and (_at_limit(problem, found[0]) or not _describes(problem, evaluations, found[0])):
+        # Smoothed data may have led astray: the best of some places around the start gets a chance, with its errors.
+        share = smoothing / _NARROWER
+        smoothed = problem.smoothed(share)
+        evaluations.take_up(smoothed or problem, share if smoothed else 0.0)
+        begin = _best_place(smoothed or problem, evaluations, start)
+        evaluations.take_up(problem)
+        other = _search_sharp(problem, evaluations, begin, tolerance, most)
+        found = min(found, other, key=lambda one: evaluations(one[0]).chi_squared)
+        if problem.reweighted and found is not other:
+            _take_errors(problem, found[0])
+            evaluations.take_up(problem)
+    values, converged, message = found
+    chi_squared = evaluations(values).chi_squared
+    return Minimum(dict(start), values, chi_squared, evaluations.count - first, converged, message)
+
+
+def _search_sharp(problem: Problem, evaluations: _Evaluations, values: dict, tolerance: float, most: int):
+    """The best values for the measurements as they are, whether the search converged, and its message."""
     for _ in range(_ERROR_ROUNDS if problem.reweighted else 1):
         if problem.reweighted:
             _take_errors(problem, values)
-            evaluations.forget()
+            evaluations.take_up(problem)
         values, converged, message = _least_squares(problem, evaluations, values, tolerance, most)
-    chi_squared = evaluations(values).chi_squared
-    return Minimum(dict(start), values, chi_squared, evaluations.count - first, converged, message)
+    return values, converged, message
+
+
+def _at_limit(problem: Problem, values: Mapping[str, float]) -> bool:
+    """Whether a parameter of the model, other than its line, is at one of its limits."""
+    limits = {n: problem.definition.parameters[n] for n in problem.free if n not in (LINE, WIDTH_FACTOR)}
+    return any(min(values[n] - p.low, p.high - values[n]) <= _STEP * abs(values[n]) for n, p in limits.items())
+
+
+def _found_smoothed(problem: Problem, evaluations: _Evaluations, start: dict, smoothing: float) -> dict:
+    """Where to begin: the best values for smoothed measurements, from smooth ones to sharper ones."""
+    values, share = start, smoothing
+    while share > 0:
+        if problem.reweighted:
+            _take_errors(problem, values)
+        smoothed = problem.smoothed(share)
+        if smoothed is None:
+            break
+        evaluations.take_up(smoothed, share)
+        values = _seeing(smoothed, evaluations, values)
+        values, *_ = _least_squares(smoothed, evaluations, values, _COARSE * problem.degrees_of_freedom, _FEW)
+        share /= _NARROWER
+    evaluations.take_up(problem)
+    return values
+
+
+def _seeing(problem: Problem, evaluations: _Evaluations, start: dict) -> dict:
+    """The start if the model there describes anything of the measurement; else the best of some places around it.
+
+    Where it describes nothing, as where the best scale is 0, no small step changes chi-squared.
+    """
+    return start if _describes(problem, evaluations, start) else _best_place(problem, evaluations, start)
+
+
+def _describes(problem: Problem, evaluations: _Evaluations, values: Mapping[str, float]) -> bool:
+    """Whether the model describes anything of the measurement."""
+    return evaluations(values).chi_squared < (1 - _DESCRIBED) * problem.chi_squared_of_nothing
+
+
+def _best_place(problem: Problem, evaluations: _Evaluations, start: dict) -> dict:
+    """The best of a start and some places around it."""
+    tried = _starts(problem, _PLACES, _AROUND, start)
+    return min(tried, key=lambda values: evaluations(values).chi_squared)
 
 
 def _take_errors(problem: Problem, values: Mapping[str, float]) -> None:
@@ -290,7 +370,7 @@ def _least_squares(problem: Problem, evaluations: _Evaluations, start: dict, tol
         method="least_squares",
         jac=derivatives,
         x_scale="jac",
-        ftol=float(np.clip(tolerance / scale, 1e-10, 1e-4)),
+        ftol=float(np.clip(tolerance / scale, 1e-10, _COARSE)),
         xtol=1e-6,
         gtol=1e-12,
         max_nfev=most,
@@ -298,9 +378,9 @@ def _least_squares(problem: Problem, evaluations: _Evaluations, start: dict, tol
     return values_of(found.params), bool(found.success), str(found.message)
 
 
-def _starts(problem: Problem, count: int, spread: float) -> list[dict[str, float]]:
-    """The start of the definition and others around it, evenly spread."""
-    first = dict(problem.start)
+def _starts(problem: Problem, count: int, spread: float, first: Mapping[str, float]) -> list[dict[str, float]]:
+    """A start and others around it, evenly spread."""
+    first = dict(first)
     points = [tied(problem.definition, first)]
     for row in quasi_random(count, len(problem.free))[1:]:
         moved = dict(first)

@@ -153,6 +153,11 @@ class Problem:
         return sum(p.signal.size for p in self.groups)
 
     @property
+    def chi_squared_of_nothing(self) -> float:
+        """Chi-squared of the best backgrounds without any model."""
+        return float(self._penalty @ self._penalty)
+
+    @property
     def degrees_of_freedom(self) -> int:
         """Bins less free parameters, scales and numbers of the backgrounds."""
         scales = {"own": len(self.groups), "shared": 1, "fixed": 0}[self.scale]
@@ -242,6 +247,35 @@ class Problem:
         held.start = dict(values)
         return held
 
+    def smoothed(self, share: float) -> Problem | None:
+        """The same problem with measurements, models and backgrounds smoothed alike, `share` of their range wide.
+
+        The parameters that broaden the model (`line`, `width_factor`), of which it cannot tell, are held. None where
+        nothing else is free, or the smoothing is narrower than a bin.
+        """
+        held = copy.copy(self)
+        errors = zip(self.groups, self._weight, strict=True)
+        held.groups = [group.smoothed(share, 1 / weight) for group, weight in errors]
+        if not any(group.is_smooth for group in held.groups):
+            return None
+        parameters = {
+            n: replace(p, vary=p.vary and n not in (LINE, WIDTH_FACTOR)) for n, p in self.definition.parameters.items()
+        }
+        held.definition = replace(self.definition, parameters=parameters)
+        held._weigh([1 / np.sqrt(group.variance) for group in held.groups])
+        return held if held.free else None
+
+    def correct(self, values: Mapping[str, float]) -> None:
+        """From now on add to every model what Monte Carlo, with the pulses as they are, adds to that of these values.
+
+        Models near that one are then as Monte Carlo would have them (defect correction, K. Boehmer, P. W. Hemker and
+        H. J. Stetter, Computing Suppl. 5, 1 (1984)), but for its noise.
+        """
+        values = {**self.start, **values}
+        models = iter(self._models(values))
+        for part in (p for group in self.groups for p in group.parts):
+            part.correct(next(models), self.seen_with({**values, **part.data.fixed}))
+
     def blocks(self, size: int) -> np.ndarray:
         """Number of the block of `size` bins along each open axis that each fitted bin lies in, shape (N,)."""
         numbers, offset = [], 0
@@ -272,7 +306,7 @@ class Problem:
         models, found = iter(models), []
         for group in self.groups:
             seen = [p.seen(next(models), self.seen_with({**values, **p.data.fixed})) for p in group.parts]
-            found.append(np.concatenate(seen))
+            found.append(group.joined(seen))
         return found
 
     def _settled(self, intensities: list[np.ndarray]) -> tuple[list[float], np.ndarray]:

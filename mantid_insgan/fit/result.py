@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..core.files import check_output, replacing
 from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..models.base import UnstableModelError
-from .minimise import Minimum, Progress, Search, minimise
+from .minimise import SMOOTHING, Minimum, Progress, Search, minimise
 from .problem import Problem
 from .uncertainty import Uncertainty, profile_interval, uncertainty
 
@@ -163,6 +163,8 @@ def fit(
     spread: float = 0.3,
     tolerance: float = 0.1,
     most: int = 200,
+    smoothing: float = SMOOTHING,
+    corrections: int = 0,
     profile: tuple[str, ...] = (),
     log: str | Path | None = None,
     resume: bool = False,
@@ -175,8 +177,13 @@ def fit(
     Parameters
     ----------
     problem : Problem
-    starts, spread, tolerance, most, log, resume, progress, workers, dask
+    starts, spread, tolerance, most, smoothing, log, resume, progress, workers, dask
         See `minimise`.
+    corrections : int
+        How often, after the search, what Monte Carlo with the pulses as they are adds to the engine is worked out at
+        the best values, put into the model, and the parameters searched again from there (see `Problem.correct`).
+        The shapes of pulses move the couplings by more than their errors where there are many counts; two corrections
+        are enough.
     profile : tuple of str
         Free parameters whose 68 % profile interval is worked out as well.
 
@@ -189,6 +196,8 @@ def fit(
     KeyboardInterrupt
         If the search is stopped before any model was compared.
     """
+    if corrections < 0:
+        raise InputError(f"{corrections} corrections", "give 0 or more; two are enough")
     for name in profile:
         if name not in problem.free:
             raise InputError(f"the profile of {name!r} was asked for, which is not free", f"use {problem.free}")
@@ -198,6 +207,7 @@ def fit(
         spread=spread,
         tolerance=tolerance,
         most=most,
+        smoothing=smoothing,
         log=log,
         resume=resume,
         progress=progress,
@@ -206,6 +216,8 @@ def fit(
     )
     if not search.minima:
         raise KeyboardInterrupt
+    for _ in range(0 if search.stopped else corrections):
+        search = _corrected(problem, search, tolerance=tolerance, most=most, progress=progress)
     best: Minimum = search.minima[0]
     if problem.evaluate(best.values).stable and problem.reweighted:
         problem.update_errors(best.values)
@@ -227,6 +239,20 @@ def fit(
         problem,
         intervals,
     )
+
+
+def _corrected(problem: Problem, search: Search, **how) -> Search:
+    """The search again from its best values, with the model corrected there."""
+    best = search.minima[0]
+    try:
+        problem.correct(best.values)
+    except UnstableModelError:
+        return search
+    again = minimise(problem.holding("", best.values), smoothing=0.0, **how)
+    found = again.minima[0] if again.minima else best
+    minima = [replace(found, start=best.start), *search.minima[1:]]
+    evaluations, seconds = search.evaluations + again.evaluations, search.seconds + again.seconds
+    return Search(minima, again.stopped, evaluations, seconds)
 
 
 def _plain(value):

@@ -131,4 +131,4 @@ def _refitted(problem: Problem, values: Mapping[str, float], name: str, value: f
     at = problem.holding(name, {**values, name: value})
     if not at.free:
         return at.evaluate(at.start).chi_squared
-    return minimise(at).minima[0].chi_squared
+    return minimise(at, smoothing=0.0).minima[0].chi_squared

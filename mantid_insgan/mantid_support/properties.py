@@ -147,7 +147,7 @@ def declare_option(algorithm, name: str, options: type = ApplyOptions, choices=N
     if choices is not None:
         validator = StringListValidator(list(choices))
     elif "float" in kind:
-        validator, unset = FloatBoundedValidator(lower=0.0, exclusive=True), Property.EMPTY_DBL
+        validator, unset = FloatBoundedValidator(lower=0.0, exclusive=not about["zero"]), Property.EMPTY_DBL
     elif "int" in kind:
         # An optional count is at least 1 if it is given.
         validator, unset = IntBoundedValidator(lower=1 if default is None else 0), Property.EMPTY_INT

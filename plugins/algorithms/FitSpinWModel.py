@@ -33,9 +33,20 @@ from mantid_insgan.mantid_support.properties import (
 #: Group of the dialog -> options in it.
 GROUPS = {
     "Model": ("free", "set", "shape"),
-    "Comparison": ("background", "scale", "weights", "loss"),
+    "Comparison": ("background", "scale", "weights", "loss", "model_error"),
     "Measurement": ("instrument", "chopper", "frequency", "ei", "lattice"),
-    "Calculation": ("resolution", "width_factor", "points", "starts", "seed"),
+    "Calculation": (
+        "resolution",
+        "width_factor",
+        "points",
+        "starts",
+        "spread",
+        "smoothing",
+        "tolerance",
+        "corrections",
+        "profile",
+        "seed",
+    ),
 }
 #: Tooltips of properties that are filled otherwise than options of the command line.
 TOOLTIPS = {
@@ -44,6 +55,7 @@ TOOLTIPS = {
     "resolution": "How the model is seen: covariance, interpolated, montecarlo, energy or none.",
     "weights": "Errors of the data; poisson for counts, from what the fit expects; or equal.",
     "loss": "Squares (linear), or huber, which counts far bins less.",
+    "profile": "Parameters, separated by commas, whose 68 % interval is searched with the others fitted again.",
     "background": "One of none, constant, per-energy, slope, q-squared or elastic-tail, or several with commas; "
     "constant if not given.",
 }
@@ -57,6 +69,8 @@ COLUMNS = (
     ("double", "Start"),
     ("double", "Minimum"),
     ("double", "Maximum"),
+    ("double", "IntervalLow"),
+    ("double", "IntervalHigh"),
     ("str", "Kind"),
 )
 #: Evaluations at which the progress bar is half way: how many a fit needs is not known before.
@@ -288,6 +302,7 @@ class FitSpinWModel(PythonAlgorithm):
 def _row(row):
     """A row of the table of parameters; what there is no number for is NaN."""
     numbers = [row[name] for name in ("value", "scaled", "statistical", "misfit", "start", "low", "high")]
+    numbers += row["interval"] or (None, None)
     kind = "free" if row["free"] else f"tied: {row['tie']}" if row["tie"] else "fixed"
     return [row["name"], *(float("nan") if x is None else float(x) for x in numbers), kind]
 
