@@ -24,7 +24,7 @@ import torch
 from pages import table_text
 from results import add_option, column, table, write_results
 
-from mantid_insgan.learn.build_models import COUNTS_OF_VOLUMES
+from mantid_insgan.learn.build_models import COUNTS_OF_VOLUMES, TARGETS
 from mantid_insgan.learn.evaluate import Baselines, batches, is_scored, of_generator
 from mantid_insgan.learn.libraries import PairLibrary
 from mantid_insgan.learn.warm_start import generator_of
@@ -79,10 +79,10 @@ def _peak(row: np.ndarray) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def scored(library: PairLibrary, direction: str, counts, method, noises, chosen) -> np.ndarray:
+def scored(library: PairLibrary, baselines: Baselines, counts, method, noises, chosen) -> np.ndarray:
     """Median of each metric over the `chosen` pairs of a library, bool (N,)."""
     each = []
-    for batch in batches(library, direction, counts, SEED):
+    for batch in batches(library, baselines.direction, counts, SEED, finer=baselines.finer):
         found = method(batch)
         for n in range(len(found)):
             arrays = found[n, 0].numpy(), batch.target[n, 0].numpy(), batch.valid[n, 0].numpy() > 0
@@ -106,7 +106,7 @@ def tables(title: str, library: PairLibrary, baselines: Baselines, networks: dic
             chosen = is_scored(name, library)
             if not chosen.any():
                 continue
-            found = scored(library, direction, counts, method, noises, chosen)
+            found = scored(library, baselines, counts, method, noises, chosen)
             rows.setdefault(name, []).append(found[0])
             if counts == 300.0:
                 more[name] = list(found[1:])
@@ -143,12 +143,14 @@ def main() -> None:
         for direction in options.direction or DIRECTIONS:
             made: list[dict] = []
             networks = {"**this model**": of_generator(generator_of(models[direction, dimensions]).eval())}
-            baselines = Baselines(direction, PairLibrary(folder, "validation"), SEED)
-            for split, title in SPLITS.items():
-                made += tables(title, PairLibrary(folder, split), baselines, networks, False)
-            for extra, title in ((options.monte_carlo, BY_MONTE_CARLO), (options.large_volumes, LARGE_VOLUMES)):
-                if extra is not None and PairLibrary(extra).dimensions == dimensions:
-                    made += tables(title, PairLibrary(extra), baselines, networks, title == BY_MONTE_CARLO)
+            for finer, target in TARGETS[direction].items():
+                baselines = Baselines(direction, PairLibrary(folder, "validation"), SEED, finer)
+                for split, title in SPLITS.items():
+                    made += tables(title + target, PairLibrary(folder, split), baselines, networks, False)
+                for extra, title in ((options.monte_carlo, BY_MONTE_CARLO), (options.large_volumes, LARGE_VOLUMES)):
+                    if extra is not None and PairLibrary(extra).dimensions == dimensions:
+                        more = PairLibrary(extra)
+                        made += tables(title + target, more, baselines, networks, title == BY_MONTE_CARLO)
             print(*map(table_text, made), sep="\n\n", flush=True)
             write_results(options.results, COMMAND, CONDITIONS, made)
 
