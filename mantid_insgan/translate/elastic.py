@@ -1,0 +1,440 @@
+"""The elastic line of measured data: fitted, kept apart from what is deconvolved, and put back at the target's
+resolution.
+
+Beside a line that is a thousand times the signal, a deconvolution undershoots and rings. The line is therefore fitted
+and subtracted, the bins nearest to it are hidden from the network, and afterwards the line of the target's resolution
+is added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..convolve.detectors import delayed_share
+from ..core.spectrum import Spectrum, energy_axis, frozen, per_event
+from ..instruments.elastic_line import ElasticLine
+from ..instruments.instrument import Resolution
+
+#: How well a line is known: what is left of it after the subtraction, relative to it (for the networks' training too).
+LEFT_OF_LINE = 0.03
+#: How far from the line bins are hidden from the network, in FWHM: a distance between these (for training too).
+LEFT_OUT = (1.0, 2.5)
+
+#: Half of the energy range of the fit, and of the part that only the line decides, in FWHM.
+_REACH, _CORE = 5.0, 1.0
+#: The shape of a line is a sum, without negative parts, of calculated lines with these factors on the widths of pulse
+#: and burst, of the same spread evenly to one side over these distances (FWHM), which gives wings that fall outwards,
+#: and of the tails of neutrons that were delayed by these mean paths (m).
+_FACTORS = (0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0)
+_SPREADS = (0.75, 1.25, 1.75, 2.25, 2.75)
+_PATHS = (0.03, 0.08, 0.2, 0.5)
+#: Largest distance of a line from E = 0, in FWHM.
+_MOST_SHIFT = 0.35
+#: Groups of columns from whose median the shape is fitted.
+_GROUPS = 16
+#: A line's amplitude is at least so many of its standard errors; its peak so many times the background below it; what
+#: the fit leaves near the peak at most this share of it, and its FWHM at most so many times that calculated.
+_SIGNIFICANT, _ABOVE, _MISFIT, _WIDEST = 5.0, 3.0, 0.3, 1.6
+#: How much the wings of one column may differ from those of the whole spectrum, relative to them.
+_WINGS = 1.0
+
+
+class _Line:
+    """Parts of a line's shape for one resolution.
+
+    Parameters
+    ----------
+    resolution : Resolution
+    delayed : Resolution, optional
+        The spectrometer that recorded the delayed neutrons; `resolution` if not given.
+
+    Attributes
+    ----------
+    fwhm : float
+        Of the calculated resolution at E = 0, meV.
+    """
+
+    def __init__(self, resolution: Resolution, delayed: Resolution | None = None):
+        self._delayed, self.fwhm = delayed or resolution, float(resolution.fwhm_energy(0.0))
+        line = ElasticLine(resolution)
+        self._grid = np.linspace(-20, 20, 4001) * self.fwhm
+        densities = np.array([line(self._grid, factor) for factor in _FACTORS])
+        below = np.cumsum(densities, axis=1) - 0.5 * densities
+        self._below = below / (below[:, -1:] + 0.5 * densities[:, -1:])
+        as_it_is = self._below[_FACTORS.index(1.0)]
+        self._twice = np.cumsum(as_it_is) * (self._grid[1] - self._grid[0])
+        # The delayed neutrons are spread over much more than the line, for which a few points are enough.
+        self._offsets = np.linspace(-4, 4, 34) * self.fwhm
+        self._shares = np.diff(np.interp(self._offsets, self._grid, as_it_is))
+        self._offsets = 0.5 * (self._offsets[1:] + self._offsets[:-1])
+
+    def parts(self, edges: np.ndarray, shift: float, *, tails: np.ndarray | None = None) -> np.ndarray:
+        """All parts of a line at `shift` (meV) in energy bins, each of area 1, shape (P, K), 1/meV: widths, narrow
+        spreads, tails (calculated if not given), and wide spreads to the left and to the right."""
+        x = edges - shift
+        widths = [np.interp(x, self._grid, below, left=0.0, right=1.0) for below in self._below]
+        twice = self._twice_at(x)
+        left = [(self._twice_at(x + d) - twice) / d for d in self.fwhm * np.array(_SPREADS)]
+        right = [(twice - self._twice_at(x - d)) / d for d in self.fwhm * np.array(_SPREADS)]
+        near, wide = slice(0, _NARROW), slice(_NARROW, None)
+        narrow = np.diff(np.array([*widths, *left[near], *right[near]]), axis=1) / np.diff(edges)
+        wings = np.diff(np.array([*left[wide], *right[wide]]), axis=1) / np.diff(edges)
+        return np.concatenate([narrow, self.tails(edges) if tails is None else tails, wings])
+
+    def tails(self, edges: np.ndarray) -> np.ndarray:
+        """Tails of delayed neutrons, one for each path, shape (T, K)."""
+        at = edges - self._offsets[:, None]
+        below = [self._shares @ delayed_share(at, self._delayed, path) for path in _PATHS]
+        return np.diff(np.array(below), axis=1) / np.diff(edges)
+
+    def _twice_at(self, x: np.ndarray) -> np.ndarray:
+        beyond = np.maximum(x - self._grid[-1], 0.0)  # all of the line lies below
+        return np.interp(x, self._grid, self._twice, left=0.0) + beyond
+
+
+def _sharp(resolution: Resolution, edges: np.ndarray) -> np.ndarray:
+    """The same parts without any resolution: all but the tails lie in the bin that holds E = 0."""
+    inside = ((edges[:-1] <= 0) & (edges[1:] > 0)) / np.diff(edges)
+    tails = [np.diff(delayed_share(edges, resolution, path)) / np.diff(edges) for path in _PATHS]
+    return np.array([*[inside] * _CORE_PARTS, *tails, *[inside] * (2 * _WIDE)])
+
+
+#: Parts of the core, spreads that belong to it and others, which are the wings.
+_NARROW = 2
+_WIDE = len(_SPREADS) - _NARROW
+_CORE_PARTS = len(_FACTORS) + 2 * _NARROW
+_LEFT_PARTS = slice(_CORE_PARTS + len(_PATHS), _CORE_PARTS + len(_PATHS) + _WIDE)
+_RIGHT_PARTS = slice(_LEFT_PARTS.stop, _LEFT_PARTS.stop + _WIDE)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Shape of the line of a whole spectrum: weights of the parts (their sum is 1), place (meV) and how far from it
+    bins are hidden (meV)."""
+
+    weights: np.ndarray
+    shift: float
+    hidden: float
+
+    def profiles(self, parts: np.ndarray) -> np.ndarray:
+        """The whole line, and its wings to the left and to the right, shape (3, K)."""
+        weighted = self.weights[:, None] * parts
+        return np.stack([weighted.sum(0), weighted[_LEFT_PARTS].sum(0), weighted[_RIGHT_PARTS].sum(0)])
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """Fitted lines of C columns: amplitudes of the three profiles (C, 3), their covariance (C, 3, 3), the background
+    at the line (C,), and what is left near the peak relative to the line (C,)."""
+
+    amplitude: np.ndarray
+    covariance: np.ndarray
+    background: np.ndarray
+    misfit: np.ndarray
+
+    @property
+    def significant(self) -> np.ndarray:
+        """Columns with a line, bool (C,)."""
+        return self.amplitude[:, 0] > _SIGNIFICANT * np.sqrt(self.covariance[:, 0, 0])
+
+
+class ElasticLines:
+    """The elastic line of one spectrum; `find_lines` fits it.
+
+    Parameters
+    ----------
+    resolution : Resolution
+        Of the data.
+    line : _Line
+        Of that resolution.
+    shape : _Shape
+
+    Attributes
+    ----------
+    fwhm : float
+        Of the line as fitted, meV.
+    columns, found : int
+        Momentum bins seen by `apart` so far that were measured at the line, and those that have one.
+    """
+
+    def __init__(self, resolution: Resolution, line: _Line, shape: _Shape):
+        self.resolution, self.line, self.shape = resolution, line, shape
+        self.fwhm = _fwhm_of(line, shape)
+        self.columns = self.found = 0
+
+    def note(self) -> str:
+        """What was done, for the user."""
+        return (
+            f"the elastic line (FWHM {self.fwhm:.2g} meV) was fitted and kept apart in {self.found} of {self.columns} "
+            f"columns: within {self.shape.hidden:.2g} meV of it only the line has the resolution of the result, and "
+            "all else is as measured"
+        )
+
+    def apart(self, spectrum: Spectrum) -> tuple[Spectrum, Kept | None]:
+        """The spectrum that a network is to see, and what was taken from it (`Kept`).
+
+        The line is subtracted, and the variance raised by what is not known of it; bins near the line are not valid.
+        A spectrum of which less than a fifth would be left, or that has no line, is returned as it is, without a
+        `Kept`.
+        """
+        axis = spectrum.axes[spectrum.energy_axis]
+        near = np.abs(axis.centers - self.shape.shift) <= self.shape.hidden + 0.5 * axis.width
+        seen = spectrum.valid & ~_along_energy(near, spectrum)
+        if seen.sum() < 0.2 * spectrum.valid.sum():
+            return spectrum, None
+        profiles = self.shape.profiles(self.line.parts(axis.edges, self.shape.shift))
+        signal, variance, valid = (_columns(x, spectrum) for x in (spectrum.signal, spectrum.variance, spectrum.valid))
+        window = _inside(axis.centers, _REACH * self.line.fwhm)
+        parts = (x[:, window] for x in (signal, variance, valid))
+        covered, fitted = _fit_columns(*parts, axis.centers[window], profiles[:, window], self.shape.shift, self.fwhm)
+        here = covered & fitted.significant
+        if not here.any():
+            return spectrum, None
+        self.columns += int(covered.sum())
+        self.found += int(here.sum())
+        kept = Kept(self, spectrum, seen, fitted.amplitude * here[:, None], profiles)
+        line = kept.line(profiles)
+        unknown = np.einsum("cpq,pk,qk->ck", fitted.covariance * here[:, None, None], profiles, profiles, optimize=True)
+        unknown = np.maximum(unknown, 0.0) + (LEFT_OF_LINE * line) ** 2
+        left, wider = (_from_columns(x, spectrum) for x in (signal - line, variance + unknown))
+        return spectrum.replace(signal=frozen(left), variance=frozen(wider), valid=seen), kept
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What `ElasticLines.apart` took from a spectrum.
+
+    Parameters
+    ----------
+    lines : ElasticLines
+    spectrum : Spectrum
+        As it was.
+    seen : ndarray of bool, shape of the spectrum
+        Bins that the network sees.
+    amplitude : ndarray, shape (C, 3)
+        Of the three profiles in each column, 0 where there is no line.
+    profiles : ndarray, shape (3, K)
+        At the resolution of the data.
+    """
+
+    lines: ElasticLines
+    spectrum: Spectrum
+    seen: np.ndarray
+    amplitude: np.ndarray
+    profiles: np.ndarray
+
+    def line(self, profiles: np.ndarray) -> np.ndarray:
+        """The line of each column, shape (C, K)."""
+        return np.maximum(self.amplitude @ profiles, 0.0)
+
+    def put_back(self, result: Spectrum, target: Resolution | None) -> Spectrum:
+        """The result of a network with the line at the target's resolution.
+
+        Bins that the network did not see come back as data less the line plus that of the target, with the errors of
+        the data and of the difference of the two lines.
+
+        Parameters
+        ----------
+        result : Spectrum
+            Of the spectrum that `ElasticLines.apart` gave.
+        target : Resolution or None
+            Of the result; None is no resolution: the line lies in the bin that holds E = 0.
+        """
+        data, lines = self.spectrum, self.lines
+        edges = data.axes[data.energy_axis].edges
+        if target is None:
+            parts = _sharp(lines.resolution, edges)
+        else:
+            parts = _Line(target, lines.resolution).parts(edges, lines.shape.shift)
+        new = self.line(lines.shape.profiles(parts))
+        added, changed = (_from_columns(x, data) for x in (new, new - self.line(self.profiles)))
+        signal = np.where(self.seen, result.signal + added, data.signal + changed)
+        own = np.where(self.seen, result.variance, data.variance)
+        variance = own + (LEFT_OF_LINE * np.where(self.seen, added, changed)) ** 2
+        signal, variance = (np.where(data.valid, x, np.nan) for x in (signal, variance))
+        return data.replace(signal=frozen(signal), variance=frozen(variance))
+
+
+def find_lines(source, resolution: Resolution, regions=None) -> ElasticLines | None:
+    """Fit the shape of the elastic line of a spectrum.
+
+    Columns in energy are summed to groups of neighbours; the shape is fitted to the median of the groups, so that a
+    mode that crosses some of them does not count, with a linear background. Fitted to each group, it has to be
+    significant, above the background and of the measured shape in at least half of those that were measured: a mode
+    that reaches E = 0 at some momenta is no line. Bragg peaks of a crystal without any incoherent scattering are
+    therefore none either.
+
+    Parameters
+    ----------
+    source : Spectrum or open file
+        Intensities; those of a file are divided by their events where it is normalised so.
+    resolution : Resolution
+    regions : sequence of tuple of slice, optional
+        Those in which a file is read; of each only the energies near 0.
+
+    Returns
+    -------
+    ElasticLines or None
+        None if there is no line, or the energies do not show whether there is one: they must reach a FWHM to either
+        side of E = 0, in bins no wider than that.
+    """
+    number = energy_axis(source.axes)
+    if number is None or source.axes[number].integrated:
+        return None
+    axis, fwhm = source.axes[number], float(resolution.fwhm_energy(0.0))
+    if axis.width > fwhm or max(axis.edges[0], -axis.edges[-1]) > -_CORE * fwhm:
+        return None
+    bins = _inside(axis.centers, _REACH * fwhm)
+    axis = axis.slice(bins.start, bins.stop)
+    core = np.abs(axis.centers) <= _CORE * fwhm
+    groups = [_grouped(*part, core) for part in _near_zero(source, number, bins, regions)]
+    signal, variance, valid = (np.concatenate(x) for x in zip(*groups, strict=True))
+    if not len(signal):
+        return None
+    line = _Line(resolution)
+    shape = _fit_shape(signal, variance, valid, axis, line)
+    if shape is None or _fwhm_of(line, shape) > _WIDEST * line.fwhm:
+        return None
+    lines = ElasticLines(resolution, line, shape)
+    profiles = shape.profiles(line.parts(axis.edges, shape.shift))
+    covered, fitted = _fit_columns(signal, variance, valid, axis.centers, profiles, shape.shift, lines.fwhm)
+    good = covered & fitted.significant & (fitted.misfit < _MISFIT)
+    good &= fitted.amplitude[:, 0] * profiles[0].max() > _ABOVE * np.abs(fitted.background)
+    return lines if good.any() and good.sum() >= 0.5 * covered.sum() else None
+
+
+def _inside(centres: np.ndarray, half: float) -> slice:
+    """The bins within `half` of 0."""
+    inside = np.flatnonzero(np.abs(centres) <= half)
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+def _near_zero(source, number: int, bins: slice, regions):
+    """Columns (C, K) of signal, variance and valid in the energy bins `bins`, part by part."""
+    for region in regions or [None]:
+        if region is None:
+            part = source
+            chosen = tuple(bins if i == number else slice(None) for i in range(part.ndim))
+        else:
+            part = per_event(source.read(tuple(bins if i == number else r for i, r in enumerate(region))))
+            chosen = (slice(None),) * part.ndim
+        yield tuple(
+            np.moveaxis(x[chosen], number, -1).reshape(-1, bins.stop - bins.start)
+            for x in (part.signal, part.variance, part.valid)
+        )
+
+
+def _grouped(signal, variance, valid, core):
+    """Signal, variance and valid of groups of columns that are whole in the `core`, (G, K): means over each group."""
+    whole = valid[:, core].all(axis=1)
+    signal, variance, valid = (x[whole] for x in (signal, variance, valid))
+    if not len(signal):
+        return signal, variance, valid
+    starts = np.unique(np.linspace(0, len(signal), _GROUPS + 1).astype(int)[:-1])
+    number = np.add.reduceat(valid.astype(float), starts)
+    sums = (np.add.reduceat(np.where(valid, x, 0.0), starts) for x in (signal, variance))
+    known = np.maximum(number, 1.0)
+    return *(x / power for x, power in zip(sums, (known, known**2), strict=True)), number > 0
+
+
+def _fit_shape(signal, variance, valid, axis, line: _Line) -> _Shape | None:
+    """The shape from the median of groups (G, K), each divided by its height near E = 0."""
+    from scipy.optimize import minimize_scalar, nnls
+
+    core = np.abs(axis.centers) <= 0.5 * _CORE * line.fwhm
+    height = np.where(valid, signal, 0.0)[:, core].mean(axis=1)
+    error = np.sqrt(variance[:, core].sum(axis=1)) / core.sum()
+    there = height > np.maximum(_SIGNIFICANT * error, 0.0)
+    if not there.any() or there.sum() < 0.5 * len(height):
+        return None
+    use = valid[there].any(axis=0)
+    scaled, spread = (np.where(valid, x, np.nan)[there][:, use] for x in (signal, variance))
+    height = height[there, None]
+    middle = np.nanmedian(scaled / height, axis=0)
+    spread = np.nanmean(spread / height**2, axis=0) / there.sum()
+    sigma = np.sqrt(spread + (LEFT_OF_LINE * middle) ** 2 + 1e-10)
+    along = np.linspace(0.0, 1.0, use.sum())
+    background = np.stack([np.ones_like(along), along, 1.0 - along])
+    tails = line.tails(axis.edges)
+
+    def solved(shift: float) -> tuple[np.ndarray, float]:
+        terms = np.concatenate([line.parts(axis.edges, shift, tails=tails)[:, use], background])
+        return nnls((terms / sigma).T, middle / sigma)
+
+    most = _MOST_SHIFT * line.fwhm
+    found = minimize_scalar(
+        lambda shift: solved(shift)[1], bounds=(-most, most), method="bounded", options={"xatol": 0.02 * line.fwhm}
+    )
+    shift = float(found.x)
+    weights = solved(shift)[0][: -len(background)]
+    if not weights[:_CORE_PARTS].sum() > 0:
+        return None
+    # How far away what is left of the line is small beside the rest: there the network can see the data.
+    calculated, away = weights @ line.parts(axis.edges, shift)[:, use], np.abs(axis.centers[use] - shift) / line.fwhm
+    rest = np.abs(middle[away > LEFT_OUT[1]])
+    loud = away[LEFT_OF_LINE * calculated > 0.1 * (np.median(rest) if rest.size else 0.0)]
+    hidden = float(np.clip(loud.max(initial=0.0), *LEFT_OUT))
+    return _Shape(weights / weights.sum(), shift, hidden * line.fwhm)
+
+
+def _fit_columns(signal, variance, valid, energy, profiles, shift: float, fwhm: float) -> tuple[np.ndarray, _Fitted]:
+    """Amplitudes in each column (C, K): whether it was measured at the line, bool (C,), and the fit.
+
+    Linear least squares of the line, its wings (whose share is known to `_WINGS`) and a linear background, each bin
+    weighted by its error and by how well a line is known.
+    """
+    core = np.abs(energy - shift) <= 0.5 * fwhm
+    core |= np.abs(energy - shift) == np.abs(energy - shift).min()
+    covered = valid[:, core].mean(axis=1) > 0.8
+    known = np.where(valid & covered[:, None], 1.0, 0.0)
+    signal, variance = (np.where(known > 0, x, 0.0) for x in (signal, variance))
+    line = profiles[0]
+    first = ((signal * core) @ line) / np.maximum((known * core) @ line**2, 1e-300)
+    first = np.maximum(np.where(covered, first, 0.0), 0.0)
+    size = np.sqrt((signal**2).sum(axis=1) / np.maximum(known.sum(axis=1), 1.0))
+    size[size == 0] = 1.0
+    error = variance + (LEFT_OF_LINE * first[:, None] * line) ** 2 + (1e-6 * size[:, None]) ** 2
+    # In units of the column's size, so that sums of squares are of order 1.
+    weight = known * (size[:, None] ** 2 / error)
+    terms = np.concatenate([profiles, [np.full(energy.size, line.max()), line.max() * (energy - shift) / fwhm]])
+    matrix = np.einsum("ck,pk,qk->cpq", weight, terms, terms, optimize=True)
+    prior = 1.0 / np.maximum((_WINGS * first / size) ** 2, 1e-12)
+    wings = np.arange(1, 3)
+    matrix[:, wings, wings] += prior[:, None]
+    least = 1e-12 * (1.0 + np.einsum("cpp->c", matrix))
+    matrix += least[:, None, None] * np.eye(len(terms))
+    right = (weight * signal / size[:, None]) @ terms.T
+    inverse = np.linalg.inv(matrix)
+    found = np.einsum("cpq,cq->cp", inverse, right) * size[:, None]
+    left = (signal - found @ terms) * known * core
+    peak = np.sqrt((((found[:, :1] * line) * known * core) ** 2).sum(axis=1)) + 1e-300
+    misfit = np.sqrt((left**2).sum(axis=1)) / peak
+    covariance = inverse[:, :3, :3] * size[:, None, None] ** 2
+    return covered, _Fitted(found[:, :3], covariance, found[:, 3] * line.max(), misfit)
+
+
+def _fwhm_of(line: _Line, shape: _Shape) -> float:
+    """FWHM of a fitted shape, meV."""
+    edges = np.linspace(-3, 3, 601) * line.fwhm + shape.shift
+    nothing = np.zeros((len(_PATHS), 600))
+    found = shape.profiles(line.parts(edges, shape.shift, tails=nothing))[0]
+    above = np.flatnonzero(found > 0.5 * found.max())
+    return float(edges[above[-1] + 1] - edges[above[0]])
+
+
+def _columns(values: np.ndarray, spectrum: Spectrum) -> np.ndarray:
+    """From the shape of the spectrum to columns in energy, (C, K)."""
+    axis = spectrum.energy_axis
+    return np.moveaxis(values, axis, -1).reshape(-1, spectrum.shape[axis])
+
+
+def _from_columns(values: np.ndarray, spectrum: Spectrum) -> np.ndarray:
+    axis = spectrum.energy_axis
+    rest = [n for i, n in enumerate(spectrum.shape) if i != axis]
+    return np.ascontiguousarray(np.moveaxis(values.reshape(*rest, -1), -1, axis))
+
+
+def _along_energy(values: np.ndarray, spectrum: Spectrum) -> np.ndarray:
+    return values.reshape([-1 if i == spectrum.energy_axis else 1 for i in range(spectrum.ndim)])
