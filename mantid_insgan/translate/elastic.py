@@ -24,11 +24,13 @@ LEFT_OUT = (1.0, 2.5)
 
 #: Half of the energy range of the fit, and of the part that only the line decides, in FWHM.
 _REACH, _CORE = 5.0, 1.0
-#: The shape of a line is a sum, without negative parts, of calculated lines with these factors on the widths of pulse
-#: and burst, of the same spread evenly to one side over these distances (FWHM), which gives wings that fall outwards,
-#: and of the tails of neutrons that were delayed by these mean paths (m).
-_FACTORS = (0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0)
-_SPREADS = (0.75, 1.25, 1.75, 2.25, 2.75)
+#: The shape of a line is a sum, without negative parts, of the calculated line made so many times as wide; of a narrow
+#: one (`_EDGE`) spread evenly to one side over some distances (FWHM), which gives shoulders; of the calculated one
+#: spread over larger distances, which gives wings that fall outwards; and of the tails of neutrons that were delayed by
+#: these mean paths (m).
+_FACTORS = (0.3, 0.45, 0.65, 0.8, 1.0, 1.25, 1.6, 2.2)
+_EDGE = 0.3
+_NARROW, _WIDE = (0.5, 0.75, 1.0, 1.4), (1.4, 1.8, 2.2, 2.7)
 _PATHS = (0.03, 0.08, 0.2, 0.5)
 #: Largest distance of a line from E = 0, in FWHM.
 _MOST_SHIFT = 0.35
@@ -39,6 +41,8 @@ _GROUPS = 16
 _SIGNIFICANT, _ABOVE, _MISFIT, _WIDEST = 5.0, 3.0, 0.3, 1.6
 #: How much the wings of one column may differ from those of the whole spectrum, relative to them.
 _WINGS = 1.0
+#: How far the line of one column may lie from that of the whole spectrum, in FWHM.
+_MOVED = 0.1
 
 
 class _Line:
@@ -60,28 +64,23 @@ class _Line:
         self._delayed, self.fwhm = delayed or resolution, float(resolution.fwhm_energy(0.0))
         line = ElasticLine(resolution)
         self._grid = np.linspace(-20, 20, 4001) * self.fwhm
-        densities = np.array([line(self._grid, factor) for factor in _FACTORS])
-        below = np.cumsum(densities, axis=1) - 0.5 * densities
-        self._below = below / (below[:, -1:] + 0.5 * densities[:, -1:])
-        as_it_is = self._below[_FACTORS.index(1.0)]
-        self._twice = np.cumsum(as_it_is) * (self._grid[1] - self._grid[0])
+        density = line(self._grid)
+        below = np.cumsum(density) - 0.5 * density
+        self._below = below / (below[-1] + 0.5 * density[-1])
+        self._twice = np.cumsum(self._below) * (self._grid[1] - self._grid[0])
         # The delayed neutrons are spread over much more than the line, for which a few points are enough.
         self._offsets = np.linspace(-4, 4, 34) * self.fwhm
-        self._shares = np.diff(np.interp(self._offsets, self._grid, as_it_is))
+        self._shares = np.diff(np.interp(self._offsets, self._grid, self._below))
         self._offsets = 0.5 * (self._offsets[1:] + self._offsets[:-1])
 
     def parts(self, edges: np.ndarray, shift: float, *, tails: np.ndarray | None = None) -> np.ndarray:
         """All parts of a line at `shift` (meV) in energy bins, each of area 1, shape (P, K), 1/meV: widths, narrow
         spreads, tails (calculated if not given), and wide spreads to the left and to the right."""
         x = edges - shift
-        widths = [np.interp(x, self._grid, below, left=0.0, right=1.0) for below in self._below]
-        twice = self._twice_at(x)
-        left = [(self._twice_at(x + d) - twice) / d for d in self.fwhm * np.array(_SPREADS)]
-        right = [(twice - self._twice_at(x - d)) / d for d in self.fwhm * np.array(_SPREADS)]
-        near, wide = slice(0, _NARROW), slice(_NARROW, None)
-        narrow = np.diff(np.array([*widths, *left[near], *right[near]]), axis=1) / np.diff(edges)
-        wings = np.diff(np.array([*left[wide], *right[wide]]), axis=1) / np.diff(edges)
-        return np.concatenate([narrow, self.tails(edges) if tails is None else tails, wings])
+        widths = [np.interp(x / f, self._grid, self._below, left=0.0, right=1.0) for f in _FACTORS]
+        shoulders, wings = self._spread(x, _NARROW, _EDGE), self._spread(x, _WIDE, 1.0)
+        near, far = (np.diff(np.array(s), axis=1) / np.diff(edges) for s in ([*widths, *shoulders], wings))
+        return np.concatenate([near, self.tails(edges) if tails is None else tails, far])
 
     def tails(self, edges: np.ndarray) -> np.ndarray:
         """Tails of delayed neutrons, one for each path, shape (T, K)."""
@@ -89,44 +88,63 @@ class _Line:
         below = [self._shares @ delayed_share(at, self._delayed, path) for path in _PATHS]
         return np.diff(np.array(below), axis=1) / np.diff(edges)
 
-    def _twice_at(self, x: np.ndarray) -> np.ndarray:
-        beyond = np.maximum(x - self._grid[-1], 0.0)  # all of the line lies below
-        return np.interp(x, self._grid, self._twice, left=0.0) + beyond
+    def _spread(self, x: np.ndarray, distances: tuple[float, ...], factor: float) -> list[np.ndarray]:
+        """Share below x (meV) of a line `factor` times as wide, spread to the left over each distance, and to the
+        right."""
+
+        def cumulated(at):
+            at = at / factor
+            beyond = np.maximum(at - self._grid[-1], 0.0)  # all of the line lies below
+            return factor * (np.interp(at, self._grid, self._twice, left=0.0) + beyond)
+
+        at, far = cumulated(x), self.fwhm * np.array(distances)
+        return [*((cumulated(x + d) - at) / d for d in far), *((at - cumulated(x - d)) / d for d in far)]
 
 
 def _sharp(resolution: Resolution, edges: np.ndarray) -> np.ndarray:
     """The same parts without any resolution: all but the tails lie in the bin that holds E = 0."""
     inside = ((edges[:-1] <= 0) & (edges[1:] > 0)) / np.diff(edges)
     tails = [np.diff(delayed_share(edges, resolution, path)) / np.diff(edges) for path in _PATHS]
-    return np.array([*[inside] * _CORE_PARTS, *tails, *[inside] * (2 * _WIDE)])
+    return np.array([*[inside] * _CORE_PARTS, *tails, *[inside] * (2 * len(_WIDE))])
 
 
-#: Parts of the core, spreads that belong to it and others, which are the wings.
-_NARROW = 2
-_WIDE = len(_SPREADS) - _NARROW
-_CORE_PARTS = len(_FACTORS) + 2 * _NARROW
-_LEFT_PARTS = slice(_CORE_PARTS + len(_PATHS), _CORE_PARTS + len(_PATHS) + _WIDE)
-_RIGHT_PARTS = slice(_LEFT_PARTS.stop, _LEFT_PARTS.stop + _WIDE)
+#: Parts of the core, and where the wings on either side are among all parts.
+_CORE_PARTS = len(_FACTORS) + 2 * len(_NARROW)
+_LEFT_PARTS = slice(_CORE_PARTS + len(_PATHS), _CORE_PARTS + len(_PATHS) + len(_WIDE))
+_RIGHT_PARTS = slice(_LEFT_PARTS.stop, _LEFT_PARTS.stop + len(_WIDE))
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """Shape of the line of a whole spectrum: weights of the parts (their sum is 1), place (meV) and how far from it
-    bins are hidden (meV)."""
+    """Shape of the line of a whole spectrum: weights of the parts (their sum is 1), place (meV), how far from it bins
+    are hidden (meV), and how far the line is moved in `profiles` (meV)."""
 
     weights: np.ndarray
     shift: float
     hidden: float
+    moved: float
 
-    def profiles(self, parts: np.ndarray) -> np.ndarray:
-        """The whole line, and its wings to the left and to the right, shape (3, K)."""
-        weighted = self.weights[:, None] * parts
-        return np.stack([weighted.sum(0), weighted[_LEFT_PARTS].sum(0), weighted[_RIGHT_PARTS].sum(0)])
+    def profiles(self, line: _Line, edges: np.ndarray) -> np.ndarray:
+        """The whole line, its wings to the left and to the right, and the line moved up less the line moved down by
+        `moved`, shape (4, K)."""
+        tails = line.tails(edges)
+        down, here, up = (
+            self.weights[:, None] * line.parts(edges, self.shift + by, tails=tails)
+            for by in (-self.moved, 0.0, self.moved)
+        )
+        wings = (here[part].sum(axis=0) for part in (_LEFT_PARTS, _RIGHT_PARTS))
+        return np.stack([here.sum(axis=0), *wings, up.sum(axis=0) - down.sum(axis=0)])
+
+    def sharp(self, resolution: Resolution, edges: np.ndarray) -> np.ndarray:
+        """The same without any resolution: all but the tails lie in the bin that holds E = 0."""
+        parts = self.weights[:, None] * _sharp(resolution, edges)
+        wings = (parts[part].sum(axis=0) for part in (_LEFT_PARTS, _RIGHT_PARTS))
+        return np.stack([parts.sum(axis=0), *wings, np.zeros(parts.shape[1])])
 
 
 @dataclass(frozen=True)
 class _Fitted:
-    """Fitted lines of C columns: amplitudes of the three profiles (C, 3), their covariance (C, 3, 3), the background
+    """Fitted lines of C columns: amplitudes of the four profiles (C, 4), their covariance (C, 4, 4), the background
     at the line (C,), and what is left near the peak relative to the line (C,)."""
 
     amplitude: np.ndarray
@@ -184,7 +202,7 @@ class ElasticLines:
         seen = spectrum.valid & ~_along_energy(near, spectrum)
         if seen.sum() < 0.2 * spectrum.valid.sum():
             return spectrum, None
-        profiles = self.shape.profiles(self.line.parts(axis.edges, self.shape.shift))
+        profiles = self.shape.profiles(self.line, axis.edges)
         signal, variance, valid = (_columns(x, spectrum) for x in (spectrum.signal, spectrum.variance, spectrum.valid))
         window = _inside(axis.centers, _REACH * self.line.fwhm)
         parts = (x[:, window] for x in (signal, variance, valid))
@@ -194,7 +212,7 @@ class ElasticLines:
             return spectrum, None
         self.columns += int(covered.sum())
         self.found += int(here.sum())
-        kept = Kept(self, spectrum, seen, fitted.amplitude * here[:, None], profiles)
+        kept = Kept(self, spectrum, seen, fitted.amplitude * here[:, None], fitted.misfit, profiles)
         line = kept.line(profiles)
         unknown = np.einsum("cpq,pk,qk->ck", fitted.covariance * here[:, None, None], profiles, profiles, optimize=True)
         unknown = np.maximum(unknown, 0.0) + (LEFT_OF_LINE * line) ** 2
@@ -213,9 +231,11 @@ class Kept:
         As it was.
     seen : ndarray of bool, shape of the spectrum
         Bins that the network sees.
-    amplitude : ndarray, shape (C, 3)
-        Of the three profiles in each column, 0 where there is no line.
-    profiles : ndarray, shape (3, K)
+    amplitude : ndarray, shape (C, 4)
+        Of the four profiles in each column, 0 where there is no line.
+    misfit : ndarray, shape (C,)
+        What the fit leaves near the peak of each column, relative to it.
+    profiles : ndarray, shape (4, K)
         At the resolution of the data.
     """
 
@@ -223,6 +243,7 @@ class Kept:
     spectrum: Spectrum
     seen: np.ndarray
     amplitude: np.ndarray
+    misfit: np.ndarray
     profiles: np.ndarray
 
     def line(self, profiles: np.ndarray) -> np.ndarray:
@@ -233,7 +254,7 @@ class Kept:
         """The result of a network with the line at the target's resolution.
 
         Bins that the network did not see come back as data less the line plus that of the target, with the errors of
-        the data and of the difference of the two lines.
+        the data and of the difference of the two lines: the larger of `LEFT_OF_LINE` and what the fit leaves.
 
         Parameters
         ----------
@@ -245,14 +266,17 @@ class Kept:
         data, lines = self.spectrum, self.lines
         edges = data.axes[data.energy_axis].edges
         if target is None:
-            parts = _sharp(lines.resolution, edges)
+            profiles = lines.shape.sharp(lines.resolution, edges)
         else:
-            parts = _Line(target, lines.resolution).parts(edges, lines.shape.shift)
-        new = self.line(lines.shape.profiles(parts))
-        added, changed = (_from_columns(x, data) for x in (new, new - self.line(self.profiles)))
+            profiles = lines.shape.profiles(_Line(target, lines.resolution), edges)
+        old, new = self.line(self.profiles), self.line(profiles)
+        # The intensity of the line is kept where its place, which differs between columns, would cost some.
+        total = new.sum(axis=1, keepdims=True)
+        new *= np.divide(old.sum(axis=1, keepdims=True), total, out=np.zeros_like(total), where=total > 0)
+        unknown = np.maximum(self.misfit, LEFT_OF_LINE)[:, None] * (new - old)
+        added, changed, unknown = (_from_columns(x, data) for x in (new, new - old, unknown))
         signal = np.where(self.seen, result.signal + added, data.signal + changed)
-        own = np.where(self.seen, result.variance, data.variance)
-        variance = own + (LEFT_OF_LINE * np.where(self.seen, added, changed)) ** 2
+        variance = np.where(self.seen, result.variance + (LEFT_OF_LINE * added) ** 2, data.variance + unknown**2)
         signal, variance = (np.where(data.valid, x, np.nan) for x in (signal, variance))
         return data.replace(signal=frozen(signal), variance=frozen(variance))
 
@@ -298,11 +322,40 @@ def find_lines(source, resolution: Resolution, regions=None) -> ElasticLines | N
     if shape is None or _fwhm_of(line, shape) > _WIDEST * line.fwhm:
         return None
     lines = ElasticLines(resolution, line, shape)
-    profiles = shape.profiles(line.parts(axis.edges, shape.shift))
+    profiles = shape.profiles(line, axis.edges)
     covered, fitted = _fit_columns(signal, variance, valid, axis.centers, profiles, shape.shift, lines.fwhm)
     good = covered & fitted.significant & (fitted.misfit < _MISFIT)
     good &= fitted.amplitude[:, 0] * profiles[0].max() > _ABOVE * np.abs(fitted.background)
     return lines if good.any() and good.sum() >= 0.5 * covered.sum() else None
+
+
+def kept_apart(lines: ElasticLines | None, spectrum: Spectrum, target: Resolution | None, translate):
+    """A spectrum translated with its elastic line kept apart.
+
+    Parameters
+    ----------
+    lines : ElasticLines or None
+        None: there is no line.
+    spectrum : Spectrum
+        All of it, or a part.
+    target : Resolution or None
+        Of the result; None is no resolution.
+    translate : callable
+        Gives the result and its `Quality` for a spectrum.
+
+    Returns
+    -------
+    Spectrum, Quality
+        The sums of the quality count all bins, and intensity with the line.
+    """
+    seen, kept = (spectrum, None) if lines is None else lines.apart(spectrum)
+    result, quality = translate(seen)
+    if kept is None:
+        return result, quality
+    result = kept.put_back(result, target)
+    quality.bins = int(spectrum.valid.sum())
+    quality.flux_in, quality.flux_out = (float(s.signal[spectrum.valid].sum()) for s in (spectrum, result))
+    return result, quality
 
 
 def _inside(centres: np.ndarray, half: float) -> slice:
@@ -376,7 +429,7 @@ def _fit_shape(signal, variance, valid, axis, line: _Line) -> _Shape | None:
     rest = np.abs(middle[away > LEFT_OUT[1]])
     loud = away[LEFT_OF_LINE * calculated > 0.1 * (np.median(rest) if rest.size else 0.0)]
     hidden = float(np.clip(loud.max(initial=0.0), *LEFT_OUT))
-    return _Shape(weights / weights.sum(), shift, hidden * line.fwhm)
+    return _Shape(weights / weights.sum(), shift, hidden * line.fwhm, _MOVED * line.fwhm)
 
 
 def _fit_columns(signal, variance, valid, energy, profiles, shift: float, fwhm: float) -> tuple[np.ndarray, _Fitted]:
@@ -400,9 +453,10 @@ def _fit_columns(signal, variance, valid, energy, profiles, shift: float, fwhm: 
     weight = known * (size[:, None] ** 2 / error)
     terms = np.concatenate([profiles, [np.full(energy.size, line.max()), line.max() * (energy - shift) / fwhm]])
     matrix = np.einsum("ck,pk,qk->cpq", weight, terms, terms, optimize=True)
-    prior = 1.0 / np.maximum((_WINGS * first / size) ** 2, 1e-12)
-    wings = np.arange(1, 3)
-    matrix[:, wings, wings] += prior[:, None]
+    # Wings and place: those of the whole spectrum, within limits.
+    others = np.arange(1, 4)
+    known_to = np.array([_WINGS, _WINGS, 0.5]) * (first / size)[:, None]
+    matrix[:, others, others] += 1.0 / np.maximum(known_to**2, 1e-12)
     least = 1e-12 * (1.0 + np.einsum("cpp->c", matrix))
     matrix += least[:, None, None] * np.eye(len(terms))
     right = (weight * signal / size[:, None]) @ terms.T
@@ -411,15 +465,15 @@ def _fit_columns(signal, variance, valid, energy, profiles, shift: float, fwhm: 
     left = (signal - found @ terms) * known * core
     peak = np.sqrt((((found[:, :1] * line) * known * core) ** 2).sum(axis=1)) + 1e-300
     misfit = np.sqrt((left**2).sum(axis=1)) / peak
-    covariance = inverse[:, :3, :3] * size[:, None, None] ** 2
-    return covered, _Fitted(found[:, :3], covariance, found[:, 3] * line.max(), misfit)
+    covariance = inverse[:, :4, :4] * size[:, None, None] ** 2
+    return covered, _Fitted(found[:, :4], covariance, found[:, 4] * line.max(), misfit)
 
 
 def _fwhm_of(line: _Line, shape: _Shape) -> float:
     """FWHM of a fitted shape, meV."""
     edges = np.linspace(-3, 3, 601) * line.fwhm + shape.shift
     nothing = np.zeros((len(_PATHS), 600))
-    found = shape.profiles(line.parts(edges, shape.shift, tails=nothing))[0]
+    found = shape.weights @ line.parts(edges, shape.shift, tails=nothing)
     above = np.flatnonzero(found > 0.5 * found.max())
     return float(edges[above[-1] + 1] - edges[above[0]])
 

@@ -19,6 +19,7 @@ from ..instruments.instrument import Resolution
 from ..io import open_spectrum
 from ..io.writer import SpectrumWriter, last_record
 from .cards import ModelFile, model_for
+from .elastic import ElasticLines, find_lines, kept_apart
 from .translator import Quality, Translator
 
 #: Chi-squared per bin of the re-convolution above which there is a note.
@@ -85,9 +86,11 @@ def apply(
     options = (options or ApplyOptions()).updated(**keywords)
     run, resolution, translator = _prepare(spectrum, options)
     told = per_event(spectrum.replace(run=run))
-    result, quality = translator.apply(told, resolution.on_grid(told), progress)
+    lines = find_lines(told, resolution) if _keeps_lines(translator) else None
+    grid = resolution.on_grid(told)
+    result, quality = kept_apart(lines, told, None, lambda seen: translator.apply(seen, grid, progress))
     _require_known(options, quality)
-    return summed(result), _report(spectrum, run, translator, quality)
+    return summed(result), _report(spectrum, run, translator, quality, lines)
 
 
 def apply_to_file(
@@ -131,28 +134,38 @@ def apply_to_file(
         with SpectrumWriter(target, file, template=source, overwrite=overwrite, history=history) as writer:
             grid = resolution.on_grid(file)
             regions = slabs(file.shape, network_axes(file.axes, translator.card.dimensions))
+            lines = find_lines(file, resolution, regions) if _keeps_lines(translator) else None
             for done, region in enumerate(regions):
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
-                writer.write(region, _translated(file, region, resolution, grid, translator, quality, share))
+                writer.write(region, _translated(file, region, resolution, grid, translator, quality, share, lines))
             if not quality.bins:
                 require_valid(file.read(regions[-1]))
             _require_known(options, quality)
-    return _report(file, run, translator, quality)
+    return _report(file, run, translator, quality, lines)
 
 
-def _report(spectrum, run: Run, translator: Translator, quality: Quality) -> Report:
+def _keeps_lines(translator: Translator) -> bool:
+    """Whether an elastic line is kept apart from what a model does: not from one that adds the resolution, or that was
+    trained to take the background of measurements away or to leave the resolution."""
     card = translator.card
-    notes = (*_notes(spectrum, translator, quality), *overridden(run))
+    return card.direction == "remove-resolution" and card.simulation == "ideal" and not card.background
+
+
+def _report(spectrum, run: Run, translator: Translator, quality: Quality, lines: ElasticLines | None = None) -> Report:
+    card = translator.card
+    elastic = [lines.note()] if lines is not None and lines.found else []
+    notes = (*_notes(spectrum, translator, quality), *elastic, *overridden(run))
     return Report(card.name, run, quality, notes, card.coverage)
 
 
-def _translated(file, region, resolution, grid, translator: Translator, quality: Quality, progress) -> Spectrum:
+def _translated(file, region, resolution, grid, translator: Translator, quality: Quality, progress, lines) -> Spectrum:
     """One slab; nothing of it stays in memory but the result. Its quality is added."""
     spectrum = per_event(file.read(region))
     if not spectrum.valid.any():
         return summed(nothing_measured(spectrum))
     resolution.require_below_ei(spectrum)
-    result, part = translator.apply(spectrum, grid.region(region), progress)
+    here = grid.region(region)
+    result, part = kept_apart(lines, spectrum, None, lambda seen: translator.apply(seen, here, progress))
     del spectrum
     quality.add(part)
     return summed(result)
