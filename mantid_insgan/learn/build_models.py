@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..core.kernels import LARGEST_FWHM_BINS
 from ..core.options import DIRECTIONS
 from ..translate.cards import ModelCard, Training
 from .describe import SCORING, Errors, card_of, coverage_table, domain_of, training_of, write_model
 from .evaluate import Baselines, calibrate, coverage, table
 from .libraries import PairLibrary, Several
-from .operator import LARGEST_FWHM_BINS
 from .paired import PairedRecipe, PairedTrainer
 from .pairs import make_pairs
 from .pairs.cuts import cuts_of_slices
