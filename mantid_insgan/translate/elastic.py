@@ -31,7 +31,7 @@ _REACH, _CORE = 5.0, 1.0
 _FACTORS = (0.3, 0.45, 0.65, 0.8, 1.0, 1.25, 1.6, 2.2)
 _EDGE = 0.3
 _NARROW, _WIDE = (0.5, 0.75, 1.0, 1.4), (1.4, 1.8, 2.2, 2.7)
-_PATHS = (0.03, 0.08, 0.2, 0.5)
+_PATHS = (0.03, 0.05, 0.08, 0.12, 0.2, 0.35)
 #: Largest distance of a line from E = 0, in FWHM.
 _MOST_SHIFT = 0.35
 #: Groups of columns from whose median the shape is fitted.
@@ -405,7 +405,7 @@ def _fit_shape(signal, variance, valid, axis, line: _Line) -> _Shape | None:
     use = valid[there].any(axis=0)
     scaled, spread = (np.where(valid, x, np.nan)[there][:, use] for x in (signal, variance))
     height = height[there, None]
-    middle = np.nanmedian(scaled / height, axis=0)
+    middle = _lower(scaled / height, np.abs(axis.centers[use]) / line.fwhm)
     spread = np.nanmean(spread / height**2, axis=0) / there.sum()
     sigma = np.sqrt(spread + (LEFT_OF_LINE * middle) ** 2 + 1e-10)
     along = np.linspace(0.0, 1.0, use.sum())
@@ -430,6 +430,14 @@ def _fit_shape(signal, variance, valid, axis, line: _Line) -> _Shape | None:
     loud = away[LEFT_OF_LINE * calculated > 0.1 * (np.median(rest) if rest.size else 0.0)]
     hidden = float(np.clip(loud.max(initial=0.0), *LEFT_OUT))
     return _Shape(weights / weights.sum(), shift, hidden * line.fwhm, _MOVED * line.fwhm)
+
+
+def _lower(values: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """The median of groups (G, K) near the line, and their lower quartile far from it (`away`, FWHM), where the other
+    half may have a mode."""
+    quartile, median = np.nanquantile(values, (0.25, 0.5), axis=0)
+    share = np.clip(2 * (away - _CORE), 0.0, 1.0)
+    return share * quartile + (1 - share) * median
 
 
 def _fit_columns(signal, variance, valid, energy, profiles, shift: float, fwhm: float) -> tuple[np.ndarray, _Fitted]:
