@@ -193,7 +193,8 @@ class ElasticLines:
     def apart(self, spectrum: Spectrum) -> tuple[Spectrum, Kept | None]:
         """The spectrum that a network is to see, and what was taken from it (`Kept`).
 
-        The line is subtracted, and the variance raised by what is not known of it; bins near the line are not valid.
+        The line is subtracted, and the variance (unless it is 0) raised by what is not known of it; bins near the line
+        are not valid.
         A spectrum of which less than a fifth would be left, or that has no line, is returned as it is, without a
         `Kept`.
         """
@@ -215,7 +216,8 @@ class ElasticLines:
         kept = Kept(self, spectrum, seen, fitted.amplitude * here[:, None], fitted.misfit, profiles)
         line = kept.line(profiles)
         unknown = np.einsum("cpq,pk,qk->ck", fitted.covariance * here[:, None, None], profiles, profiles, optimize=True)
-        unknown = np.maximum(unknown, 0.0) + (LEFT_OF_LINE * line) ** 2
+        # Without an error a bin stays: it counted nothing, or is exact.
+        unknown = np.where(variance > 0, np.maximum(unknown, 0.0) + (LEFT_OF_LINE * line) ** 2, 0.0)
         left, wider = (_from_columns(x, spectrum) for x in (signal - line, variance + unknown))
         return spectrum.replace(signal=frozen(left), variance=frozen(wider), valid=seen), kept
 
