@@ -242,3 +242,34 @@ def test_real_lines_are_taken_away_beside_the_hidden_region(shared, ei, below):
     before, left = mean(spectrum.signal, beside) / peak, mean(seen.signal, beside) / peak
     assert before > left > 0
     assert abs(left - far) < below
+
+
+def test_a_cut_of_energies_alone_has_one_column():
+    spectrum, clean = measured(powder_axes())
+    cut = spectrum.slice(**{"|Q|": (1.0, 1.05)})
+    assert cut.shape == (1, len(ENERGY))
+    lines = find_lines(cut, RESOLUTION)
+    seen, kept = lines.apart(cut)
+    assert (lines.found, lines.columns) == (1, 1)
+    assert np.nanmax(seen.signal[seen.valid]) < 0.02 * np.nanmax(cut.signal)
+    np.testing.assert_allclose(kept.put_back(seen, RESOLUTION).signal, cut.signal, rtol=1e-12, atol=1e-9)
+
+
+def test_a_line_that_is_masked_is_not_looked_for():
+    spectrum, _ = measured(powder_axes())
+    masked = spectrum.replace(valid=spectrum.valid & (np.abs(ENERGY.centers) > FWHM))
+    assert find_lines(masked, RESOLUTION) is None
+
+
+def test_columns_that_were_not_measured_at_the_line_stay():
+    spectrum, _ = measured(powder_axes())
+    hidden = np.zeros(spectrum.shape, bool)
+    hidden[20:30, np.abs(ENERGY.centers) < FWHM] = True
+    part = spectrum.replace(valid=spectrum.valid & ~hidden)
+    lines = find_lines(part, RESOLUTION)
+    seen, kept = lines.apart(part)
+    assert lines.columns == lines.found == 36
+    result = kept.put_back(seen, RESOLUTION.sharpened(3.0))
+    assert np.array_equal(result.valid, part.valid)
+    same = part.valid[20:30]
+    np.testing.assert_allclose(result.signal[20:30][same], part.signal[20:30][same])

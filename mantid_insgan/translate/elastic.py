@@ -427,7 +427,10 @@ def _fit_shape(signal, variance, valid, axis, line: _Line) -> _Shape | None:
     if not weights[:_CORE_PARTS].sum() > 0:
         return None
     # How far away what is left of the line is small beside the rest: there the network can see the data.
-    calculated, away = weights @ line.parts(axis.edges, shift)[:, use], np.abs(axis.centers[use] - shift) / line.fwhm
+    calculated, away = (
+        weights @ line.parts(axis.edges, shift, tails=tails)[:, use],
+        np.abs(axis.centers[use] - shift) / line.fwhm,
+    )
     rest = np.abs(middle[away > LEFT_OUT[1]])
     loud = away[LEFT_OF_LINE * calculated > 0.1 * (np.median(rest) if rest.size else 0.0)]
     hidden = float(np.clip(loud.max(initial=0.0), *LEFT_OUT))
@@ -437,7 +440,16 @@ def _fit_shape(signal, variance, valid, axis, line: _Line) -> _Shape | None:
 def _lower(values: np.ndarray, away: np.ndarray) -> np.ndarray:
     """The median of groups (G, K) near the line, and their lower quartile far from it (`away`, FWHM), where the other
     half may have a mode."""
-    quartile, median = np.nanquantile(values, (0.25, 0.5), axis=0)
+    ordered = np.sort(values, axis=0)  # NaN last
+    last = np.isfinite(values).sum(axis=0) - 1
+
+    def quantile(which: float) -> np.ndarray:
+        below = np.floor(which * last).astype(int)
+        above = np.minimum(below + 1, last)
+        low, high = (np.take_along_axis(ordered, i[None], axis=0)[0] for i in (below, above))
+        return low + (which * last - below) * (high - low)
+
+    quartile, median = quantile(0.25), quantile(0.5)
     share = np.clip(2 * (away - _CORE), 0.0, 1.0)
     return share * quartile + (1 - share) * median
 
