@@ -41,6 +41,8 @@ AVERAGED, ENERGY_STEP = ((1.0, 2.0), (2.0, 3.0)), 0.5
 WHOLE, FINE_STEP = (0.8, 3.0), 0.2
 #: Energies of elastic lines of other repetitions, meV, by Ei; bins within `REACH` FWHM (at E = 0) are not used.
 OTHER_LINES, REACH = {"38.00": 30.0, "25.00": 19.0}, 1.5
+#: Ei whose elastic lines are looked at.
+LINES = ("120.00", "62.00", "38.00", "25.00")
 #: Iterations of Richardson-Lucy; for each row, those that are best in the mean of the other rows.
 ITERATIONS = (1, 3, 10, 30)
 COMMAND = "OMP_NUM_THREADS=1 python benchmarks/measured.py"
@@ -266,6 +268,38 @@ def added(folder: Path) -> tuple[list[Row], list[Row]]:
     return averaged, bins
 
 
+def beside_the_line(folder: Path) -> dict:
+    """Table of what the elastic line leaves in the half FWHM next to the hidden bins, over its peak."""
+    columns = [column("Ei (meV)", "{:g}"), column("hidden within (FWHM)", "{:.1f}")]
+    columns += [column(f"{n} at E {s} 0", "{:.5f}") for s in ("<", ">") for n in ("feet", "left")]
+    rows = []
+    for ei in LINES:
+        spectrum, data = read_nxspe(folder / f"MER40874_Ei{ei}meV_Rings.nxspe"), resolution(ei, folder)
+        lines = find_lines(spectrum, data)
+        seen, _ = lines.apart(spectrum)
+        fwhm = float(data.fwhm_energy(0.0))
+        away = (spectrum.axes[1].centers - lines.shape.shift) / fwhm
+        peak = _means(spectrum, np.abs(away) < 1).max()
+        cells = []
+        for side in (-1, 1):
+            beyond = side * away - lines.shape.hidden / fwhm
+            level = _mean(seen, (beyond > 1) & (beyond < 2), seen.valid)
+            next_to = (beyond > 0) & (beyond < 0.5)
+            cells += [abs(_mean(s, next_to, seen.valid) - level) / peak for s in (spectrum, seen)]
+        rows.append([f"{float(ei):g}", lines.shape.hidden / fwhm, *cells])
+    return table("beside the elastic line", columns, rows)
+
+
+def _means(spectrum: Spectrum, energies: np.ndarray) -> np.ndarray:
+    """Mean over the valid bins of each of some energies."""
+    signal = np.where(spectrum.valid, spectrum.signal, 0.0)[:, energies]
+    return signal.sum(axis=0) / spectrum.valid[:, energies].sum(axis=0)
+
+
+def _mean(spectrum: Spectrum, energies: np.ndarray, valid: np.ndarray) -> float:
+    return float(spectrum.signal[valid & energies].mean())
+
+
 def table_of(name: str, rows: list[Row], how: str, simpler: str) -> dict:
     """A table of results; with several settings of the simpler method the one that `chosen` names."""
     several = len(rows[0].simpler) > 1
@@ -299,6 +333,7 @@ def main() -> None:
         table_of("added, averaged", averaged, "added", "covariance kernel"),
         table_of("added, bin by bin", bins, "added", "covariance kernel"),
     ]
+    made.append(beside_the_line(options.data))
     print(*map(table_text, made), sep="\n\n")
     write_results(options.results, COMMAND, CONDITIONS, made)
 
