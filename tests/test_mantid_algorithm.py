@@ -24,6 +24,7 @@ from mantid_insgan.core.options import ApplyOptions, in_mantid, option
 from mantid_insgan.demo import DATA
 from mantid_insgan.instruments import known_instruments
 from mantid_insgan.io import read_nexus
+from mantid_insgan.io.facts import RESOLUTION_LOG
 from mantid_insgan.mantid import ApplyResolutionGAN
 from mantid_insgan.mantid_support import workspace as support
 from mantid_insgan.mantid_support.workspace import read_workspace
@@ -137,7 +138,7 @@ def test_groups_stand_together():
     properties = [p for p in initialized().getProperties() if p.direction == Direction.Input]
     groups = [p.getGroup for p in properties]
     changes = [g for i, g in enumerate(groups) if i == 0 or groups[i - 1] != g]
-    assert changes == ["", "Model", "Measurement", "Calculation"]
+    assert changes == ["", "Model", "Target", "Measurement", "Calculation"]
 
 
 def test_model_and_model_file_exclude_each_other(tmp_path):
@@ -212,7 +213,7 @@ def test_a_property_wins_over_the_logs_and_the_log_says_so(measured, capfd):
 
 
 def require_all_but_the_arrays(out, given) -> None:
-    """Everything of a result but signal and errors is that of the input."""
+    """Everything of a result but signal, errors and the log of its resolution is that of the input."""
     assert np.array_equal(out.getNumEventsArray(), given.getNumEventsArray(), equal_nan=True)
     assert out.getTitle() == given.getTitle()
     assert out.displayNormalization() == given.displayNormalization()
@@ -223,15 +224,16 @@ def require_all_but_the_arrays(out, given) -> None:
         for get in ("getUnits", "getMinimum", "getMaximum", "getNBins", "getDimensionId"):
             assert getattr(new, get)() == getattr(old, get)()
         assert (new.name, new.getMDFrame().name()) == (old.name, old.getMDFrame().name())
-    assert out.getNumExperimentInfo() == given.getNumExperimentInfo()
-    for i in range(out.getNumExperimentInfo()):
+    assert out.getNumExperimentInfo() == max(1, given.getNumExperimentInfo())
+    assert read_workspace(out).run.value("resolution") is not None
+    for i in range(given.getNumExperimentInfo()):
         require_same_experiment(*(w.getExperimentInfo(i) for w in (out, given)))
     names = [[h.name() for h in w.getHistory().getAlgorithmHistories()] for w in (given, out)]
     assert names[1][: len(names[0])] == names[0] and names[1][-1] == "ApplyResolutionGAN"
 
 
 def require_same_experiment(new, old) -> None:
-    assert set(new.run().keys()) == set(old.run().keys())
+    assert set(new.run().keys()) - {RESOLUTION_LOG} == set(old.run().keys())
     for name in old.run().keys():
         assert np.array_equal(new.run().getProperty(name).value, old.run().getProperty(name).value), name
     assert new.getInstrument().getName() == old.getInstrument().getName()
