@@ -252,6 +252,35 @@ def test_all_but_the_arrays_is_the_inputs(measured):
     require_all_but_the_arrays(out, measured)
 
 
+def test_what_resolution_a_result_has_is_in_its_logs(measured, capfd):
+    out = apply(measured, WidthFactor=1.2)
+    found = read_workspace(out).run
+    assert found.value("resolution").width_factor == 1.2 and found.value("resolution").sharpness is not None
+    assert found.resolution.source == f"log {RESOLUTION_LOG} of experiment0"
+    assert "Resolution of the result: " in "".join(capfd.readouterr())
+    assert not measured.getExperimentInfo(0).run().hasProperty(RESOLUTION_LOG), "the input stays as it is"
+    with pytest.raises(RuntimeError, match="it was removed before .log insgan_resolution of experiment0"):
+        apply(out, "again")
+
+
+@pytest.mark.parametrize(
+    ("properties", "named", "message"),
+    [
+        ({"Sharpen": 0.5}, "Sharpen", "Sharpen is 0.5, expected 0 or a number above 1"),
+        ({"Sharpen": 2.0, "Direction": "AddResolution"}, "Sharpen", "Sharpen 2 was given with Direction AddResolution"),
+        ({"TargetSetting": "Ei"}, "TargetSetting", "'Ei' in the setting 'Ei' is not NAME=VALUE"),
+        ({"TargetSetting": "Ei=90", "Sharpen": 2.0}, "TargetSetting", "Sharpen 2 was given with TargetSetting"),
+    ],
+)
+def test_a_target_that_will_not_do_is_told_beside_its_property(measured, properties, named, message):
+    algorithm = initialized()
+    algorithm.setProperty("InputWorkspace", measured)
+    algorithm.setProperty("OutputWorkspace", "out")
+    for name, value in properties.items():
+        algorithm.setProperty(name, value)
+    assert message in algorithm.validateInputs()[named]
+
+
 def test_the_input_may_be_replaced(measured):
     before = np.array(measured.getSignalArray())
     ApplyResolutionGAN(measured, OutputWorkspace="measured")
