@@ -72,17 +72,21 @@ class Plan:
 
     def apply(self, spectrum: Spectrum, region=None, progress: Callable | None = None) -> tuple[Spectrum, Quality]:
         """The result for a spectrum, or for a region of one (a tuple of slices of the whole), and its quality."""
+        measured = int(spectrum.valid.sum())
         if self.reach is not None:
             reach = self.reach if region is None else self.reach.region(region)
             spectrum = spectrum.replace(valid=spectrum.valid & reach.reachable)
+        left_out = measured - int(spectrum.valid.sum())
+        if left_out == measured:
+            return _without_values(spectrum), Quality(left_out=left_out)
         quality = None
-        if not spectrum.valid.any():
-            return _without_values(spectrum), Quality()
         for number, step in enumerate(self.steps):
             share = progress and _part_of(progress, number, len(self.steps))
             spectrum, found = step.apply(spectrum, region, share)
             quality = found if quality is None else quality.then(found)
-        return _without_values(spectrum), quality or _unchanged(spectrum)
+        quality = quality or _unchanged(spectrum)
+        quality.left_out = left_out
+        return _without_values(spectrum), quality
 
 
 def _part_of(progress: Callable, number: int, count: int) -> Callable:
