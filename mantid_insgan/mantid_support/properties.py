@@ -79,6 +79,8 @@ RULES = {
         "Model": Rule(hides=False, empty=("ModelFile",)),
         "ModelFile": Rule(hides=False, empty=("Model",)),
         "ChopperPackage": _CHOPPER,
+        "Sharpen": Rule(hides=False, empty=("TargetSetting",), unlike=(("Direction", "AddResolution"),)),
+        "TargetSetting": Rule(hides=False, empty=("Model", "ModelFile"), unlike=(("Direction", "AddResolution"),)),
     },
     "FitSpinWModel": {"ChopperPackage": _CHOPPER},
     "PrepareSpinWFit": {},
@@ -147,7 +149,7 @@ def declare_option(algorithm, name: str, options: type = ApplyOptions, choices=N
     if choices is not None:
         validator = StringListValidator(list(choices))
     elif "float" in kind:
-        validator, unset = FloatBoundedValidator(lower=0.0, exclusive=True), Property.EMPTY_DBL
+        validator, unset = FloatBoundedValidator(lower=0.0, exclusive=not about["zero"]), Property.EMPTY_DBL
     elif "int" in kind:
         # An optional count is at least 1 if it is given.
         validator, unset = IntBoundedValidator(lower=1 if default is None else 0), Property.EMPTY_INT

@@ -216,7 +216,7 @@ def _set_resolution(workspace, spectrum: Spectrum) -> None:
     if not workspace.getNumExperimentInfo():
         workspace.addExperimentInfo(_experiment(spectrum.run, spectrum.title))
         return
-    run = workspace.getExperimentInfo(0).run()
+    run = workspace.getExperimentInfo(0).mutableRun()
     run.addProperty(RESOLUTION_LOG, str(spectrum.run.value("resolution")), True)
 
 

@@ -98,7 +98,7 @@ def apply(
     _require_reached(options, quality)
     _require_known(options, quality)
     result = result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting))
-    return summed(result), _report(spectrum, run, translators, plan, quality)
+    return summed(result), _report(spectrum, run, plan, quality)
 
 
 def apply_to_file(
@@ -152,15 +152,18 @@ def apply_to_file(
                 require_valid(file.read(regions[-1]))
             _require_reached(options, quality)
             _require_known(options, quality)
-    return _report(file, run, translators, plan, quality)
+    return _report(file, run, plan, quality)
 
 
-def _report(spectrum, run: Run, translators: tuple[Translator, ...], plan: Plan, quality: Quality) -> Report:
-    found = [_notes(spectrum, translator, quality) for translator in translators]
-    elastic = [plan.lines.note()] if plan.lines is not None and plan.lines.found else []
-    notes = dict.fromkeys(note for notes in (*found, plan.notes, elastic, overridden(run)) for note in notes)
-    names = " and ".join(translator.card.name for translator in translators)
-    return Report(names, run, quality, tuple(notes), translators[-1].card.coverage, plan.setting)
+def _report(spectrum, run: Run, plan: Plan, quality: Quality) -> Report:
+    used = [step.translator for step in plan.steps]
+    found = [_notes(spectrum, translator, quality) for translator in used]
+    left_out = f"{quality.left_out} measured bins are empty in the result: no neutron of its setting can reach them"
+    elastic = (plan.lines.note(),) if plan.lines is not None and plan.lines.found else ()
+    notes = (*found, plan.notes, elastic, (left_out,) * bool(quality.left_out), overridden(run))
+    names = " and ".join(translator.card.name for translator in used) or "no model"
+    coverage = used[-1].card.coverage if used else None
+    return Report(names, run, quality, tuple(dict.fromkeys(n for some in notes for n in some)), coverage, plan.setting)
 
 
 def _translated(file, region, resolution, plan: Plan, quality: Quality, progress) -> Spectrum:

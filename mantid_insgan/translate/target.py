@@ -87,12 +87,17 @@ class Plan:
 
     def apply(self, spectrum: Spectrum, region=None, progress: Callable | None = None) -> tuple[Spectrum, Quality]:
         """The result for a spectrum, or for a region of one (a tuple of slices of the whole), and its quality."""
+        measured = int(spectrum.valid.sum())
         if self.reach is not None:
             reach = self.reach if region is None else self.reach.region(region)
             spectrum = spectrum.replace(valid=spectrum.valid & reach.reachable)
-        if not spectrum.valid.any():
-            return _without_values(spectrum), Quality()
-        return kept_apart(self.lines, spectrum, self.target, lambda seen: self._walked(seen, region, progress))
+        left_out = measured - int(spectrum.valid.sum())
+        if left_out == measured:
+            return _without_values(spectrum), Quality(left_out=left_out)
+        walk = lambda seen: self._walked(seen, region, progress)  # noqa: E731
+        spectrum, quality = kept_apart(self.lines, spectrum, self.target, walk)
+        quality.left_out = left_out
+        return spectrum, quality
 
     def _walked(self, spectrum: Spectrum, region, progress) -> tuple[Spectrum, Quality]:
         quality = None

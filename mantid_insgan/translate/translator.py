@@ -59,6 +59,8 @@ class Quality:
         Number of bins in that sum.
     too_wide : int
         Valid bins where the resolution is wider than the model can apply, so that the width was limited.
+    left_out : int
+        Valid bins of the input that a spectrometer with the resolution of the result cannot reach.
     distances : list of float
         For each slice or tile, the distance of its features from the training set, in units of the card's threshold.
     """
@@ -69,6 +71,7 @@ class Quality:
     chi_squared: float = 0.0
     compared: int = 0
     too_wide: int = 0
+    left_out: int = 0
     distances: list[float] = field(default_factory=list)
 
     def add(self, other: Quality) -> None:
@@ -160,9 +163,14 @@ class Translator:
         InputError
             If no bin is valid, or the axes are not suitable.
         ModelError
-            If the model needs more open axes than the spectrum has, or the resolution is wider than the model can apply
-            in most bins.
+            If the model needs more open axes than the spectrum has, the resolution is wider than the model can apply in
+            most bins, or the model takes no finer resolution and one is given.
         """
+        if finer is not None and not self.takes_target:
+            raise ModelError(
+                f"the model {self.card.name} takes no finer resolution, and one was given",
+                "use a model with an input finer, or give none",
+            )
         require_network_axes(spectrum.axes)
         require_dimensions(self.card, len(grid.open_axes))
         axes = network_axes(spectrum.axes, self.card.dimensions)
