@@ -113,8 +113,7 @@ def _clean(pair, finer: int) -> list[np.ndarray]:
 def _without_line(rng, detectors, settings, valid, which):
     """What is left where the elastic line has been taken away: valid bins, and the line on both sides.
 
-    Users' spectra are treated so, see `translate.elastic`: bins near E = 0 are left out, and the line's feet are
-    subtracted.
+    Users' spectra are treated so, see `translate.elastic`: bins near E = 0 are left out, the line's feet subtracted.
     """
     lines = elastic_lines(detectors, settings, 1.0, which)
     middle = rng.uniform(*LEFT_OUT) * detectors.line.fwhm
