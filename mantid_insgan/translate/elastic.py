@@ -8,6 +8,7 @@ is added.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..convolve.detectors import delayed_share
 from ..core.spectrum import Spectrum, energy_axis, frozen, per_event
 from ..instruments.elastic_line import ElasticLine
 from ..instruments.instrument import Resolution
+from .translator import Quality
 
 #: How well a line is known: what is left of it after the subtraction, relative to it (for the networks' training too).
 LEFT_OF_LINE = 0.03
@@ -34,6 +36,8 @@ _NARROW, _WIDE = (0.5, 0.75, 1.0, 1.4), (1.4, 1.8, 2.2, 2.7)
 _PATHS = (0.03, 0.05, 0.08, 0.12, 0.2, 0.35)
 #: Largest distance of a line from E = 0, in FWHM.
 _MOST_SHIFT = 0.35
+#: Largest share of the energies that is hidden.
+_MOST_HIDDEN = 0.8
 #: Groups of columns from whose median the shape is fitted.
 _GROUPS = 16
 #: A line's amplitude is at least so many of its standard errors; its peak so many times the background below it; what
@@ -194,14 +198,12 @@ class ElasticLines:
         """The spectrum that a network is to see, and what was taken from it (`Kept`).
 
         The line is subtracted, and the variance (unless it is 0) raised by what is not known of it; bins near the line
-        are not valid.
-        A spectrum of which less than a fifth would be left, or that has no line, is returned as it is, without a
-        `Kept`.
+        are not valid. If they were nearly all (`_MOST_HIDDEN`), the spectrum is returned as it is, without a `Kept`.
         """
         axis = spectrum.axes[spectrum.energy_axis]
         near = np.abs(axis.centers - self.shape.shift) <= self.shape.hidden + 0.5 * axis.width
         seen = spectrum.valid & ~_along_energy(near, spectrum)
-        if seen.sum() < 0.2 * spectrum.valid.sum():
+        if near.mean() > _MOST_HIDDEN:
             return spectrum, None
         profiles = self.shape.profiles(self.line, axis.edges)
         signal, variance, valid = (_columns(x, spectrum) for x in (spectrum.signal, spectrum.variance, spectrum.valid))
@@ -209,8 +211,6 @@ class ElasticLines:
         parts = (x[:, window] for x in (signal, variance, valid))
         covered, fitted = _fit_columns(*parts, axis.centers[window], profiles[:, window], self.shape.shift, self.fwhm)
         here = covered & fitted.significant
-        if not here.any():
-            return spectrum, None
         self.columns += int(covered.sum())
         self.found += int(here.sum())
         kept = Kept(self, spectrum, seen, fitted.amplitude * here[:, None], fitted.misfit, profiles)
@@ -315,8 +315,7 @@ def find_lines(source, resolution: Resolution, regions=None) -> ElasticLines | N
     bins = _inside(axis.centers, _REACH * fwhm)
     axis = axis.slice(bins.start, bins.stop)
     core = np.abs(axis.centers) <= _CORE * fwhm
-    groups = [_grouped(*part, core) for part in _near_zero(source, number, bins, regions)]
-    signal, variance, valid = (np.concatenate(x) for x in zip(*groups, strict=True))
+    signal, variance, valid = _grouped(_near_zero(source, number, bins, regions), core)
     if not len(signal):
         return None
     line = _Line(resolution)
@@ -351,9 +350,9 @@ def kept_apart(lines: ElasticLines | None, spectrum: Spectrum, target: Resolutio
         The sums of the quality count all bins, and intensity with the line.
     """
     seen, kept = (spectrum, None) if lines is None else lines.apart(spectrum)
-    result, quality = translate(seen)
     if kept is None:
-        return result, quality
+        return translate(seen)
+    result, quality = translate(seen) if seen.valid.any() else (seen, Quality())
     result = kept.put_back(result, target)
     quality.bins = int(spectrum.valid.sum())
     quality.flux_in, quality.flux_out = (float(s.signal[spectrum.valid].sum()) for s in (spectrum, result))
@@ -367,31 +366,36 @@ def _inside(centres: np.ndarray, half: float) -> slice:
 
 
 def _near_zero(source, number: int, bins: slice, regions):
-    """Columns (C, K) of signal, variance and valid in the energy bins `bins`, part by part."""
+    """Columns (C, K) of signal, variance and valid in the energy bins `bins`, and the group of each, part by part."""
+    momenta = [n for i, n in enumerate(source.shape) if i != number]
+    size = math.prod(momenta)
+    groups = (np.arange(size) * min(_GROUPS, size) // size).reshape(momenta)
     for region in regions or [None]:
         if region is None:
-            part = source
-            chosen = tuple(bins if i == number else slice(None) for i in range(part.ndim))
+            part, chosen = source, tuple(bins if i == number else slice(None) for i in range(source.ndim))
+            here = groups
         else:
             part = per_event(source.read(tuple(bins if i == number else r for i, r in enumerate(region))))
             chosen = (slice(None),) * part.ndim
-        yield tuple(
+            here = groups[tuple(r for i, r in enumerate(region) if i != number)]
+        columns = (
             np.moveaxis(x[chosen], number, -1).reshape(-1, bins.stop - bins.start)
             for x in (part.signal, part.variance, part.valid)
         )
+        yield *columns, here.ravel()
 
 
-def _grouped(signal, variance, valid, core):
-    """Signal, variance and valid of groups of columns that are whole in the `core`, (G, K): means over each group."""
-    whole = valid[:, core].all(axis=1)
-    signal, variance, valid = (x[whole] for x in (signal, variance, valid))
-    if not len(signal):
-        return signal, variance, valid
-    starts = np.unique(np.linspace(0, len(signal), _GROUPS + 1).astype(int)[:-1])
-    number = np.add.reduceat(valid.astype(float), starts)
-    sums = (np.add.reduceat(np.where(valid, x, 0.0), starts) for x in (signal, variance))
+def _grouped(parts, core: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Signal, variance and valid of the groups: means over the columns of each that are whole in the `core`, (G, K),
+    without groups that have none. They are the same for any division into `parts`."""
+    sums = np.zeros((3, _GROUPS, core.size))
+    for signal, variance, valid, groups in parts:
+        members = (groups == np.arange(_GROUPS)[:, None]) & valid[:, core].all(axis=1)
+        for total, values in zip(sums, (signal, variance, np.ones(())), strict=True):
+            total += members.astype(float) @ np.where(valid, values, 0.0)
+    signal, variance, number = sums[:, sums[2][:, core].any(axis=1)]
     known = np.maximum(number, 1.0)
-    return *(x / power for x, power in zip(sums, (known, known**2), strict=True)), number > 0
+    return signal / known, variance / known**2, number > 0
 
 
 def _fit_shape(signal, variance, valid, axis, line: _Line) -> _Shape | None:
