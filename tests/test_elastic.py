@@ -87,6 +87,16 @@ def test_put_back_as_it_was_it_gives_the_data(axes):
     np.testing.assert_allclose(same.variance[inside], spectrum.variance[inside])
 
 
+def test_bins_without_an_error_get_one():
+    spectrum, _ = measured(powder_axes())
+    counted = spectrum.replace(variance=np.where(spectrum.signal > 0.5, spectrum.variance, 0.0))
+    seen, kept = find_lines(counted, RESOLUTION).apart(counted)
+    assert (seen.variance[seen.valid & (counted.variance == 0)] == 0).all()
+    for target in (RESOLUTION, RESOLUTION.sharpened(3.0), None):
+        hidden = kept.put_back(seen, target).variance[counted.valid & ~seen.valid]
+        assert (hidden > 0).all()
+
+
 @pytest.mark.parametrize("times", [3.0, None])
 def test_put_back_it_has_the_resolution_of_the_target(times):
     spectrum, _ = measured(powder_axes())

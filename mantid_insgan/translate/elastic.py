@@ -278,7 +278,9 @@ class Kept:
         unknown = np.maximum(self.misfit, LEFT_OF_LINE)[:, None] * (new - old)
         added, changed, unknown = (_from_columns(x, data) for x in (new, new - old, unknown))
         signal = np.where(self.seen, result.signal + added, data.signal + changed)
-        variance = np.where(self.seen, result.variance + (LEFT_OF_LINE * added) ** 2, data.variance + unknown**2)
+        least = 1e-9 * np.abs(data.signal[data.valid]).max(initial=0.0)  # an error is never zero
+        own = np.maximum(data.variance + unknown**2, least**2)
+        variance = np.where(self.seen, result.variance + (LEFT_OF_LINE * added) ** 2, own)
         signal, variance = (np.where(data.valid, x, np.nan) for x in (signal, variance))
         return data.replace(signal=frozen(signal), variance=frozen(variance))
 
