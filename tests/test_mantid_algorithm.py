@@ -24,6 +24,7 @@ from mantid_insgan.core.options import ApplyOptions, in_mantid, option
 from mantid_insgan.demo import DATA
 from mantid_insgan.instruments import known_instruments
 from mantid_insgan.io import read_nexus
+from mantid_insgan.io.facts import RESOLUTION_LOG
 from mantid_insgan.mantid import ApplyResolutionGAN
 from mantid_insgan.mantid_support import workspace as support
 from mantid_insgan.mantid_support.workspace import read_workspace
@@ -137,7 +138,7 @@ def test_groups_stand_together():
     properties = [p for p in initialized().getProperties() if p.direction == Direction.Input]
     groups = [p.getGroup for p in properties]
     changes = [g for i, g in enumerate(groups) if i == 0 or groups[i - 1] != g]
-    assert changes == ["", "Model", "Measurement", "Calculation"]
+    assert changes == ["", "Model", "Target", "Measurement", "Calculation"]
 
 
 def test_model_and_model_file_exclude_each_other(tmp_path):
@@ -212,7 +213,7 @@ def test_a_property_wins_over_the_logs_and_the_log_says_so(measured, capfd):
 
 
 def require_all_but_the_arrays(out, given) -> None:
-    """Everything of a result but signal and errors is that of the input."""
+    """Everything of a result but signal, errors and the log of its resolution is that of the input."""
     assert np.array_equal(out.getNumEventsArray(), given.getNumEventsArray(), equal_nan=True)
     assert out.getTitle() == given.getTitle()
     assert out.displayNormalization() == given.displayNormalization()
@@ -223,15 +224,16 @@ def require_all_but_the_arrays(out, given) -> None:
         for get in ("getUnits", "getMinimum", "getMaximum", "getNBins", "getDimensionId"):
             assert getattr(new, get)() == getattr(old, get)()
         assert (new.name, new.getMDFrame().name()) == (old.name, old.getMDFrame().name())
-    assert out.getNumExperimentInfo() == given.getNumExperimentInfo()
-    for i in range(out.getNumExperimentInfo()):
+    assert out.getNumExperimentInfo() == max(1, given.getNumExperimentInfo())
+    assert read_workspace(out).run.value("resolution") is not None
+    for i in range(given.getNumExperimentInfo()):
         require_same_experiment(*(w.getExperimentInfo(i) for w in (out, given)))
     names = [[h.name() for h in w.getHistory().getAlgorithmHistories()] for w in (given, out)]
     assert names[1][: len(names[0])] == names[0] and names[1][-1] == "ApplyResolutionGAN"
 
 
 def require_same_experiment(new, old) -> None:
-    assert set(new.run().keys()) == set(old.run().keys())
+    assert set(new.run().keys()) - {RESOLUTION_LOG} == set(old.run().keys())
     for name in old.run().keys():
         assert np.array_equal(new.run().getProperty(name).value, old.run().getProperty(name).value), name
     assert new.getInstrument().getName() == old.getInstrument().getName()
@@ -248,6 +250,35 @@ def test_all_but_the_arrays_is_the_inputs(measured):
     assert np.array_equal(np.isfinite(out.getSignalArray()), np.isfinite(signal))
     assert out.getTitle() == "a title" and out.getExperimentInfo(0).sample().hasOrientedLattice()
     require_all_but_the_arrays(out, measured)
+
+
+def test_what_resolution_a_result_has_is_in_its_logs(measured, capfd):
+    out = apply(measured, WidthFactor=1.2)
+    found = read_workspace(out).run
+    assert found.value("resolution").width_factor == 1.2 and found.value("resolution").sharpness is not None
+    assert found.resolution.source == f"log {RESOLUTION_LOG} of experiment0"
+    assert "Resolution of the result: " in "".join(capfd.readouterr())
+    assert not measured.getExperimentInfo(0).run().hasProperty(RESOLUTION_LOG), "the input stays as it is"
+    with pytest.raises(RuntimeError, match="it was removed before .log insgan_resolution of experiment0"):
+        apply(out, "again")
+
+
+@pytest.mark.parametrize(
+    ("properties", "named", "message"),
+    [
+        ({"Sharpen": 0.5}, "Sharpen", "Sharpen is 0.5, expected 0 or a number above 1"),
+        ({"Sharpen": 2.0, "Direction": "AddResolution"}, "Sharpen", "Sharpen 2 was given with Direction AddResolution"),
+        ({"TargetSetting": "Ei"}, "TargetSetting", "'Ei' in the setting 'Ei' is not NAME=VALUE"),
+        ({"TargetSetting": "Ei=90", "Sharpen": 2.0}, "TargetSetting", "Sharpen 2 was given with TargetSetting"),
+    ],
+)
+def test_a_target_that_will_not_do_is_told_beside_its_property(measured, properties, named, message):
+    algorithm = initialized()
+    algorithm.setProperty("InputWorkspace", measured)
+    algorithm.setProperty("OutputWorkspace", "out")
+    for name, value in properties.items():
+        algorithm.setProperty(name, value)
+    assert message in algorithm.validateInputs()[named]
 
 
 def test_the_input_may_be_replaced(measured):

@@ -54,8 +54,10 @@ def test_an_empty_dialog_shows_all(name):
 @pytest.mark.parametrize(
     ("name", "values", "grey", "hidden"),
     [
-        ("ApplyResolutionGAN", {"Model": "add-resolution-2d"}, {"ModelFile"}, set()),
-        ("ApplyResolutionGAN", {"ModelFile": "my.onnx"}, {"Model"}, set()),
+        ("ApplyResolutionGAN", {"Model": "add-resolution-2d"}, {"ModelFile", "TargetSetting"}, set()),
+        ("ApplyResolutionGAN", {"ModelFile": "my.onnx"}, {"Model", "TargetSetting"}, set()),
+        ("ApplyResolutionGAN", {"Direction": "AddResolution"}, {"Sharpen", "TargetSetting"}, set()),
+        ("ApplyResolutionGAN", {"TargetSetting": "Ei=38"}, {"Sharpen"}, set()),
         ("ApplyResolutionGAN", {"Instrument": "HYSPEC"}, set(), {"ChopperPackage"}),
         ("ApplyResolutionGAN", {"Instrument": "MAPS"}, set(), set()),
         ("FitSpinWModel", {"Instrument": "HYSPEC"}, set(), {"ChopperPackage"}),

@@ -7,7 +7,7 @@ import pytest
 
 from mantid_insgan.convolve import convolve, ideal
 from mantid_insgan.core.model_options import SimulateOptions
-from mantid_insgan.core.run import Lattice, Run
+from mantid_insgan.core.run import Lattice, Run, Setting
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.demo import DATA
 from mantid_insgan.errors import InputError, InsganError, RunFactError
@@ -108,6 +108,37 @@ def test_with_gan_the_bundled_model_adds_the_resolution(definition):
     expected, report = apply(sharp, direction="add-resolution")
     assert close(found.signal, expected.signal) and found.title == "square (gan)"
     assert f"resolution added by the model {report.model}" in plan.notes
+
+
+def test_what_resolution_a_simulation_has_is_a_fact_of_it(definition):
+    axes = grid_axes(GRID)
+    found = {
+        m: simulate(definition, axes, resolution=m, **FACTS).run.value("resolution") for m in ("gan", "covariance")
+    }
+    assert set(found.values()) == {Setting(sharpness=(1.0, 1.0))}
+    assert simulate(definition, axes, resolution="none", **FACTS).run.resolution is None
+    added = simulate(definition, axes, resolution="covariance", **FACTS)
+    with pytest.raises(RunFactError, match=r"it was added before .insgan simulate: sharpness=1"):
+        apply(added, direction="add-resolution")
+
+
+def test_like_a_result_means_with_its_resolution(definition):
+    plain = simulate(definition, grid_axes(GRID), **FACTS)
+    said = "log insgan_resolution of experiment0"
+    finer = plain.replace(run=plain.run.updated(said, resolution=Setting(sharpness=(2.0, 2.0), width_factor=1.2)))
+    found = simulate(definition, finer)
+    expected = convolve(definition.build(), finer, resolution(width_factor=1.2).sharpened(2.0), fwhm=4.0)
+    assert close(found.signal, expected.signal)
+    assert found.run.value("resolution") == Setting(sharpness=(2.0, 2.0), width_factor=1.2)
+    assert not np.allclose(found.signal, plain.signal, equal_nan=True)
+    with pytest.raises(InputError, match="a resolution 2 times finer .*--resolution gan adds that of the spectrometer"):
+        plan_simulation(definition, finer, resolution="gan")
+    without = plain.replace(run=plain.run.updated(said, resolution=Setting(sharpness=(0.0, 0.0))))
+    with pytest.raises(RunFactError, match="the data have no resolution"):
+        simulate(definition, without)
+    sharp = simulate(definition, without, resolution="none")
+    assert sharp.run.value("resolution") == Setting(sharpness=(0.0, 0.0))
+    assert close(sharp.signal, simulate(definition, grid_axes(GRID), resolution="none", **FACTS).signal)
 
 
 def test_a_resolution_in_place_of_facts(definition):

@@ -76,6 +76,7 @@ def _apply_to_many(files, folder, options, how: dict, json: bool) -> None:
 def _report_text(summary: dict) -> str:
     used = "; ".join(f"{name} {fact['value']} ({fact['source']})" for name, fact in summary["run"].items())
     lines = [f"wrote {summary['output']} in {summary['seconds']:.1f} s with {summary['model']}", f"  run: {used}"]
+    lines.append(f"  resolution of the result: {summary['resolution_of_result']}")
     for name, value in summary.items():
         if isinstance(value, float) and name != "seconds":
             lines.append(f"  {name.replace('_', ' ')}: {value:.4g}")

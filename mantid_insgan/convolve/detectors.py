@@ -152,12 +152,12 @@ class RecordedLine:
         """`line` with the tail of a line given by `weights` at `offsets`."""
         if not tail:
             return line
-        below = _delayed_share(self._edges - offsets[:, None], self._resolution, tail_path)
+        below = delayed_share(self._edges - offsets[:, None], self._resolution, tail_path)
         delayed = (weights[:, None] * np.diff(below, axis=1)).sum(axis=0) / np.diff(self._edges)
         return (1 - tail) * line + tail * delayed
 
 
-def _delayed_share(energy: np.ndarray, resolution: Resolution, tail_path: float) -> np.ndarray:
+def delayed_share(energy: np.ndarray, resolution: Resolution, tail_path: float) -> np.ndarray:
     """Fraction of the delayed neutrons recorded below an energy (meV)."""
     left = np.clip(1 - energy / resolution.ei, 1e-6, 1.0)
     path = resolution.beam.sample_detector * (1 / np.sqrt(left) - 1)

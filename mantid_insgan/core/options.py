@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from ..errors import InsganError, RunFactError
 
 if TYPE_CHECKING:
-    from .run import Lattice, Run
+    from .run import Lattice, Run, Setting
 
 #: Options that give facts of the run; they replace those in the data.
 RUN_OPTIONS = ("instrument", "ei", "chopper", "frequency", "lattice")
@@ -29,6 +29,9 @@ OUT_OF_DOMAIN = {"warn": "Warn", "error": "Error"}
 #: Flags of the command line that are not options of a job -> property.
 _MORE_FLAGS = {"--output": "OutputModel", "--overwrite": "Overwrite"}
 
+#: Of `ApplyOptions`: how many times finer a result is.
+SHARPEN = 3.0
+
 #: A flag in a text, perhaps followed by one of its choices.
 _FLAG = re.compile(r"(?P<option>option )?(?P<flag>--[a-z][a-z-]*)(?: (?P<value>[a-z][a-z-]*))?(?!\w)")
 
@@ -42,6 +45,7 @@ MODEL_FILE_HELP = "ONNX file of another model, with its card in the same folder.
 def job_option(
     default, text: str, flag: str, name: str | None = None, choices: dict | None = None, *, zero: bool = False
 ):
+    """A field of `Options`; `zero` says that a number may be 0 although it has to be positive otherwise."""
     about = {"help": text, "flag": flag, "property": name, "choices": choices, "zero": zero}
     return field(default=default, metadata=about)
 
@@ -136,6 +140,19 @@ class ApplyOptions(Options):
         "Factor on the calculated widths, for example from a fit to a vanadium run; 1 leaves them unchanged.",
         "--width-factor",
         "WidthFactor",
+    )
+    sharpen: float = job_option(
+        SHARPEN,
+        "How many times finer the resolution of the result is than that of the data; 0 for none at all.",
+        "--sharpen",
+        "Sharpen",
+        zero=True,
+    )
+    to: str | None = job_option(
+        None,
+        "Another setting whose resolution the result is brought to, such as Ei=38,chopper=G,frequency=600.",
+        "--to",
+        "TargetSetting",
     )
     device: str = job_option(
         "auto",
@@ -267,6 +284,55 @@ def parse_lattice(text: str | None) -> Lattice | None:
             "give --lattice a,b,c,alpha,beta,gamma in Angstrom and degrees, e.g. --lattice 4.2,4.2,13.8,90,90,90",
         )
     return Lattice(*numbers)
+
+
+def parse_target(text: str) -> Setting:
+    """``'Ei=38,chopper=G,frequency=600'`` as a Setting.
+
+    Raises
+    ------
+    RunFactError
+        As `Setting.parsed`; also if a sharpness is given.
+    """
+    from .run import Setting
+
+    found = Setting.parsed(text)
+    if found.sharpness is not None:
+        raise RunFactError(
+            f"the setting {text!r} of --to has a sharpness, and a spectrometer has none",
+            "leave it out; --sharpen makes the resolution of the data finer",
+        )
+    return found
+
+
+def check_target(options: ApplyOptions) -> None:
+    """Raise RunFactError for options about the resolution of the result that have no meaning, or not together."""
+    sharpen, adds = options.sharpen, options.direction == "add-resolution"
+    if not (sharpen == 0 or 1 < sharpen < math.inf):
+        raise RunFactError(
+            f"--sharpen is {sharpen:g}, expected 0 or a number above 1",
+            "give how many times finer the resolution of the result is to be, or 0 for no resolution",
+        )
+    if sharpen != SHARPEN and (adds or options.to is not None):
+        raise RunFactError(
+            f"--sharpen {sharpen:g} was given with {'--to' if options.to is not None else '--direction add-resolution'}"
+            ", and it is for removing the resolution",
+            "leave one of them out",
+        )
+    if options.to is None:
+        return
+    parse_target(options.to)
+    if adds:
+        raise RunFactError(
+            "--to was given with --direction add-resolution: it brings data from their setting to another one",
+            "leave --direction out; for a simulation give the setting by --instrument, --ei, --chopper and --frequency",
+        )
+    if options.model is not None:
+        raise RunFactError(
+            f"--to was given with --model {options.model}: it takes two models, one that removes the resolution and "
+            "one that adds it",
+            "leave --model out",
+        )
 
 
 def overridden(run: Run) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ Units: meV, Hz, Kelvin, Angstrom and degrees.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, RunFactError
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,108 @@ class Lattice:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """A setting of a spectrometer, and how many times finer than its resolution that of the data is.
+
+    Its text, ``str(setting)``, stands in the logs of results: ``'instrument=MERLIN,Ei=62,chopper=G,frequency=400,
+    sharpness=3'``. What is None is taken from the other facts of the run.
+
+    Parameters
+    ----------
+    instrument : str, optional
+    ei : float, optional
+        meV.
+    chopper : str, optional
+    frequency : float, optional
+        Hz.
+    width_factor : float, optional
+        On the calculated widths.
+    sharpness : tuple of (float, float), optional
+        How many times finer in momentum and in energy, see `Resolution.sharpened`: (1, 1) for the resolution of the
+        spectrometer, which is meant where it is None, and (0, 0) for no resolution at all.
+    """
+
+    instrument: str | None = None
+    ei: float | None = None
+    chopper: str | None = None
+    frequency: float | None = None
+    width_factor: float | None = None
+    sharpness: tuple[float, float] | None = None
+
+    @classmethod
+    def parsed(cls, text: str) -> Setting:
+        """A setting from its text; upper and lower case are the same in names.
+
+        Raises
+        ------
+        RunFactError
+            If a part is not NAME=VALUE with a known name and a value of its kind, or a name comes twice.
+        """
+        found: dict[str, object] = {}
+        for part in text.split(","):
+            name, equals, value = (x.strip() for x in part.partition("="))
+            name = name.lower()
+            if not (equals and value and name in cls.__dataclass_fields__):
+                names = ", ".join("Ei" if n == "ei" else n for n in cls.__dataclass_fields__)
+                raise RunFactError(
+                    f"{part.strip()!r} in the setting {text!r} is not NAME=VALUE with one of the names {names}",
+                    "give a setting such as Ei=38,chopper=G,frequency=600",
+                )
+            if name in found:
+                raise RunFactError(f"{name} comes twice in the setting {text!r}", "give it once")
+            found[name] = value if name in ("instrument", "chopper") else _number_of(name, value, text)
+        return cls(**found)
+
+    def __str__(self) -> str:
+        texts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return ",".join(f"{'Ei' if n == 'ei' else n}={_spelled(v)}" for n, v in texts.items() if v is not None)
+
+    @property
+    def facts(self) -> dict[str, str | float]:
+        """Those that are facts of a run, by name."""
+        return {name: value for name in RESOLUTION_FACTS if (value := getattr(self, name)) is not None}
+
+    @property
+    def has_resolution(self) -> bool:
+        """False for data without any resolution."""
+        return self.sharpness != NO_RESOLUTION
+
+    def described(self) -> str:
+        """What resolution the data have, in words that follow 'the data have'."""
+        of = f" of {Setting(**self.facts)}" if self.facts else " of their spectrometer"
+        if not self.has_resolution:
+            return "no resolution"
+        if self.sharpness in (None, SPECTROMETER):
+            return "the resolution" + of
+        return f"a resolution {_spelled(self.sharpness)} times finer than that" + of
+
+
+#: Sharpness of data without any resolution, and of data with that of their spectrometer.
+NO_RESOLUTION, SPECTROMETER = (0.0, 0.0), (1.0, 1.0)
+
+
+def _number_of(name: str, text: str, setting: str):
+    """The number in a setting; of the sharpness two, for momentum and energy, which one number or 3/2 gives."""
+    parts = text.split("/") if name == "sharpness" else [text]
+    try:
+        numbers = [float(x) for x in parts]
+    except ValueError:
+        numbers = []
+    nothing = name == "sharpness" and not any(numbers)
+    if len(numbers) not in (1, 2) or not (nothing or all(math.isfinite(x) and x > 0 for x in numbers)):
+        raise RunFactError(
+            f"{name}={text} in the setting {setting!r} is no number above zero", "give a number, such as Ei=38"
+        )
+    return (numbers[0], numbers[-1]) if name == "sharpness" else numbers[0]
+
+
+def _spelled(value) -> str:
+    if isinstance(value, tuple):
+        return "/".join(map(_spelled, value if value[0] != value[1] else value[:1]))
+    return value if isinstance(value, str) else f"{value:.10g}"
+
+
+@dataclass(frozen=True)
 class Run:
     """The facts of the measurement; an unknown fact is None.
 
@@ -104,6 +207,8 @@ class Run:
         Sample temperature, K.
     lattice : Fact of Lattice
         Unit cell and UB.
+    resolution : Fact of Setting
+        The resolution of the data, where it was put in or changed by a calculation; None for data as measured.
     """
 
     instrument: Fact | None = None
@@ -112,6 +217,7 @@ class Run:
     frequency: Fact | None = None
     temperature: Fact | None = None
     lattice: Fact | None = None
+    resolution: Fact | None = None
 
     def value(self, name: str):
         """The value of a fact, or None."""
@@ -126,6 +232,17 @@ class Run:
                 old = getattr(self, name)
                 changed[name] = Fact(value, source, old.replaced if old is not None and old.source == source else old)
         return replace(self, **changed)
+
+    def with_resolution(self, source: str, setting: Setting) -> Run:
+        """A copy of the run for data with the resolution of a setting, whose facts replace others."""
+        new = {n: v for n, v in setting.facts.items() if not _same(v, self.value(n))}
+        return self.updated(source, resolution=setting, **new)
+
+
+def _same(one, other) -> bool:
+    if isinstance(one, str) or other is None:
+        return one == other
+    return math.isclose(one, other, rel_tol=1e-6)
 
 
 #: Names of the facts of a run, in the order in which missing ones are reported.

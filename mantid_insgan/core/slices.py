@@ -37,17 +37,39 @@ def conditions_of(grid, axes) -> dict[str, np.ndarray]:
     dict of ndarray, float32, each of shape (C, *grid.shape)
         C is D, D (D - 1) / 2 and 3, for the axes and pairs of axes in the network's order.
     """
-    width = dict(zip(grid.open_axes, grid.width, strict=True))
-    correlation = dict(zip(combinations(grid.open_axes, 2), grid.correlation, strict=True))
-    found = {
-        "width": [width[a] for a in axes],
-        "correlation": [correlation[tuple(sorted(pair))] for pair in combinations(axes, 2)],
-        "position": grid.position(tuple(axes)),
-    }
+    width, correlation = _widths(grid, axes)
+    found = {"width": width, "correlation": correlation, "position": grid.position(tuple(axes))}
     return {name: np.asarray(x, np.float32).reshape(len(x), *grid.shape) for name, x in found.items()}
 
 
-def network_slices(spectrum: Spectrum, grid, axes):
+def finer_of(finer, shape: tuple[int, ...], axes) -> np.ndarray:
+    """The finer of the two resolutions that a model is told, float32, shape (D + D (D - 1) / 2, *shape): widths in
+    bins, then correlations, for the axes and pairs of axes in the network's order.
+
+    Parameters
+    ----------
+    finer : ResolutionOnGrid or None
+        None for no resolution.
+    shape : tuple of int
+        Bins along each axis of the spectrum.
+    axes : tuple of int
+        Those that the network sees, in its order.
+    """
+    if finer is None:
+        return np.zeros((len(axes) * (len(axes) + 1) // 2, *shape), np.float32)
+    width, correlation = _widths(finer, axes)
+    return np.asarray([*width, *correlation], np.float32).reshape(-1, *shape)
+
+
+def _widths(grid, axes) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Widths along the axes, and correlations of the pairs of axes, in the order of `axes`."""
+    width = dict(zip(grid.open_axes, grid.width, strict=True))
+    correlation = dict(zip(combinations(grid.open_axes, 2), grid.correlation, strict=True))
+    pairs = combinations(axes, 2)
+    return [width[a] for a in axes], [correlation[tuple(sorted(pair))] for pair in pairs]
+
+
+def network_slices(spectrum: Spectrum, grid, axes, finer=None):
     """The slices of a spectrum that a network sees, one after the other.
 
     Parameters
@@ -57,6 +79,8 @@ def network_slices(spectrum: Spectrum, grid, axes):
         The resolution at its bins.
     axes : tuple of int
         Those that the network sees, in its order.
+    finer : ResolutionOnGrid, optional
+        A finer resolution at the same bins.
 
     Yields
     ------
@@ -65,7 +89,7 @@ def network_slices(spectrum: Spectrum, grid, axes):
     data : tuple of ndarray, each (*grid) in the network's axis order
         Signal, valid, error; signal and error are 0 in invalid bins.
     conditions : dict of ndarray, each (C, *grid)
-        The arrays of `conditions_of` that have channels.
+        The arrays of `conditions_of` that have channels, and `finer_of` as ``finer``.
     """
     walked = [range(1) if i in axes else range(n) for i, n in enumerate(spectrum.shape)]
     for place in product(*walked):
@@ -75,7 +99,9 @@ def network_slices(spectrum: Spectrum, grid, axes):
         signal = np.where(valid, spectrum.signal[place], 0.0)
         error = np.sqrt(np.where(valid, spectrum.variance[place], 0.0))
         data = tuple(to_network(x, axes) for x in (signal, valid, error))
-        conditions = conditions_of(grid.region(region), axes)
+        part = grid.region(region)
+        conditions = conditions_of(part, axes)
+        conditions["finer"] = finer_of(finer and finer.region(region), part.shape, axes)
         yield place, data, {k: _channels(x, axes) for k, x in conditions.items() if len(x)}
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..core.constants import FWHM_PER_SIGMA
+from ..core.constants import FWHM_PER_SIGMA, HBAR2_OVER_2M
 from ..core.spectrum import Spectrum
 from .frames import Frame
 
@@ -19,6 +19,8 @@ _STEP = 0.05
 #: Larger grids are worked out at one in `_BINS_OF_A_NODE` bins, at least the first and at most the second number of
 #: nodes, and interpolated.
 _DENSE, _DENSEST, _BINS_OF_A_NODE = 16_000, 160_000, 150
+#: Eigenvalue of a matrix of correlations below which there is no width in its direction.
+_NO_WIDTH = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +120,10 @@ class ResolutionOnGrid:
         resolution in every region."""
         return replace(self, bins=tuple(b[r] for b, r in zip(self.bins, bins, strict=True)))
 
+    def sharpened(self, times: float) -> ResolutionOnGrid:
+        """That of a spectrometer finer in every respect (`Resolution.sharpened`): the covariance over times^2."""
+        return replace(self, nodes=replace(self.nodes, covariance=self.nodes.covariance / times**2))
+
     @cached_property
     def fwhm(self) -> np.ndarray:
         """FWHM along each open axis in its own unit, shape (D, *open shape): that of the projection onto the axis."""
@@ -165,6 +171,20 @@ class ResolutionOnGrid:
         out[2] = self._at_each_bin(self.nodes.outside(frame.open_axes if shown is None else tuple(shown)))[0]
         return out
 
+    @property
+    def reachable(self) -> np.ndarray:
+        """Bins whose centre a neutron of this Ei can reach at some angle, shape `shape`: up to Ei, and with |Q| between
+        |ki - kf| and ki + kf. Without a momentum axis the energy alone decides."""
+        inside = (a.centers[b] for a, b in zip(self.frame.axes, self.bins, strict=True))
+        centers = np.meshgrid(*inside, indexing="ij", sparse=True)
+        final = self.ei - centers[self.frame.energy_axis]
+        found = final >= 0
+        if self.frame.momentum:
+            ki, kf = (np.sqrt(np.maximum(e, 0.0) / HBAR2_OVER_2M) for e in (self.ei, final))
+            modulus = self._modulus(centers)
+            found = found & (np.abs(ki - kf) <= modulus) & (modulus <= ki + kf)
+        return np.broadcast_to(found, self.shape)
+
     def _modulus(self, centers: list[np.ndarray]) -> np.ndarray:
         """|Q| in 1/Angstrom, in a shape that broadcasts to that of the spectrum."""
         momenta = [centers[i] for i in self.frame.momentum]
@@ -202,6 +222,69 @@ def resolution_on_grid(resolution, spectrum: Spectrum) -> ResolutionOnGrid:
             momentum[chosen] = frame.units @ of_sample @ frame.units.T
     whole = tuple(map(np.arange, frame.shape))
     return ResolutionOnGrid(frame, resolution.ei, _Nodes(frame, index, covariance, momentum), whole)
+
+
+def finest(one: ResolutionOnGrid, other: ResolutionOnGrid, axes: tuple[int, ...]) -> ResolutionOnGrid:
+    """The finer of two resolutions on one grid in every direction along some axes, as covariances: `smaller`.
+
+    Parameters
+    ----------
+    one, other : ResolutionOnGrid
+        On the whole of one spectrum.
+    axes : tuple of int
+        Open axes of the spectrum. Only along them the result has a meaning: widths and correlations between them.
+    """
+    covariance = one.nodes.covariance.copy()
+    block = _block(one, axes)
+    covariance[block] = smaller(one.nodes.covariance[block], other.nodes.covariance[block])
+    return replace(one, nodes=replace(one.nodes, covariance=covariance))
+
+
+def ratios(one: ResolutionOnGrid, other: ResolutionOnGrid, axes: tuple[int, ...]) -> tuple[float, float]:
+    """Smallest and largest ratio of the widths of the second resolution to those of the first, over all bins and all
+    directions within `axes`; directions in which the first has no width are left out."""
+    block = _block(one, axes)
+    _, values, _ = _compared(one.nodes.covariance[block], other.nodes.covariance[block])
+    return float(np.sqrt(np.nanmin(values))), float(np.sqrt(np.nanmax(values)))
+
+
+def _block(grid: ResolutionOnGrid, axes: tuple[int, ...]) -> tuple:
+    chosen = [grid.open_axes.index(a) for a in sorted(axes)]
+    return (slice(None), *np.ix_(chosen, chosen))
+
+
+def smaller(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The smaller of two covariances in every direction.
+
+    With the eigenvectors V and eigenvalues lambda of A^(-1/2) B A^(-1/2) it is
+    A^(1/2) V min(1, lambda) V^T A^(1/2): neither A nor B less it is negative. It does not depend on the units of the
+    coordinates. Where A has no width in a direction, neither has the result.
+
+    Parameters
+    ----------
+    one, other : ndarray, shape (N, D, D)
+        A and B.
+    """
+    root, values, vectors = _compared(one, other)
+    across = root @ vectors
+    return np.einsum("nij,nj,nkj->nik", across, np.minimum(1.0, np.nan_to_num(values)), across)
+
+
+def _compared(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A root R of A = R R^T, and the eigenvalues and -vectors of R^-1 B R^-T; NaN where A has no width."""
+    size = np.sqrt(np.einsum("nii->ni", one))
+    safe = np.where(size > 0, size, 1.0)
+    unit = safe[:, :, None] * safe[:, None, :]
+    width, axes = np.linalg.eigh(one / unit)
+    known = width > _NO_WIDTH
+    width = np.sqrt(np.where(known, width, 0.0))
+    root = safe[:, :, None] * axes * width[:, None, :]
+    back = axes * np.divide(1.0, width, out=np.zeros_like(width), where=known)[:, None, :] / safe[:, :, None]
+    values, vectors = np.linalg.eigh(np.swapaxes(back, 1, 2) @ other @ back)
+    values = np.maximum(values, 0.0)
+    # Directions without a width of A have the eigenvalue 0, and eigenvalues are in rising order.
+    values[np.arange(values.shape[1]) < (~known).sum(axis=1)[:, None]] = np.nan
+    return root, values, vectors
 
 
 def _node_index(frame: Frame) -> tuple[np.ndarray, ...]:

@@ -8,8 +8,9 @@ import math
 import numpy as np
 
 from ..core.constants import FWHM_PER_SIGMA
-from ..core.run import Lattice, Run
+from ..core.run import SPECTROMETER, Lattice, Run
 from ..core.spectrum import Spectrum
+from ..errors import RunFactError
 from . import checks, choppers, pulses
 from .beam import Beam, Sample, Tube
 from .catalogue import InstrumentFacts, catalogue, instrument_name, known_instruments
@@ -102,7 +103,7 @@ class Resolution:
             for d in (divergence_horizontal, divergence_vertical)
         )
         self.time_model = checks.checked_time_model(self.instrument, time_model)
-        self.lattice, self.sharpness = lattice, (1.0, 1.0)
+        self.lattice, self.sharpness = lattice, SPECTROMETER
         if orientation is not None and not isinstance(orientation, Orientation):
             orientation = Orientation(*orientation)
         self.orientation = orientation
@@ -110,6 +111,33 @@ class Resolution:
 
     @classmethod
     def from_run(cls, run: Run, **overrides) -> Resolution:
+        """The resolution of the data of a run: that of their spectrometer, or what ``run.resolution`` says of it.
+
+        Parameters
+        ----------
+        run : Run
+        **overrides
+            As for `of_spectrometer`.
+
+        Raises
+        ------
+        RunFactError
+            As `of_spectrometer`; also if the data have no resolution.
+        """
+        found = cls.of_spectrometer(run, **overrides)
+        stated = run.value("resolution")
+        if stated is None or stated.sharpness is None:
+            return found
+        if not stated.has_resolution:
+            raise RunFactError(
+                f"the data have no resolution ({run.resolution.source}: {stated}), so none can be calculated for them",
+                "compare them with a model without resolution (insgan simulate --resolution none), or use the measured "
+                "data, or a result of insgan apply --sharpen 3",
+            )
+        return found.sharpened(*stated.sharpness)
+
+    @classmethod
+    def of_spectrometer(cls, run: Run, **overrides) -> Resolution:
         """The resolution for the facts of a run: Ei in meV, frequency in Hz, lattice in Angstrom and degrees.
 
         Nothing is guessed: a fact missing from the run must be given. The only exception is the chopper package of an
@@ -120,13 +148,17 @@ class Resolution:
         run : Run
             Instrument, Ei, chopper and frequency are needed.
         **overrides
-            Keyword arguments of `Resolution`; they take precedence over the run.
+            Keyword arguments of `Resolution`; they take precedence over the run. A `width_factor` of 1 leaves that of
+            ``run.resolution``, if it has one.
 
         Raises
         ------
         RunFactError
             If a fact is missing (the message names the option and the allowed values), unknown or out of range.
         """
+        stated = run.value("resolution")
+        if stated is not None and stated.width_factor is not None and overrides.get("width_factor", 1.0) == 1.0:
+            overrides["width_factor"] = stated.width_factor
         given = {name: overrides.pop(name, None) for name in ("instrument", "ei", "chopper", "frequency", "lattice")}
         value = {name: run.value(name) if given[name] is None else given[name] for name in given}
         if value["instrument"] is None:
@@ -186,7 +218,8 @@ class Resolution:
 
     def __repr__(self) -> str:
         hertz = "/".join(f"{f:g}" for f in self.frequencies)
-        return f"Resolution({self.instrument}, Ei {self.ei:g} meV, chopper {self.chopper} at {hertz} Hz)"
+        finer = "" if self.sharpness == SPECTROMETER else f", {'/'.join(f'{s:g}' for s in self.sharpness)} times finer"
+        return f"Resolution({self.instrument}, Ei {self.ei:g} meV, chopper {self.chopper} at {hertz} Hz{finer})"
 
     @property
     def frequency(self) -> float:
@@ -350,7 +383,7 @@ class Resolution:
     def propagation(self, direction: np.ndarray, kf: np.ndarray) -> Propagation:
         """`in_lab` for unit vectors of kf in the lab, shape (N, 3), and kf in 1/Angstrom, shape (N,)."""
         found = Propagation.of(self.beam, direction, kf)
-        return found if self.sharpness == (1.0, 1.0) else found.sharpened(*self.sharpness)
+        return found if self.sharpness == SPECTROMETER else found.sharpened(*self.sharpness)
 
     def covariance(self, points: Points, *, of_sample: bool = False) -> np.ndarray:
         """Covariance of the coordinates of points.

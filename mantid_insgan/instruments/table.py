@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.constants import FWHM_PER_SIGMA
+from ..core.run import SPECTROMETER
 from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError, RunFactError
 from .frames import Frame, Points
@@ -214,13 +215,15 @@ def _widths(covariance: np.ndarray) -> np.ndarray:
 
 
 def setting_facts(resolution: Resolution) -> dict:
-    """The setting as plain values: energies in meV, frequencies in Hz."""
+    """The setting as plain values: energies in meV, frequencies in Hz; and the sharpness of one that is finer."""
+    finer = {} if resolution.sharpness == SPECTROMETER else {"sharpness": list(resolution.sharpness)}
     return {
         "instrument": resolution.instrument,
         "ei": resolution.ei,
         "chopper": resolution.chopper,
         "frequencies": list(resolution.frequencies),
         "width_factor": resolution.width_factor,
+        **finer,
     }
 
 

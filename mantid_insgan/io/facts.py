@@ -9,10 +9,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..core.run import Fact, Lattice, Run
+from ..core.run import Fact, Lattice, Run, Setting
 from ..instruments.catalogue import all_names, canonical_name
 from .hdf5 import dataset_number, dataset_text, text
 
+#: Log of a result that says what resolution it has (`core.run.Setting`).
+RESOLUTION_LOG = "insgan_resolution"
 #: Log names of each fact; the first one present is used. Not case-sensitive.
 LOGS = {
     "ei": ("Ei", "EnergyRequest", "incident_energy"),
@@ -20,7 +22,10 @@ LOGS = {
     "temperature": ("temperature", "Temp", "sample_temp", "SampleTemp", "t_sample", "T_sample"),
     "chopper": ("chopper_package", "chopper", "chopper_type", "chopper_name"),
     "instrument": ("instrument_name", "inst_name", "inst_abrv"),
+    "resolution": (RESOLUTION_LOG,),
 }
+#: Facts that are texts in the logs.
+TEXTS = ("instrument", "chopper", "resolution")
 
 #: Number of experiment groups searched for a fact: a merged scan has hundreds of groups with the same facts.
 SEARCHED_GROUPS = 8
@@ -87,7 +92,13 @@ def run_of_entry(entry: h5py.Group, path: Path) -> tuple[Run, str]:
     if "instrument" not in facts:
         guess = instrument_from_names(path, text(entry.file.attrs.get("file_name")))
         facts |= {"instrument": guess} if guess else {}
-    return Run(**facts), title
+    return run_of_facts(facts), title
+
+
+def run_of_facts(facts: dict[str, Fact]) -> Run:
+    """A run with these facts; those of the resolution that the data have replace others."""
+    run, stated = Run(**facts), facts.get("resolution")
+    return run if stated is None else run.with_resolution(stated.source, stated.value)
 
 
 def experiment_groups(entry: h5py.Group) -> list[h5py.Group]:
@@ -137,8 +148,10 @@ def facts_of_logs(spelled: dict[str, str], value_of, where: str) -> dict[str, Fa
 
 def as_fact(fact: str, value: str | float | None, unit: str = ""):
     """The value of a fact from the text or number in a log, or None."""
-    if fact in ("instrument", "chopper"):
+    if fact in TEXTS:
         text = value.strip() if isinstance(value, str) else ""
+        if fact == "resolution":
+            return Setting.parsed(text) if text else None
         return instrument_name(text) if fact == "instrument" else text or None
     if value is None or isinstance(value, str):
         return None
@@ -157,6 +170,7 @@ def logs_of_run(run: Run, title: str) -> dict[str, str | float]:
         "chopper_frequency": run.value("frequency"),
         "temperature": run.value("temperature"),
         "run_title": title,
+        RESOLUTION_LOG: None if run.resolution is None else str(run.value("resolution")),
     }
     return {n: v if isinstance(v, str) else float(v) for n, v in values.items() if v is not None}
 
@@ -164,7 +178,7 @@ def logs_of_run(run: Run, title: str) -> dict[str, str | float]:
 def _log_value(log: h5py.Group, fact: str):
     if not isinstance(log, h5py.Group):
         return None
-    if fact in ("instrument", "chopper"):
+    if fact in TEXTS:
         return as_fact(fact, dataset_text(log, "value"))
     value = dataset_number(log, "value")
     return None if value is None else as_fact(fact, value, text(log["value"].attrs.get("units")))

@@ -20,7 +20,7 @@ from ..core.files import check_output, read_only, replacing
 from ..core.run import Run
 from ..core.spectrum import Axis, Spectrum
 from ..errors import OutputError
-from .facts import experiment_groups, logs_of_run
+from .facts import RESOLUTION_LOG, experiment_groups, logs_of_run
 from .hdf5 import fixed, open_hdf5
 from .region import normal_region
 
@@ -210,6 +210,8 @@ class SpectrumWriter:
         file.attrs["file_time"] = fixed(time.strftime("%Y-%m-%dT%H:%M:%S%z"))
         if not experiment_groups(entry) and any(vars(source.run).values()):
             _write_experiment(entry.create_group("experiment0"), source.run, source.title)
+        elif source.run.resolution is not None:
+            _write_resolution(experiment_groups(entry)[0], source.run)
         if self._history is not None:
             _append_history(entry, self._history)
         _write_data_group(entry, source.axes)
@@ -370,6 +372,15 @@ def _write_logs(logs: h5py.Group, run: Run, title: str) -> None:
     for name, value in logs_of_run(run, title).items():
         _put(_group(logs, name, "NXlog"), "value", value)
     _put(_group(logs, "goniometer", "NXpositioner", version=np.int32(1)), "num_axes", np.int32(0))
+
+
+def _write_resolution(experiment: h5py.Group, run: Run) -> None:
+    """The resolution that the data have now, in place of what the template says: facts are read from the first
+    experiment that has them."""
+    logs = _group(experiment, "logs", "NXgroup")
+    if RESOLUTION_LOG in logs:
+        del logs[RESOLUTION_LOG]
+    _put(_group(logs, RESOLUTION_LOG, "NXlog"), "value", str(run.value("resolution")))
 
 
 def _write_sample(sample: h5py.Group, run: Run) -> None:

@@ -13,6 +13,7 @@ from ..convolve.experiment import (
     elastic_lines,
 )
 from ..core.slices import intensity_scale
+from ..translate.elastic import LEFT_OF_LINE, LEFT_OUT
 from .examples import Example
 from .generator import GRID_MULTIPLE, SMALLEST_GRID
 from .operator import pairs_of_axes
@@ -27,10 +28,8 @@ EXACT = {"remove-resolution": 0.25, "add-resolution": 0.6}
 FINER = {"remove-resolution": (0.15, 0.45, 0.4), "add-resolution": (0.5, 0.2, 0.3)}
 #: The finer side of pairs that are used as they were made: the stated target, and none at all.
 AS_MADE = {"remove-resolution": 1, "add-resolution": 0}
-#: Share of spectra with an elastic line from which it is taken before the network sees them, and how well that is done.
-SEPARATED, LEFT_OF_LINE = 0.7, 0.03
-#: How far from E = 0 bins are then left out, in FWHM: to a place between these.
-LEFT_OUT = (1.0, 2.5)
+#: Share of spectra with an elastic line from which it is taken before the network sees them.
+SEPARATED = 0.7
 
 
 def with_noise(

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..core.kernels import LARGEST_FWHM_BINS
 from ..core.options import DIRECTIONS
 from ..translate.cards import ModelCard, Training
 from .checkpoint import CHECKPOINT, read_checkpoint
@@ -20,7 +21,6 @@ from .describe import SCORING, Errors, card_of, coverage_table, domain_of, train
 from .evaluate import Baselines, calibrate, coverage, table
 from .generator import Generator
 from .libraries import PairLibrary, Several
-from .operator import LARGEST_FWHM_BINS
 from .paired import PairedRecipe, PairedTrainer
 from .pairs import make_pairs
 from .pairs.cuts import cuts_of_slices

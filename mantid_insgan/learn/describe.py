@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from ..core.files import replacing
+from ..core.kernels import LARGEST_FWHM_BINS
 from ..errors import OutputError
 from ..translate.cards import COVERAGE, Domain, ModelCard, Table, Training, write_card
 from .evaluate import FEWEST_TO_PART, calibrate, coverage, domain_of_application, halves, held_out_scores
 from .export import export
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
 from .losses import STANDARD
-from .operator import LARGEST_FWHM_BINS
 from .trainer import Trainer
 
 NORMALISATION = "each slice is divided by the root mean square of its valid signal, and multiplied by it afterwards"

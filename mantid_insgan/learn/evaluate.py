@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..core.constants import FWHM_PER_SIGMA
+from ..core.kernels import RADIUS
 from ..translate.cards import Table
 from ..translate.translator import kept_intensity
 from . import losses
@@ -16,7 +17,7 @@ from .augment import AS_MADE
 from .examples import Batch, stack
 from .generator import Generator, brought_to
 from .libraries import PairLibrary, Part
-from .operator import RADIUS, ResolutionOperator, convolved, richardson_lucy
+from .operator import ResolutionOperator, convolved, richardson_lucy
 
 #: Iterations among which the Richardson-Lucy baselines choose, on validation pairs.
 ITERATIONS = (3, 10, 30, 100)

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from ..core.files import replacing
+from ..core.kernels import reach_of
 from ..errors import ModelError
 from ..translate.cards import INPUTS, MORE_INPUTS, OUTPUTS, STEPS
 from .generator import Generator, channels_of_finer
-from .operator import pairs_of_axes, reach_of
+from .operator import pairs_of_axes
 
 OPSET = 20
 #: FWHM in bins on which it is checked.

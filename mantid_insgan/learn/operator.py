@@ -10,17 +10,7 @@ from contextlib import nullcontext
 import torch
 
 from ..core.constants import FWHM_PER_SIGMA
-
-#: Widest resolution along an axis, FWHM in bins; wider ones are cut to it.
-LARGEST_FWHM_BINS = 12.0
-
-
-#: Half-length of the kernels in bins: 2.7 standard deviations of the widest.
-RADIUS = math.ceil(2.7 * LARGEST_FWHM_BINS / FWHM_PER_SIGMA)
-
-
-#: Standard deviations beyond which a kernel of 32 bits has next to nothing (7e-6).
-_NOTHING_BEYOND = 4.5
+from ..core.kernels import LARGEST_FWHM_BINS, reach_of
 
 
 def pairs_of_axes(dimensions: int) -> list[tuple[int, int]]:
@@ -160,11 +150,6 @@ def _difference(wide: dict, fine: dict) -> dict[tuple[int, int], torch.Tensor]:
             most = (left[i, i] * left[j, j]).sqrt()
             left[i, j] = torch.minimum(torch.maximum(value, -most), most)
     return left
-
-
-def reach_of(widest: float) -> int:
-    """Bins that kernels of a FWHM of up to `widest` bins reach, at most `RADIUS`."""
-    return min(RADIUS, max(1, math.ceil(_NOTHING_BEYOND * widest / FWHM_PER_SIGMA)))
 
 
 def _steps_of(variance: torch.Tensor) -> torch.Tensor:

@@ -79,6 +79,8 @@ RULES = {
         "Model": Rule(hides=False, empty=("ModelFile",)),
         "ModelFile": Rule(hides=False, empty=("Model",)),
         "ChopperPackage": _CHOPPER,
+        "Sharpen": Rule(hides=False, empty=("TargetSetting",), unlike=(("Direction", "AddResolution"),)),
+        "TargetSetting": Rule(hides=False, empty=("Model", "ModelFile"), unlike=(("Direction", "AddResolution"),)),
     },
     "FitSpinWModel": {"ChopperPackage": _CHOPPER},
     "PrepareSpinWFit": {},

@@ -13,7 +13,18 @@ import numpy as np
 from ..core.run import Fact, Lattice, Run
 from ..core.spectrum import Axis, Spectrum, frozen, measured_bins, summed
 from ..errors import InputError, OutputError
-from ..io.facts import SEARCHED_GROUPS, as_fact, disagreeing, facts_of_logs, instrument_name, log_name, logs_of_run
+from ..io.facts import (
+    RESOLUTION_LOG,
+    SEARCHED_GROUPS,
+    TEXTS,
+    as_fact,
+    disagreeing,
+    facts_of_logs,
+    instrument_name,
+    log_name,
+    logs_of_run,
+    run_of_facts,
+)
 from ..io.writer import stored_arrays
 
 #: Names of the six lattice parameters, of Lattice and of Mantid's OrientedLattice.
@@ -132,7 +143,7 @@ def run_of_workspace(workspace) -> tuple[Run, str]:
         log = log_name(facts["ei"])
         values = [v for i in infos if (v := _log_number(i.run(), log)) is not None]
         facts["ei"] = disagreeing(facts["ei"], values)
-    return Run(**facts), title
+    return run_of_facts(facts), title
 
 
 def _facts_of_info(info, where: str) -> dict[str, Fact]:
@@ -150,7 +161,7 @@ def _facts_of_info(info, where: str) -> dict[str, Fact]:
 
 
 def _log_value(run, name: str, fact: str):
-    if fact in ("instrument", "chopper"):
+    if fact in TEXTS:
         return as_fact(fact, _log_text(run, name))
     value = _log_number(run, name)
     return None if value is None else as_fact(fact, value, run.getProperty(name).units)
@@ -180,8 +191,9 @@ def to_workspace(spectrum: Spectrum, template=None):
     spectrum : Spectrum
     template : mantid.api.IMDHistoWorkspace, optional
         The workspace is a clone of it with new signal and error-squared arrays, so that everything else is kept:
-        dimensions, frames, numbers of events, mask, logs, UB, display normalisation, title, history. Without a template
-        a new workspace is created, with the facts of the run in its logs.
+        dimensions, frames, numbers of events, mask, logs, UB, display normalisation, title, history; a log says what
+        resolution the spectrum has, if its run does. Without a template a new workspace is created, with the facts of
+        the run in its logs.
 
     Raises
     ------
@@ -192,8 +204,20 @@ def to_workspace(spectrum: Spectrum, template=None):
         workspace = _created(spectrum)
     else:
         workspace = run_child("CloneMDWorkspace", InputWorkspace=template)
+        _set_resolution(workspace, spectrum)
     set_arrays(workspace, spectrum)
     return workspace
+
+
+def _set_resolution(workspace, spectrum: Spectrum) -> None:
+    """The log of the resolution that the spectrum has, in the first ExperimentInfo, where facts are read first."""
+    if spectrum.run.resolution is None:
+        return
+    if not workspace.getNumExperimentInfo():
+        workspace.addExperimentInfo(_experiment(spectrum.run, spectrum.title))
+        return
+    run = workspace.getExperimentInfo(0).mutableRun()
+    run.addProperty(RESOLUTION_LOG, str(spectrum.run.value("resolution")), True)
 
 
 def to_workspace_like(spectrum: Spectrum, workspace, events: np.ndarray):

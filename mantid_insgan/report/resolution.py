@@ -107,6 +107,8 @@ def table_text(table: ResolutionTable) -> str:
     head = f"{s['instrument']}, Ei {s['ei']:g} meV, chopper {s['chopper']} at {hertz} Hz"
     if s["width_factor"] != 1:
         head += f", width factor {s['width_factor']:g}"
+    if "sharpness" in s:
+        head += ", finer by {:g} in momentum and {:g} in energy".format(*s["sharpness"])
     names = table.names
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
     titles = [f"{n} ({u})" for n, u in zip(names, table.units, strict=True)]

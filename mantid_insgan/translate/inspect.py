@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.run import RUN_FACTS, Lattice, Run, required_facts
+from ..core.run import RUN_FACTS, Lattice, Run, Setting, required_facts
 from ..core.slices import require_network_axes
 from ..core.spectrum import Axis, Spectrum
 from ..errors import InsganError
@@ -49,8 +49,13 @@ class FileSheet:
         for i, a in enumerate(self.axes):
             span = f"{a.edges[0]:g} to {a.edges[-1]:g} {a.unit}"
             lines.append(f"  axis {i}: {a.name:12s} {len(a):5d} bins of {a.width:.5g}, {span} ({a.frame})")
-        for name, fact in self.as_dict()["run"].items():
+        facts = self.as_dict()["run"]
+        stated = facts.pop("resolution")
+        for name, fact in facts.items():
             lines.append(f"  {name}: " + ("not known" if fact is None else f"{fact['value']} ({fact['source']})"))
+        if stated is not None:
+            described = self.run.value("resolution").described()
+            lines.append(f"  resolution: the data have {described} ({stated['source']}: {stated['value']})")
         lines.append(f"  valid: {self.valid} of {self.bins} bins ({self.valid / self.bins:.1%})")
         if self.without_error:
             lines.append(f"  valid bins with error 0: {self.without_error}")
@@ -149,7 +154,7 @@ def _problem(axes: tuple[Axis, ...], part: Spectrum) -> str | None:
 
     try:
         require_network_axes(axes)
-        Resolution.from_run(part.run).frame(part)
+        Resolution.of_spectrometer(part.run).frame(part)
     except InsganError as error:
         return str(error)
     return None
@@ -172,4 +177,6 @@ def _axis(axis: Axis) -> dict:
 def _plain(value):
     if isinstance(value, Lattice):
         return [value.a, value.b, value.c, value.alpha, value.beta, value.gamma]
+    if isinstance(value, Setting):
+        return str(value)
     return value

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from .. import __version__
 from ..core.files import check_output
-from ..core.options import OUT_OF_DOMAIN, ApplyOptions, overridden
-from ..core.run import RESOLUTION_FACTS, Run
+from ..core.options import OUT_OF_DOMAIN, ApplyOptions, check_target, overridden
+from ..core.run import RESOLUTION_FACTS, Run, Setting
 from ..core.slices import network_axes, regions_of, require_network_axes, require_valid
 from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
 from ..errors import ModelError, RunFactError
@@ -19,6 +19,8 @@ from ..instruments.instrument import Resolution
 from ..io import open_spectrum
 from ..io.writer import SpectrumWriter, last_record
 from .cards import ModelFile, model_for
+from .elastic import find_lines
+from .target import Plan, plan_for
 from .translator import Quality, Translator
 
 #: Chi-squared per bin of the re-convolution above which there is a note.
@@ -27,7 +29,8 @@ MISFIT = 3.0
 OUTSIDE = 0.05
 #: Name of this job in the history of an output, and the options that do not change the result.
 HISTORY_NAME = "insgan apply"
-NEUTRAL = ("device", "out_of_domain")
+NEUTRAL = ("device", "out_of_domain", "resolution of the result")
+RESULT = NEUTRAL[-1]
 #: Bins of a file that are in memory at a time (at least one network slice); larger files are processed in slabs.
 SLAB_BINS = 1_500_000
 #: A larger volume is processed slice by slice if no model is given, because a volume must be in memory as a whole.
@@ -36,14 +39,15 @@ VOLUME_BINS = 4_000_000
 
 @dataclass(frozen=True)
 class Report:
-    """Report of a job: the model, the facts of the run that were used, and the quality of the result; `coverage` is
-    that on the card of the model."""
+    """Report of a job: the model or models, the facts of the run that were used, the quality of the result, and what
+    resolution it has; `coverage` is that on the card of the (last) model."""
 
     model: str
     run: Run
     quality: Quality
     notes: tuple[str, ...]
     coverage: tuple[float, float] | None = None
+    resolution: Setting = Setting()
 
     def summary(self) -> dict:
         """The report as plain numbers and strings."""
@@ -51,7 +55,8 @@ class Report:
         used = {n: {"value": f.value, "source": f.source} for n, f in facts.items() if f is not None}
         one, two = self.coverage or (None, None)
         errors = {"held_out_truth_within_1_standard_error": one, "held_out_truth_within_2_standard_errors": two}
-        return {"model": self.model, "run": used, **self.quality.summary(), **errors, "notes": list(self.notes)}
+        about = {"model": self.model, "run": used, "resolution_of_result": str(self.resolution)}
+        return {**about, **self.quality.summary(), **errors, "notes": list(self.notes)}
 
 
 def apply(
@@ -83,11 +88,17 @@ def apply(
         If there is no option of that name, a fact of the run is missing or out of range, or the model does not fit.
     """
     options = (options or ApplyOptions()).updated(**keywords)
-    run, resolution, translator = _prepare(spectrum, options)
+    run, resolution, translators = _prepare(spectrum, options)
     told = per_event(spectrum.replace(run=run))
-    result, quality = translator.apply(told, resolution.on_grid(told), progress)
+    plan = plan_for(told, run, options, resolution, translators)
+    require_valid(told)
+    if plan.removes:
+        plan = replace(plan, lines=find_lines(told, resolution))
+    result, quality = plan.apply(told, progress=progress)
+    _require_reached(options, quality)
     _require_known(options, quality)
-    return summed(result), _report(spectrum, run, translator, quality)
+    result = result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting))
+    return summed(result), _report(spectrum, run, plan, quality)
 
 
 def apply_to_file(
@@ -120,67 +131,85 @@ def apply_to_file(
     """
     check_output(target, overwrite)
     with open_spectrum(source, ei=options.ei) as file:
-        run, resolution, translator = _prepare(file, options, opened)
-        file.run = run  # facts given as options are written to the logs of the output
-        quality = Quality()
+        run, resolution, translators = _prepare(file, options, opened)
+        plan, quality = plan_for(file, run, options, resolution, translators), Quality()
+        # facts given as options, and the resolution of the result, are written to the logs of the output
+        file.run = run.with_resolution(HISTORY_NAME, plan.setting)
         history = {
             "name": HISTORY_NAME,
             "version": __version__,
-            "parameters": _parameters(source, translator.card, run, options),
+            "parameters": _parameters(source, [t.card for t in translators], run, options)
+            | {RESULT: str(plan.setting)},
         }
         with SpectrumWriter(target, file, template=source, overwrite=overwrite, history=history) as writer:
-            grid = resolution.on_grid(file)
-            regions = slabs(file.shape, network_axes(file.axes, translator.card.dimensions))
+            regions = slabs(file.shape, network_axes(file.axes, translators[0].card.dimensions))
+            if plan.removes:
+                plan = replace(plan, lines=find_lines(file, resolution, regions))
             for done, region in enumerate(regions):
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
-                writer.write(region, _translated(file, region, resolution, grid, translator, quality, share))
+                writer.write(region, _translated(file, region, resolution, plan, quality, share))
             if not quality.bins:
                 require_valid(file.read(regions[-1]))
+            _require_reached(options, quality)
             _require_known(options, quality)
-    return _report(file, run, translator, quality)
+    return _report(file, run, plan, quality)
 
 
-def _report(spectrum, run: Run, translator: Translator, quality: Quality) -> Report:
-    card = translator.card
-    notes = (*_notes(spectrum, translator, quality), *overridden(run))
-    return Report(card.name, run, quality, notes, card.coverage)
+def _report(spectrum, run: Run, plan: Plan, quality: Quality) -> Report:
+    used = [step.translator for step in plan.steps]
+    found = [_notes(spectrum, translator, quality) for translator in used]
+    left_out = f"{quality.left_out} measured bins are empty in the result: no neutron of its setting can reach them"
+    elastic = (plan.lines.note(),) if plan.lines is not None and plan.lines.found else ()
+    notes = (*found, plan.notes, elastic, (left_out,) * bool(quality.left_out), overridden(run))
+    names = " and ".join(translator.card.name for translator in used) or "no model"
+    coverage = used[-1].card.coverage if used else None
+    return Report(names, run, quality, tuple(dict.fromkeys(n for some in notes for n in some)), coverage, plan.setting)
 
 
-def _translated(file, region, resolution, grid, translator: Translator, quality: Quality, progress) -> Spectrum:
+def _translated(file, region, resolution, plan: Plan, quality: Quality, progress) -> Spectrum:
     """One slab; nothing of it stays in memory but the result. Its quality is added."""
     spectrum = per_event(file.read(region))
     if not spectrum.valid.any():
         return summed(nothing_measured(spectrum))
     resolution.require_below_ei(spectrum)
-    result, part = translator.apply(spectrum, grid.region(region), progress)
+    result, part = plan.apply(spectrum, region, progress)
     del spectrum
     quality.add(part)
     return summed(result)
 
 
-def _prepare(spectrum, options: ApplyOptions, opened: dict | None = None) -> tuple[Run, Resolution, Translator]:
+def _prepare(
+    spectrum, options: ApplyOptions, opened: dict | None = None
+) -> tuple[Run, Resolution, tuple[Translator, ...]]:
+    """The facts of the run with those of the options, the resolution of their spectrometer, and the models, opened."""
     if options.out_of_domain not in OUT_OF_DOMAIN:
         raise RunFactError(
             f"--out-of-domain is {options.out_of_domain!r}, expected {' or '.join(OUT_OF_DOMAIN)}", "give one of them"
         )
+    check_target(options)
     run = options.run(spectrum.run)
     require_network_axes(spectrum.axes)
-    resolution = Resolution.from_run(run, width_factor=options.width_factor)
-    model = _model(spectrum, options)
+    resolution = Resolution.of_spectrometer(run, width_factor=options.width_factor)
+    return run, resolution, tuple(_opened(model, options.device, opened) for model in _models(spectrum, options))
+
+
+def _opened(model: ModelFile, device: str, opened: dict | None) -> Translator:
     if opened is None:
-        return run, resolution, Translator(model, options.device)
-    key = (model.path, model.card.sha256, options.device)
+        return Translator(model, device)
+    key = (model.path, model.card.sha256, device)
     if key not in opened:
-        opened[key] = Translator(model, options.device)
-    return run, resolution, opened[key]
+        opened[key] = Translator(model, device)
+    return opened[key]
 
 
-def _model(spectrum, options: ApplyOptions) -> ModelFile:
-    """The given model, or the bundled one for the open axes of a spectrum or file."""
+def _models(spectrum, options: ApplyOptions) -> list[ModelFile]:
+    """The given model, or the bundled one for the open axes of a spectrum or file; for another setting that which
+    removes the resolution and that which adds it."""
     opened = len(open_axes(spectrum.axes))
     if options.model is None and _why_not_as_volumes(spectrum):
         opened = 2
-    return model_for(options.direction, opened, options.model)
+    directions = [options.direction] if options.to is None else ["remove-resolution", "add-resolution"]
+    return [model_for(direction, opened, options.model) for direction in directions]
 
 
 def _why_not_as_volumes(spectrum) -> str:
@@ -208,13 +237,22 @@ def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
     """
     with open_spectrum(source, ei=options.ei) as file:
         run = options.run(file.run)
-        model = _model(file, options)
-    expected = _parameters(source, model.card, run, options)
+        models = _models(file, options)
+    expected = _parameters(source, [model.card for model in models], run, options)
     found = last_record(target)
     if found.get("name") != HISTORY_NAME or found.get("version") != __version__:
         return False
     decides = [{k: v for k, v in p.items() if k not in NEUTRAL} for p in (found["parameters"], expected)]
     return decides[0] == decides[1] and target.stat().st_mtime >= source.stat().st_mtime
+
+
+def _require_reached(options: ApplyOptions, quality: Quality) -> None:
+    """Raise RunFactError if another setting reaches none of the bins."""
+    if not quality.bins:
+        raise RunFactError(
+            f"a neutron of the setting --to {options.to} can reach none of the valid bins",
+            "give a higher incident energy there, or another cut",
+        )
 
 
 def _require_known(options: ApplyOptions, quality: Quality) -> None:
@@ -244,10 +282,14 @@ def slabs(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[tuple[slice, ..
     return regions_of(shape, axes, SLAB_BINS)
 
 
-def _parameters(source, card, run, options) -> dict:
+def _parameters(source, cards, run, options) -> dict:
     facts = {n: getattr(run, n).value for n in RESOLUTION_FACTS if getattr(run, n)}
-    model = {"model": card.name, "model_version": card.version, "model_sha256": card.sha256}
-    return {"input": Path(source).name, **options.given(), "direction": options.direction, **facts, **model}
+    removes = {"sharpen": options.sharpen} if len(cards) == 1 and cards[0].direction == "remove-resolution" else {}
+    models = {}
+    for which, card in zip(("model", "second_model"), cards, strict=False):
+        models |= {which: card.name, f"{which}_version": card.version, f"{which}_sha256": card.sha256}
+    own = {} if options.to else {"direction": options.direction}
+    return {"input": Path(source).name, **options.given(), **own, **removes, **facts, **models}
 
 
 def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from ..convolve import GridAccuracyWarning, convolve, ideal
 from ..convolve.bins import Bins
 from ..core.model_options import SIMULATED_BY, SimulateOptions, parse_settings
 from ..core.options import RUN_OPTIONS, ApplyOptions, option, overridden
-from ..core.run import RUN_FACTS, Run
+from ..core.run import NO_RESOLUTION, RUN_FACTS, SPECTROMETER, Run, Setting
 from ..core.slices import require_network_axes
 from ..core.spectrum import Axis, Spectrum, open_axes
 from ..errors import InputError
@@ -28,6 +28,8 @@ from ..models.placing import run_in_cell
 from .cards import model_for
 from .job import apply
 
+#: Methods that put the resolution in as a whole.
+_IN_FULL = ("covariance", "interpolated", "montecarlo", "gan")
 #: What the history of an output calls this job.
 HISTORY_NAME = "insgan simulate"
 #: Model and data at temperatures that differ by more than this share are noted.
@@ -100,14 +102,27 @@ class Simulation:
         self._note_warnings(caught)
         if method == "gan":
             found = self._through_network(found, phases)
-        run = self.grid.run
+        run = self._run_of_result()
         if run.temperature is None:
             run = run.updated(f"model {self.definition.name}", temperature=temperature)
         return found.replace(run=run, title=f"{self.definition.name} ({method})")
 
+    def _run_of_result(self) -> Run:
+        """The facts of the run, with what resolution the simulation has where that is that of a run in full."""
+        stated, method = self.grid.run.value("resolution"), self.options.resolution
+        if method == "none":  # nothing is said of a simulation that is like no result
+            sharpness = None if stated is None else NO_RESOLUTION
+        else:
+            sharpness = self.resolution.sharpness if method in _IN_FULL else None
+        if sharpness is None:
+            return self.grid.run
+        setting = replace(stated or Setting(), sharpness=sharpness)
+        return self.grid.run.with_resolution(HISTORY_NAME, setting)
+
     def history(self, **more) -> dict:
         """Record of this simulation for the file that is written; `more` joins its parameters."""
-        facts = {name: getattr(self.grid.run, name).value for name in RUN_FACTS if getattr(self.grid.run, name)}
+        names = (name for name in RUN_FACTS if name != "resolution" and getattr(self.grid.run, name))
+        facts = {name: getattr(self.grid.run, name).value for name in names}
         facts |= {"lattice": ",".join(f"{x:g}" for x in facts["lattice"].cell)} if "lattice" in facts else {}
         # the values are said below, with those that come from the model
         given = {n: v for n, v in self.options.given().items() if n != "set"}
@@ -119,6 +134,7 @@ class Simulation:
         progress.next()
         factor = self.resolution.width_factor
         options = ApplyOptions(direction="add-resolution", width_factor=factor)
+        sharp = sharp.replace(run=replace(sharp.run, resolution=None))
         found, report = apply(sharp, options, progress=lambda share: progress(share, 1))
         self.notes.append(f"resolution added by the model {report.model}")
         self.notes += [note for note in report.notes if note not in self.notes]
@@ -152,14 +168,29 @@ def plan_simulation(
     spectrum = _grid(grid, facts)
     _check_units(spectrum.axes)
     factor = definition.values().get(WIDTH_FACTOR, 1.0)
-    resolution = resolution or Resolution.from_run(facts, orientation=_orientation(options))
-    resolution = resolution.scaled(options.width_factor * factor)
+    factor *= options.width_factor
+    if resolution is None:
+        of_run = Resolution.of_spectrometer if options.resolution in ("none", "gan") else Resolution.from_run
+        resolution = of_run(facts, orientation=_orientation(options), width_factor=factor)
+    else:
+        resolution = resolution.scaled(factor)
     spectrum = spectrum.replace(run=_oriented(spectrum, resolution))
     simulation = Simulation(definition, spectrum, resolution, options, list(overridden(facts)))
     if options.resolution == "gan":
+        _require_spectrometer(facts)
         require_network_axes(spectrum.axes)
         model_for("add-resolution", len(open_axes(spectrum.axes)), None)
     return simulation
+
+
+def _require_spectrometer(run: Run) -> None:
+    stated = run.value("resolution")
+    if stated is not None and stated.sharpness not in (None, SPECTROMETER):
+        raise InputError(
+            f"the data have {stated.described()} ({run.resolution.source}: {stated}), and --resolution gan adds that "
+            "of the spectrometer",
+            "use --resolution covariance, which takes the resolution of the data, or none",
+        )
 
 
 def simulate(

@@ -13,6 +13,7 @@ from itertools import product
 
 import numpy as np
 
+from ..core.kernels import reach_of
 from ..core.slices import (
     from_network,
     intensity_scale,
@@ -24,7 +25,7 @@ from ..core.slices import (
 from ..core.spectrum import Spectrum, frozen
 from ..errors import ModelError
 from ..instruments.grid import ResolutionOnGrid
-from .cards import OUTPUTS, ModelFile, require_dimensions
+from .cards import OUTPUTS, STEPS, ModelFile, require_dimensions
 from .session import open_session, run_interruptibly
 
 #: Slices up to this many bins along each axis are processed whole, larger ones as tiles with this overlap: by the
@@ -35,6 +36,10 @@ OVERLAP = {1: 96, 2: 64, 3: 24}
 LOOKED_AT = 200_000
 #: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
 INTENSITY_SLACK = 0.03
+
+
+#: Sums of `Quality` that are counts of bins: of two steps the larger is told.
+_MOST = ("bins", "too_wide")
 
 
 @dataclass
@@ -54,6 +59,8 @@ class Quality:
         Number of bins in that sum.
     too_wide : int
         Valid bins where the resolution is wider than the model can apply, so that the width was limited.
+    left_out : int
+        Valid bins of the input that a spectrometer with the resolution of the result cannot reach.
     distances : list of float
         For each slice or tile, the distance of its features from the training set, in units of the card's threshold.
     """
@@ -64,12 +71,23 @@ class Quality:
     chi_squared: float = 0.0
     compared: int = 0
     too_wide: int = 0
+    left_out: int = 0
     distances: list[float] = field(default_factory=list)
 
     def add(self, other: Quality) -> None:
         """Add the sums of another part of the same data."""
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
+
+    def then(self, other: Quality) -> Quality:
+        """The quality of two steps, where the second was applied to the result of the first."""
+        both = Quality(
+            **{name: max(value, getattr(other, name)) for name, value in vars(self).items() if name in _MOST}
+        )
+        both.flux_in, both.flux_out = self.flux_in, other.flux_out
+        both.chi_squared, both.compared = self.chi_squared + other.chi_squared, self.compared + other.compared
+        both.distances = [*self.distances, *other.distances]
+        return both
 
     @property
     def outside(self) -> float:
@@ -110,7 +128,15 @@ class Translator:
         self.inputs = [i.name for i in self.session.get_inputs()]
         self.device = "cuda" if self.session.get_providers()[0].startswith("CUDA") else "cpu"
 
-    def apply(self, spectrum: Spectrum, grid: ResolutionOnGrid, progress=None) -> tuple[Spectrum, Quality]:
+    @property
+    def takes_target(self) -> bool:
+        """Whether the model translates to and from a resolution that is finer than the spectrometer's; others know only
+        no resolution at all, and so do those whose simulations contain the calculated resolution."""
+        return "finer" in self.inputs and self.card.simulation == "ideal"
+
+    def apply(
+        self, spectrum: Spectrum, grid: ResolutionOnGrid, progress=None, finer: ResolutionOnGrid | None = None
+    ) -> tuple[Spectrum, Quality]:
         """Translate a spectrum held in memory.
 
         Parameters
@@ -122,6 +148,9 @@ class Translator:
         progress : callable, optional
             Called with the fraction done, 0 to 1, after each tile and every `session.LOOK` seconds; an exception that
             it raises stops the work.
+        finer : ResolutionOnGrid, optional
+            Resolution of the result (remove-resolution) or of the input (add-resolution) at the same bins; none at all
+            if not given. Only for a model that `takes_target`.
 
         Returns
         -------
@@ -134,9 +163,14 @@ class Translator:
         InputError
             If no bin is valid, or the axes are not suitable.
         ModelError
-            If the model needs more open axes than the spectrum has, or the resolution is wider than the model can apply
-            in most bins.
+            If the model needs more open axes than the spectrum has, the resolution is wider than the model can apply in
+            most bins, or the model takes no finer resolution and one is given.
         """
+        if finer is not None and not self.takes_target:
+            raise ModelError(
+                f"the model {self.card.name} takes no finer resolution, and one was given",
+                "use a model with an input finer, or give none",
+            )
         require_network_axes(spectrum.axes)
         require_dimensions(self.card, len(grid.open_axes))
         axes = network_axes(spectrum.axes, self.card.dimensions)
@@ -145,7 +179,7 @@ class Translator:
         self._check_width(spectrum, grid, axes)
         signal, variance = np.full(spectrum.shape, np.nan), np.full(spectrum.shape, np.nan)
         total = math.prod(n for i, n in enumerate(spectrum.shape) if i not in axes)
-        for done, (place, data, channels) in enumerate(network_slices(spectrum, grid, axes)):
+        for done, (place, data, channels) in enumerate(network_slices(spectrum, grid, axes, finer)):
             tell = partial(_share_of, done, total, progress)
             answer = self._translate(*data, channels, quality, tell)
             signal[place], variance[place] = (from_network(x, axes) for x in answer)
@@ -225,7 +259,11 @@ class Translator:
         inputs = {
             name: np.pad(tile[name].astype(np.float32), padding, mode="constant" if name in measured else "edge")[None]
             for name in self.inputs
+            if name != STEPS
         }
+        if STEPS in self.inputs:
+            reach = reach_of(float(tile["width"].max()))
+            inputs[STEPS] = np.arange(-reach, reach + 1, dtype=np.float32)
         answer = run_interruptibly(self.session, list(OUTPUTS), inputs, look)
         quality.distances.append(self._distance(answer[3][0]))
         crop = (0, 0, *(slice(0, n) for n in grid))

@@ -19,6 +19,7 @@ from mantid_insgan.core.options import (
     BUNDLED_HELP,
     MODEL_FILE_HELP,
     ApplyOptions,
+    check_target,
     in_mantid,
     option,
     parse_lattice,
@@ -37,6 +38,7 @@ from mantid_insgan.mantid_support.properties import (
 #: Group of the dialog -> options in it.
 GROUPS = {
     "Model": ("direction", "model"),
+    "Target": ("sharpen", "to"),
     "Measurement": ("instrument", "chopper", "frequency", "ei", "lattice"),
     "Calculation": ("width_factor", "device", "out_of_domain"),
 }
@@ -129,6 +131,10 @@ class ApplyResolutionGAN(PythonAlgorithm):
             parse_lattice(option_value(self, "lattice"))
         except RunFactError as error:
             problems["Lattice"] = str(error)
+        try:
+            check_target(self._options())
+        except RunFactError as error:
+            problems["TargetSetting" if self._given("TargetSetting") else "Sharpen"] = str(error)
         workspace = self.getProperty("InputWorkspace").value
         if workspace is not None and "Lattice" not in problems:
             problems |= self._problems_of_data(workspace)
@@ -177,7 +183,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
             for name in missing_facts(run, spectrum.axes):
                 about = option(name)
                 problems[about["property"]] = f"it is not in the data. Fix: give it. {about['help']}"
-            Resolution.from_run(run, width_factor=options.width_factor).frame(spectrum)
+            Resolution.of_spectrometer(run, width_factor=options.width_factor).frame(spectrum)
         except InputError as error:
             problems["InputWorkspace"] = str(error)
         except RunFactError as error:
@@ -217,6 +223,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         log.notice(f"Model: {summary['model']}")
         for name, fact in summary["run"].items():
             log.notice(f"{option(name)['property']}: {fact['value']} ({in_mantid(fact['source'])})")
+        log.notice(f"Resolution of the result: {report.resolution.described()}")
         for note in summary["notes"]:
             log.warning(in_mantid(note))
         for name, (key, _) in QUALITY.items():

@@ -14,6 +14,8 @@ v = [0.0, 1.0, 0.0]
 psi_offset = 0.0
 direction = "remove-resolution"
 width_factor = 1.0
+sharpen = 3.0
+to = None
 model = None
 binning = ["[H,0,0],-2,2,80", "[0,K,0],-2,2,80", "[0,0,L],-0.5,0.5,1", "DeltaE,4,56,52"]
 mantid = True
@@ -36,6 +38,8 @@ options = ApplyOptions(
     chopper=chopper,
     frequency=frequency,
     width_factor=width_factor,
+    sharpen=sharpen,
+    to=to,
     device="cpu",
 )
 output = []

@@ -9,6 +9,8 @@ frequency = 400.0
 lattice = None
 direction = "remove-resolution"
 width_factor = 1.0
+sharpen = 3.0
+to = None
 model = None
 binning = ["[H,0,0],-2,2,80", "[0,K,0],-2,2,80", "[0,0,L],-0.1,0.1,1", "DeltaE,0,80,80"]
 input_files = "/output/MER{runno}*.nxs"
@@ -31,6 +33,8 @@ options = ApplyOptions(
     ei=ei,
     lattice=lattice,
     width_factor=width_factor,
+    sharpen=sharpen,
+    to=to,
     device="cpu",
 )
 output = []

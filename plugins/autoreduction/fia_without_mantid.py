@@ -7,6 +7,8 @@ chopper = "G"
 frequency = 600.0
 direction = "remove-resolution"
 width_factor = 1.0
+sharpen = 3.0
+to = None
 model = None
 input_files = "/output/MER{runno}_Ei{ei:.2f}meV*.nxspe"
 output_folder = "/output"
@@ -26,6 +28,8 @@ options = ApplyOptions(
     chopper=chopper,
     frequency=frequency,
     width_factor=width_factor,
+    sharpen=sharpen,
+    to=to,
     device="cpu",
 )
 output = []

@@ -16,7 +16,8 @@ def main(input_file, output_dir):
     values = {**web_var.standard_vars, **web_var.advanced_vars}
     binning, mantid, scan = (values.pop(name) for name in ("binning", "mantid", "scan"))
     mounting = [values.pop(name) for name in ("lattice", "u", "v", "psi_offset")]
-    options = ApplyOptions(device="cpu", **{name: value or None for name, value in values.items()})
+    sharpen = values.pop("sharpen")  # 0 has a meaning
+    options = ApplyOptions(device="cpu", sharpen=sharpen, **{name: value or None for name, value in values.items()})
     if scan:
         parts = [files_of_pattern(f"{output_dir}/{scan}")]
     else:

@@ -10,6 +10,8 @@ standard_vars = {
 
 advanced_vars = {
     "width_factor": 1.0,
+    "sharpen": 3.0,
+    "to": "",
     "model": "",
     "mantid": True,
     "scan": "",
@@ -30,6 +32,8 @@ variable_help = {
     },
     "advanced_vars": {
         "width_factor": "factor on the calculated widths, such as one from a vanadium run",
+        "sharpen": "how many times finer the resolution of the result is than that of the data; 0: none at all",
+        "to": "setting whose resolution the result is brought to, such as Ei=38,chopper=G,frequency=600; empty: none",
         "model": "name of a bundled model or an ONNX file; empty: the bundled one for the direction",
         "mantid": "whether Mantid makes the cut; without it this package does",
         "scan": "a crystal: which nxspe files in the output folder are its scan, such as MER*_Ei62.00meV*.nxspe; "
