@@ -16,7 +16,6 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 from scipy.special import ndtr  # noqa: E402
 
 from mantid_insgan.convolve.experiment import ExperimentSettings  # noqa: E402
-from mantid_insgan.core.options import DIRECTIONS  # noqa: E402
 from mantid_insgan.errors import DeviceError, InputError, ModelError, OutputError  # noqa: E402
 from mantid_insgan.instruments import Resolution  # noqa: E402
 from mantid_insgan.instruments.table import setting_facts  # noqa: E402
