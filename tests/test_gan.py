@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 from scipy.special import ndtr  # noqa: E402
 
 from mantid_insgan.convolve.experiment import ExperimentSettings  # noqa: E402
+from mantid_insgan.core.kernels import LARGEST_FWHM_BINS, RADIUS, reach_of  # noqa: E402
 from mantid_insgan.errors import DeviceError, InputError, ModelError, OutputError  # noqa: E402
 from mantid_insgan.instruments import Resolution  # noqa: E402
 from mantid_insgan.instruments.table import setting_facts  # noqa: E402
@@ -45,12 +46,9 @@ from mantid_insgan.learn.generator import Generator  # noqa: E402
 from mantid_insgan.learn.judges import FeatureSampler, PatchDiscriminator  # noqa: E402
 from mantid_insgan.learn.libraries import PairLibrary, Part, Several  # noqa: E402
 from mantid_insgan.learn.operator import (  # noqa: E402
-    LARGEST_FWHM_BINS,
-    RADIUS,
     ResolutionOperator,
     convolved,
     pairs_of_axes,
-    reach_of,
     richardson_lucy,
     root_mean_square,
 )
