@@ -511,3 +511,19 @@ def test_facts_given_as_options_are_read_again(told, tmp_path):
     run = read_nexus(tmp_path / "out.nxs").run
     assert run.value("ei") == pytest.approx(0.9 * ei) and run.ei.replaced.value == ei
     assert Resolution.from_run(run).width_factor == 1.2
+
+
+def test_a_fit_of_a_result_takes_its_resolution():
+    from mantid_insgan.fit.measured import Dataset
+
+    data = Dataset(measured(stated(RUN, sharpness=(3.0, 3.0))))
+    assert data.resolution.sharpness == (3.0, 3.0)
+    with pytest.raises(RunFactError, match="the data have no resolution"):
+        Dataset(measured(stated(RUN, sharpness=NO_RESOLUTION)))
+
+
+def test_results_of_the_autoreduction_are_named_by_what_was_done():
+    from mantid_insgan.mantid_support.autoreduction import output_of
+
+    found = [output_of("a.nxs", "out", ApplyOptions(**o)).name for o in ({}, {"to": "Ei=38"})]
+    assert found == ["a_sharpened.nxs", "a_brought.nxs"]

@@ -21,7 +21,7 @@ from ..io.writer import ENTRY
 from ..translate.job import apply_to_file
 
 #: Added to the name of the input.
-ENDINGS = {"add-resolution": "_broadened", "remove-resolution": "_sharpened"}
+ENDINGS = {"add-resolution": "_broadened", "remove-resolution": "_sharpened", "to": "_brought"}
 #: Added to the name of the first run of a scan for its cut, if this package makes it.
 CUT = "_cut"
 #: Directions of the axes that ConvertToMD makes.
@@ -87,7 +87,7 @@ def _holds_md(file: Path) -> bool:
 
 def output_of(file: str | Path, folder: str | Path, options: ApplyOptions) -> Path:
     """Path of the result for a file."""
-    return Path(folder) / f"{Path(file).stem}{ENDINGS[options.direction]}.nxs"
+    return Path(folder) / f"{Path(file).stem}{ENDINGS['to' if options.to else options.direction]}.nxs"
 
 
 def cut_of(file: str | Path, folder: str | Path) -> Path:
