@@ -37,7 +37,11 @@ def of_kind(kind: str) -> dict[str, str]:
 def shape_of(stated: str, card, batch: int, grid: tuple[int, ...]) -> tuple[int, ...]:
     """A shape of the table in numbers, such as 'N, D (D - 1) / 2, *grid'."""
     d = len(grid)
-    channels = {"1": 1, "D": d, "D (D - 1) / 2": d * (d - 1) // 2, "3": 3, "F": len(card.domain.mean)}
+    pairs = d * (d - 1) // 2
+    channels = {"1": 1, "D": d, "D (D - 1) / 2": pairs, "3": 3, "F": len(card.domain.mean)}
+    channels["D + D (D - 1) / 2"] = d + pairs
+    if stated.strip() == "T,":
+        return (9,)
     first, number, *rest = stated.split(", ")
     assert first == "N" and rest in ([], ["*grid"])
     return (batch, channels[number], *(grid if rest else ()))
@@ -45,7 +49,7 @@ def shape_of(stated: str, card, batch: int, grid: tuple[int, ...]) -> tuple[int,
 
 def test_the_documented_contract_is_that_of_the_code():
     assert tuple(of_kind("input")) == cards.INPUTS
-    assert tuple(of_kind("input, if taken")) == cards.MORE_INPUTS
+    assert tuple(of_kind("input, if taken")) == (*cards.MORE_INPUTS, cards.STEPS)
     assert tuple(of_kind("output")) == cards.OUTPUTS
 
 
@@ -66,6 +70,8 @@ def test_a_bundled_model_is_small_and_keeps_the_documented_contract(name):
     taken = of_kind("input") | of_kind("input, if taken")
     if card.dimensions == 1:
         del taken["correlation"]
+    if card.dimensions == 3:  # those of volumes are not told a finer resolution
+        del taken["finer"], taken["steps"]
     assert [i.name for i in session.get_inputs()] == list(taken)
     assert [o.name for o in session.get_outputs()] == list(of_kind("output"))
     assert {x.type for x in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float)"}
@@ -75,11 +81,13 @@ def test_a_bundled_model_is_small_and_keeps_the_documented_contract(name):
         grid = tuple(least + step * (batch + i) for i in range(card.dimensions))
         given = {k: rng.random(shape_of(v, card, batch, grid), np.float32) for k, v in taken.items()}
         given["valid"] = (given["valid"] > 0.1).astype(np.float32)
+        if "steps" in given:
+            given["steps"] = np.arange(-4, 5, dtype=np.float32)
         found = dict(zip(of_kind("output"), session.run(list(of_kind("output")), given), strict=True))
         for output, stated in of_kind("output").items():
             assert found[output].shape == shape_of(stated, card, batch, grid), output
             assert found[output].dtype == np.float32 and np.isfinite(found[output]).all(), output
-    for wrong in taken:
+    for wrong in taken.keys() - {"steps"}:
         with pytest.raises(Exception, match=f"Got invalid dimensions for input: {wrong} for"):
             session.run(None, given | {wrong: np.repeat(given[wrong], 2, axis=1)})
 

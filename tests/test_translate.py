@@ -203,7 +203,7 @@ def test_the_map_is_broader_or_sharper():
     spectrum = magnon(gaps=False, counts=1e6)
     added, _ = translated(Translator(choose_model("add-resolution"), "cpu", 1), spectrum)
     removed, quality = translated(Translator(choose_model("remove-resolution"), "cpu", 1), added)
-    assert added.signal.max() < 0.95 * spectrum.signal.max() < removed.signal.max() * 1.3
+    assert added.signal.max() < 0.98 * spectrum.signal.max() < removed.signal.max() * 1.3
     distance = lambda s: np.linalg.norm(s.signal - spectrum.signal) / np.linalg.norm(spectrum.signal)  # noqa: E731
     assert distance(removed) < 0.6 * distance(added)
     assert quality.compared == spectrum.signal.size

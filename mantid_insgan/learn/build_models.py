@@ -183,9 +183,9 @@ def _description(generator) -> str:
     return (
         f"{does} {what} for any widths up to {LARGEST_FWHM_BINS:g} bins FWHM. Trained on pairs, with no discriminator: "
         "spin waves and levels convolved with a Gaussian of full covariance in (Q, E), momenta outside the cut "
-        "included, and what detectors see beside them; the asymmetry of pulses is not in its training. It is told the resolution "
-        f"of the {'input' if generator.adds else 'target'}: none, or one that is finer than the spectrometer's by any "
-        "factor."
+        "included, and what detectors see beside them; the asymmetry of pulses is not in its training. It is told the "
+        f"resolution of the {'input' if generator.adds else 'target'}: none, or one that is finer than the "
+        "spectrometer's by any factor."
     )
 
 
