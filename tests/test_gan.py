@@ -461,14 +461,23 @@ def test_an_unpaired_step_moves_the_errors_of_both_generators(library, tmp_path)
 
 def test_errors_without_pairs_cover_what_is_known(library, tmp_path):
     """Learned from the likelihood alone, scored on noise that was drawn anew: remove against the simulation, add
-    against the measurement without its noise, which the training does not see."""
+    against the measurement without its noise, which the training does not see. With four spectra and networks that
+    begin at random the share differs by 0.1 from seed to seed; the mean over seeds is what is stated."""
     noise = 0.15
-    exact = {"exact_share": 1.0, "varied": False}
-    batch = stack(library.examples(range(4), "remove-resolution", np.random.default_rng(0), **exact, finer=0))
+    exact = {"exact_share": 1.0, "varied": False, "finer": 0}
+    batch = stack(library.examples(range(4), "remove-resolution", np.random.default_rng(0), **exact))
     level = 0.3 * batch.valid  # so that no bin is empty
-    batch = replace(batch, signal=batch.signal + level, target=batch.target + level)
-    x, clean = replace(batch, signal=batch.target, error=0 * batch.error), batch
-    trainer = UnpairedTrainer(UnpairedRecipe(channels=4, background=False), SCHEDULE, library, library, tmp_path)
+    clean = replace(batch, signal=batch.signal + level, target=batch.target + level)
+    x = replace(clean, signal=clean.target, error=0 * batch.error)
+    shares = [_covered_by_errors(x, clean, noise, library, tmp_path / str(seed), seed) for seed in (1, 2, 3)]
+    for direction in DIRECTIONS:
+        assert np.mean([share[direction] for share in shares]) == pytest.approx(0.683, abs=0.07)
+
+
+def _covered_by_errors(x, clean, noise: float, library, folder, seed: int) -> dict[str, float]:
+    """Share of bins within 1.198 scales of Student's t, where 68.3 % should be, after the errors have been learned."""
+    recipe = UnpairedRecipe(channels=4, background=False)
+    trainer = UnpairedTrainer(recipe, replace(SCHEDULE, seed=seed), library, library, folder)
     translated = trainer.networks[ADD](*x.inputs())[0].detach()
 
     def measured():
@@ -477,7 +486,6 @@ def test_errors_without_pairs_cover_what_is_known(library, tmp_path):
 
     @torch.no_grad()
     def within():
-        """Share of bins within 1.198 scales of Student's t, where 68.3 % should be."""
         y = measured()
         removed = counted(x, translated, y)
         again, known = trainer._added_again(y)
@@ -495,11 +503,11 @@ def test_errors_without_pairs_cover_what_is_known(library, tmp_path):
             layer.bias[-1] = -7.0  # errors that are far too small
     assert max(within().values()) < 0.5
     optimiser = torch.optim.Adam([p for layer in leave for p in layer.parameters()], lr=6e-2)
-    for _ in range(140):
+    for _ in range(60):
         optimiser.zero_grad()
         trainer._likelihood(x, measured(), translated).backward()
         optimiser.step()
-    assert within() == {d: pytest.approx(0.683, abs=0.1) for d in DIRECTIONS}
+    return within()
 
 
 def test_adversarial_terms_have_their_best_at_the_labels():
