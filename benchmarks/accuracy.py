@@ -24,7 +24,7 @@ import torch
 from pages import table_text
 from results import add_option, column, table, write_results
 
-from mantid_insgan.learn.build_models import COUNTS_OF_VOLUMES, TARGETS
+from mantid_insgan.learn.build_models import COUNTS_OF_SLICES, COUNTS_OF_VOLUMES, TARGETS
 from mantid_insgan.learn.evaluate import Baselines, batches, is_scored, of_generator
 from mantid_insgan.learn.libraries import PairLibrary
 from mantid_insgan.learn.warm_start import generator_of
@@ -99,7 +99,7 @@ def tables(title: str, library: PairLibrary, baselines: Baselines, networks: dic
     ]
     rows: dict[str, list] = {}
     more: dict[str, list] = {}
-    columns = COUNTS_OF_VOLUMES if library.dimensions == 3 else COUNTS
+    columns = {2: COUNTS_OF_SLICES, 3: COUNTS_OF_VOLUMES}.get(library.dimensions, COUNTS)
     for counts in columns:
         methods, _ = baselines.methods(counts)
         for name, method in (methods | networks).items():

@@ -29,9 +29,10 @@ from .train_job import BATCH, CHANNELS
 from .trainer import Machine, Schedule
 
 VERSION = "3"
-#: Peak counts at which models are scored; None is without noise. There are fewer for volumes, which take seconds each.
+#: Peak counts at which models are scored; None is without noise. There are fewer for slices and volumes, which take a
+#: second each and more.
 COUNTS = {"add-resolution": (None, 300.0), "remove-resolution": (None, 3000.0, 300.0, 30.0)}
-COUNTS_OF_VOLUMES = (None, 300.0)
+COUNTS_OF_SLICES, COUNTS_OF_VOLUMES = (None, 300.0, 30.0), (None, 300.0)
 HELD_OUT = {
     "test-family": "held-out families of Hamiltonians",
     "test-setting": "held-out instrument settings",
@@ -159,7 +160,7 @@ def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
     seed = options.seed + SCORING
     validation = PairLibrary(pairs, "validation")
     factor = calibrate(generator, validation, seed)
-    counts = COUNTS_OF_VOLUMES if generator.dimensions == 3 else COUNTS[generator.direction]
+    counts = counts_of(generator.direction, generator.dimensions)
     held_out = {split: PairLibrary(pairs, split) for split in HELD_OUT}
     tables = []
     for finer, target in TARGETS[generator.direction].items():
@@ -175,6 +176,11 @@ def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
     return card_of(
         generator, name, VERSION, _description(generator), errors, _training(trainer, generator, options), domain
     )
+
+
+def counts_of(direction: str, dimensions: int) -> tuple[float | None, ...]:
+    """Peak counts at which a model is scored."""
+    return {2: COUNTS_OF_SLICES, 3: COUNTS_OF_VOLUMES}.get(dimensions, COUNTS[direction])
 
 
 def _description(generator) -> str:
