@@ -77,6 +77,7 @@ def export(generator: Generator, path: Path) -> None:
             output_names=list(OUTPUTS),
             dynamic_axes=dict.fromkeys(inputs[:-1], grid) | {STEPS: {0: "reach"}},
         )
+        _simplify(temporary)
         forget_where(temporary)
         _check(model, temporary)
 
@@ -84,6 +85,24 @@ def export(generator: Generator, path: Path) -> None:
 def _asinh(graph, x):
     """The operator that the exporter lacks."""
     return graph.op("Asinh", x)
+
+
+def _simplify(path: Path) -> None:
+    """Fold the constants of the traced graph once, which halves the time in which it is opened. Only the optimisations
+    that do not depend on the machine are made; all operators stay those of ONNX."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath, options.log_severity_level = str(path), 3
+    onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    model = onnx.load(path)
+    used = [o for o in model.opset_import if not o.domain]
+    del model.opset_import[:]
+    model.opset_import.extend(used)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
 
 
 def forget_where(path: Path) -> None:
