@@ -16,11 +16,12 @@ def missing(what: str, allowed: str, option: str) -> RunFactError:
     return RunFactError(f"the {what} is not known", f"give it ({option}): {allowed}")
 
 
-def energy_above_ei(energy: float, ei: float) -> RunFactError:
-    """The error for an energy transfer (meV) above the incident energy."""
+def energy_above_ei(energy: float, ei: float, where: str = "") -> RunFactError:
+    """The error for an energy transfer (meV) above the incident energy; `where` says what has it."""
+    end = "," if where else ""
     return RunFactError(
-        f"an energy transfer of {energy:g} meV lies above the incident energy, {ei:g} meV: a neutron cannot lose more "
-        f"energy than it has; transfers up to {ei:g} meV are possible",
+        f"{where}an energy transfer of {energy:g} meV{end} lies above the incident energy, {ei:g} meV: a neutron "
+        f"cannot lose more energy than it has; transfers up to {ei:g} meV are possible",
         "check --ei, or cut the energy axis",
     )
 

@@ -19,6 +19,7 @@ from ..errors import InputError
 from .facts import run_of_entry
 from .hdf5 import dataset_number, naming, open_hdf5, reading, real_dataset, text
 from .region import normal_region
+from .units import in_our_units
 from .writer import ENTRY, SpectrumWriter
 
 __all__ = ["SpectrumFile", "SpectrumWriter", "read_nexus", "write_nexus"]
@@ -34,6 +35,7 @@ class _Dimension(NamedTuple):
     axis: Axis
     #: True if the edges in the file descend: `axis` ascends, and the data are reversed along it.
     flipped: bool
+    notes: tuple[str, ...] = ()
 
 
 class SpectrumFile:
@@ -97,7 +99,8 @@ class SpectrumFile:
         self.shape = tuple(len(a) for a in self.axes)
         self.ndim = len(self.shape)
         self._arrays = {name: self._array(name) for name in ARRAYS}
-        self.run, self.title = run_of_entry(entry, self.path)
+        run, self.title = run_of_entry(entry, self.path)
+        self.run = run.noted(*(note for d in dimensions for note in d.notes))
 
     def _array(self, name: str) -> h5py.Dataset:
         dataset = real_dataset(self._data, name, self.path, kinds="fiub" if name == "mask" else "fiu")
@@ -266,7 +269,8 @@ def _dimension_from_xml(source: SpectrumFile, index: int) -> _Dimension:
 
 def _dimension(*, edges: np.ndarray, **description) -> _Dimension:
     flipped = edges.ndim == 1 and edges.size > 1 and edges[0] > edges[-1]
-    return _Dimension(Axis(edges=edges[::-1] if flipped else edges, **description), bool(flipped))
+    axis, notes = in_our_units(Axis(edges=edges[::-1] if flipped else edges, **description))
+    return _Dimension(axis, bool(flipped), notes)
 
 
 def _legacy_frame(coordinate_system: int, index: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.run import Run
 from ..core.spectrum import Spectrum
 from ..errors import InputError, RunFactError
-from .facts import instrument_from_names, instrument_name
+from .facts import as_fact, instrument_from_names, instrument_name
 from .hdf5 import dataset_number, dataset_text, naming, open_hdf5, reading, real_dataset, text
 from .powder import Pixels, PowderFile, powder_spectrum, width_from_neighbours
 
@@ -124,13 +124,16 @@ def _entries(file: h5py.File) -> list[h5py.Group]:
 
 
 def _run(entry: h5py.Group, path: Path, ei: float | None) -> Run:
-    found = dataset_number(entry, "NXSPE_info/fixed_energy")
+    info = entry["NXSPE_info"].get("fixed_energy")
+    found, note = (
+        as_fact("ei", info[()], text(info.attrs.get("units"))) if isinstance(info, h5py.Dataset) else (None, "")
+    )
     if ei is None and found is None:
         raise RunFactError(
             f"Ei is missing from {path} (NXSPE_info/fixed_energy), and |Q| cannot be calculated without it",
             "give the incident energy in meV with --ei",
         )
-    run = Run().updated("NXSPE_info/fixed_energy", ei=found)
+    run = Run().updated("NXSPE_info/fixed_energy", ei=found).noted(*[f"NXSPE_info/fixed_energy {note}"] * bool(note))
     run = run.updated("option --ei", ei=None if ei is None else float(ei))
     if name := instrument_name(dataset_text(entry, "instrument/name")):
         return run.updated("instrument/name of the nxspe entry", instrument=name)

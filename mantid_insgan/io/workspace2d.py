@@ -15,7 +15,7 @@ import numpy as np
 from ..core.run import Run
 from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError, RunFactError
-from .facts import experiment_facts, instrument_from_names
+from .facts import experiment_facts, instrument_from_names, merged
 from .hdf5 import dataset_text, naming, open_hdf5, reading, real_dataset, text
 from .powder import Pixels, PowderFile, powder_spectrum, width_from_neighbours
 
@@ -43,7 +43,7 @@ def open_workspace2d(path: str | Path, *, ei: float | None = None, **binning) ->
     path = Path(path)
     with open_hdf5(path) as file, reading(path):
         entry = _entry(file, path)
-        run = Run(**experiment_facts(entry))
+        run = merged([experiment_facts(entry)])
         if run.instrument is None and (guess := instrument_from_names(path, text(file.attrs.get("file_name")))):
             run = run.updated(guess.source, instrument=guess.value)
         run = run.updated("option --ei", ei=ei)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..core.run import RUN_FACTS, Lattice, Run, Setting, required_facts
 from ..core.slices import require_network_axes
-from ..core.spectrum import Axis, Spectrum
+from ..core.spectrum import Axis, Spectrum, energy_axis
 from ..errors import InsganError
 from .cards import ModelFile, bundled_names, find_model
+from .findings import Findings
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class FileSheet:
             "valid_bins_without_error": self.without_error,
             "missing_for_apply": self.missing,
             "missing_run_facts": list(self.unknown),
+            "notes": list(self.run.notes),
         }
 
     def as_text(self) -> str:
@@ -62,7 +64,7 @@ class FileSheet:
         lines.append("  for apply: " + (self.missing or "nothing is missing"))
         if len(self.unknown) > 1:
             lines.append("  all missing options: " + ", ".join(f"--{name}" for name in self.unknown))
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.run.notes)])
 
 
 @dataclass(frozen=True)
@@ -127,18 +129,22 @@ def inspect_file(path: Path) -> FileSheet:
 
     with open_spectrum(path) as source:
         valid = without_error = 0
-        problem = None
-        for region in slabs(source.shape, (source.ndim - 1,)):
+        findings, problem = _findings(source)
+        energy = energy_axis(source.axes)
+        for region in slabs(source.shape, (source.ndim - 1 if energy is None else energy,)):
             part = source.read(region)
+            if findings is not None:
+                part = findings.cleaned(part)
+                problem = problem or _problem(findings.resolution, part)
             valid += int(part.valid.sum())
             without_error += int((part.valid & (part.variance == 0)).sum())
-            problem = problem or _problem(source.axes, part)
         missing = problem if valid else "no bin is valid"
+        notes = source.run.notes if findings is None else (*source.run.notes, *findings.notes())
         return FileSheet(
             path=Path(path),
             title=source.title,
             axes=source.axes,
-            run=source.run,
+            run=source.run.noted(*notes),
             bins=int(np.prod(source.shape)),
             valid=valid,
             without_error=without_error,
@@ -147,25 +153,35 @@ def inspect_file(path: Path) -> FileSheet:
         )
 
 
-def _problem(axes: tuple[Axis, ...], part: Spectrum) -> str | None:
-    """The first error that ``apply`` would raise for a part of a file with these axes: a missing fact, an axis, valid
-    bins above Ei."""
+def _findings(source) -> tuple[Findings | None, str | None]:
+    """What ``apply`` finds in the data, still empty; None, and the first error that it would raise, if a fact is missing
+    or an axis will not do."""
     from ..instruments.instrument import Resolution
 
     try:
-        require_network_axes(axes)
-        Resolution.of_spectrometer(part.run).frame(part)
+        require_network_axes(source.axes)
+        return Findings(Resolution.of_spectrometer(source.run)), None
+    except InsganError as error:
+        return None, str(error)
+
+
+def _problem(resolution, part: Spectrum) -> str | None:
+    """The first error that ``apply`` would raise for a part of a file: directions of axes, valid bins above Ei."""
+    try:
+        resolution.frame(part)
     except InsganError as error:
         return str(error)
     return None
 
 
 def missing_facts(run: Run, axes: tuple[Axis, ...]) -> tuple[str, ...]:
-    """Names of the facts that ``apply`` needs and that are not in the data."""
+    """Names of the facts that ``apply`` needs and that are not in the data; an instrument that is not known is none."""
     from ..instruments import known_choppers, known_instruments
 
     instrument = run.value("instrument")
-    choppers = known_choppers(instrument) if instrument in known_instruments() else ()
+    if instrument not in known_instruments():
+        run, instrument = replace(run, instrument=None), None
+    choppers = () if instrument is None else known_choppers(instrument)
     return tuple(name for name in required_facts(axes, choppers) if getattr(run, name) is None)
 
 

@@ -20,6 +20,7 @@ from ..io import open_spectrum
 from ..io.writer import SpectrumWriter, last_record
 from .cards import ModelFile, model_for
 from .elastic import find_lines
+from .findings import Findings, cleaned_source
 from .target import Plan, plan_for
 from .translator import Quality, Translator
 
@@ -89,7 +90,9 @@ def apply(
     """
     options = (options or ApplyOptions()).updated(**keywords)
     run, resolution, translators = _prepare(spectrum, options)
-    told = per_event(spectrum.replace(run=run))
+    findings = Findings(resolution)
+    clean = findings.cleaned(spectrum.replace(run=run))
+    told = per_event(clean)
     plan = plan_for(told, run, options, resolution, translators)
     require_valid(told)
     if plan.removes:
@@ -97,8 +100,9 @@ def apply(
     result, quality = plan.apply(told, progress=progress)
     _require_reached(options, quality)
     _require_known(options, quality)
-    result = result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting))
-    return summed(result), _report(spectrum, run, plan, quality)
+    result = summed(result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting)))
+    quality.count_flux(clean, result)
+    return result, _report(spectrum, run, plan, quality, findings)
 
 
 def apply_to_file(
@@ -144,38 +148,54 @@ def apply_to_file(
         with SpectrumWriter(target, file, template=source, overwrite=overwrite, history=history) as writer:
             regions = slabs(file.shape, network_axes(file.axes, translators[0].card.dimensions))
             if plan.removes:
-                plan = replace(plan, lines=find_lines(file, resolution, regions))
+                plan = replace(plan, lines=find_lines(cleaned_source(file, resolution), resolution, regions))
+            findings = Findings(resolution)
             for done, region in enumerate(regions):
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
-                writer.write(region, _translated(file, region, resolution, plan, quality, share))
+                writer.write(region, _translated(file, region, findings, plan, quality, share))
             if not quality.bins:
                 require_valid(file.read(regions[-1]))
             _require_reached(options, quality)
             _require_known(options, quality)
-    return _report(file, run, plan, quality)
+    return _report(file, run, plan, quality, findings)
 
 
-def _report(spectrum, run: Run, plan: Plan, quality: Quality) -> Report:
+def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings) -> Report:
     used = [step.translator for step in plan.steps]
     found = [_notes(spectrum, translator, quality) for translator in used]
     left_out = f"{quality.left_out} measured bins are empty in the result: no neutron of its setting can reach them"
     elastic = (plan.lines.note(),) if plan.lines is not None and plan.lines.found else ()
-    notes = (*found, plan.notes, elastic, (left_out,) * bool(quality.left_out), overridden(run))
+    notes = (*found, plan.notes, elastic, (left_out,) * bool(quality.left_out), overridden(run), run.notes)
+    notes = (*notes, findings.notes(), _notes_on_flux(quality))
     names = " and ".join(translator.card.name for translator in used) or "no model"
     coverage = used[-1].card.coverage if used else None
     return Report(names, run, quality, tuple(dict.fromkeys(n for some in notes for n in some)), coverage, plan.setting)
 
 
-def _translated(file, region, resolution, plan: Plan, quality: Quality, progress) -> Spectrum:
+def _notes_on_flux(quality: Quality) -> tuple[str, ...]:
+    if quality.bins and quality.flux_ratio is None:
+        return ("the total of the data is near zero, so that its ratio to that of the result means nothing",)
+    if quality.shown_in > 0 and abs(quality.shown_out / quality.shown_in - quality.flux_ratio) > 0.01:
+        return (
+            "the signal is a sum over events (NumEventsNormalization), and so is the flux ratio; that of the intensity "
+            f"per event, which Mantid shows, is {quality.shown_out / quality.shown_in:.4g}",
+        )
+    return ()
+
+
+def _translated(file, region, findings: Findings, plan: Plan, quality: Quality, progress) -> Spectrum:
     """One slab; nothing of it stays in memory but the result. Its quality is added."""
-    spectrum = per_event(file.read(region))
+    clean = findings.cleaned(file.read(region))
+    spectrum = per_event(clean)
     if not spectrum.valid.any():
         return summed(nothing_measured(spectrum))
-    resolution.require_below_ei(spectrum)
+    findings.resolution.require_below_ei(spectrum)
     result, part = plan.apply(spectrum, region, progress)
     del spectrum
+    result = summed(result)
+    part.count_flux(clean, result)
     quality.add(part)
-    return summed(result)
+    return result
 
 
 def _prepare(

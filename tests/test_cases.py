@@ -1,0 +1,401 @@
+"""Inputs as facilities and users make them: units, spellings, empty bins, facts that disagree. One test for each kind."""
+
+import h5py
+import numpy as np
+import pytest
+
+from mantid_insgan import Axis, Lattice, Run, Spectrum
+from mantid_insgan.core.options import ApplyOptions
+from mantid_insgan.core.run import require_one_setting
+from mantid_insgan.errors import InputError, RunFactError
+from mantid_insgan.io import read_nexus, read_nxspe, write_nexus
+from mantid_insgan.io.units import converted
+from mantid_insgan.translate.inspect import inspect_file
+from mantid_insgan.translate.job import apply, apply_to_file
+
+CPU = ApplyOptions(device="cpu")
+ADD = ApplyOptions(device="cpu", direction="add-resolution")
+MAPS = Run().updated("test", instrument="MAPS", ei=50.0, chopper="S", frequency=400.0)
+
+
+def counts_of(q, e, scale=100.0):
+    """A mode with counting noise, and its variance."""
+    q, e = (q[1:] + q[:-1]) / 2, (e[1:] + e[:-1]) / 2
+    mode = 10 + 15 * np.abs(np.sin(np.pi * q))[:, None]
+    expected = scale * (np.exp(-(((e - mode) / 1.5) ** 2) / 2) + 0.05)
+    counts = np.random.default_rng(3).poisson(expected).astype(float)
+    return counts, np.maximum(counts, 1.0)
+
+
+def powder(q=(0.5, 4.5, 40), e=(-5.0, 45.0, 50), axes=(("|Q|", "MomentumTransfer"), ("DeltaE", "DeltaE")), **fields):
+    """|Q| and energy of MAPS; limits and bins of each axis, its name and unit."""
+    edges = [np.linspace(low, high, n + 1) for low, high, n in (q, e)]
+    signal, variance = counts_of(*edges)
+    axes = tuple(Axis(name, x, unit) for x, (name, unit) in zip(edges, axes, strict=True))
+    return Spectrum(**{"signal": signal, "variance": variance, "axes": axes, "run": MAPS} | fields)
+
+
+def crystal(run=MAPS, q=(0.5, 2.5, 40), e=(-5.0, 45.0, 50)):
+    """[H,0,0] and energy, integrated over k and l."""
+    flat = powder(q, e)
+    h, k, l = (Axis(n, x, "r.l.u.", "HKL") for n, x in zip(
+        ("[H,0,0]", "[0,K,0]", "[0,0,L]"), (flat.axes[0].edges, [-0.1, 0.1], [-0.5, 0.5]), strict=True))  # fmt: skip
+    signal, variance = (x[:, None, None, :] for x in (flat.signal, flat.variance))
+    return Spectrum(signal, variance, (h, k, l, flat.axes[1]), run=run, coordinate_system=3)
+
+
+def put_log(path, experiment: int, name: str, value, units: str = "") -> None:
+    """Write a log of an experiment in a file, in place of the old one."""
+    with h5py.File(path, "r+") as file:
+        logs = file["MDHistoWorkspace"].require_group(f"experiment{experiment}/logs")
+        if name in logs:
+            del logs[name]
+        logs[f"{name}/value"] = np.array([value]) if np.ndim(value) == 0 else value
+        if units:
+            logs[f"{name}/value"].attrs["units"] = np.bytes_(units)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes a spectrum."""
+
+    def write(spectrum, name="in.nxs"):
+        write_nexus(spectrum, tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+# B01
+
+
+def test_b01_the_lattice_that_was_given_is_in_the_result(file, tmp_path):
+    path = file(crystal())
+    out, again = tmp_path / "out.nxs", tmp_path / "again.nxs"
+    apply_to_file(path, out, CPU.updated(lattice="4,4,6"))
+    assert read_nexus(out).run.value("lattice").cell == (4, 4, 6, 90, 90, 90)
+    apply_to_file(out, again, ADD)
+    assert read_nexus(again).run.value("lattice").cell == (4, 4, 6, 90, 90, 90)
+
+
+def test_b01_a_cell_without_orientation_is_written_and_read(file):
+    run = MAPS.updated("test", lattice=Lattice(4.1, 4.2, 6.0, gamma=120.0))
+    found = read_nexus(file(crystal(run))).run.value("lattice")
+    assert found.cell == (4.1, 4.2, 6.0, 90.0, 90.0, 120.0) and found.ub is None
+
+
+def test_b01_a_cell_that_replaces_another_wins_and_the_same_keeps_its_orientation(file, tmp_path):
+    cell = Lattice(4.0, 4.0, 6.0)
+    run = MAPS.updated("test", lattice=Lattice(4.0, 4.0, 6.0, ub=cell.b_matrix()))
+    path = file(crystal(run))
+    apply_to_file(path, tmp_path / "same.nxs", CPU.updated(lattice="4,4,6"))
+    assert np.allclose(read_nexus(tmp_path / "same.nxs").run.value("lattice").ub, cell.b_matrix())
+    apply_to_file(path, tmp_path / "other.nxs", CPU.updated(lattice="4,4,6.2"))
+    assert read_nexus(tmp_path / "other.nxs").run.value("lattice").cell == (4, 4, 6.2, 90, 90, 90)
+
+
+# B02
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "factor"),
+    [
+        ("Energy", "THz", 4.135667697),
+        ("Energy", "1/cm", 0.1239841984),
+        ("Energy", "DeltaE_inWavenumber", 0.1239841984),
+        ("Energy", "ueV", 1e-3),
+        ("DeltaE", "eV", 1e3),
+        ("DeltaE", "K", 0.08617333262),
+        ("Dim2", "GHz", 4.135667697e-3),
+    ],
+)
+def test_b02_energies_are_converted_to_mev_and_the_file_keeps_its_unit(file, tmp_path, name, unit, factor):
+    high = 40.0 / factor
+    path = file(powder(e=(-high / 8, high, 40), axes=(("|Q|", "Angstrom^-1"), (name, unit))))
+    read = read_nexus(path)
+    assert read.axes[1].unit == "meV" and read.energy_axis == 1
+    assert read.axes[1].edges[-1] == pytest.approx(40.0, rel=1e-6)
+    (note,) = read.run.notes
+    assert note.startswith(f"axis {name!r} is in {unit} in the file: it was converted to meV")
+    assert f"note: {note}" in inspect_file(path).as_text()
+    report = apply_to_file(path, tmp_path / "out.nxs", CPU)
+    assert note in report.notes
+    with h5py.File(tmp_path / "out.nxs") as out:
+        axis = out[f"MDHistoWorkspace/data/{name}"]
+        assert axis.attrs["units"].decode() == unit and axis[-1] == pytest.approx(high, rel=1e-12)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("nm^-1", 0.1), ("1/nm", 0.1), ("A^-1", 1), ("Å⁻¹", 1), ("1/Å", 1)])
+def test_b02_momenta_are_converted(file, unit, factor):
+    read = read_nexus(file(powder(axes=(("|Q|", unit), ("DeltaE", "meV")))))
+    assert np.allclose(read.axes[0].edges, factor * np.linspace(0.5, 4.5, 41))
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ((("|Q|", "A^-1"), ("DeltaE", "furlong")), "axis 'DeltaE': the unit 'furlong' is not known here, expected an "),
+        ((("|Q|", "A^-1"), ("DeltaE", "rad/s")), "axis 'DeltaE': the unit 'rad/s' is not known"),
+        (
+            (("|Q|", "barn"), ("DeltaE", "meV")),
+            "axis '|Q|': the unit 'barn' is not known here, expected an inverse length",
+        ),
+    ],
+)
+def test_b02_unknown_units_are_refused_by_name(file, axes, message):
+    with pytest.raises(InputError) as raised:
+        read_nexus(file(powder(axes=axes)))
+    assert message in str(raised.value) and "convert the data to" in raised.value.fix
+
+
+def test_b02_a_unit_of_another_kind_is_refused():
+    assert converted(1500.0, "rpm", "Hz") == pytest.approx(25.0)
+    assert converted(20.0, "degC", "K") == pytest.approx(293.15)
+    with pytest.raises(InputError, match="the unit 'K' is not known here, expected a frequency such as Hz or rpm"):
+        converted(1.0, "K", "Hz")
+
+
+# B07, B08
+
+
+@pytest.mark.parametrize(
+    ("value", "units", "expected"),
+    [(b"50.0", "", 50.0), (b"50.0 meV", "", 50.0), (b"0.05 eV", "", 50.0), (0.05, "eV", 50.0), (5e4, "ueV", 50.0)],
+)
+def test_b07_numbers_in_texts_and_their_units_are_read(file, value, units, expected):
+    path = file(crystal())
+    put_log(path, 0, "Ei", value, units)
+    put_log(path, 0, "chopper_frequency", b"24000 rpm")
+    run = read_nexus(path).run
+    assert run.value("ei") == pytest.approx(expected) and run.value("frequency") == pytest.approx(400.0)
+    assert run.notes == ()
+
+
+def test_b07_a_value_of_unknown_unit_is_not_used(file):
+    path = file(crystal())
+    put_log(path, 0, "Ei", 50.0, "parsec")
+    sheet = inspect_file(path)
+    assert sheet.run.ei is None and "the incident energy is not known" in sheet.missing
+    assert sheet.run.notes[0].startswith("log Ei of experiment0 was not used: the unit 'parsec' is not known here")
+
+
+def test_b08_values_in_one_log_that_differ_are_named(file):
+    path = file(crystal())
+    put_log(path, 0, "Ei", np.array([46.0, 54.0]))
+    put_log(path, 0, "chopper_frequency", np.array([0.0, 0.0, 0.0, 399.9, 400.1]))
+    run = read_nexus(path).run
+    assert run.value("frequency") == pytest.approx(400.0)
+    assert run.notes == ("log Ei of experiment0 has 2 values from 46 to 54 meV; their median, 50, was taken",)
+
+
+# B09, B10
+
+
+@pytest.mark.parametrize("name", ["nxspe", "NXSPE", "unknown"])
+def test_b09_names_that_are_no_spectrometer_do_not_count(file, name):
+    written = powder(run=MAPS.updated("other", instrument=name))
+    assert read_nexus(file(written, "MER12345.nxs")).run.value("instrument") == "MERLIN"
+    sheet = inspect_file(file(written, "cut.nxs"))
+    assert sheet.run.instrument is None and "instrument" in sheet.unknown
+
+
+def test_b09_an_unknown_spectrometer_is_among_what_is_to_be_given(file):
+    sheet = inspect_file(file(powder(run=Run().updated("test", instrument="IN5", ei=50.0))))
+    assert sheet.unknown == ("instrument", "chopper", "frequency")
+    assert "instrument 'IN5' is not known" in sheet.missing
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        (("Dim1", "MomentumTransfer"), ("EnergyTransfer", "EnergyTransfer")),
+        (("|Q|", "MomentumTransfer"), ("Dim2", "EnergyTransfer")),
+    ],
+)
+def test_b10_the_unit_tells_what_an_axis_is(file, axes):
+    read = read_nexus(file(powder(axes=axes)))
+    assert read.energy_axis == 1 and read.axes[0].is_modulus_q
+    assert inspect_file(file(powder(axes=axes), "two.nxs")).missing is None
+
+
+# B15
+
+
+@pytest.mark.parametrize(
+    ("log", "value", "fact", "message"),
+    [
+        ("Ei", 25.0, "ei", r"differ in Ei: 50 \(log Ei of experiment0\) and 25 \(log Ei of experiment1\)"),
+        ("chopper_frequency", 200.0, "frequency", "differ in frequency: 400 .* and 200 "),
+        ("chopper_package", b"A", "chopper", "differ in chopper: S .* and A "),
+        ("instrument_name", b"MERLIN", "instrument", "differ in instrument: MAPS .* and MERLIN "),
+    ],
+)
+def test_b15_experiments_of_two_settings_are_refused_unless_the_fact_is_given(file, log, value, fact, message):
+    path = file(powder())
+    put_log(path, 1, log, value)
+    spectrum = read_nexus(path)
+    assert len(spectrum.run.notes) == 1 and "the first was taken" in spectrum.run.notes[0]
+    assert "experiments of the data differ in" in inspect_file(path).missing
+    with pytest.raises(
+        RunFactError, match=message + ".*expected one setting.*Fix: bin the runs of one setting"
+    ) as raised:
+        apply(spectrum, CPU)
+    assert f"--{fact}" in raised.value.fix
+    require_one_setting(spectrum.run.updated(f"option --{fact}", **{fact: MAPS.value(fact)}))
+
+
+def test_b15_a_small_difference_and_another_lattice_are_said(file):
+    path = file(powder())
+    put_log(path, 1, "Ei", 50.2)
+    put_log(path, 0, "insgan_lattice", b"4,4,6")
+    put_log(path, 1, "insgan_lattice", b"4,4,7")
+    run = read_nexus(path).run
+    require_one_setting(run)
+    assert any("differ in Ei: 50 meV" in n and "50.2 meV" in n for n in run.notes)
+    assert any("differ in lattice: 4,4,6,90,90,90" in n and "4,4,7,90,90,90" in n for n in run.notes)
+
+
+def test_b15_facts_behind_the_eighth_experiment_are_found(file):
+    path = file(powder(run=Run()))
+    for number in range(9):
+        put_log(path, number, "proton_charge", 1.0)
+    put_log(path, 9, "Ei", 50.0)
+    assert read_nexus(path).run.ei.source == "log Ei of experiment9"
+
+
+# B11, B14
+
+
+@pytest.mark.parametrize("normalization", [0, 2])
+def test_b11_bins_without_events_are_not_valid_anywhere(file, tmp_path, normalization):
+    plain = powder()
+    events = np.ones(plain.shape)
+    events[10:20] = 0
+    path = file(
+        powder(
+            signal=plain.signal * events,
+            variance=plain.variance * events,
+            num_events=events,
+            visual_normalization=normalization,
+        )
+    )
+    assert np.array_equal(read_nexus(path).valid, events > 0)
+    assert inspect_file(path).valid == events.sum()
+    report = apply_to_file(path, tmp_path / "out.nxs", CPU)
+    out = read_nexus(tmp_path / "out.nxs")
+    assert report.quality.bins == events.sum()
+    assert np.array_equal(out.valid, events > 0) and np.isnan(out.signal[10:20]).all()
+
+
+def test_b11_zeros_of_measured_bins_count():
+    zeros = np.zeros((40, 50))
+    events = np.arange(2000.0).reshape(40, 50) % 3
+    assert powder(signal=zeros, variance=zeros).valid.all()
+    assert np.array_equal(powder(signal=zeros, variance=zeros, num_events=events).valid, events > 0)
+    assert powder(signal=zeros, variance=zeros + 1, num_events=events).valid.all()
+
+
+def test_b14_what_cannot_be_measured_above_ei_does_not_count(file, tmp_path):
+    plain = powder(e=(-2.0, 80.0, 41))
+    centers = plain.axes[1].centers
+    signal, variance = plain.signal.copy(), plain.variance.copy()
+    signal[:, centers > 50] = np.nan
+    signal[5, centers == 55], variance[5, centers == 55] = 0.0, 0.0
+    signal[6:9, centers == 51] = 3.0
+    path = file(plain.replace(signal=signal, variance=variance, valid=None))
+    report = apply_to_file(path, tmp_path / "out.nxs", CPU)
+    assert any(
+        n.startswith("3 valid bins have their centre above Ei = 50 meV and begin at or below it") for n in report.notes
+    )
+    assert not read_nexus(tmp_path / "out.nxs").valid[:, centers > 50].any()
+    assert inspect_file(path).missing is None
+
+
+def test_b14_measured_bins_above_ei_are_refused_by_the_highest():
+    plain = powder(e=(-2.0, 80.0, 41))
+    valid = np.broadcast_to(plain.axes[1].centers < 58, plain.shape)
+    with pytest.raises(RunFactError, match="the highest valid bin, at an energy transfer of 57 meV, lies above.*--ei"):
+        apply(plain.replace(valid=valid), CPU)
+
+
+# B12, B13
+
+
+def test_b12_a_variance_that_is_a_rounding_error_is_none(file, tmp_path):
+    spectrum = powder()
+    signal, variance = spectrum.signal.copy(), spectrum.variance.copy()
+    signal[3, 7], variance[3, 7] = 1e-29, 1.8e-32
+    path = file(spectrum.replace(signal=signal, variance=variance))
+    report = apply_to_file(path, tmp_path / "out.nxs", CPU)
+    plain, clean = apply(spectrum, CPU)
+    assert report.quality.chi_squared / report.quality.compared < 2 * clean.quality.chi_squared / clean.quality.compared
+    assert report.quality.compared == plain.signal.size - 1
+    assert any(n.startswith("1 bins have variances below 1e-12 of the median") for n in report.notes)
+    assert not any("variances below" in n for n in clean.notes)
+
+
+def test_b13_one_outlier_does_not_spoil_the_others():
+    spectrum = powder()
+    signal = spectrum.signal.copy()
+    signal[6, 8] = -9e17
+    found, report = apply(spectrum.replace(signal=signal), CPU)
+    plain, clean = apply(spectrum, CPU)
+    far = np.ones(plain.shape, bool)
+    far[:13, :15], far[6, 8] = False, False
+    assert not found.valid[6, 8] and found.valid.sum() == plain.valid.sum() - 1
+    assert np.allclose(found.variance[far], plain.variance[far], rtol=0.1)
+    assert any(n.startswith("1 bins have values up to 9e+17, more than 100000 times all others") for n in report.notes)
+    assert not any("times all others" in n for n in clean.notes)
+
+
+def test_b13_a_line_in_one_bin_of_a_simulation_is_no_outlier():
+    signal = np.full((40, 50), 1e-9)
+    signal[20, 25] = 1.0
+    found, report = apply(powder(signal=signal, variance=np.zeros((40, 50))), ADD)
+    assert found.valid.all() and not any("times all others" in n for n in report.notes)
+
+
+# B03, B20
+
+
+def test_b03_the_flux_ratio_is_that_of_the_file(file, tmp_path):
+    plain = powder()
+    events = np.where(plain.signal > 60, 300.0, 1.0)
+    sums = {"signal": plain.signal * events, "variance": plain.variance * events**2, "num_events": events}
+    path = file(powder(**sums, visual_normalization=2))
+    report = apply_to_file(path, tmp_path / "out.nxs", ADD)
+    before, after = read_nexus(path), read_nexus(tmp_path / "out.nxs")
+    stated = report.summary()["flux_ratio"]
+    assert stated == pytest.approx(after.signal[after.valid].sum() / before.signal[before.valid].sum(), rel=1e-6)
+    shown = (after.signal / events).sum() / plain.signal.sum()
+    assert shown == pytest.approx(1.0, abs=0.05) and abs(stated - shown) > 0.05
+    assert any(f"per event, which Mantid shows, is {shown:.4g}" in n for n in report.notes)
+    _, in_memory = apply(before, ADD)
+    assert in_memory.summary()["flux_ratio"] == pytest.approx(stated, rel=1e-5)
+
+
+def test_b20_no_flux_ratio_where_the_total_means_nothing():
+    spectrum = powder()
+    _, report = apply(spectrum.replace(signal=spectrum.signal - spectrum.signal.mean()), ADD)
+    assert report.summary()["flux_ratio"] is None
+    assert "the total of the data is near zero, so that its ratio to that of the result means nothing" in report.notes
+    _, plain = apply(spectrum, ADD)
+    assert plain.summary()["flux_ratio"] == pytest.approx(1.0, abs=0.05)
+    assert not any("near zero" in n for n in plain.notes)
+
+
+# B19
+
+
+@pytest.mark.parametrize("options", [CPU, ADD])
+def test_b19_a_strong_line_that_an_edge_cuts_is_said(options):
+    def line(low, high):
+        centers = np.linspace(low, high, 101)[:-1] + (high - low) / 200
+        signal = np.repeat((500 * np.exp(-((centers / 0.9) ** 2) / 2) + 5)[None], 40, 0)
+        return powder(e=(low, high, 100), signal=signal, variance=signal)
+
+    _, report = apply(line(0.0, 20.0), options)
+    (note,) = [n for n in report.notes if "cut by the edge" in n]
+    assert note.startswith("a strong line is cut by the edge of 'DeltaE' at 0 meV (") and "flux ratio" in note
+    for whole in (line(-5.0, 20.0), powder()):
+        assert not any("cut by the edge" in n for n in apply(whole, options)[1].notes)
