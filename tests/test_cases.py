@@ -1,5 +1,7 @@
 """Inputs as facilities and users make them: units, spellings, empty bins, facts that disagree. One test for each kind."""
 
+import re
+
 import h5py
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ import pytest
 from mantid_insgan import Axis, Lattice, Run, Spectrum
 from mantid_insgan.core.options import ApplyOptions
 from mantid_insgan.core.run import require_one_setting
-from mantid_insgan.errors import InputError, RunFactError
+from mantid_insgan.errors import InputError, ModelError, RunFactError
+from mantid_insgan.instruments.instrument import Resolution
 from mantid_insgan.io import read_nexus, read_nxspe, write_nexus
 from mantid_insgan.io.units import converted
 from mantid_insgan.translate.inspect import inspect_file
@@ -399,3 +402,149 @@ def test_b19_a_strong_line_that_an_edge_cuts_is_said(options):
     assert note.startswith("a strong line is cut by the edge of 'DeltaE' at 0 meV (") and "flux ratio" in note
     for whole in (line(-5.0, 20.0), powder()):
         assert not any("cut by the edge" in n for n in apply(whole, options)[1].notes)
+
+
+# B05, B07, B16
+
+
+def nxspe(path, energy=None, ei=50.0, change=None):
+    """Sixty detectors of MAPS with an elastic line and a mode at 15 meV; `change` gets the group of the data."""
+    energy = np.linspace(-10, 45, 111) if energy is None else energy
+    center = (energy[1:] + energy[:-1]) / 2
+    expected = 50 * np.exp(-(((center - 15) / 2) ** 2) / 2) + 200 * np.exp(-(center**2) / 2) + 5
+    signal = np.random.default_rng(4).poisson(np.repeat(expected[None], 60, 0)).astype(float)
+    with h5py.File(path, "w") as file:
+        entry = file.create_group("data_entry")
+        entry["NXSPE_info/fixed_energy"], entry["NXSPE_info/psi"] = ei, 0.0
+        entry["instrument/name"] = np.bytes_("MAPS")
+        data = entry.create_group("data")
+        values = {"polar": np.linspace(3, 60, 60), "polar_width": np.full(60, 0.97), "azimuthal": np.zeros(60)}
+        values |= {"azimuthal_width": np.ones(60), "energy": energy, "data": signal, "error": np.sqrt(signal)}
+        for name, value in values.items():
+            data[name] = value
+        if change is not None:
+            change(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("energy", "left"),
+    [
+        (np.r_[np.arange(-10, 44.6, 0.5), 44.8], "44.5 to 44.8"),
+        (np.r_[-10.3, np.arange(-10, 44.6, 0.5)], "-10.3 to -10"),
+        (np.r_[-10.3, np.arange(-10, 44.6, 0.5), 44.8], "-10.3 to -10 and 44.5 to 44.8"),
+    ],
+)
+def test_b05_an_uneven_bin_at_an_end_is_left_out(tmp_path, energy, left):
+    spectrum = read_nxspe(nxspe(tmp_path / "in.nxspe", energy))
+    assert np.allclose(np.diff(spectrum.axes[1].edges), 0.5) and len(spectrum.axes[1]) == 109
+    assert spectrum.run.notes == (f"the energy bin {left} was left out: the others are 0.5 wide",)
+
+
+def test_b05_an_uneven_bin_inside_is_refused(tmp_path):
+    energy = np.linspace(-10, 45, 111)
+    energy[50] += 0.2
+    with pytest.raises(InputError, match="bins of unequal width .*rebin that axis"):
+        read_nxspe(nxspe(tmp_path / "in.nxspe", energy))
+
+
+@pytest.mark.parametrize("ei", [np.bytes_(b"50.0"), np.bytes_(b"50.0 meV"), np.array([b"0.05 eV"])])
+def test_b07_ei_of_an_nxspe_file_may_be_a_text(tmp_path, ei):
+    assert read_nxspe(nxspe(tmp_path / "in.nxspe", ei=ei)).run.value("ei") == pytest.approx(50.0)
+
+
+def test_b16_an_error_of_minus_one_is_a_mask(tmp_path):
+    def masked(data):
+        data["data"][10:20], data["error"][10:20] = 0.0, -1.0
+
+    def gone(data):
+        data["data"][10:20] = np.nan
+
+    one, other = (read_nxspe(nxspe(tmp_path / f"{c.__name__}.nxspe", change=c)) for c in (masked, gone))
+    assert one.identical(other)
+
+
+def test_b16_a_width_that_no_detector_has_is_bounded(tmp_path):
+    def wide(data):
+        data["polar_width"][20:40] = 60.0
+
+    one, other = read_nxspe(nxspe(tmp_path / "one.nxspe", change=wide)), read_nxspe(nxspe(tmp_path / "other.nxspe"))
+    assert one.shape == other.shape and np.array_equal(one.valid, other.valid)
+    assert one.run.notes == (
+        "20 detectors have a polar_width of up to 60 degrees: they were taken to reach half-way to their neighbours",
+    )
+    assert other.run.notes == ()
+
+
+def test_b16_negative_angles_are_on_the_other_side_of_the_beam(tmp_path):
+    from mantid_insgan.io.nxspe import read_crystal_run
+
+    def negative(data):
+        data["polar"][:30] *= -1
+
+    one, other = nxspe(tmp_path / "one.nxspe", change=negative), nxspe(tmp_path / "other.nxspe")
+    assert read_nxspe(one).identical(read_nxspe(other))
+    azimuthal = read_crystal_run(one).azimuthal
+    assert (azimuthal[:30] == 180).all() and (azimuthal[30:] == 0).all()
+
+
+def test_b02_the_energies_of_an_nxspe_file_may_have_another_unit(tmp_path):
+    def in_ev(data):
+        data["energy"][...] = data["energy"][()] / 1000
+        data["energy"].attrs["units"] = np.bytes_("eV")
+
+    read = read_nxspe(nxspe(tmp_path / "one.nxspe", change=in_ev))
+    assert read.axes[1].edges[-1] == pytest.approx(45.0)
+    assert read.run.notes == ("the energies are in eV in the file: they were converted to meV",)
+
+
+# B04, B06, B17
+
+
+def test_b04_the_message_names_the_axis_and_the_width_of_bins():
+    with pytest.raises(ModelError, match=r"resolution along 'DeltaE' is [\d.]+ bins wide") as raised:
+        apply(powder(e=(-5.0, 45.0, 1000)), CPU)
+    wide = re.search(r"Fix: rebin the data along 'DeltaE' to bins of ([\d.]+) meV or more \(Rebin", str(raised.value))
+    apply(powder(e=(-5.0, 45.0, int(50 / float(wide[1])))), CPU)
+
+
+@pytest.mark.parametrize(
+    ("facts", "note"),
+    [
+        ({"frequency": 600.02}, "a chopper frequency of 600.02 Hz is just outside the range of MERLIN, 50 to 600 Hz"),
+        ({"ei": 182.23}, "Ei = 182.23 meV is just outside the range of MERLIN with chopper G, 0 to 181 meV"),
+    ],
+)
+def test_b06_measured_values_just_outside_a_range_are_used_and_said(file, facts, note):
+    facts = {"instrument": "MERLIN", "ei": 50.0, "chopper": "G", "frequency": 600.0} | facts
+    spectrum = powder(run=Run().updated("test", **facts))
+    _, report = apply(spectrum, CPU)
+    assert any(n.startswith(note) and "it was used as it is" in n for n in report.notes)
+    assert any(n.startswith(note) for n in inspect_file(file(spectrum)).run.notes)
+    inside = Resolution("MERLIN", min(facts["ei"], 181), "G", 600)
+    found = Resolution(facts["instrument"], facts["ei"], "G", facts["frequency"])
+    assert inside.notes == () and found.fwhm_energy(0.0) == pytest.approx(inside.fwhm_energy(0.0), rel=0.02)
+
+
+@pytest.mark.parametrize("facts", [("MERLIN", 50, "G", 610), ("MERLIN", 185, "G", 600)])
+def test_b06_values_farther_outside_are_refused(facts):
+    with pytest.raises(RunFactError, match="is outside the range of MERLIN"):
+        Resolution(*facts)
+
+
+@pytest.mark.parametrize("name", ["MAP", "maps", " Maps ", "M_A-P s"])
+def test_b17_spellings_of_instruments_are_the_same(file, tmp_path, name):
+    report = apply_to_file(file(powder()), tmp_path / "out.nxs", CPU.updated(instrument=name))
+    assert report.run.value("instrument") == "MAPS" and str(report.resolution).startswith("instrument=MAPS,")
+    assert not any("replaces" in n for n in report.notes)
+
+
+@pytest.mark.parametrize("name", ["High_Flux", "high flux", "HIGH-FLUX", "HighFlux"])
+def test_b17_spellings_of_choppers_are_the_same(name):
+    assert Resolution("SEQ", 50, name, 300).chopper == "High-Flux"
+
+
+def test_b17_experiments_that_spell_a_chopper_differently_agree(file):
+    path = file(powder(run=MAPS.updated("other", chopper="High_Flux")))
+    put_log(path, 1, "chopper_package", b"High-Flux")
+    assert read_nexus(path).run.notes == ()

@@ -358,7 +358,9 @@ def _same(one, other) -> bool:
     if hasattr(one, "cell") and hasattr(other, "cell"):
         return all(map(_same, one.cell, other.cell))
     if isinstance(one, str) and isinstance(other, str):
-        return one.strip().casefold() == other.strip().casefold()
+        from .run import plain_name
+
+        return plain_name(one) == plain_name(other)
     try:
         return math.isclose(one, other, rel_tol=SAME)
     except TypeError:

@@ -6,6 +6,7 @@ Units: meV, Hz, Kelvin, Angstrom and degrees.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -307,8 +308,13 @@ def require_one_setting(run: Run) -> None:
 def same_setting(one, other) -> bool:
     """Whether two values of a fact belong to one setting: the same text, or numbers within `ONE_SETTING`."""
     if isinstance(one, str):
-        return one.casefold() == str(other).casefold()
+        return plain_name(one) == plain_name(str(other))
     return math.isclose(one, other, rel_tol=ONE_SETTING)
+
+
+def plain_name(name: str) -> str:
+    """The name of an instrument or a chopper for comparison: without blanks, hyphens and underscores, in lower case."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
 
 
 def shown(value) -> str:

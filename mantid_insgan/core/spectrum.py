@@ -77,8 +77,7 @@ class Axis:
                 "bin the data again with BinMD, which makes proper bin edges, and save the workspace",
             )
         steps = np.diff(edges)
-        # Mantid stores limits as float32, so edges may be off by its rounding of the largest coordinate.
-        slack = 4 * np.finfo(np.float32).eps * np.abs(edges).max() + 1e-4 * np.abs(steps).mean()
+        slack = _slack(edges)
         if steps.min() <= 0:
             raise InputError(
                 f"axis {self.name!r} has edges that do not ascend (smallest step {steps.min():g} {self.unit})",
@@ -161,6 +160,28 @@ class Axis:
     def slice(self, start: int, stop: int) -> Axis:
         """An axis with the bins `start` to `stop` (exclusive)."""
         return replace(self, edges=self.edges[start : stop + 1])
+
+
+def _slack(edges: np.ndarray) -> float:
+    """Largest difference of the widths of bins that count as equal."""
+    # Mantid stores limits as float32, so edges may be off by its rounding of the largest coordinate.
+    return float(4 * np.finfo(np.float32).eps * np.abs(edges).max() + 1e-4 * np.abs(np.diff(edges)).mean())
+
+
+def even_bins(edges: np.ndarray) -> slice:
+    """The bins without a first or last one of another width, which Mantid's Rebin leaves where the range is no multiple
+    of the step; all of them if others differ too.
+
+    Examples
+    --------
+    >>> even_bins(np.array([0.0, 1.0, 2.0, 3.0, 3.2]))
+    slice(0, 3, None)
+    """
+    steps = np.diff(edges)
+    uneven = np.flatnonzero(np.abs(steps - np.median(steps)) > _slack(edges))
+    if steps.size < 4 or not set(uneven) <= {0, steps.size - 1}:
+        return slice(0, steps.size)
+    return slice(int(0 in uneven), steps.size - int(steps.size - 1 in uneven))
 
 
 def _component(text: str) -> float | None:

@@ -96,6 +96,8 @@ class Resolution:
         self.chopper = choppers.chopper_name(self.instrument, package)
         self.ei = checks.checked_ei(self.instrument, self.chopper, ei)
         self.frequencies = checks.checked_frequencies(self.instrument, self.chopper, frequency)
+        #: Values outside the ranges of the chopper package, within the tolerance.
+        self.notes = checks.notes_on_ranges(self.instrument, self.chopper, self.ei, self.frequencies)
         self.width_factor = checks.positive("the width factor", width_factor)
         self.sample = Sample() if sample is None else sample
         self.mosaic = checks.not_negative("the mosaic (degrees)", mosaic)

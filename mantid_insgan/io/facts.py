@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from ..core.options import parse_lattice
-from ..core.run import Fact, Lattice, Run, Setting, shown
+from ..core.run import Fact, Lattice, Run, Setting, plain_name, shown
 from ..errors import InputError
 from ..instruments.catalogue import all_names, canonical_name
 from .hdf5 import dataset_number, dataset_text, text
@@ -142,7 +142,7 @@ def _agree(name: str, one, other) -> bool:
         return all(math.isclose(a, b, rel_tol=_SAME) for a, b in zip(one.cell, other.cell, strict=True))
     if isinstance(one, float):
         return math.isclose(one, other, rel_tol=SAME.get(name, _SAME))
-    return one.casefold() == other.casefold() if isinstance(one, str) else one == other
+    return plain_name(one) == plain_name(other) if isinstance(one, str) else one == other
 
 
 def _difference(name: str, distinct: list[Fact], number: int) -> str:

@@ -93,8 +93,8 @@ class Findings:
             )
         if self.across:
             notes.append(
-                f"{self.across} valid bins have their centre above Ei = {self.resolution.ei:g} meV and begin at or below it: "
-                "they are empty in the result"
+                f"{self.across} valid bins have their centre above Ei = {self.resolution.ei:g} meV and begin at or "
+                "below it: they are empty in the result"
             )
         return (*notes, *self._cuts())
 

@@ -139,7 +139,9 @@ def inspect_file(path: Path) -> FileSheet:
             valid += int(part.valid.sum())
             without_error += int((part.valid & (part.variance == 0)).sum())
         missing = problem if valid else "no bin is valid"
-        notes = source.run.notes if findings is None else (*source.run.notes, *findings.notes())
+        notes = (
+            source.run.notes if findings is None else (*source.run.notes, *findings.resolution.notes, *findings.notes())
+        )
         return FileSheet(
             path=Path(path),
             title=source.title,

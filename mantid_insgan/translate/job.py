@@ -15,6 +15,7 @@ from ..core.run import RESOLUTION_FACTS, Run, Setting
 from ..core.slices import network_axes, regions_of, require_network_axes, require_valid
 from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
 from ..errors import ModelError, RunFactError
+from ..instruments.catalogue import with_known_name
 from ..instruments.instrument import Resolution
 from ..io import open_spectrum
 from ..io.writer import SpectrumWriter, last_record
@@ -166,7 +167,7 @@ def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings
     left_out = f"{quality.left_out} measured bins are empty in the result: no neutron of its setting can reach them"
     elastic = (plan.lines.note(),) if plan.lines is not None and plan.lines.found else ()
     notes = (*found, plan.notes, elastic, (left_out,) * bool(quality.left_out), overridden(run), run.notes)
-    notes = (*notes, findings.notes(), _notes_on_flux(quality))
+    notes = (*notes, findings.resolution.notes, findings.notes(), _notes_on_flux(quality))
     names = " and ".join(translator.card.name for translator in used) or "no model"
     coverage = used[-1].card.coverage if used else None
     return Report(names, run, quality, tuple(dict.fromkeys(n for some in notes for n in some)), coverage, plan.setting)
@@ -207,7 +208,7 @@ def _prepare(
             f"--out-of-domain is {options.out_of_domain!r}, expected {' or '.join(OUT_OF_DOMAIN)}", "give one of them"
         )
     check_target(options)
-    run = options.run(spectrum.run)
+    run = with_known_name(options.run(spectrum.run))
     require_network_axes(spectrum.axes)
     resolution = Resolution.of_spectrometer(run, width_factor=options.width_factor)
     return run, resolution, tuple(_opened(model, options.device, opened) for model in _models(spectrum, options))
@@ -256,7 +257,7 @@ def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
         As `apply_to_file`, for the checks before the model is applied.
     """
     with open_spectrum(source, ei=options.ei) as file:
-        run = options.run(file.run)
+        run = with_known_name(options.run(file.run))
         models = _models(file, options)
     expected = _parameters(source, [model.card for model in models], run, options)
     found = last_record(target)

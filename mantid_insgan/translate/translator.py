@@ -223,7 +223,9 @@ class Translator:
                 raise ModelError(
                     f"the resolution along {spectrum.axes[axis].name!r} is {middle:.3g} bins wide (FWHM, median over "
                     f"the valid bins), and the model {self.card.name} can apply up to {limit:g}",
-                    f"rebin that axis to bins at least {middle / limit:.2g} times as wide",
+                    f"rebin the data along {spectrum.axes[axis].name!r} to bins of "
+                    f"{_up(middle / limit * spectrum.axes[axis].width)} {'meV' if spectrum.axes[axis].is_energy else spectrum.axes[axis].unit} or more "
+                    "(Rebin or BinMD in Mantid), and apply the model to the result",
                 )
 
     def _translate(self, signal, valid, error, conditions, quality, tell):
@@ -295,6 +297,12 @@ class Translator:
         domain = self.card.domain
         away = np.array(domain.components) @ (features - np.array(domain.mean)) / np.array(domain.scale)
         return float(np.sqrt(np.mean(away**2))) / domain.threshold
+
+
+def _up(value: float) -> str:
+    """A number rounded up to two digits, as text."""
+    digit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{math.ceil(value / digit - 1e-9) * digit:.2g}"
 
 
 def _share_of(done: int, total: int, progress, part: float) -> None:
