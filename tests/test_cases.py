@@ -1,4 +1,4 @@
-"""Inputs as facilities and users make them: units, spellings, empty bins, facts that disagree. One test for each kind."""
+"""Inputs as facilities and users make them: units, spellings, empty bins, facts that disagree."""
 
 import re
 
@@ -9,7 +9,7 @@ import pytest
 from mantid_insgan import Axis, Lattice, Run, Spectrum
 from mantid_insgan.core.options import ApplyOptions
 from mantid_insgan.core.run import require_one_setting
-from mantid_insgan.errors import InputError, ModelError, RunFactError
+from mantid_insgan.errors import InputError, ModelError, OutputError, RunFactError
 from mantid_insgan.instruments.instrument import Resolution
 from mantid_insgan.io import read_nexus, read_nxspe, write_nexus
 from mantid_insgan.io.units import converted
@@ -41,10 +41,10 @@ def powder(q=(0.5, 4.5, 40), e=(-5.0, 45.0, 50), axes=(("|Q|", "MomentumTransfer
 def crystal(run=MAPS, q=(0.5, 2.5, 40), e=(-5.0, 45.0, 50)):
     """[H,0,0] and energy, integrated over k and l."""
     flat = powder(q, e)
-    h, k, l = (Axis(n, x, "r.l.u.", "HKL") for n, x in zip(
-        ("[H,0,0]", "[0,K,0]", "[0,0,L]"), (flat.axes[0].edges, [-0.1, 0.1], [-0.5, 0.5]), strict=True))  # fmt: skip
+    edges = {"[H,0,0]": flat.axes[0].edges, "[0,K,0]": [-0.1, 0.1], "[0,0,L]": [-0.5, 0.5]}
+    momenta = (Axis(name, x, "r.l.u.", "HKL") for name, x in edges.items())
     signal, variance = (x[:, None, None, :] for x in (flat.signal, flat.variance))
-    return Spectrum(signal, variance, (h, k, l, flat.axes[1]), run=run, coordinate_system=3)
+    return Spectrum(signal, variance, (*momenta, flat.axes[1]), run=run, coordinate_system=3)
 
 
 def put_log(path, experiment: int, name: str, value, units: str = "") -> None:
@@ -126,6 +126,15 @@ def test_b02_energies_are_converted_to_mev_and_the_file_keeps_its_unit(file, tmp
     with h5py.File(tmp_path / "out.nxs") as out:
         axis = out[f"MDHistoWorkspace/data/{name}"]
         assert axis.attrs["units"].decode() == unit and axis[-1] == pytest.approx(high, rel=1e-12)
+
+
+def test_b02_a_spectrum_in_memory_may_have_another_unit():
+    spectrum = powder()
+    expected, _ = apply(spectrum, CPU)
+    energy = Axis("Energy", spectrum.axes[1].edges / 1000, "eV")
+    found, report = apply(spectrum.replace(axes=(spectrum.axes[0], energy)), CPU)
+    assert np.allclose(found.signal, expected.signal, rtol=1e-3) and found.axes[1] == energy
+    assert any(n.startswith("axis 'Energy' is in eV") for n in report.notes)
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("nm^-1", 0.1), ("1/nm", 0.1), ("A^-1", 1), ("Å⁻¹", 1), ("1/Å", 1)])
@@ -548,3 +557,54 @@ def test_b17_experiments_that_spell_a_chopper_differently_agree(file):
     path = file(powder(run=MAPS.updated("other", chopper="High_Flux")))
     put_log(path, 1, "chopper_package", b"High-Flux")
     assert read_nexus(path).run.notes == ()
+
+
+# also seen
+
+
+@pytest.mark.parametrize("lattice", [Lattice(4, 4, 6), (4, 4, 6), [4, 4, 6, 90, 90, 90], "4,4,6"])
+def test_a_lattice_may_be_an_object_numbers_or_text(lattice):
+    assert ApplyOptions(lattice=lattice).run(Run()).value("lattice").cell == (4, 4, 6, 90, 90, 90)
+
+
+@pytest.mark.parametrize("lattice", [5.0, (4, 4), ("a", 4, 4), (4, 4, None)])
+def test_a_lattice_that_is_none_is_refused(lattice):
+    with pytest.raises(RunFactError, match="is not three or six finite numbers.*give --lattice"):
+        ApplyOptions(lattice=lattice).run(Run())
+
+
+@pytest.mark.parametrize("name", ["out.nxspe", "out.SQW"])
+def test_an_output_has_no_name_of_another_kind_of_file(file, tmp_path, name):
+    with pytest.raises(
+        OutputError, match="has the name of an? .* file, and what is written is an MDHisto.*name it out.nxs"
+    ):
+        apply_to_file(file(powder()), tmp_path / name, CPU)
+    assert not (tmp_path / name).exists()
+
+
+def test_an_output_never_replaces_its_input(file, tmp_path):
+    path = file(powder())
+    (tmp_path / "link.nxs").symlink_to(path)
+    before = path.read_bytes()
+    for target in (path, tmp_path / "link.nxs"):
+        with pytest.raises(OutputError, match="is the input, which would be lost.*give another name"):
+            apply_to_file(path, target, CPU, overwrite=True)
+    assert path.read_bytes() == before
+
+
+def test_inspect_has_the_option_that_it_asks_for_and_short_numbers(insgan, tmp_path, file):
+    path = nxspe(tmp_path / "in.nxspe")
+    with h5py.File(path, "r+") as opened:
+        del opened["data_entry/NXSPE_info/fixed_energy"]
+    status, _, said = insgan("inspect", path)
+    assert status == 4 and "give the incident energy in meV with --ei" in said
+    status, said, _ = insgan("inspect", path, "--ei", 50)
+    assert status == 0 and "ei: 50 (option --ei)" in said
+    _, said, _ = insgan("inspect", file(powder(run=MAPS.updated("other", ei=49.925115331692076))))
+    assert "ei: 49.9251 (log Ei of experiment0)" in said
+
+
+def test_the_label_of_a_momentum_has_its_unit():
+    from mantid_insgan.report.style import axis_label
+
+    assert axis_label(powder().axes[0]) == "|Q| (Å⁻¹)"

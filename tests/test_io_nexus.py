@@ -218,7 +218,13 @@ def spectra(draw):
             edges = edges.astype(np.float32)
         frame = draw(st.sampled_from(["HKL", "QSample", "QLab", "General Frame", "Unknown frame"]))
         axes.append(
-            Axis(draw(names.filter(says_no_unit)), edges, draw(st.sampled_from(["r.l.u.", "meV", "DeltaE", "A^-1", ""])), frame, id_)
+            Axis(
+                draw(names.filter(says_no_unit)),
+                edges,
+                draw(st.sampled_from(["r.l.u.", "meV", "DeltaE", "A^-1", ""])),
+                frame,
+                id_,
+            )
         )
     return Spectrum(
         array(values),

@@ -59,12 +59,15 @@ def bin_(
 
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE|MODEL", help="A data file, or a model (bundled name or path).")],
+    ei: Annotated[
+        float | None, typer.Option("--ei", help="Incident energy in meV; from the file if not given.")
+    ] = None,
     json: Json = False,
 ):
     """Show the contents of a file or a model, and the facts that are missing to apply a model to the file."""
     from ..translate.inspect import inspect_file, inspect_model, is_model
 
-    found = inspect_model(str(file)) if is_model(str(file)) else inspect_file(file)
+    found = inspect_model(str(file)) if is_model(str(file)) else inspect_file(file, ei)
     typer.echo(json_text.dumps(found.as_dict()) if json else found.as_text())
 
 

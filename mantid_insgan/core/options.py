@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -262,8 +263,9 @@ def _every_field(options: type | None = None) -> list:
     return [f for kind in kinds for f in fields(kind) if f.metadata["property"]]
 
 
-def parse_lattice(text: str | None) -> Lattice | None:
-    """``'4.2,4.2,13.8,90,90,90'`` (or three lengths alone: right angles) as a Lattice.
+def parse_lattice(text: str | Sequence[float] | Lattice | None) -> Lattice | None:
+    """``'4.2,4.2,13.8,90,90,90'`` (or three lengths alone: right angles) as a Lattice; also the numbers themselves, or
+    a Lattice, which is returned.
 
     Raises
     ------
@@ -272,11 +274,11 @@ def parse_lattice(text: str | None) -> Lattice | None:
     """
     from .run import Lattice
 
-    if text is None:
-        return None
+    if text is None or isinstance(text, Lattice):
+        return text
     try:
-        numbers = [float(x) for x in text.split(",")]
-    except ValueError:
+        numbers = [float(x) for x in (text.split(",") if isinstance(text, str) else text)]
+    except (TypeError, ValueError):
         numbers = []
     if len(numbers) not in (3, 6) or not all(map(math.isfinite, numbers)):
         raise RunFactError(

@@ -264,7 +264,10 @@ def logs_of_run(run: Run, title: str) -> dict[str, str | float]:
 def written_lattice(run: Run) -> str | None:
     """The text of `LATTICE_LOG`, if Mantid's oriented lattice does not hold the lattice of a run."""
     lattice = run.lattice
-    if lattice is None or lattice.value.ub is not None and lattice.replaced is None:
+    if lattice is None:
+        return None
+    old = lattice.replaced
+    if lattice.value.ub is not None and (old is None or _agree("lattice", lattice.value, old.value)):
         return None
     return ",".join(f"{x:.10g}" for x in lattice.value.cell)
 

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from ..core.spectrum import Axis
+from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError
 
 #: Names of our own units in files, without blanks and in lower case; Mantid's ids are among them.
@@ -126,6 +126,14 @@ def in_our_units(axis: Axis) -> tuple[Axis, tuple[str, ...]]:
         raise InputError(f"axis {axis.name!r}: {problem.reason}", problem.fix) from problem
     new = replace(axis, edges=axis.edges * factor, unit=ours, file_unit=axis.unit, file_factor=1 / factor)
     return new, (f"axis {axis.name!r} is in {axis.unit} in the file: it was converted to {ours} (times {factor:.6g})",)
+
+
+def spectrum_in_our_units(spectrum: Spectrum) -> Spectrum:
+    """A spectrum with its axes `in_our_units`, and notes in its run; errors as there."""
+    axes, notes = zip(*map(in_our_units, spectrum.axes), strict=True)
+    if not any(notes):
+        return spectrum
+    return spectrum.replace(axes=axes, run=spectrum.run.noted(*(note for some in notes for note in some)))
 
 
 def _unit_for(axis: Axis) -> str | None:

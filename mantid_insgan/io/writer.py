@@ -37,6 +37,8 @@ DATASETS = {
 #: Contents that the writer makes itself and does not copy from a template ('data' and the rest of layout v1).
 _OWN = {"data", "dimensions", "coordinate_system", "visual_normalization", *DATASETS}
 _OWN_ATTRIBUTES = re.compile(r"NX_class|QConvention|SaveMDVersion|dimension\d+")
+#: Kinds of files with other contents, by the suffix of their names.
+_OTHER_KINDS = {".nxspe": "an nxspe file", ".spe": "an spe file", ".sqw": "a Horace file", ".onnx": "a model"}
 _TRANSFORMS = {"transform_to_orig", "transform_from_orig"}
 
 _PARAMETER_MAP_HELP = (
@@ -69,7 +71,7 @@ class SpectrumWriter:
     Raises
     ------
     OutputError
-        As `check_output`, and if writing fails (disk full).
+        As `check_output`, if the name is that of another kind of file, and if writing fails (disk full).
 
     Examples
     --------
@@ -89,6 +91,12 @@ class SpectrumWriter:
     ):
         check_output(path, overwrite)
         self.path = Path(path)
+        if self.path.suffix.lower() in _OTHER_KINDS:
+            raise OutputError(
+                f"the output {path} has the name of {_OTHER_KINDS[self.path.suffix.lower()]}, and what is written is "
+                "an MDHistoWorkspace file",
+                f"name it {self.path.with_suffix('.nxs').name}",
+            )
         self._source = source
         self._template = template
         self._overwrite = overwrite

@@ -24,7 +24,7 @@ from ..io.facts import (
     with_oriented,
     written_lattice,
 )
-from ..io.units import in_our_units
+from ..io.units import spectrum_in_our_units
 from ..io.writer import stored_arrays
 
 #: Names of the six lattice parameters, of Lattice and of Mantid's OrientedLattice.
@@ -91,16 +91,16 @@ def _spectrum(workspace, arrays: dict[str, np.ndarray]) -> Spectrum:
     from mantid.kernel import config
 
     run, title = run_of_workspace(workspace)
-    axes, notes = zip(*map(in_our_units, axes_of(workspace)), strict=True)
-    return Spectrum(
+    spectrum = Spectrum(
         **arrays,
-        axes=axes,
-        run=run.noted(*(note for some in notes for note in some)),
+        axes=axes_of(workspace),
+        run=run,
         title=workspace.getTitle() or title,
         coordinate_system=int(workspace.getSpecialCoordinateSystem()),
         visual_normalization=int(workspace.displayNormalization()),
         q_convention=config["Q.convention"] or "Inelastic",
     )
+    return spectrum_in_our_units(spectrum)
 
 
 def _name(workspace) -> str:

@@ -114,9 +114,9 @@ class Findings:
             strong = mean[end] > max(CUT * mean.max(), ABOVE * total.sum() / number.sum())
             if bins < len(axis) and strong and share > SHARE:
                 notes.append(
-                    f"a strong line is cut by the edge of {axis.name!r} at {edge:.4g} meV ({share:.0%} of the intensity "
-                    "is within half a FWHM of it): the result is not reliable near that edge, and neither is the flux "
-                    "ratio; take an energy range that has the whole line, or none of it"
+                    f"a strong line is cut by the edge of {axis.name!r} at {edge:.4g} meV ({share:.0%} of the "
+                    "intensity is within half a FWHM of it): the result is not reliable near that edge, and neither is "
+                    "the flux ratio; take an energy range that has the whole line, or none of it"
                 )
         return tuple(notes)
 

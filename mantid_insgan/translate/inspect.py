@@ -54,7 +54,9 @@ class FileSheet:
         facts = self.as_dict()["run"]
         stated = facts.pop("resolution")
         for name, fact in facts.items():
-            lines.append(f"  {name}: " + ("not known" if fact is None else f"{fact['value']} ({fact['source']})"))
+            lines.append(
+                f"  {name}: " + ("not known" if fact is None else f"{_short(fact['value'])} ({fact['source']})")
+            )
         if stated is not None:
             described = self.run.value("resolution").described()
             lines.append(f"  resolution: the data have {described} ({stated['source']}: {stated['value']})")
@@ -116,8 +118,14 @@ def inspect_model(name: str) -> ModelSheet:
     return ModelSheet(find_model(name))
 
 
-def inspect_file(path: Path) -> FileSheet:
+def inspect_file(path: Path, ei: float | None = None) -> FileSheet:
     """The sheet of a data file.
+
+    Parameters
+    ----------
+    path : Path
+    ei : float, optional
+        Incident energy, meV; replaces that in the file.
 
     Raises
     ------
@@ -127,7 +135,7 @@ def inspect_file(path: Path) -> FileSheet:
     from ..io import open_spectrum
     from .job import slabs
 
-    with open_spectrum(path) as source:
+    with open_spectrum(path, ei=ei) as source:
         valid = without_error = 0
         findings, problem = _findings(source)
         energy = energy_axis(source.axes)
@@ -156,8 +164,8 @@ def inspect_file(path: Path) -> FileSheet:
 
 
 def _findings(source) -> tuple[Findings | None, str | None]:
-    """What ``apply`` finds in the data, still empty; None, and the first error that it would raise, if a fact is missing
-    or an axis will not do."""
+    """What ``apply`` finds in the data, still empty; None, and the first error that it would raise, if a fact is
+    missing or an axis will not do."""
     from ..instruments.instrument import Resolution
 
     try:
@@ -190,6 +198,13 @@ def missing_facts(run: Run, axes: tuple[Axis, ...]) -> tuple[str, ...]:
 def _axis(axis: Axis) -> dict:
     limits = {"minimum": float(axis.edges[0]), "maximum": float(axis.edges[-1]), "bins": len(axis)}
     return {"name": axis.name, "id": axis.id, "unit": axis.unit, "frame": axis.frame, **limits}
+
+
+def _short(value) -> str:
+    """A fact as text, numbers to six digits."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _plain(value):

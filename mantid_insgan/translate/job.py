@@ -14,10 +14,11 @@ from ..core.options import OUT_OF_DOMAIN, ApplyOptions, check_target, overridden
 from ..core.run import RESOLUTION_FACTS, Run, Setting
 from ..core.slices import network_axes, regions_of, require_network_axes, require_valid
 from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
-from ..errors import ModelError, RunFactError
+from ..errors import ModelError, OutputError, RunFactError
 from ..instruments.catalogue import with_known_name
 from ..instruments.instrument import Resolution
 from ..io import open_spectrum
+from ..io.units import spectrum_in_our_units
 from ..io.writer import SpectrumWriter, last_record
 from .cards import ModelFile, model_for
 from .elastic import find_lines
@@ -90,6 +91,8 @@ def apply(
         If there is no option of that name, a fact of the run is missing or out of range, or the model does not fit.
     """
     options = (options or ApplyOptions()).updated(**keywords)
+    given = spectrum.axes
+    spectrum = spectrum_in_our_units(spectrum)
     run, resolution, translators = _prepare(spectrum, options)
     findings = Findings(resolution)
     clean = findings.cleaned(spectrum.replace(run=run))
@@ -101,7 +104,7 @@ def apply(
     result, quality = plan.apply(told, progress=progress)
     _require_reached(options, quality)
     _require_known(options, quality)
-    result = summed(result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting)))
+    result = summed(result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting), axes=given))
     quality.count_flux(clean, result)
     return result, _report(spectrum, run, plan, quality, findings)
 
@@ -135,6 +138,7 @@ def apply_to_file(
         As `apply`; also if the output exists and `overwrite` is False, or cannot be written.
     """
     check_output(target, overwrite)
+    _require_another(source, target)
     with open_spectrum(source, ei=options.ei) as file:
         run, resolution, translators = _prepare(file, options, opened)
         plan, quality = plan_for(file, run, options, resolution, translators), Quality()
@@ -171,6 +175,12 @@ def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings
     names = " and ".join(translator.card.name for translator in used) or "no model"
     coverage = used[-1].card.coverage if used else None
     return Report(names, run, quality, tuple(dict.fromkeys(n for some in notes for n in some)), coverage, plan.setting)
+
+
+def _require_another(source: Path, target: Path) -> None:
+    """Raise OutputError if the result would replace its input."""
+    if target.exists() and source.exists() and target.samefile(source):
+        raise OutputError(f"the output {target} is the input, which would be lost", "give another name for the output")
 
 
 def _notes_on_flux(quality: Quality) -> tuple[str, ...]:

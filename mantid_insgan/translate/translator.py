@@ -93,7 +93,7 @@ class Quality:
 
     @property
     def flux_ratio(self) -> float | None:
-        """Total of the result over that of the data; None if that is near zero (`TELLING`) and the ratio means nothing."""
+        """Total of the result over that of the data; None if that is near zero (`TELLING`), where it means nothing."""
         return self.flux_out / self.flux_in if self.flux_in > TELLING * self.magnitude else None
 
     def add(self, other: Quality) -> None:
@@ -220,11 +220,12 @@ class Translator:
         for axis in axes:
             middle = float(np.median(width[axis].reshape(valid.shape)[valid]))
             if middle > limit:
+                label = "meV" if spectrum.axes[axis].is_energy else spectrum.axes[axis].unit
                 raise ModelError(
                     f"the resolution along {spectrum.axes[axis].name!r} is {middle:.3g} bins wide (FWHM, median over "
                     f"the valid bins), and the model {self.card.name} can apply up to {limit:g}",
                     f"rebin the data along {spectrum.axes[axis].name!r} to bins of "
-                    f"{_up(middle / limit * spectrum.axes[axis].width)} {'meV' if spectrum.axes[axis].is_energy else spectrum.axes[axis].unit} or more "
+                    f"{_up(middle / limit * spectrum.axes[axis].width)} {label} or more "
                     "(Rebin or BinMD in Mantid), and apply the model to the result",
                 )
 
