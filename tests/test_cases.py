@@ -11,7 +11,7 @@ from mantid_insgan.core.options import ApplyOptions
 from mantid_insgan.core.run import require_one_setting
 from mantid_insgan.errors import InputError, ModelError, OutputError, RunFactError
 from mantid_insgan.instruments.instrument import Resolution
-from mantid_insgan.io import read_nexus, read_nxspe, write_nexus
+from mantid_insgan.io import open_spectrum, read_nexus, read_nxspe, write_nexus
 from mantid_insgan.io.units import converted
 from mantid_insgan.translate.inspect import inspect_file
 from mantid_insgan.translate.job import apply, apply_to_file
@@ -228,6 +228,34 @@ def test_b10_the_unit_tells_what_an_axis_is(file, axes):
     read = read_nexus(file(powder(axes=axes)))
     assert read.energy_axis == 1 and read.axes[0].is_modulus_q
     assert inspect_file(file(powder(axes=axes), "two.nxs")).missing is None
+
+
+def test_b10_axes_are_named_where_the_file_does_not_say(file, tmp_path, insgan):
+    path, out = file(powder(axes=(("Dim1", ""), ("Dim2", "")))), tmp_path / "out.nxs"
+    expected, _ = apply(powder(), CPU)
+    with pytest.raises(InputError, match=r"there is no energy axis among 'Dim1', 'Dim2'.*\(--axes\)"):
+        apply_to_file(path, out, CPU)
+    apply_to_file(path, out, CPU.updated(axes="|Q|; DeltaE"))
+    found = read_nexus(out)
+    assert [a.name for a in found.axes] == ["|Q|", "DeltaE"]
+    assert np.allclose(found.signal, expected.signal, rtol=1e-4)
+    in_memory, _ = apply(read_nexus(path), CPU.updated(axes="|Q|;DeltaE"))
+    assert [a.name for a in in_memory.axes] == ["|Q|", "DeltaE"]
+    _, said, _ = insgan("inspect", path, "--axes", "|Q|;DeltaE")
+    assert "for apply: nothing is missing" in said
+
+
+def test_b10_a_name_decides_what_a_unit_means(file):
+    path = file(powder(e=(-40.0, 360.0, 50), axes=(("Dim1", "1/nm"), ("Dim2", "1/cm"))))
+    with open_spectrum(path, axes=("|Q|", "DeltaE")) as opened:
+        assert opened.axes[1].edges[-1] == pytest.approx(360 * 0.1239841984)
+
+
+def test_b10_as_many_names_as_axes(file, tmp_path):
+    with pytest.raises(InputError, match="1 names of axes were given .DeltaE., and there are 2 axes: .*give one name"):
+        apply_to_file(file(powder()), tmp_path / "out.nxs", CPU.updated(axes="DeltaE"))
+    with pytest.raises(InputError, match="has axes of .Q. and energy, and names of axes were given.*omit that option"):
+        apply_to_file(nxspe(tmp_path / "in.nxspe"), tmp_path / "out.nxs", CPU.updated(axes="|Q|;DeltaE"))
 
 
 # B15

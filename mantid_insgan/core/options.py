@@ -136,6 +136,11 @@ class ApplyOptions(Options):
         "--lattice",
         "Lattice",
     )
+    axes: str | None = job_option(
+        None,
+        "Names of the axes where the file does not say what they are, in its order, such as '[H,0,0];DeltaE'.",
+        "--axes",
+    )
     width_factor: float = job_option(
         1.0,
         "Factor on the calculated widths, for example from a fit to a vanadium run; 1 leaves them unchanged.",
@@ -286,6 +291,11 @@ def parse_lattice(text: str | Sequence[float] | Lattice | None) -> Lattice | Non
             "give --lattice a,b,c,alpha,beta,gamma in Angstrom and degrees, e.g. --lattice 4.2,4.2,13.8,90,90,90",
         )
     return Lattice(*numbers)
+
+
+def parse_axes(text: str | None) -> tuple[str, ...] | None:
+    """The names of axes in ``'[H,0,0];DeltaE'``, or None."""
+    return None if text is None else tuple(name.strip() for name in text.split(";"))
 
 
 def parse_target(text: str) -> Setting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -106,7 +107,33 @@ def _quantity(values, unit: str):
     return None if "radian" in str(root) else found
 
 
-def in_our_units(axis: Axis) -> tuple[Axis, tuple[str, ...]]:
+def in_our_units(axes: Sequence[Axis], names: Sequence[str] | None = None) -> tuple[tuple[Axis, ...], tuple[str, ...]]:
+    """Axes in our units (`axis_in_our_units`), and notes.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+    names : sequence of str, optional
+        In place of the names that the axes have.
+
+    Raises
+    ------
+    InputError
+        If the unit of an axis of energy or momentum is not known, or there are not as many names as axes.
+    """
+    if names is not None:
+        if len(names) != len(axes):
+            raise InputError(
+                f"{len(names)} names of axes were given ({'; '.join(names)}), and there are {len(axes)} axes: "
+                f"{'; '.join(a.name for a in axes)}",
+                "give one name for each axis, separated by semicolons (--axes)",
+            )
+        axes = [replace(axis, name=name) for axis, name in zip(axes, names, strict=True)]
+    found, notes = zip(*map(axis_in_our_units, axes), strict=True)
+    return found, tuple(note for some in notes for note in some)
+
+
+def axis_in_our_units(axis: Axis) -> tuple[Axis, tuple[str, ...]]:
     """An axis of energy in meV, or of momentum in 1/Angstrom, with a note if it was converted.
 
     The axis remembers the unit of the file (`Axis.file_unit`). Axes in reciprocal lattice units, and those that are
@@ -128,12 +155,10 @@ def in_our_units(axis: Axis) -> tuple[Axis, tuple[str, ...]]:
     return new, (f"axis {axis.name!r} is in {axis.unit} in the file: it was converted to {ours} (times {factor:.6g})",)
 
 
-def spectrum_in_our_units(spectrum: Spectrum) -> Spectrum:
+def spectrum_in_our_units(spectrum: Spectrum, names: Sequence[str] | None = None) -> Spectrum:
     """A spectrum with its axes `in_our_units`, and notes in its run; errors as there."""
-    axes, notes = zip(*map(in_our_units, spectrum.axes), strict=True)
-    if not any(notes):
-        return spectrum
-    return spectrum.replace(axes=axes, run=spectrum.run.noted(*(note for some in notes for note in some)))
+    axes, notes = in_our_units(spectrum.axes, names)
+    return spectrum if axes == spectrum.axes else spectrum.replace(axes=axes, run=spectrum.run.noted(*notes))
 
 
 def _unit_for(axis: Axis) -> str | None:

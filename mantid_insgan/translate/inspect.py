@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.options import parse_axes
 from ..core.run import RUN_FACTS, Lattice, Run, Setting, required_facts
 from ..core.slices import require_network_axes
 from ..core.spectrum import Axis, Spectrum, energy_axis
@@ -118,7 +119,7 @@ def inspect_model(name: str) -> ModelSheet:
     return ModelSheet(find_model(name))
 
 
-def inspect_file(path: Path, ei: float | None = None) -> FileSheet:
+def inspect_file(path: Path, ei: float | None = None, axes: str | None = None) -> FileSheet:
     """The sheet of a data file.
 
     Parameters
@@ -126,6 +127,8 @@ def inspect_file(path: Path, ei: float | None = None) -> FileSheet:
     path : Path
     ei : float, optional
         Incident energy, meV; replaces that in the file.
+    axes : str, optional
+        Names of the axes, separated by semicolons, in place of those in the file.
 
     Raises
     ------
@@ -135,7 +138,7 @@ def inspect_file(path: Path, ei: float | None = None) -> FileSheet:
     from ..io import open_spectrum
     from .job import slabs
 
-    with open_spectrum(path, ei=ei) as source:
+    with open_spectrum(path, ei=ei, axes=parse_axes(axes)) as source:
         valid = without_error = 0
         findings, problem = _findings(source)
         energy = energy_axis(source.axes)

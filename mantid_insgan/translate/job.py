@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import __version__
 from ..core.files import check_output
-from ..core.options import OUT_OF_DOMAIN, ApplyOptions, check_target, overridden
+from ..core.options import OUT_OF_DOMAIN, ApplyOptions, check_target, overridden, parse_axes
 from ..core.run import RESOLUTION_FACTS, Run, Setting
 from ..core.slices import network_axes, regions_of, require_network_axes, require_valid
 from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
@@ -92,7 +92,7 @@ def apply(
     """
     options = (options or ApplyOptions()).updated(**keywords)
     given = spectrum.axes
-    spectrum = spectrum_in_our_units(spectrum)
+    spectrum = spectrum_in_our_units(spectrum, parse_axes(options.axes))
     run, resolution, translators = _prepare(spectrum, options)
     findings = Findings(resolution)
     clean = findings.cleaned(spectrum.replace(run=run))
@@ -104,7 +104,11 @@ def apply(
     result, quality = plan.apply(told, progress=progress)
     _require_reached(options, quality)
     _require_known(options, quality)
-    result = summed(result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting), axes=given))
+    result = summed(
+        result.replace(
+            run=run.with_resolution(HISTORY_NAME, plan.setting), axes=spectrum.axes if options.axes else given
+        )
+    )
     quality.count_flux(clean, result)
     return result, _report(spectrum, run, plan, quality, findings)
 
@@ -139,7 +143,7 @@ def apply_to_file(
     """
     check_output(target, overwrite)
     _require_another(source, target)
-    with open_spectrum(source, ei=options.ei) as file:
+    with open_spectrum(source, ei=options.ei, axes=parse_axes(options.axes)) as file:
         run, resolution, translators = _prepare(file, options, opened)
         plan, quality = plan_for(file, run, options, resolution, translators), Quality()
         # facts given as options, and the resolution of the result, are written to the logs of the output
@@ -266,7 +270,7 @@ def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
     InsganError
         As `apply_to_file`, for the checks before the model is applied.
     """
-    with open_spectrum(source, ei=options.ei) as file:
+    with open_spectrum(source, ei=options.ei, axes=parse_axes(options.axes)) as file:
         run = with_known_name(options.run(file.run))
         models = _models(file, options)
     expected = _parameters(source, [model.card for model in models], run, options)
