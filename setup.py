@@ -36,7 +36,9 @@ setup(
         "Topic :: Scientific/Engineering :: Physics",
     ],
     python_requires=">=3.11",
-    install_requires=["numpy>=2.0", "h5py>=3.11", "pydantic>=2", "resins>=0.1,<0.2", "typer>=0.12", "rich>=13.8"],
+    install_requires=[
+        *("numpy>=2.0", "h5py>=3.11", "pint>=0.24", "pydantic>=2", "resins>=0.1,<0.2", "typer>=0.12", "rich>=13.8"),
+    ],
     extras_require={
         # cpu and gpu install the same module, onnxruntime, and overwrite each other: choose one of them.
         "cpu": ["onnxruntime>=1.20"],

@@ -24,7 +24,7 @@ from mantid_insgan.core.options import ApplyOptions, in_mantid, option
 from mantid_insgan.demo import DATA
 from mantid_insgan.instruments import known_instruments
 from mantid_insgan.io import read_nexus
-from mantid_insgan.io.facts import RESOLUTION_LOG
+from mantid_insgan.io.facts import LATTICE_LOG, RESOLUTION_LOG
 from mantid_insgan.mantid import ApplyResolutionGAN
 from mantid_insgan.mantid_support import workspace as support
 from mantid_insgan.mantid_support.workspace import read_workspace
@@ -233,7 +233,7 @@ def require_all_but_the_arrays(out, given) -> None:
 
 
 def require_same_experiment(new, old) -> None:
-    assert set(new.run().keys()) - {RESOLUTION_LOG} == set(old.run().keys())
+    assert set(new.run().keys()) - {RESOLUTION_LOG, LATTICE_LOG} == set(old.run().keys())
     for name in old.run().keys():
         assert np.array_equal(new.run().getProperty(name).value, old.run().getProperty(name).value), name
     assert new.getInstrument().getName() == old.getInstrument().getName()

@@ -131,9 +131,12 @@ def test_logs_that_tell_nothing(ws):
 def test_experiments_that_disagree_on_ei(ws):
     add_experiment(ws, Ei=45.0)
     add_experiment(ws, Ei=90.0)
-    ei = run_of_workspace(ws)[0].ei
-    assert ei.value == 45.0
-    assert ei.source == ("log Ei of experiment0 (the 2 experiments with an Ei log disagree: 45 to 90 meV)")
+    run = run_of_workspace(ws)[0]
+    assert (run.ei.value, run.ei.source) == (45.0, "log Ei of experiment0")
+    assert run.notes == (
+        "the 2 experiments with a value differ in Ei: 45 meV (log Ei of experiment0), 90 meV (log Ei of experiment1); "
+        "the first was taken",
+    )
 
 
 def test_no_experiment_is_no_fact(ws):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..core.options import BinOptions, ResolutionOptions, overridden
+from ..core.options import BinOptions, ResolutionOptions, option, overridden
 from .flags import Json, Overwrite, takes
 from .output import noted
 from .progress import progress
@@ -51,7 +51,7 @@ def bin_(
         "bins": spectrum.signal.size,
         "pixels": int(spectrum.num_events.sum()),
         "valid_bins": int(spectrum.valid.sum()),
-        "notes": list(overridden(spectrum.run)),
+        "notes": [*overridden(spectrum.run), *spectrum.run.notes],
     }
     text = "wrote {output}: {pixels} pixels of {runs} runs in {valid_bins} of {bins} bins".format(**summary)
     typer.echo(json_text.dumps(summary) if json else "\n".join([text, *noted(summary["notes"])]))
@@ -59,12 +59,16 @@ def bin_(
 
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE|MODEL", help="A data file, or a model (bundled name or path).")],
+    ei: Annotated[
+        float | None, typer.Option("--ei", help="Incident energy in meV; from the file if not given.")
+    ] = None,
+    axes: Annotated[str | None, typer.Option("--axes", help=option("axes")["help"])] = None,
     json: Json = False,
 ):
     """Show the contents of a file or a model, and the facts that are missing to apply a model to the file."""
     from ..translate.inspect import inspect_file, inspect_model, is_model
 
-    found = inspect_model(str(file)) if is_model(str(file)) else inspect_file(file)
+    found = inspect_model(str(file)) if is_model(str(file)) else inspect_file(file, ei, axes)
     typer.echo(json_text.dumps(found.as_dict()) if json else found.as_text())
 
 

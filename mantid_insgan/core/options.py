@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -135,6 +136,11 @@ class ApplyOptions(Options):
         "--lattice",
         "Lattice",
     )
+    axes: str | None = job_option(
+        None,
+        "Names of the axes where the file does not say what they are, in its order, such as '[H,0,0];DeltaE'.",
+        "--axes",
+    )
     width_factor: float = job_option(
         1.0,
         "Factor on the calculated widths, for example from a fit to a vanadium run; 1 leaves them unchanged.",
@@ -262,8 +268,9 @@ def _every_field(options: type | None = None) -> list:
     return [f for kind in kinds for f in fields(kind) if f.metadata["property"]]
 
 
-def parse_lattice(text: str | None) -> Lattice | None:
-    """``'4.2,4.2,13.8,90,90,90'`` (or three lengths alone: right angles) as a Lattice.
+def parse_lattice(text: str | Sequence[float] | Lattice | None) -> Lattice | None:
+    """``'4.2,4.2,13.8,90,90,90'`` (or three lengths alone: right angles) as a Lattice; also the numbers themselves, or
+    a Lattice, which is returned.
 
     Raises
     ------
@@ -272,11 +279,11 @@ def parse_lattice(text: str | None) -> Lattice | None:
     """
     from .run import Lattice
 
-    if text is None:
-        return None
+    if text is None or isinstance(text, Lattice):
+        return text
     try:
-        numbers = [float(x) for x in text.split(",")]
-    except ValueError:
+        numbers = [float(x) for x in (text.split(",") if isinstance(text, str) else text)]
+    except (TypeError, ValueError):
         numbers = []
     if len(numbers) not in (3, 6) or not all(map(math.isfinite, numbers)):
         raise RunFactError(
@@ -284,6 +291,11 @@ def parse_lattice(text: str | None) -> Lattice | None:
             "give --lattice a,b,c,alpha,beta,gamma in Angstrom and degrees, e.g. --lattice 4.2,4.2,13.8,90,90,90",
         )
     return Lattice(*numbers)
+
+
+def parse_axes(text: str | None) -> tuple[str, ...] | None:
+    """The names of axes in ``'[H,0,0];DeltaE'``, or None."""
+    return None if text is None else tuple(name.strip() for name in text.split(";"))
 
 
 def parse_target(text: str) -> Setting:
@@ -358,7 +370,9 @@ def _same(one, other) -> bool:
     if hasattr(one, "cell") and hasattr(other, "cell"):
         return all(map(_same, one.cell, other.cell))
     if isinstance(one, str) and isinstance(other, str):
-        return one.strip().casefold() == other.strip().casefold()
+        from .run import plain_name
+
+        return plain_name(one) == plain_name(other)
     try:
         return math.isclose(one, other, rel_tol=SAME)
     except TypeError:

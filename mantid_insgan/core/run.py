@@ -6,6 +6,7 @@ Units: meV, Hz, Kelvin, Angstrom and degrees.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -17,12 +18,14 @@ from ..errors import InputError, RunFactError
 class Fact:
     """A fact about the run and its source ('log Ei of experiment0', 'option --ei').
 
-    `replaced` is the fact from another source that this one replaced, or None.
+    `replaced` is the fact from another source that this one replaced, or None. `others` are facts of the same kind from
+    other experiments of the same data that do not agree with this one.
     """
 
     value: object
     source: str
     replaced: Fact | None = field(default=None, compare=False, repr=False)
+    others: tuple[Fact, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +212,8 @@ class Run:
         Unit cell and UB.
     resolution : Fact of Setting
         The resolution of the data, where it was put in or changed by a calculation; None for data as measured.
+    notes : tuple of str
+        What was noticed when the data were read: values that disagree, units that were converted, bins left out.
     """
 
     instrument: Fact | None = None
@@ -218,6 +223,16 @@ class Run:
     temperature: Fact | None = None
     lattice: Fact | None = None
     resolution: Fact | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """The known facts, by name."""
+        return {name: fact for name in RUN_FACTS if (fact := getattr(self, name)) is not None}
+
+    def noted(self, *notes: str) -> Run:
+        """A copy of the run with more notes; none comes twice."""
+        return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))
 
     def value(self, name: str):
         """The value of a fact, or None."""
@@ -246,7 +261,7 @@ def _same(one, other) -> bool:
 
 
 #: Names of the facts of a run, in the order in which missing ones are reported.
-RUN_FACTS = tuple(f.name for f in fields(Run))
+RUN_FACTS = tuple(f.name for f in fields(Run) if f.name != "notes")
 #: Facts that the resolution needs (and the lattice, if axes are in reciprocal lattice units).
 RESOLUTION_FACTS = ("instrument", "ei", "chopper", "frequency")
 
@@ -264,3 +279,46 @@ def required_facts(axes, choppers: tuple[str, ...] = ()) -> tuple[str, ...]:
     needed = [name for name in RESOLUTION_FACTS if name != "chopper" or len(choppers) != 1]
     in_crystal = any(axis.is_rlu or axis.projection is not None for axis in axes)
     return (*needed, "lattice") if in_crystal else tuple(needed)
+
+
+#: Values of a fact that differ by more than this fraction are not those of one setting.
+ONE_SETTING = 0.01
+
+
+def require_one_setting(run: Run) -> None:
+    """Check that the experiments of the data have one setting of the spectrometer.
+
+    Raises
+    ------
+    RunFactError
+        If they differ in the instrument or the chopper, or by more than `ONE_SETTING` in Ei or frequency.
+    """
+    for name in RESOLUTION_FACTS:
+        fact = getattr(run, name)
+        other = next((o for o in fact.others if not same_setting(o.value, fact.value)), None) if fact else None
+        if other is not None:
+            label = "Ei" if name == "ei" else name
+            raise RunFactError(
+                f"the experiments of the data differ in {label}: {shown(fact.value)} ({fact.source}) and "
+                f"{shown(other.value)} ({other.source}), expected one setting of the spectrometer",
+                f"bin the runs of one setting together, or give the {label} of the data with --{name}",
+            )
+
+
+def same_setting(one, other) -> bool:
+    """Whether two values of a fact belong to one setting: the same text, or numbers within `ONE_SETTING`."""
+    if isinstance(one, str):
+        return plain_name(one) == plain_name(str(other))
+    return math.isclose(one, other, rel_tol=ONE_SETTING)
+
+
+def plain_name(name: str) -> str:
+    """The name of an instrument or a chopper for comparison: without blanks, hyphens and underscores, in lower case."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def shown(value) -> str:
+    """A value of a fact as text: a text, a number, or the six parameters of a lattice."""
+    if isinstance(value, Lattice):
+        return ",".join(map(shown, value.cell))
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -151,7 +151,7 @@ def require_network_axes(axes: tuple[Axis, ...]) -> None:
     if energy is None:
         raise InputError(
             f"there is no energy axis among {', '.join(repr(a.name) for a in axes)}",
-            "give data with an axis 'DeltaE' (one integrated bin is enough), so that the resolution can be calculated",
+            "give data with an axis 'DeltaE' (one integrated bin is enough), or say which axes these are (--axes)",
         )
     if not open_axes(axes):
         raise InputError("every axis has a single bin", "give a cut with at least one axis of several bins")

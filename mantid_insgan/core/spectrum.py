@@ -19,8 +19,14 @@ FLAG_MAGNITUDE = 1e18
 #: Mantid's MDNormalization for which the signal of a bin is a sum over its events.
 NUM_EVENTS_NORMALIZATION = 2
 
-_ENERGY_NAMES = {"deltae", "energy transfer", "energy_transfer", "energy", "e", "en", "omega"}
-_ENERGY_UNITS = {"deltae", "mev"}
+_ENERGY_NAMES = {"deltae", "energy transfer", "energy_transfer", "energytransfer", "energy", "e", "en", "omega"}
+_ENERGY_UNITS = {
+    *("deltae", "mev", "energytransfer", "energy_transfer", "energy transfer"),
+    *("deltae_inwavenumber", "deltae_infrequency", "energy_inwavenumber"),
+}
+_MODULUS_NAMES = {"q", "modq", "qmod", "momentumtransfer"}
+#: Names that say nothing about a dimension.
+_NUMBERED = re.compile(r"(dim(ension)?|axis|d)[ _]?\d+", re.IGNORECASE)
 _RLU = re.compile(r"r\.?l\.?u|in\s+[\d.+-]+.*A.*\^-1", re.IGNORECASE)
 _HKL_COMPONENT = re.compile(r"^(?P<factor>[+-]?\d*\.?\d*)\*?(?P<letter>[HKLhklxyzζξη]?)$")
 
@@ -41,6 +47,10 @@ class Axis:
         Mantid frame name: 'HKL', 'QSample', 'QLab', 'General Frame' or 'Unknown frame'.
     id : str, optional
         Dimension id (the dataset name in a SaveMD file); `name` if not given.
+    file_unit : str
+        Unit of the axis in its file, if that is not `unit`; outputs have it.
+    file_factor : float
+        Of the edges in `file_unit` to those in `unit`.
 
     Raises
     ------
@@ -54,6 +64,8 @@ class Axis:
     unit: str
     frame: str = "General Frame"
     id: str = ""
+    file_unit: str = ""
+    file_factor: float = 1.0
 
     def __post_init__(self):
         edges = np.array(self.edges, dtype=np.float64)
@@ -65,8 +77,7 @@ class Axis:
                 "bin the data again with BinMD, which makes proper bin edges, and save the workspace",
             )
         steps = np.diff(edges)
-        # Mantid stores limits as float32, so edges may be off by its rounding of the largest coordinate.
-        slack = 4 * np.finfo(np.float32).eps * np.abs(edges).max() + 1e-4 * np.abs(steps).mean()
+        slack = _slack(edges)
         if steps.min() <= 0:
             raise InputError(
                 f"axis {self.name!r} has edges that do not ascend (smallest step {steps.min():g} {self.unit})",
@@ -93,6 +104,11 @@ class Axis:
         )
 
     @property
+    def outside(self) -> tuple[np.ndarray, str]:
+        """Edges and unit as files and Mantid have them."""
+        return (self.edges * self.file_factor, self.file_unit) if self.file_unit else (self.edges, self.unit)
+
+    @property
     def centers(self) -> np.ndarray:
         """Bin centres, shape (n,), in `unit`."""
         return 0.5 * (self.edges[1:] + self.edges[:-1])
@@ -109,7 +125,7 @@ class Axis:
 
     @property
     def is_energy(self) -> bool:
-        """True for energy transfer in meV."""
+        """True for energy transfer."""
         return self.name.strip().lower() in _ENERGY_NAMES or self.unit.strip().lower() in _ENERGY_UNITS
 
     @property
@@ -120,7 +136,11 @@ class Axis:
     @property
     def is_modulus_q(self) -> bool:
         """True for the modulus of the momentum transfer, ``|Q|`` (powders)."""
-        return self.name.replace(" ", "").strip("|").lower() in {"q", "modq", "qmod"} and not self.is_energy
+        if self.is_energy:
+            return False
+        named = self.name.replace(" ", "").strip("|").lower() in _MODULUS_NAMES
+        numbered = _NUMBERED.fullmatch(self.name.strip()) is not None
+        return named or numbered and self.unit.strip().lower() == "momentumtransfer"
 
     @property
     def projection(self) -> np.ndarray | None:
@@ -140,6 +160,28 @@ class Axis:
     def slice(self, start: int, stop: int) -> Axis:
         """An axis with the bins `start` to `stop` (exclusive)."""
         return replace(self, edges=self.edges[start : stop + 1])
+
+
+def _slack(edges: np.ndarray) -> float:
+    """Largest difference of the widths of bins that count as equal."""
+    # Mantid stores limits as float32, so edges may be off by its rounding of the largest coordinate.
+    return float(4 * np.finfo(np.float32).eps * np.abs(edges).max() + 1e-4 * np.abs(np.diff(edges)).mean())
+
+
+def even_bins(edges: np.ndarray) -> slice:
+    """The bins without a first or last one of another width, which Mantid's Rebin leaves where the range is no multiple
+    of the step; all of them if others differ too.
+
+    Examples
+    --------
+    >>> even_bins(np.array([0.0, 1.0, 2.0, 3.0, 3.2]))
+    slice(0, 3, None)
+    """
+    steps = np.diff(edges)
+    uneven = np.flatnonzero(np.abs(steps - np.median(steps)) > _slack(edges))
+    if steps.size < 4 or not set(uneven) <= {0, steps.size - 1}:
+        return slice(0, steps.size)
+    return slice(int(0 in uneven), steps.size - int(steps.size - 1 in uneven))
 
 
 def _component(text: str) -> float | None:
@@ -169,7 +211,7 @@ class Spectrum:
         One per dimension of `signal`, of matching size.
     valid : array_like of bool, optional
         True where the bin was measured. It is always restricted to bins that are not masked, with finite signal below
-        `FLAG_MAGNITUDE` and finite, non-negative variance.
+        `FLAG_MAGNITUDE` and finite, non-negative variance, and in which there was an event (`without_events`).
     num_events : array_like, optional
         Number of events per bin, float64; ones if not given.
     masked : array_like of bool, optional
@@ -210,11 +252,12 @@ class Spectrum:
         variance = _real_array("variance", self.variance, shape)
         # Defaults take no memory: a view of one value in every bin.
         events, masked = np.broadcast_to(_ONE, shape), np.broadcast_to(_FALSE, shape)
+        measured = measured_bins(signal, variance)
         if self.num_events is not None:
             events = _real_array("num_events", self.num_events, shape)
+            measured &= ~without_events(signal, variance, events, self.visual_normalization)
         if self.masked is not None:
             masked = _bool_array("masked", self.masked, shape)
-        measured = measured_bins(signal, variance)
         measured &= ~masked
         if self.valid is not None:
             measured &= _bool_array("valid", self.valid, shape)
@@ -326,6 +369,19 @@ def measured_bins(signal: np.ndarray, variance: np.ndarray) -> np.ndarray:
     measured &= variance >= 0
     measured &= variance < np.inf
     return measured
+
+
+def without_events(signal: np.ndarray, variance: np.ndarray, events: np.ndarray, normalization: int) -> np.ndarray:
+    """True where nothing was measured although the values look like a measurement: BinMD leaves 0 +- 0 of 0 events.
+
+    Where the signal is a sum over events, no events are no measurement whatever the values; otherwise the number of
+    events alone does not count, because not every program keeps it.
+    """
+    nothing = events <= 0
+    if normalization != NUM_EVENTS_NORMALIZATION:
+        nothing &= signal == 0
+        nothing &= variance == 0
+    return nothing
 
 
 def energy_axis(axes: tuple[Axis, ...]) -> int | None:

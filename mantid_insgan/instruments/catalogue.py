@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from importlib import resources
 
+from ..core.run import Run, plain_name
 from ..errors import InputError, RunFactError
 
 
@@ -216,21 +217,28 @@ def known_instruments() -> tuple[str, ...]:
 
 @cache
 def _names() -> dict[str, str]:
-    """Every name and alias in upper case, with the name used in this package."""
-    return {s.upper(): name for name, entry in catalogue().items() for s in (name, *entry.aliases)}
+    """Every name and alias for comparison (`plain_name`), with the name used in this package."""
+    return {plain_name(s): name for name, entry in catalogue().items() for s in (name, *entry.aliases)}
 
 
 def all_names() -> tuple[str, ...]:
     """Names and aliases of all instruments, in upper case."""
-    return tuple(_names())
+    return tuple(s.upper() for name, entry in catalogue().items() for s in (name, *entry.aliases))
+
+
+def with_known_name(run: Run) -> Run:
+    """A run whose instrument has the name that this package uses, if it is known."""
+    known = None if run.instrument is None else canonical_name(run.instrument.value)
+    return run if known is None else replace(run, instrument=replace(run.instrument, value=known))
 
 
 def canonical_name(name: str) -> str | None:
-    """The name that this package uses for an instrument, in any case, or None if there is no such instrument.
+    """The name that this package uses for an instrument, or None if there is no such instrument. Upper and lower case,
+    blanks, hyphens and underscores do not count.
 
     Files contain facility prefixes and short names ('MER', 'SEQ'): these are aliases in `instruments.toml`.
     """
-    return _names().get(str(name).strip().upper())
+    return _names().get(plain_name(str(name)))
 
 
 def instrument_name(name: str) -> str:

@@ -10,18 +10,42 @@ from ..errors import RunFactError
 from .catalogue import catalogue
 from .choppers import limits
 
+#: Measured values may lie outside the range of a chopper package by this fraction.
+TOLERANCE = 0.01
+
 
 def missing(what: str, allowed: str, option: str) -> RunFactError:
     """The error for a fact of the run that is not known."""
     return RunFactError(f"the {what} is not known", f"give it ({option}): {allowed}")
 
 
-def energy_above_ei(energy: float, ei: float) -> RunFactError:
-    """The error for an energy transfer (meV) above the incident energy."""
+def energy_above_ei(energy: float, ei: float, where: str = "") -> RunFactError:
+    """The error for an energy transfer (meV) above the incident energy; `where` says what has it."""
+    end = "," if where else ""
     return RunFactError(
-        f"an energy transfer of {energy:g} meV lies above the incident energy, {ei:g} meV: a neutron cannot lose more "
-        f"energy than it has; transfers up to {ei:g} meV are possible",
+        f"{where}an energy transfer of {energy:g} meV{end} lies above the incident energy, {ei:g} meV: a neutron "
+        f"cannot lose more energy than it has; transfers up to {ei:g} meV are possible",
         "check --ei, or cut the energy axis",
+    )
+
+
+def within(value: float, low: float, high: float) -> bool:
+    """Whether a measured value lies in a range, or outside by no more than `TOLERANCE`."""
+    return low * (1 - TOLERANCE) <= value <= high * (1 + TOLERANCE)
+
+
+def notes_on_ranges(instrument: str, chopper: str, ei: float, frequencies: tuple[float, ...]) -> tuple[str, ...]:
+    """Notes on values that lie outside the ranges of a chopper package, within the tolerance."""
+    ranges = limits(instrument, chopper)
+    checked = [("Ei =", ei, ranges.ei, "meV", f"{instrument} with chopper {chopper}")]
+    checked += [
+        ("a chopper frequency of", value, limit, "Hz", instrument)
+        for value, limit in zip(frequencies, ranges.frequency, strict=False)
+    ]
+    return tuple(
+        f"{what} {value:.6g} {unit} is just outside the range of {of}, {low:g} to {high:g} {unit}: it was used as it is"
+        for what, value, (low, high), unit, of in checked
+        if not low <= value <= high
     )
 
 
@@ -29,7 +53,7 @@ def checked_ei(instrument: str, chopper: str, ei) -> float:
     """The incident energy, meV, within the range of the chopper package."""
     low, high = limits(instrument, chopper).ei
     ei = float(ei)
-    if not (math.isfinite(ei) and 0 < ei and low <= ei <= high):
+    if not (math.isfinite(ei) and 0 < ei and within(ei, low, high)):
         raise RunFactError(
             f"Ei = {ei:g} meV is outside the range of {instrument} with chopper {chopper}, {low:g} to {high:g} meV",
             "give the incident energy in meV (--ei), or another chopper package (--chopper)",
@@ -48,7 +72,7 @@ def checked_frequencies(instrument: str, chopper: str, frequency) -> tuple[float
             f"give {' and '.join(n.replace('_', ' ') for n in ranges.frequency_names)} in Hz (--frequency)",
         )
     for value, (low, high) in zip(given, ranges.frequency, strict=False):
-        if not low <= value <= high:
+        if not within(value, low, high):
             raise RunFactError(
                 f"a chopper frequency of {value:g} Hz is outside the range of {instrument}, {low:g} to {high:g} Hz",
                 "give the frequency in Hz (--frequency)",

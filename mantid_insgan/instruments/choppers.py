@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from ..core.run import plain_name
 from ..errors import DeviceError, RunFactError
 from .catalogue import catalogue, instrument_name
 
@@ -31,7 +32,7 @@ def default_chopper(instrument: str) -> str:
 
 
 def chopper_name(instrument: str, chopper: str) -> str:
-    """The name of a chopper package as ResINS spells it, whatever its case.
+    """The name of a chopper package as ResINS spells it, whatever its case, blanks, hyphens and underscores.
 
     Raises
     ------
@@ -39,11 +40,11 @@ def chopper_name(instrument: str, chopper: str) -> str:
         If the instrument has no such package; the message lists those it has.
     """
     instrument = instrument_name(instrument)
-    wanted = str(chopper).strip().lower()
-    wanted = (catalogue()[instrument].chopper_aliases or {}).get(wanted, wanted).lower()
+    wanted = plain_name(str(chopper))
+    wanted = plain_name((catalogue()[instrument].chopper_aliases or {}).get(wanted, wanted))
     known = known_choppers(instrument)
     for package in known:
-        if package.lower() == wanted:
+        if plain_name(package) == wanted:
             return package
     raise RunFactError(
         f"chopper package {chopper!r} is not known for {instrument}; it has {', '.join(known)}",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from ..core.constants import FWHM_PER_SIGMA
-from ..core.run import SPECTROMETER, Lattice, Run
+from ..core.run import RUN_FACTS, SPECTROMETER, Lattice, Run, require_one_setting
 from ..core.spectrum import Spectrum
 from ..errors import RunFactError
 from . import checks, choppers, pulses
@@ -95,6 +96,8 @@ class Resolution:
         self.chopper = choppers.chopper_name(self.instrument, package)
         self.ei = checks.checked_ei(self.instrument, self.chopper, ei)
         self.frequencies = checks.checked_frequencies(self.instrument, self.chopper, frequency)
+        #: Values outside the ranges of the chopper package, within the tolerance.
+        self.notes = checks.notes_on_ranges(self.instrument, self.chopper, self.ei, self.frequencies)
         self.width_factor = checks.positive("the width factor", width_factor)
         self.sample = Sample() if sample is None else sample
         self.mosaic = checks.not_negative("the mosaic (degrees)", mosaic)
@@ -159,6 +162,7 @@ class Resolution:
         stated = run.value("resolution")
         if stated is not None and stated.width_factor is not None and overrides.get("width_factor", 1.0) == 1.0:
             overrides["width_factor"] = stated.width_factor
+        require_one_setting(replace(run, **{n: None for n in RUN_FACTS if overrides.get(n) is not None}))
         given = {name: overrides.pop(name, None) for name in ("instrument", "ei", "chopper", "frequency", "lattice")}
         value = {name: run.value(name) if given[name] is None else given[name] for name in given}
         if value["instrument"] is None:
@@ -312,8 +316,12 @@ class Resolution:
         """Raise RunFactError if a measured bin lies above Ei, where no neutron comes from."""
         axis = energies(spectrum)
         above = axis.centers > self.ei
-        if above.any() and np.moveaxis(spectrum.valid, spectrum.energy_axis, -1)[..., above].any():
-            raise checks.energy_above_ei(float(axis.centers.max()), self.ei)
+        if not above.any():
+            return
+        others = tuple(i for i in range(spectrum.ndim) if i != spectrum.energy_axis)
+        measured = axis.centers[above & spectrum.valid.any(axis=others)]
+        if measured.size:
+            raise checks.energy_above_ei(float(measured.max()), self.ei, "the highest valid bin, at ")
 
     def on_grid(self, spectrum: Spectrum) -> ResolutionOnGrid:
         """Widths, correlations and positions at each bin of a spectrum, from one pass over its grid.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.spectrum import Spectrum
@@ -24,14 +25,17 @@ __all__ = [
 ]
 
 
-def open_spectrum(path: str | Path, **binning) -> SpectrumFile | PowderFile:
+def open_spectrum(path: str | Path, *, axes: Sequence[str] | None = None, **binning) -> SpectrumFile | PowderFile:
     """Open a file of any kind that can be read as a spectrum.
 
     Parameters
     ----------
     path : str or Path
     **binning
-        For nxspe and Workspace2D files: ``q_bins``, ``q_range``, ``energy_bins`` (see `powder_spectrum`) and ``ei``.
+        For nxspe and Workspace2D files: ``q_bins``, ``q_range``, ``energy_bins`` (see `powder_spectrum`); for all files
+        ``ei``.
+    axes : sequence of str, optional
+        Names of the axes of an MDHistoWorkspace, where the file does not say what they are.
 
     Returns
     -------
@@ -49,8 +53,12 @@ def open_spectrum(path: str | Path, **binning) -> SpectrumFile | PowderFile:
     with open_hdf5(path) as file, reading(Path(path)):
         opener = open_nxspe if is_nxspe(file) else open_workspace2d if is_workspace2d(file) else None
     if opener is not None:
+        if axes is not None:
+            raise InputError(
+                f"{path} has axes of |Q| and energy, and names of axes were given", "omit that option (--axes)"
+            )
         return opener(path, **binning)
-    source = SpectrumFile(path)
+    source = SpectrumFile(path, axes)
     given = [name for name, value in binning.items() if value is not None and name != "ei"]
     if given:
         source.close()

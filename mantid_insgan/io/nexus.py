@@ -8,6 +8,7 @@ Layout 'v2' (``SaveMDVersion`` 2) has a group ``data`` with one dataset of bin e
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from ..errors import InputError
 from .facts import run_of_entry
 from .hdf5 import dataset_number, naming, open_hdf5, reading, real_dataset, text
 from .region import normal_region
+from .units import in_our_units
 from .writer import ENTRY, SpectrumWriter
 
 __all__ = ["SpectrumFile", "SpectrumWriter", "read_nexus", "write_nexus"]
@@ -42,6 +44,8 @@ class SpectrumFile:
     Parameters
     ----------
     path : str or Path
+    names : sequence of str, optional
+        Names of the axes, in place of those in the file.
 
     Attributes
     ----------
@@ -65,7 +69,8 @@ class SpectrumFile:
     Raises
     ------
     InputError
-        If the file is not a complete MDHistoWorkspace; the message says what is wrong.
+        If the file is not a complete MDHistoWorkspace, the unit of an axis is not known, or there are not as many names
+        as axes; the message says what is wrong.
 
     Examples
     --------
@@ -73,17 +78,17 @@ class SpectrumFile:
     ...     slab = source.read((slice(None), slice(0, 8), slice(None), slice(None)))
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, names: Sequence[str] | None = None):
         self.path = Path(path)
         self._file = open_hdf5(self.path)
         try:
             with naming(self.path), reading(self.path):
-                self._read_header()
+                self._read_header(names)
         except BaseException:
             self._file.close()
             raise
 
-    def _read_header(self) -> None:
+    def _read_header(self, names: Sequence[str] | None) -> None:
         entry = _entry(self._file, self.path)
         self._entry = entry
         self.layout = "v2" if isinstance(entry.get("data"), h5py.Group) else "v1"
@@ -92,12 +97,13 @@ class SpectrumFile:
         self.q_convention = text(entry.attrs.get("QConvention")) or "Inelastic"
         self._data = entry["data"] if self.layout == "v2" else entry
         dimensions = _dimensions_v2(self) if self.layout == "v2" else _dimensions_v1(self)
-        self.axes = tuple(d.axis for d in dimensions)
+        self.axes, notes = in_our_units([d.axis for d in dimensions], names)
         self._flipped = tuple(d.flipped for d in dimensions)
         self.shape = tuple(len(a) for a in self.axes)
         self.ndim = len(self.shape)
         self._arrays = {name: self._array(name) for name in ARRAYS}
-        self.run, self.title = run_of_entry(entry, self.path)
+        run, self.title = run_of_entry(entry, self.path)
+        self.run = run.noted(*notes)
 
     def _array(self, name: str) -> h5py.Dataset:
         dataset = real_dataset(self._data, name, self.path, kinds="fiub" if name == "mask" else "fiu")

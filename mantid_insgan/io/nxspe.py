@@ -11,12 +11,15 @@ import numpy as np
 from ..core.run import Run
 from ..core.spectrum import Spectrum
 from ..errors import InputError, RunFactError
-from .facts import instrument_from_names, instrument_name
+from .facts import as_fact, instrument_from_names, instrument_name
 from .hdf5 import dataset_number, dataset_text, naming, open_hdf5, reading, real_dataset, text
 from .powder import Pixels, PowderFile, powder_spectrum, width_from_neighbours
+from .units import converted, is_ours
 
 #: A row that spans more than this in azimuth, degrees (median over the rows), is a ring of many detectors.
 _RING_AZIMUTH = 10.0
+#: No single detector extends over a larger scattering angle, degrees.
+_WIDEST = 10.0
 
 
 def open_nxspe(path: str | Path, *, ei: float | None = None, **binning) -> PowderFile:
@@ -25,9 +28,9 @@ def open_nxspe(path: str | Path, *, ei: float | None = None, **binning) -> Powde
     with open_hdf5(path) as file, reading(path):
         entry = nxspe_entry(file, path)
         run = _run(entry, path, ei)
-        pixels = _pixels(entry, path, run.value("ei"))
+        pixels, notes = _pixels(entry, path, run.value("ei"))
     with naming(path):
-        spectrum = powder_spectrum(pixels, run=run, **binning)
+        spectrum = powder_spectrum(pixels, run=run.noted(*notes), **binning)
     return PowderFile(path, spectrum, "nxspe")
 
 
@@ -41,9 +44,10 @@ def read_nxspe(
 ) -> Spectrum:
     """An nxspe file as a spectrum of |Q| (1/Angstrom) and energy transfer (meV).
 
-    NaN, and values of 1e18 and more, which flag masked bins, are ignored. A detector extends over the ``polar_width``
-    in the file. Rows that are rings of many detectors extend to the midpoint between neighbours, because the
-    ``polar_width`` of such rows is several times their spacing.
+    NaN, values of 1e18 and more and negative errors, which flag masked bins, are ignored. A detector extends over the
+    ``polar_width`` in the file, unless that is more than 10 degrees; a negative angle is on the other side of the beam.
+    A first or last energy bin of another width is left out. Rows that are rings of many detectors extend to the
+    midpoint between neighbours, because the ``polar_width`` of such rows is several times their spacing.
 
     Parameters
     ----------
@@ -91,9 +95,11 @@ def read_crystal_run(path: str | Path, ei: float | None = None) -> CrystalRun:
     with open_hdf5(path) as file, reading(path):
         entry = nxspe_entry(file, path)
         run = _run(entry, path, ei)
-        pixels = _pixels(entry, path, run.value("ei"))
+        pixels, notes = _pixels(entry, path, run.value("ei"))
         azimuthal = _sized(entry["data"], "azimuthal", pixels.polar.shape, path)
-        return CrystalRun(path, pixels, azimuthal, dataset_number(entry, "NXSPE_info/psi"), run)
+        # a negative angle is on the other side of the beam
+        azimuthal = np.where(entry["data/polar"][()] < 0, azimuthal + 180.0, azimuthal)
+        return CrystalRun(path, pixels, azimuthal, dataset_number(entry, "NXSPE_info/psi"), run.noted(*notes))
 
 
 def is_nxspe(file: h5py.File) -> bool:
@@ -124,13 +130,16 @@ def _entries(file: h5py.File) -> list[h5py.Group]:
 
 
 def _run(entry: h5py.Group, path: Path, ei: float | None) -> Run:
-    found = dataset_number(entry, "NXSPE_info/fixed_energy")
+    info = entry["NXSPE_info"].get("fixed_energy")
+    found, note = (
+        as_fact("ei", info[()], text(info.attrs.get("units"))) if isinstance(info, h5py.Dataset) else (None, "")
+    )
     if ei is None and found is None:
         raise RunFactError(
             f"Ei is missing from {path} (NXSPE_info/fixed_energy), and |Q| cannot be calculated without it",
             "give the incident energy in meV with --ei",
         )
-    run = Run().updated("NXSPE_info/fixed_energy", ei=found)
+    run = Run().updated("NXSPE_info/fixed_energy", ei=found).noted(*[f"NXSPE_info/fixed_energy {note}"] * bool(note))
     run = run.updated("option --ei", ei=None if ei is None else float(ei))
     if name := instrument_name(dataset_text(entry, "instrument/name")):
         return run.updated("instrument/name of the nxspe entry", instrument=name)
@@ -138,7 +147,8 @@ def _run(entry: h5py.Group, path: Path, ei: float | None) -> Run:
     return run.updated(guess.source, instrument=guess.value) if guess else run
 
 
-def _pixels(entry: h5py.Group, path: Path, ei: float) -> Pixels:
+def _pixels(entry: h5py.Group, path: Path, ei: float) -> tuple[Pixels, tuple[str, ...]]:
+    """Intensity in detectors and energy bins, and notes."""
     data = entry.get("data")
     if not isinstance(data, h5py.Group):
         raise InputError(
@@ -152,21 +162,35 @@ def _pixels(entry: h5py.Group, path: Path, ei: float) -> Pixels:
         )
     detectors, energies = signal.shape
     error = _sized(data, "error", signal.shape, path)
-    energy = _sized(data, "energy", (energies + 1,), path)
-    polar = _sized(data, "polar", (detectors,), path)
+    unit = text(data["energy"].attrs.get("units"))
+    energy = converted(_sized(data, "energy", (energies + 1,), path), unit, "meV")
+    notes = (f"the energies are in {unit} in the file: they were converted to meV",) * (
+        not is_ours(unit or "meV", "meV")
+    )
+    polar = np.abs(_sized(data, "polar", (detectors,), path))
     with np.errstate(over="ignore", invalid="ignore"):
-        variance = error**2
-    return Pixels(signal, variance, energy, polar, _polar_width(data, polar, path), ei)
+        variance = np.where(error < 0, np.nan, error**2)  # -1 marks a masked bin
+    width, notes_on_width = _polar_width(data, polar, path)
+    return Pixels(signal, variance, energy, polar, width, ei), (*notes, *notes_on_width)
 
 
-def _polar_width(data: h5py.Group, polar: np.ndarray, path: Path) -> np.ndarray:
+def _polar_width(data: h5py.Group, polar: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     neighbours = width_from_neighbours(polar)
     if "polar_width" not in data:
-        return neighbours
+        return neighbours, ()
     if "azimuthal_width" in data and np.median(_sized(data, "azimuthal_width", polar.shape, path)) > _RING_AZIMUTH:
-        return neighbours
+        return neighbours, ()
     width = _sized(data, "polar_width", polar.shape, path)
-    return np.where(np.isfinite(width) & (width > 0), width, neighbours)
+    wide = width > _WIDEST
+    notes = (
+        (
+            f"{wide.sum()} detectors have a polar_width of up to {width[wide].max():.3g} degrees: they were taken to "
+            "reach half-way to their neighbours",
+        )
+        if wide.any()
+        else ()
+    )
+    return np.where(np.isfinite(width) & (width > 0) & ~wide, width, neighbours), notes
 
 
 def _sized(data: h5py.Group, name: str, shape: tuple[int, ...], path: Path) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..core.constants import HBAR2_OVER_2M
 from ..core.run import Run
-from ..core.spectrum import FLAG_MAGNITUDE, Axis, Spectrum
+from ..core.spectrum import FLAG_MAGNITUDE, Axis, Spectrum, even_bins
 from ..errors import InputError, RunFactError
 from .hdf5 import naming
 from .region import cut, normal_region
@@ -56,6 +56,11 @@ class Pixels:
             good &= np.abs(self.signal) < FLAG_MAGNITUDE
         dead = ((self.signal == 0) & (self.variance == 0)).all(axis=1)
         return good & ~dead[:, None] & np.isfinite(self.polar + self.polar_width)[:, None]
+
+    def energies(self, bins: slice) -> Pixels:
+        """The same in some of the energy bins."""
+        edges = self.energy[bins.start : bins.stop + 1]
+        return replace(self, signal=self.signal[:, bins], variance=self.variance[:, bins], energy=edges)
 
     def q(self, side: float, energy: np.ndarray) -> np.ndarray:
         """|Q| in 1/Angstrom at ``polar + side * polar_width``, shape (n_detectors, n_energies).
@@ -107,7 +112,8 @@ def powder_spectrum(
     Raises
     ------
     InputError
-        If the energy bins are unequal, all pixels are invalid, or the requested bins are invalid.
+        If the energy bins are unequal (except the first and the last, which are left out), all pixels are invalid, or
+        the requested bins are invalid.
     RunFactError
         If Ei is not positive.
     """
@@ -116,6 +122,9 @@ def powder_spectrum(
     pixels = _ascending_energy(pixels)
     if energy_bins is not None:
         pixels = _rebin_energy(pixels, energy_bins)
+    even = even_bins(pixels.energy)
+    run = run.noted(*note_on_even("energy", pixels.energy, even))
+    pixels = pixels.energies(even)
     energy = Axis("DeltaE", pixels.energy, "meV")
     edges = _q_edges(pixels, q_bins, q_range)
     columns = [_average(pixels, j, edges) for j in range(len(energy))]
@@ -123,6 +132,16 @@ def powder_spectrum(
     return Spectrum(
         signal, variance, (Axis("|Q|", edges, "Angstrom^-1"), energy), num_events=number, run=run, title=title
     )
+
+
+def note_on_even(axis: str, edges: np.ndarray, even: slice) -> tuple[str, ...]:
+    """A note on a first or last bin that was left out because its width differs (`even_bins`)."""
+    steps = np.diff(edges)
+    left = [i for i in (0, steps.size - 1) if not even.start <= i < even.stop]
+    if not left:
+        return ()
+    bins = " and ".join(f"{edges[i]:.6g} to {edges[i + 1]:.6g}" for i in left)
+    return (f"the {axis} bin {bins} was left out: the others are {np.median(steps):.6g} wide",)
 
 
 def _average(pixels: Pixels, j: int, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 
 from ..core.run import Run
-from ..core.spectrum import Axis, Spectrum
+from ..core.spectrum import Axis, Spectrum, even_bins
 from ..errors import InputError, RunFactError
-from .facts import experiment_facts, instrument_from_names
+from .facts import experiment_facts, instrument_from_names, merged
 from .hdf5 import dataset_text, naming, open_hdf5, reading, real_dataset, text
-from .powder import Pixels, PowderFile, powder_spectrum, width_from_neighbours
+from .powder import Pixels, PowderFile, note_on_even, powder_spectrum, width_from_neighbours
 
 _ENTRY = re.compile(r"mantid_workspace_\d+")
 
@@ -43,7 +43,7 @@ def open_workspace2d(path: str | Path, *, ei: float | None = None, **binning) ->
     path = Path(path)
     with open_hdf5(path) as file, reading(path):
         entry = _entry(file, path)
-        run = Run(**experiment_facts(entry))
+        run = merged([experiment_facts(entry)])
         if run.instrument is None and (guess := instrument_from_names(path, text(file.attrs.get("file_name")))):
             run = run.updated(guess.source, instrument=guess.value)
         run = run.updated("option --ei", ei=ei)
@@ -123,8 +123,11 @@ def _in_q(signal, error, q, energy, run: Run, title: str, binning: dict) -> Spec
     if q.size == signal.shape[0]:  # points: edges half-way between them, the outer edges at the same distance
         middle = 0.5 * (q[1:] + q[:-1])
         q = np.r_[2 * q[0] - middle[0], middle, 2 * q[-1] - middle[-1]]
-    axes = (Axis("|Q|", q, "Angstrom^-1"), Axis("DeltaE", energy, "meV"))
-    return Spectrum(signal, error**2, axes, run=run, title=title)
+    bins = even_bins(q), even_bins(energy)
+    run = run.noted(*note_on_even("|Q|", q, bins[0]), *note_on_even("energy", energy, bins[1]))
+    edges = (x[b.start : b.stop + 1] for x, b in zip((q, energy), bins, strict=True))
+    axes = tuple(Axis(n, x, u) for n, x, u in zip(("|Q|", "DeltaE"), edges, ("Angstrom^-1", "meV"), strict=True))
+    return Spectrum(signal[bins], error[bins] ** 2, axes, run=run, title=title)
 
 
 def _angles(entry: h5py.Group, spectra: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:

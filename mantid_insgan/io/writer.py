@@ -20,7 +20,7 @@ from ..core.files import check_output, read_only, replacing
 from ..core.run import Run
 from ..core.spectrum import Axis, Spectrum
 from ..errors import OutputError
-from .facts import RESOLUTION_LOG, experiment_groups, logs_of_run
+from .facts import LATTICE_LOG, RESOLUTION_LOG, experiment_groups, logs_of_run, written_lattice
 from .hdf5 import fixed, open_hdf5
 from .region import normal_region
 
@@ -37,6 +37,8 @@ DATASETS = {
 #: Contents that the writer makes itself and does not copy from a template ('data' and the rest of layout v1).
 _OWN = {"data", "dimensions", "coordinate_system", "visual_normalization", *DATASETS}
 _OWN_ATTRIBUTES = re.compile(r"NX_class|QConvention|SaveMDVersion|dimension\d+")
+#: Kinds of files with other contents, by the suffix of their names.
+_OTHER_KINDS = {".nxspe": "an nxspe file", ".spe": "an spe file", ".sqw": "a Horace file", ".onnx": "a model"}
 _TRANSFORMS = {"transform_to_orig", "transform_from_orig"}
 
 _PARAMETER_MAP_HELP = (
@@ -69,7 +71,7 @@ class SpectrumWriter:
     Raises
     ------
     OutputError
-        As `check_output`, and if writing fails (disk full).
+        As `check_output`, if the name is that of another kind of file, and if writing fails (disk full).
 
     Examples
     --------
@@ -89,6 +91,12 @@ class SpectrumWriter:
     ):
         check_output(path, overwrite)
         self.path = Path(path)
+        if self.path.suffix.lower() in _OTHER_KINDS:
+            raise OutputError(
+                f"the output {path} has the name of {_OTHER_KINDS[self.path.suffix.lower()]}, and what is written is "
+                "an MDHistoWorkspace file",
+                f"name it {self.path.with_suffix('.nxs').name}",
+            )
         self._source = source
         self._template = template
         self._overwrite = overwrite
@@ -208,10 +216,10 @@ class SpectrumWriter:
         file.attrs["NX_class"] = fixed("NXroot")
         file.attrs["file_name"] = fixed(self.path.name)
         file.attrs["file_time"] = fixed(time.strftime("%Y-%m-%dT%H:%M:%S%z"))
-        if not experiment_groups(entry) and any(vars(source.run).values()):
+        if not experiment_groups(entry) and source.run.facts:
             _write_experiment(entry.create_group("experiment0"), source.run, source.title)
-        elif source.run.resolution is not None:
-            _write_resolution(experiment_groups(entry)[0], source.run)
+        elif experiment_groups(entry):
+            _write_own_logs(experiment_groups(entry)[0], source.run)
         if self._history is not None:
             _append_history(entry, self._history)
         _write_data_group(entry, source.axes)
@@ -232,8 +240,9 @@ def _write_data_group(entry: h5py.Group, axes: tuple[Axis, ...]) -> None:
     data = _group(entry, "data", "NXdata")
     names = dimension_names(axes)
     for name, axis in zip(names, axes, strict=True):
-        edges = data.create_dataset(name, data=np.asarray(axis.edges, dtype=np.float64))
-        for attribute, value in (("units", axis.unit), ("long_name", axis.name), ("frame", axis.frame)):
+        values, unit = axis.outside
+        edges = data.create_dataset(name, data=np.asarray(values, dtype=np.float64))
+        for attribute, value in (("units", unit), ("long_name", axis.name), ("frame", axis.frame)):
             edges.attrs[attribute] = fixed(value)
     shape = tuple(len(a) for a in axes)[::-1]
     for name, (_, dtype, fill) in DATASETS.items():
@@ -374,13 +383,20 @@ def _write_logs(logs: h5py.Group, run: Run, title: str) -> None:
     _put(_group(logs, "goniometer", "NXpositioner", version=np.int32(1)), "num_axes", np.int32(0))
 
 
-def _write_resolution(experiment: h5py.Group, run: Run) -> None:
-    """The resolution that the data have now, in place of what the template says: facts are read from the first
-    experiment that has them."""
-    logs = _group(experiment, "logs", "NXgroup")
-    if RESOLUTION_LOG in logs:
-        del logs[RESOLUTION_LOG]
-    _put(_group(logs, RESOLUTION_LOG, "NXlog"), "value", str(run.value("resolution")))
+def _write_own_logs(experiment: h5py.Group, run: Run) -> None:
+    """The resolution that the data have now, and a lattice that was given, in place of what the template says: facts
+    are read from the first experiment that has them."""
+    texts = {
+        RESOLUTION_LOG: None if run.resolution is None else str(run.value("resolution")),
+        LATTICE_LOG: written_lattice(run),
+    }
+    for name, value in texts.items():
+        if value is None:
+            continue
+        logs = _group(experiment, "logs", "NXgroup")
+        if name in logs:
+            del logs[name]
+        _put(_group(logs, name, "NXlog"), "value", value)
 
 
 def _write_sample(sample: h5py.Group, run: Run) -> None:
@@ -396,7 +412,7 @@ def _write_sample(sample: h5py.Group, run: Run) -> None:
         _put(material, name, 0.0)
     _put(sample, "num_other_samples", np.int32(0))
     lattice = run.value("lattice")
-    # Mantid reads the lattice only with UB, so a cell without UB cannot be stored.
+    # Mantid reads the lattice only with UB; a cell without UB is in a log.
     has_ub = lattice is not None and lattice.ub is not None
     _put(sample, "num_oriented_lattice", np.int32(has_ub))
     if has_ub:

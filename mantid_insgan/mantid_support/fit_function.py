@@ -82,7 +82,7 @@ def bins_to_fit(workspace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _key(spectrum: Spectrum) -> tuple:
     axes = tuple((a.name, a.unit, a.frame, a.edges.tobytes()) for a in spectrum.axes)
-    facts = tuple(None if fact is None else str(fact.value) for fact in vars(spectrum.run).values())
+    facts = tuple((name, str(fact.value)) for name, fact in spectrum.run.facts.items())
     return axes, facts, spectrum.valid.tobytes()
 
 

@@ -11,20 +11,20 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..core.run import Fact, Lattice, Run
-from ..core.spectrum import Axis, Spectrum, frozen, measured_bins, summed
+from ..core.spectrum import Axis, Spectrum, frozen, measured_bins, summed, without_events
 from ..errors import InputError, OutputError
 from ..io.facts import (
+    LATTICE_LOG,
     RESOLUTION_LOG,
-    SEARCHED_GROUPS,
-    TEXTS,
     as_fact,
-    disagreeing,
     facts_of_logs,
     instrument_name,
-    log_name,
     logs_of_run,
-    run_of_facts,
+    merged,
+    with_oriented,
+    written_lattice,
 )
+from ..io.units import spectrum_in_our_units
 from ..io.writer import stored_arrays
 
 #: Names of the six lattice parameters, of Lattice and of Mantid's OrientedLattice.
@@ -69,7 +69,10 @@ def read_outline(workspace) -> Spectrum:
         As `read_workspace`.
     """
     _require_histogram(workspace)
-    valid = measured_bins(workspace.getSignalArray(), workspace.getErrorSquaredArray())
+    signal, variance = workspace.getSignalArray(), workspace.getErrorSquaredArray()
+    shown = int(workspace.displayNormalization())
+    valid = measured_bins(signal, variance)
+    valid &= ~without_events(signal, variance, workspace.getNumEventsArray(), shown)
     nothing = np.broadcast_to(frozen(np.zeros(())), valid.shape)
     return _spectrum(workspace, {"signal": nothing, "variance": nothing, "valid": frozen(valid)})
 
@@ -88,7 +91,7 @@ def _spectrum(workspace, arrays: dict[str, np.ndarray]) -> Spectrum:
     from mantid.kernel import config
 
     run, title = run_of_workspace(workspace)
-    return Spectrum(
+    spectrum = Spectrum(
         **arrays,
         axes=axes_of(workspace),
         run=run,
@@ -97,6 +100,7 @@ def _spectrum(workspace, arrays: dict[str, np.ndarray]) -> Spectrum:
         visual_normalization=int(workspace.displayNormalization()),
         q_convention=config["Q.convention"] or "Inelastic",
     )
+    return spectrum_in_our_units(spectrum)
 
 
 def _name(workspace) -> str:
@@ -109,7 +113,7 @@ def copied_array(view: np.ndarray) -> np.ndarray:
 
 
 def axes_of(workspace) -> tuple[Axis, ...]:
-    """The dimensions of a workspace, dimension 0 first."""
+    """The dimensions of a workspace, dimension 0 first, in its own units."""
     return tuple(_axis(workspace.getDimension(i)) for i in range(workspace.getNumDims()))
 
 
@@ -133,49 +137,29 @@ def run_of_workspace(workspace) -> tuple[Run, str]:
         The title of the run, '' if there is none.
     """
     infos = [workspace.getExperimentInfo(i) for i in range(workspace.getNumExperimentInfo())]
-    facts: dict[str, Fact] = {}
-    title = ""
-    for number, info in enumerate(infos[:SEARCHED_GROUPS]):
-        for name, fact in _facts_of_info(info, f"experiment{number}").items():
-            facts.setdefault(name, fact)
-        title = title or (_log_text(info.run(), "run_title") or "").strip()
-    if "ei" in facts:
-        log = log_name(facts["ei"])
-        values = [v for i in infos if (v := _log_number(i.run(), log)) is not None]
-        facts["ei"] = disagreeing(facts["ei"], values)
-    return run_of_facts(facts), title
+    titles = ((_log_text(info.run(), "run_title") or "").strip() for info in infos)
+    run = merged([_facts_of_info(info, f"experiment{number}") for number, info in enumerate(infos)])
+    return run, next(filter(None, titles), "")
 
 
-def _facts_of_info(info, where: str) -> dict[str, Fact]:
+def _facts_of_info(info, where: str) -> tuple[dict[str, Fact], tuple[str, ...]]:
     run = info.run()
     spelled = {name.lower(): name for name in run.keys()}
-    facts = facts_of_logs(spelled, lambda name, fact: _log_value(run, name, fact), where)
+    facts, notes = facts_of_logs(spelled, lambda name, fact: _log_value(run, name, fact), where)
     if name := instrument_name(info.getInstrument().getName()):
         facts["instrument"] = Fact(name, f"instrument of {where}")
     sample = info.sample()
     if sample.hasOrientedLattice():
         cell = sample.getOrientedLattice()
         lattice = Lattice(*(float(getattr(cell, n)()) for n in _CELL), ub=np.array(cell.getUB(), dtype=float))
-        facts["lattice"] = Fact(lattice, f"oriented lattice of {where}")
-    return facts
+        facts = with_oriented(facts, lattice, where)
+    return facts, notes
 
 
 def _log_value(run, name: str, fact: str):
-    if fact in TEXTS:
-        return as_fact(fact, _log_text(run, name))
-    value = _log_number(run, name)
-    return None if value is None else as_fact(fact, value, run.getProperty(name).units)
-
-
-def _log_number(run, name: str) -> float | None:
-    """The number in a log, the median of a time series, or None."""
-    if not run.hasProperty(name):
-        return None
-    value = np.asarray(run.getProperty(name).value)
-    if value.dtype.kind not in "fiu" or not value.size:
-        return None
-    value = float(np.median(value))
-    return value if np.isfinite(value) else None
+    log = run.getProperty(name)
+    values = np.asarray(log.value)
+    return as_fact(fact, values, log.units) if values.size else (None, "")
 
 
 def _log_text(run, name: str) -> str | None:
@@ -204,20 +188,28 @@ def to_workspace(spectrum: Spectrum, template=None):
         workspace = _created(spectrum)
     else:
         workspace = run_child("CloneMDWorkspace", InputWorkspace=template)
-        _set_resolution(workspace, spectrum)
+        _set_facts(workspace, spectrum)
     set_arrays(workspace, spectrum)
     return workspace
 
 
-def _set_resolution(workspace, spectrum: Spectrum) -> None:
-    """The log of the resolution that the spectrum has, in the first ExperimentInfo, where facts are read first."""
-    if spectrum.run.resolution is None:
+def _set_facts(workspace, spectrum: Spectrum) -> None:
+    """The logs of the resolution that the spectrum has and of a lattice that was given, in the first ExperimentInfo,
+    where facts are read first."""
+    run = spectrum.run
+    texts = {
+        RESOLUTION_LOG: None if run.resolution is None else str(run.value("resolution")),
+        LATTICE_LOG: written_lattice(run),
+    }
+    if not any(texts.values()):
         return
     if not workspace.getNumExperimentInfo():
         workspace.addExperimentInfo(_experiment(spectrum.run, spectrum.title))
         return
-    run = workspace.getExperimentInfo(0).mutableRun()
-    run.addProperty(RESOLUTION_LOG, str(spectrum.run.value("resolution")), True)
+    logs = workspace.getExperimentInfo(0).mutableRun()
+    for name, value in texts.items():
+        if value is not None:
+            logs.addProperty(name, value, True)
 
 
 def to_workspace_like(spectrum: Spectrum, workspace, events: np.ndarray):
@@ -305,15 +297,15 @@ def _created(spectrum: Spectrum):
         ErrorInput=np.sqrt(spectrum.variance).ravel("F"),
         NumberOfEvents=spectrum.num_events.ravel("F"),
         Dimensionality=spectrum.ndim,
-        Extents=[float(x) for a in spectrum.axes for x in (a.edges[0], a.edges[-1])],
+        Extents=[float(x) for a in spectrum.axes for x in a.outside[0][[0, -1]]],
         NumberOfBins=[len(a) for a in spectrum.axes],
         Names=[a.name for a in spectrum.axes],
-        Units=[a.unit for a in spectrum.axes],
+        Units=[a.outside[1] for a in spectrum.axes],
         Frames=[a.frame for a in spectrum.axes],
     )
     workspace.setTitle(spectrum.title)
     workspace.setDisplayNormalization(MDNormalization.values[spectrum.visual_normalization])
-    if any(vars(spectrum.run).values()):
+    if spectrum.run.facts:
         workspace.addExperimentInfo(_experiment(spectrum.run, spectrum.title))
     return workspace
 

@@ -97,7 +97,8 @@ def resolution_table(
         shown = resolution_over(resolution, spectrum, most=_ELLIPSES) if plot is not None else table
     if plot is not None:
         plot_resolution(shown, plot, spectrum=None if momenta else spectrum, overwrite=overwrite)
-    return table, overridden(options.run(run))
+    given = options.run(run)
+    return table, (*overridden(given), *given.notes, *resolution.notes)
 
 
 def table_text(table: ResolutionTable) -> str:

@@ -50,7 +50,7 @@ def _name(axis: Axis) -> str:
 def _unit(axis: Axis) -> str:
     if axis.is_energy:
         return "meV"
-    if _PER_ANGSTROM.match(axis.unit.strip()):
+    if axis.is_modulus_q or _PER_ANGSTROM.match(axis.unit.strip()):
         return "Å⁻¹"
     return "r.l.u." if axis.is_rlu else plain_text(axis.unit.strip())
 

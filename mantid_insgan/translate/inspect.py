@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from ..core.options import parse_axes
 from ..core.run import RUN_FACTS, Lattice, Run, Setting, required_facts
 from ..core.slices import require_network_axes
-from ..core.spectrum import Axis, Spectrum
+from ..core.spectrum import Axis, Spectrum, energy_axis
 from ..errors import InsganError
 from .cards import ModelFile, bundled_names, find_model
+from .findings import Findings
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class FileSheet:
             "valid_bins_without_error": self.without_error,
             "missing_for_apply": self.missing,
             "missing_run_facts": list(self.unknown),
+            "notes": list(self.run.notes),
         }
 
     def as_text(self) -> str:
@@ -52,7 +55,9 @@ class FileSheet:
         facts = self.as_dict()["run"]
         stated = facts.pop("resolution")
         for name, fact in facts.items():
-            lines.append(f"  {name}: " + ("not known" if fact is None else f"{fact['value']} ({fact['source']})"))
+            lines.append(
+                f"  {name}: " + ("not known" if fact is None else f"{_short(fact['value'])} ({fact['source']})")
+            )
         if stated is not None:
             described = self.run.value("resolution").described()
             lines.append(f"  resolution: the data have {described} ({stated['source']}: {stated['value']})")
@@ -62,7 +67,7 @@ class FileSheet:
         lines.append("  for apply: " + (self.missing or "nothing is missing"))
         if len(self.unknown) > 1:
             lines.append("  all missing options: " + ", ".join(f"--{name}" for name in self.unknown))
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.run.notes)])
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,16 @@ def inspect_model(name: str) -> ModelSheet:
     return ModelSheet(find_model(name))
 
 
-def inspect_file(path: Path) -> FileSheet:
+def inspect_file(path: Path, ei: float | None = None, axes: str | None = None) -> FileSheet:
     """The sheet of a data file.
+
+    Parameters
+    ----------
+    path : Path
+    ei : float, optional
+        Incident energy, meV; replaces that in the file.
+    axes : str, optional
+        Names of the axes, separated by semicolons, in place of those in the file.
 
     Raises
     ------
@@ -125,20 +138,26 @@ def inspect_file(path: Path) -> FileSheet:
     from ..io import open_spectrum
     from .job import slabs
 
-    with open_spectrum(path) as source:
+    with open_spectrum(path, ei=ei, axes=parse_axes(axes)) as source:
         valid = without_error = 0
-        problem = None
-        for region in slabs(source.shape, (source.ndim - 1,)):
+        findings, problem = _findings(source)
+        energy = energy_axis(source.axes)
+        for region in slabs(source.shape, (source.ndim - 1 if energy is None else energy,)):
             part = source.read(region)
+            if findings is not None:
+                part = findings.cleaned(part)
+                problem = problem or _problem(findings.resolution, part)
             valid += int(part.valid.sum())
             without_error += int((part.valid & (part.variance == 0)).sum())
-            problem = problem or _problem(source.axes, part)
         missing = problem if valid else "no bin is valid"
+        notes = (
+            source.run.notes if findings is None else (*source.run.notes, *findings.resolution.notes, *findings.notes())
+        )
         return FileSheet(
             path=Path(path),
             title=source.title,
             axes=source.axes,
-            run=source.run,
+            run=source.run.noted(*notes),
             bins=int(np.prod(source.shape)),
             valid=valid,
             without_error=without_error,
@@ -147,31 +166,48 @@ def inspect_file(path: Path) -> FileSheet:
         )
 
 
-def _problem(axes: tuple[Axis, ...], part: Spectrum) -> str | None:
-    """The first error that ``apply`` would raise for a part of a file with these axes: a missing fact, an axis, valid
-    bins above Ei."""
+def _findings(source) -> tuple[Findings | None, str | None]:
+    """What ``apply`` finds in the data, still empty; None, and the first error that it would raise, if a fact is
+    missing or an axis will not do."""
     from ..instruments.instrument import Resolution
 
     try:
-        require_network_axes(axes)
-        Resolution.of_spectrometer(part.run).frame(part)
+        require_network_axes(source.axes)
+        return Findings(Resolution.of_spectrometer(source.run)), None
+    except InsganError as error:
+        return None, str(error)
+
+
+def _problem(resolution, part: Spectrum) -> str | None:
+    """The first error that ``apply`` would raise for a part of a file: directions of axes, valid bins above Ei."""
+    try:
+        resolution.frame(part)
     except InsganError as error:
         return str(error)
     return None
 
 
 def missing_facts(run: Run, axes: tuple[Axis, ...]) -> tuple[str, ...]:
-    """Names of the facts that ``apply`` needs and that are not in the data."""
+    """Names of the facts that ``apply`` needs and that are not in the data; an instrument that is not known is none."""
     from ..instruments import known_choppers, known_instruments
 
     instrument = run.value("instrument")
-    choppers = known_choppers(instrument) if instrument in known_instruments() else ()
+    if instrument not in known_instruments():
+        run, instrument = replace(run, instrument=None), None
+    choppers = () if instrument is None else known_choppers(instrument)
     return tuple(name for name in required_facts(axes, choppers) if getattr(run, name) is None)
 
 
 def _axis(axis: Axis) -> dict:
     limits = {"minimum": float(axis.edges[0]), "maximum": float(axis.edges[-1]), "bins": len(axis)}
     return {"name": axis.name, "id": axis.id, "unit": axis.unit, "frame": axis.frame, **limits}
+
+
+def _short(value) -> str:
+    """A fact as text, numbers to six digits."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _plain(value):

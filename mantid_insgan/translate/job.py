@@ -10,16 +10,19 @@ import numpy as np
 
 from .. import __version__
 from ..core.files import check_output
-from ..core.options import OUT_OF_DOMAIN, ApplyOptions, check_target, overridden
+from ..core.options import OUT_OF_DOMAIN, ApplyOptions, check_target, overridden, parse_axes
 from ..core.run import RESOLUTION_FACTS, Run, Setting
 from ..core.slices import network_axes, regions_of, require_network_axes, require_valid
 from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
-from ..errors import ModelError, RunFactError
+from ..errors import ModelError, OutputError, RunFactError
+from ..instruments.catalogue import with_known_name
 from ..instruments.instrument import Resolution
 from ..io import open_spectrum
+from ..io.units import spectrum_in_our_units
 from ..io.writer import SpectrumWriter, last_record
 from .cards import ModelFile, model_for
 from .elastic import find_lines
+from .findings import Findings, cleaned_source
 from .target import Plan, plan_for
 from .translator import Quality, Translator
 
@@ -88,8 +91,12 @@ def apply(
         If there is no option of that name, a fact of the run is missing or out of range, or the model does not fit.
     """
     options = (options or ApplyOptions()).updated(**keywords)
+    given = spectrum.axes
+    spectrum = spectrum_in_our_units(spectrum, parse_axes(options.axes))
     run, resolution, translators = _prepare(spectrum, options)
-    told = per_event(spectrum.replace(run=run))
+    findings = Findings(resolution)
+    clean = findings.cleaned(spectrum.replace(run=run))
+    told = per_event(clean)
     plan = plan_for(told, run, options, resolution, translators)
     require_valid(told)
     if plan.removes:
@@ -97,8 +104,13 @@ def apply(
     result, quality = plan.apply(told, progress=progress)
     _require_reached(options, quality)
     _require_known(options, quality)
-    result = result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting))
-    return summed(result), _report(spectrum, run, plan, quality)
+    result = summed(
+        result.replace(
+            run=run.with_resolution(HISTORY_NAME, plan.setting), axes=spectrum.axes if options.axes else given
+        )
+    )
+    quality.count_flux(clean, result)
+    return result, _report(spectrum, run, plan, quality, findings)
 
 
 def apply_to_file(
@@ -130,7 +142,8 @@ def apply_to_file(
         As `apply`; also if the output exists and `overwrite` is False, or cannot be written.
     """
     check_output(target, overwrite)
-    with open_spectrum(source, ei=options.ei) as file:
+    _require_another(source, target)
+    with open_spectrum(source, ei=options.ei, axes=parse_axes(options.axes)) as file:
         run, resolution, translators = _prepare(file, options, opened)
         plan, quality = plan_for(file, run, options, resolution, translators), Quality()
         # facts given as options, and the resolution of the result, are written to the logs of the output
@@ -144,38 +157,60 @@ def apply_to_file(
         with SpectrumWriter(target, file, template=source, overwrite=overwrite, history=history) as writer:
             regions = slabs(file.shape, network_axes(file.axes, translators[0].card.dimensions))
             if plan.removes:
-                plan = replace(plan, lines=find_lines(file, resolution, regions))
+                plan = replace(plan, lines=find_lines(cleaned_source(file, resolution), resolution, regions))
+            findings = Findings(resolution)
             for done, region in enumerate(regions):
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
-                writer.write(region, _translated(file, region, resolution, plan, quality, share))
+                writer.write(region, _translated(file, region, findings, plan, quality, share))
             if not quality.bins:
                 require_valid(file.read(regions[-1]))
             _require_reached(options, quality)
             _require_known(options, quality)
-    return _report(file, run, plan, quality)
+    return _report(file, run, plan, quality, findings)
 
 
-def _report(spectrum, run: Run, plan: Plan, quality: Quality) -> Report:
+def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings) -> Report:
     used = [step.translator for step in plan.steps]
     found = [_notes(spectrum, translator, quality) for translator in used]
     left_out = f"{quality.left_out} measured bins are empty in the result: no neutron of its setting can reach them"
     elastic = (plan.lines.note(),) if plan.lines is not None and plan.lines.found else ()
-    notes = (*found, plan.notes, elastic, (left_out,) * bool(quality.left_out), overridden(run))
+    notes = (*found, plan.notes, elastic, (left_out,) * bool(quality.left_out), overridden(run), run.notes)
+    notes = (*notes, findings.resolution.notes, findings.notes(), _notes_on_flux(quality))
     names = " and ".join(translator.card.name for translator in used) or "no model"
     coverage = used[-1].card.coverage if used else None
     return Report(names, run, quality, tuple(dict.fromkeys(n for some in notes for n in some)), coverage, plan.setting)
 
 
-def _translated(file, region, resolution, plan: Plan, quality: Quality, progress) -> Spectrum:
+def _require_another(source: Path, target: Path) -> None:
+    """Raise OutputError if the result would replace its input."""
+    if target.exists() and source.exists() and target.samefile(source):
+        raise OutputError(f"the output {target} is the input, which would be lost", "give another name for the output")
+
+
+def _notes_on_flux(quality: Quality) -> tuple[str, ...]:
+    if quality.bins and quality.flux_ratio is None:
+        return ("the total of the data is near zero, so that its ratio to that of the result means nothing",)
+    if quality.shown_in > 0 and abs(quality.shown_out / quality.shown_in - quality.flux_ratio) > 0.01:
+        return (
+            "the signal is a sum over events (NumEventsNormalization), and so is the flux ratio; that of the intensity "
+            f"per event, which Mantid shows, is {quality.shown_out / quality.shown_in:.4g}",
+        )
+    return ()
+
+
+def _translated(file, region, findings: Findings, plan: Plan, quality: Quality, progress) -> Spectrum:
     """One slab; nothing of it stays in memory but the result. Its quality is added."""
-    spectrum = per_event(file.read(region))
+    clean = findings.cleaned(file.read(region))
+    spectrum = per_event(clean)
     if not spectrum.valid.any():
         return summed(nothing_measured(spectrum))
-    resolution.require_below_ei(spectrum)
+    findings.resolution.require_below_ei(spectrum)
     result, part = plan.apply(spectrum, region, progress)
     del spectrum
+    result = summed(result)
+    part.count_flux(clean, result)
     quality.add(part)
-    return summed(result)
+    return result
 
 
 def _prepare(
@@ -187,7 +222,7 @@ def _prepare(
             f"--out-of-domain is {options.out_of_domain!r}, expected {' or '.join(OUT_OF_DOMAIN)}", "give one of them"
         )
     check_target(options)
-    run = options.run(spectrum.run)
+    run = with_known_name(options.run(spectrum.run))
     require_network_axes(spectrum.axes)
     resolution = Resolution.of_spectrometer(run, width_factor=options.width_factor)
     return run, resolution, tuple(_opened(model, options.device, opened) for model in _models(spectrum, options))
@@ -235,8 +270,8 @@ def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
     InsganError
         As `apply_to_file`, for the checks before the model is applied.
     """
-    with open_spectrum(source, ei=options.ei) as file:
-        run = options.run(file.run)
+    with open_spectrum(source, ei=options.ei, axes=parse_axes(options.axes)) as file:
+        run = with_known_name(options.run(file.run))
         models = _models(file, options)
     expected = _parameters(source, [model.card for model in models], run, options)
     found = last_record(target)

@@ -175,7 +175,7 @@ def plan_simulation(
     else:
         resolution = resolution.scaled(factor)
     spectrum = spectrum.replace(run=_oriented(spectrum, resolution))
-    simulation = Simulation(definition, spectrum, resolution, options, list(overridden(facts)))
+    simulation = Simulation(definition, spectrum, resolution, options, [*overridden(facts), *facts.notes])
     if options.resolution == "gan":
         _require_spectrometer(facts)
         require_network_axes(spectrum.axes)

@@ -22,7 +22,7 @@ from ..core.slices import (
     require_network_axes,
     require_valid,
 )
-from ..core.spectrum import Spectrum, frozen
+from ..core.spectrum import NUM_EVENTS_NORMALIZATION, Spectrum, frozen
 from ..errors import ModelError
 from ..instruments.grid import ResolutionOnGrid
 from .cards import OUTPUTS, STEPS, ModelFile, require_dimensions
@@ -34,6 +34,8 @@ TILE = {1: 4096, 2: 256, 3: 64}
 OVERLAP = {1: 96, 2: 64, 3: 24}
 #: Bins at which the widths are compared with the model's before anything is translated; of larger data every n-th.
 LOOKED_AT = 200_000
+#: Total over the sum of magnitudes at or below which a total has no meaning (background-subtracted noise).
+TELLING = 0.1
 #: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
 INTENSITY_SLACK = 0.03
 
@@ -49,7 +51,11 @@ class Quality:
     Attributes
     ----------
     flux_in, flux_out : float
-        Sum of the signal over the valid bins before and after.
+        Sum of the signal over the valid bins before and after: of the file, once the job is done.
+    magnitude : float
+        Sum of the magnitude of the signal before.
+    shown_in, shown_out : float
+        Sum of the intensity per event, if the signal is a sum over events.
     bins : int
         Valid bins.
     chi_squared : float
@@ -73,6 +79,22 @@ class Quality:
     too_wide: int = 0
     left_out: int = 0
     distances: list[float] = field(default_factory=list)
+    magnitude: float = 0.0
+    shown_in: float = 0.0
+    shown_out: float = 0.0
+
+    def count_flux(self, before: Spectrum, after: Spectrum) -> None:
+        """Set the flux to that of data and result as files have them: sums over events where they are such."""
+        if after.visual_normalization == NUM_EVENTS_NORMALIZATION:
+            self.shown_in, self.shown_out = self.flux_in, self.flux_out
+        counted = before.signal[after.valid]
+        self.magnitude = float(np.abs(counted).sum())
+        self.flux_in, self.flux_out = float(counted.sum()), float(after.signal[after.valid].sum())
+
+    @property
+    def flux_ratio(self) -> float | None:
+        """Total of the result over that of the data; None if that is near zero (`TELLING`), where it means nothing."""
+        return self.flux_out / self.flux_in if self.flux_in > TELLING * self.magnitude else None
 
     def add(self, other: Quality) -> None:
         """Add the sums of another part of the same data."""
@@ -98,7 +120,7 @@ class Quality:
         """The numbers of the report, by name."""
         return {
             "valid_bins": self.bins,
-            "flux_ratio": self.flux_out / self.flux_in if self.flux_in else None,
+            "flux_ratio": self.flux_ratio,
             "reduced_chi_squared_of_reconvolution": self.chi_squared / self.compared if self.compared else None,
             "share_of_bins_with_resolution_too_wide": self.too_wide / self.bins if self.bins else None,
             "median_distance_from_training": float(np.median(self.distances)) if self.distances else None,
@@ -198,10 +220,13 @@ class Translator:
         for axis in axes:
             middle = float(np.median(width[axis].reshape(valid.shape)[valid]))
             if middle > limit:
+                label = "meV" if spectrum.axes[axis].is_energy else spectrum.axes[axis].unit
                 raise ModelError(
                     f"the resolution along {spectrum.axes[axis].name!r} is {middle:.3g} bins wide (FWHM, median over "
                     f"the valid bins), and the model {self.card.name} can apply up to {limit:g}",
-                    f"rebin that axis to bins at least {middle / limit:.2g} times as wide",
+                    f"rebin the data along {spectrum.axes[axis].name!r} to bins of "
+                    f"{_up(middle / limit * spectrum.axes[axis].width)} {label} or more "
+                    "(Rebin or BinMD in Mantid), and apply the model to the result",
                 )
 
     def _translate(self, signal, valid, error, conditions, quality, tell):
@@ -275,6 +300,12 @@ class Translator:
         return float(np.sqrt(np.mean(away**2))) / domain.threshold
 
 
+def _up(value: float) -> str:
+    """A number rounded up to two digits, as text."""
+    digit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{math.ceil(value / digit - 1e-9) * digit:.2g}"
+
+
 def _share_of(done: int, total: int, progress, part: float) -> None:
     """Report progress: `done` slices and the fraction `part` of the next are done."""
     if progress:
@@ -288,7 +319,7 @@ def kept_intensity(translated: np.ndarray, convolved: np.ndarray) -> float:
     zero (background-subtracted noise) and so has no meaning.
     """
     total, expected = float(translated.sum()), float(convolved.sum())
-    telling = min(total, expected) > 0.1 * float(np.abs(convolved).sum())
+    telling = min(total, expected) > TELLING * float(np.abs(convolved).sum())
     ratio = total / expected if telling else 1.0
     return float(np.clip(ratio, 1 - INTENSITY_SLACK, 1 + INTENSITY_SLACK)) / ratio
 

@@ -19,6 +19,7 @@ import sys  # noqa: E402
 sys.path.append(packages)  # where `pip install --target` put this package, if the container has it not
 
 from mantid_insgan.core.options import ApplyOptions  # noqa: E402
+from mantid_insgan.errors import InsganError  # noqa: E402
 from mantid_insgan.mantid_support.autoreduction import files_of_pattern, without_mantid  # noqa: E402
 
 options = ApplyOptions(
@@ -32,8 +33,14 @@ options = ApplyOptions(
     to=to,
     device="cpu",
 )
-output = []
+output, failed = [], []
 for energy in ei if isinstance(ei, list) else [ei]:
     for file in files_of_pattern(input_files, runno=runno, ei=energy):
         print(f"{file.name}: {direction}", flush=True)
-        output.append(without_mantid(file, output_folder, options).name)
+        try:
+            output.append(without_mantid(file, output_folder, options).name)
+        except InsganError as problem:  # the other files are still processed
+            print(f"{file.name}: {problem}", flush=True)
+            failed.append(f"{file.name}: {problem}")
+if failed:
+    raise SystemExit("\n".join([f"{len(failed)} of {len(output) + len(failed)} files failed", *failed]))
