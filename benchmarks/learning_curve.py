@@ -1,0 +1,288 @@
+"""How the scores depend on the number of pairs and of channels: the tables of docs/learning_curves.md.
+
+    python -m mantid_insgan.learn.build_models --dimensions 1  # leaves its pairs in build/training
+    python benchmarks/learning_curve.py --pairs build/training/pairs-1d-1 --slices build/training/pairs-2d-1
+    python benchmarks/learning_curve.py --pairs build/training/pairs-2d-1 --part floor
+
+Trains on a part of the pairs of the training split (in one dimension also on cuts of that part of the slices), for
+the same number of steps each, and scores on the validation split, where settings are chosen. A training that was
+stopped goes on. Dimensions are those of the pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from pages import table_text
+from results import add_option, column, table, write_results
+
+from mantid_insgan.convolve import convolve, ideal
+from mantid_insgan.core.run import Lattice
+from mantid_insgan.core.spectrum import Axis
+from mantid_insgan.instruments import Resolution
+from mantid_insgan.learn.build_models import CUTS_PER_SLICE
+from mantid_insgan.learn.evaluate import Baselines, batches, covariance_kernel, of_generator, scores
+from mantid_insgan.learn.libraries import PairLibrary, Part, Several
+from mantid_insgan.learn.losses import nrmse
+from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
+from mantid_insgan.learn.pairs.cuts import cuts_of_slices
+from mantid_insgan.learn.pairs.recipe import settings_of
+from mantid_insgan.learn.train_job import BATCH, CHANNELS
+from mantid_insgan.learn.trainer import Schedule
+from mantid_insgan.learn.warm_start import generator_of
+from mantid_insgan.translate.cards import DIRECTIONS, bundled_models
+
+#: Each part holds the smaller ones.
+PARTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+#: Channels that all pairs are trained with, by dimensions: half of those of the bundled models, and those.
+WIDTHS = {d: (c // 2, c) for d, c in CHANNELS.items()}
+COUNTS = (None, 300.0)
+MEASURED = ("bound", "floor", "baselines", "curve")
+#: Cuts of each slice of the validation split.
+CUTS_TO_SCORE = 4
+SEED = 7001
+COMMAND = "python benchmarks/learning_curve.py --pairs build/training/pairs-1d-1 --slices build/training/pairs-2d-1"
+CONDITIONS = (
+    f"Validation split, noise by seed {SEED}; one training for each number. Target of removing: a resolution 3 times "
+    "finer; adding begins without resolution. Baselines with a setting have it tuned on the same split at the same "
+    "counts."
+)
+#: Floor: bins farther than so many FWHM from each edge, and where pairs are divided by the resolution outside, in bins.
+FROM_EDGES = 1.0
+OUTSIDE = (0.0, 1.0, 3.0, np.inf)
+#: Two Hamiltonians: edges of a cut across it, r.l.u., and the lowest Ei of a setting's range, meV, that reaches h = 2.
+THIN, LOWEST_EI = np.array([-0.001, 0.001]), 20.0
+
+
+# -- pairs
+
+
+def libraries_of(options) -> tuple[list[PairLibrary], list[PairLibrary]]:
+    """Those to train on, and those to score on: pairs, and in one dimension cuts of the slices."""
+    training, scoring = ([PairLibrary(options.pairs, split)] for split in ("train", "validation"))
+    if options.slices is not None:
+        for found, split, number in ((training, "train", CUTS_PER_SLICE), (scoring, "validation", CUTS_TO_SCORE)):
+            folder = options.folder / f"cuts-{split}"
+            cuts_of_slices(options.slices, folder, number, 1, split=split)
+            found.append(PairLibrary(folder))
+    return training, scoring
+
+
+def part_of(libraries: list[PairLibrary], share: float) -> tuple[Part, list[int]]:
+    """A share of the pairs, and the cuts of that share of the slices; also the numbers of pairs and cuts."""
+    chosen, counts, first = [], [], 0
+    for library in libraries:
+        sources = library.sources
+        if "cut_of" in library.pair(0).facts:
+            sources = np.array(library.facts("cut_of"))
+        spectra = np.random.default_rng(SEED).permutation(np.unique(sources))
+        members = np.flatnonzero(np.isin(sources, spectra[: round(share * len(spectra))]))
+        chosen.append(first + members)
+        counts.append(len(members))
+        first += len(library)
+    return Part(Several(*libraries), np.concatenate(chosen)), counts
+
+
+# -- trainings and scores
+
+
+def trained(direction: str, channels: int, part: Part, name: str, options) -> PairedTrainer:
+    """The trainer at the fixed last step."""
+    d = part.dimensions
+    schedule = Schedule(steps=options.steps, batch=options.batch or BATCH[d], seed=options.seed)
+    folder = options.folder / f"{direction}-{d}d-{options.seed}" / f"{name}-{channels}"
+    trainer = PairedTrainer(PairedRecipe(direction, d, channels), schedule, part, folder)
+    if not trainer.run():
+        raise SystemExit(f"{folder} was stopped after {trainer.step} steps: the same command goes on")
+    return trainer
+
+
+def best_method(direction: str, scoring: list[PairLibrary], counts) -> tuple[str, np.ndarray]:
+    """The simpler method with the smallest median over the pairs to score on, its name, and its scores."""
+    methods, _ = Baselines(direction, scoring[0], SEED).methods(counts)
+    testing = batches(Several(*scoring), direction, counts, SEED)
+    found = {name: scores(testing, method) for name, method in methods.items()}
+    best = min(found, key=lambda name: float(np.median(found[name])))
+    return best, found[best]
+
+
+def summary(nrmses: np.ndarray) -> list[float]:
+    """Median and mean."""
+    return [float(np.median(nrmses)), float(nrmses.mean())]
+
+
+def write(direction: str, scoring: list[PairLibrary], row: list, options) -> None:
+    """Print a row and write it; earlier ones stay."""
+    d = scoring[0].dimensions
+    columns = [column(""), column("trained on"), *(column(_said(c), "{:.3f} ({:.3f})") for c in COUNTS)]
+    note = (
+        "{scored} pairs to score on; {steps} steps of {batch} pairs each, seed {seed}. NRMSE, median (mean); the best "
+        "simpler method is that of the smallest median."
+    )
+    facts = {"scored": sum(map(len, scoring)), "steps": options.steps, "batch": options.batch or BATCH[d]}
+    made = table(f"{direction}, {d}D", columns, [row], note=note, facts=facts | {"seed": options.seed})
+    print(table_text(made), flush=True)
+    write_results(options.results, COMMAND, CONDITIONS, [made], keep_rows=True)
+
+
+def _said(counts) -> str:
+    return "no noise" if counts is None else f"{counts:g} peak counts"
+
+
+def baselines(direction: str, scoring: list[PairLibrary], options) -> None:
+    """The best simpler method at each of the counts, and its name where a network says what it was trained on."""
+    best = [best_method(direction, scoring, counts) for counts in COUNTS]
+    names = "; ".join(dict.fromkeys(name for name, _ in best))
+    write(direction, scoring, ["best simpler method", names, *(summary(found) for _, found in best)], options)
+
+
+def curve(direction: str, training: list[PairLibrary], scoring: list[PairLibrary], options) -> None:
+    """Train and score on every part and with every number of channels, writing each row when it is measured."""
+    d = scoring[0].dimensions
+    testing = [batches(Several(*scoring), direction, counts, SEED) for counts in COUNTS]
+    plan = [(share, WIDTHS[d][-1]) for share in options.share or PARTS]
+    plan += [(1.0, channels) for channels in options.channels or WIDTHS[d][:-1]]
+    for share, channels in dict.fromkeys(plan):
+        part, counts = part_of(training, share)
+        trainer = trained(direction, channels, part, f"part-{1 / share:g}", options)
+        method = of_generator(trainer.averaged("generator"))
+        said = " + ".join(f"{n} {what}" for n, what in zip(counts, ("pairs", "cuts"), strict=False))
+        name = f"{'all' if share == 1 else f'1/{1 / share:g}'} of the pairs, {channels} channels"
+        write(direction, scoring, [name, said, *(summary(scores(chosen, method)) for chosen in testing)], options)
+
+
+# -- what the cut does not know
+
+
+def floor(scoring: list[PairLibrary], options) -> None:
+    """Adding without noise: errors of the kernel on the cut and of the bundled model, by the resolution outside."""
+    library = Several(*scoring)
+    d, direction = library.dimensions, "add-resolution"
+    bundled = next(m for m in bundled_models() if (m.card.direction, m.card.dimensions) == (direction, d))
+    methods = {"kernel": covariance_kernel, "model": of_generator(generator_of(bundled).eval())}
+    found: dict[str, list] = {name: [] for name in ("outside", *methods)}
+    for batch in batches(library, direction, None, SEED):
+        inner = batch.valid * away_from_edges(batch.width)
+        enough = inner.flatten(1).sum(1) >= 0.2 * inner[0].numel()
+        outside = (batch.position[:, 2:] * inner).flatten(1).sum(1) / inner.flatten(1).sum(1).clamp(min=1)
+        found["outside"].append(outside[enough].numpy())
+        for name, method in methods.items():
+            with torch.no_grad():
+                found[name].append(nrmse(method(batch), batch.target, inner)[enough].numpy())
+    outside, kernel, model = (np.concatenate(found[name]) for name in ("outside", *methods))
+    rows = []
+    for low, high in zip(OUTSIDE, OUTSIDE[1:], strict=False):
+        chosen = (outside >= low) & (outside < high)
+        if chosen.any():
+            values = [float(np.median(x[chosen])) for x in (kernel, model)]
+            rows.append([_range(low, high), int(chosen.sum()), *values])
+    rows.append(["all", len(kernel), *(float(np.median(x)) for x in (kernel, model))])
+    columns = [column("FWHM outside (bins)"), column("pairs")]
+    columns += [column(n, "{:.3f}") for n in ("covariance kernel on the cut", "bundled model")]
+    note = "Medians of NRMSE without noise, over bins farther than {edges:g} FWHM from every edge."
+    made = table(f"what the cut does not know, {d}D", columns, rows, note=note, facts={"edges": FROM_EDGES})
+    print(table_text(made), flush=True)
+    write_results(options.results, COMMAND, CONDITIONS, [made])
+
+
+def away_from_edges(width: torch.Tensor) -> torch.Tensor:
+    """1 in bins farther than `FROM_EDGES` widths from both ends of every axis, (N, 1, *grid); width (N, D, *grid)."""
+    inner = torch.ones_like(width[:, :1])
+    for axis in range(width.shape[1]):
+        size = width.shape[2 + axis]
+        bins = torch.arange(size, dtype=width.dtype).view(-1, *[1] * (width.shape[1] - 1 - axis))
+        nearest = torch.minimum(bins + 0.5, size - 0.5 - bins)
+        inner = inner * (nearest > FROM_EDGES * width[:, axis : axis + 1])
+    return inner
+
+
+class Ferromagnet:
+    """Spin waves of a ferromagnet with a gap and couplings along h, and along k of `across` times those.
+
+    At k = 0 the couplings along k have no effect: magnets with any of them have the same thin cut along h.
+    """
+
+    lattice = Lattice(5.0, 5.0, 5.0)
+
+    def __init__(self, top: float, across: float):
+        self.top, self.across = top, across
+
+    def modes(self, q):
+        """Energies in meV up to `top` for k = 0, and intensities of 1."""
+        along, across = (1 - np.cos(2 * np.pi * np.asarray(q)[:, :2])).T
+        energies = self.top * (0.1 + 0.45 * (along + self.across * across))
+        return energies[:, None], np.ones((len(energies), 1))
+
+
+def two_hamiltonians(setting: tuple) -> list[float]:
+    """Of two ferromagnets, with couplings along k as along h and without: the FWHM outside the cut in bins, and the
+    differences between their cuts without resolution, with it, and half of that, as parts of the cut's norm."""
+    instrument, chopper, frequency, low, high = setting
+    ei = float(np.sqrt(low * high))
+    resolution = Resolution(instrument, ei, chopper, frequency, lattice=Ferromagnet.lattice)
+    momenta = (("[H,0,0]", np.linspace(1, 2, 65)), ("[0,K,0]", THIN), ("[0,0,L]", THIN))
+    axes = [Axis(name, edges, "r.l.u.", "HKL") for name, edges in momenta]
+    axes.append(Axis("DeltaE", np.linspace(0.05 * ei, 0.6 * ei, 65), "DeltaE"))
+    magnets = [Ferromagnet(0.5 * ei, across) for across in (0.0, 1.0)]
+    line = {"fwhm": 0.03 * ei}
+    differences = []
+    for of in (ideal, convolve):
+        one, other = (of(magnet, axes, resolution, **line) for magnet in magnets)
+        known = one.valid & other.valid
+        away = np.linalg.norm((one.signal - other.signal)[known])
+        differences.append(float(away / np.linalg.norm(one.signal[known])))
+    outside = np.nanmedian(resolution.on_grid(one).position().reshape(3, -1)[2])
+    return [float(outside), *differences, 0.5 * differences[1]]
+
+
+def bound(options) -> None:
+    """What the error of adding is at least for one of two Hamiltonians with the same cut."""
+    settings = [s for s in settings_of("train") if s[3] >= LOWEST_EI]
+    rows = [
+        ["{}, {}, {:g} Hz, Ei {:.0f} meV".format(*s[:3], np.sqrt(s[3] * s[4])), *two_hamiltonians(s)] for s in settings
+    ]
+    names = ("without resolution", "with resolution", "half of it")
+    columns = [column(""), column("FWHM outside (bins)", "{:.1f}"), *(column(name, "{:.3f}") for name in names)]
+    made = table("two Hamiltonians with the same cut", columns, rows)
+    print(table_text(made), flush=True)
+    write_results(options.results, COMMAND, CONDITIONS, [made])
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:g} or more" if np.isinf(high) else f"{low:g} to {high:g}"
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--slices", type=Path, help="with 1D pairs: 2D pairs whose cuts are used too")
+    parser.add_argument("--part", choices=MEASURED, action="append", help="what to measure; default: all")
+    parser.add_argument("--direction", choices=tuple(DIRECTIONS), action="append")
+    parser.add_argument("--share", type=float, action="append", help="of the pairs; default: 1/16 to all")
+    parser.add_argument("--channels", type=int, action="append", help="beside those of the bundled models; all pairs")
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--batch", type=int, help="examples in a step")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path("build/learning-curve"))
+    add_option(parser, "learning_curve")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    training, scoring = libraries_of(options)
+    wanted = options.part or MEASURED
+    if "bound" in wanted:
+        bound(options)
+    if "floor" in wanted:
+        floor(scoring, options)
+    for direction in options.direction or DIRECTIONS:
+        if "baselines" in wanted:
+            baselines(direction, scoring, options)
+        if "curve" in wanted:
+            curve(direction, training, scoring, options)
+
+
+if __name__ == "__main__":
+    main()
