@@ -121,12 +121,9 @@ def write(direction: str, scoring: list[PairLibrary], row: list, options) -> Non
     """Print a row and write it; earlier ones stay."""
     d = scoring[0].dimensions
     columns = [column(""), column("trained on"), *(column(_said(c), "{:.3f} ({:.3f})") for c in COUNTS)]
-    note = (
-        "{scored} pairs to score on; {steps} steps of {batch} pairs each, seed {seed}. NRMSE, median (mean); the best "
-        "simpler method is that of the smallest median."
-    )
-    facts = {"scored": sum(map(len, scoring)), "steps": options.steps, "batch": options.batch or BATCH[d]}
-    made = table(f"{direction}, {d}D", columns, [row], note=note, facts=facts | {"seed": options.seed})
+    note = "{scored} pairs to score on. NRMSE, median (mean); the best simpler method has the smallest median."
+    facts = {"scored": sum(map(len, scoring))}
+    made = table(f"{direction}, {d}D", columns, [row], note=note, facts=facts)
     print(table_text(made), flush=True)
     write_results(options.results, COMMAND, CONDITIONS, [made], keep_rows=True)
 
@@ -148,7 +145,7 @@ def bundled(direction: str, scoring: list[PairLibrary], options) -> None:
     model = bundled_for(direction, library.dimensions)
     method, told = of_generator(generator_of(model).eval()), model.card.training
     testing = [batches(library, direction, counts, SEED) for counts in COUNTS]
-    said = f"{told.pairs} pairs and cuts, {told.steps} steps"
+    said = f"{told.pairs} pairs and cuts; {told.steps} steps"
     row = ["bundled model", said, *(summary(scores(chosen, method)) for chosen in testing)]
     write(direction, scoring, row, options)
 
@@ -169,6 +166,7 @@ def curve(direction: str, training: list[PairLibrary], scoring: list[PairLibrary
         trainer = trained(direction, channels, part, f"part-{1 / share:g}", options)
         method = of_generator(trainer.averaged("generator"))
         said = " + ".join(f"{n} {what}" for n, what in zip(counts, ("pairs", "cuts"), strict=False))
+        said += f"; {trainer.step} steps of {trainer.schedule.batch}"
         name = f"{'all' if share == 1 else f'1/{1 / share:g}'} of the pairs, {channels} channels"
         write(direction, scoring, [name, said, *(summary(scores(chosen, method)) for chosen in testing)], options)
 
