@@ -25,6 +25,7 @@ from mantid_insgan.core.spectrum import Axis
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.learn.build_models import CUTS_PER_SLICE
 from mantid_insgan.learn.evaluate import Baselines, batches, covariance_kernel, of_generator, scores
+from mantid_insgan.learn.examples import Batch
 from mantid_insgan.learn.libraries import PairLibrary, Part, Several
 from mantid_insgan.learn.losses import nrmse
 from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
@@ -40,7 +41,7 @@ PARTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 #: Channels that all pairs are trained with, by dimensions: half of those of the bundled models, and those.
 WIDTHS = {d: (c // 2, c) for d, c in CHANNELS.items()}
 COUNTS = (None, 300.0)
-MEASURED = ("bound", "floor", "baselines", "curve")
+MEASURED = ("bound", "floor", "baselines", "bundled", "curve")
 #: Cuts of each slice of the validation split.
 CUTS_TO_SCORE = 4
 SEED = 7001
@@ -55,6 +56,8 @@ FROM_EDGES = 1.0
 OUTSIDE = (0.0, 1.0, 3.0, np.inf)
 #: Two Hamiltonians: edges of a cut across it, r.l.u., and the lowest Ei of a setting's range, meV, that reaches h = 2.
 THIN, LOWEST_EI = np.array([-0.001, 0.001]), 20.0
+#: FWHM of their modes as a part of Ei.
+LINE = 0.03
 
 
 # -- pairs
@@ -118,12 +121,9 @@ def write(direction: str, scoring: list[PairLibrary], row: list, options) -> Non
     """Print a row and write it; earlier ones stay."""
     d = scoring[0].dimensions
     columns = [column(""), column("trained on"), *(column(_said(c), "{:.3f} ({:.3f})") for c in COUNTS)]
-    note = (
-        "{scored} pairs to score on; {steps} steps of {batch} pairs each, seed {seed}. NRMSE, median (mean); the best "
-        "simpler method is that of the smallest median."
-    )
-    facts = {"scored": sum(map(len, scoring)), "steps": options.steps, "batch": options.batch or BATCH[d]}
-    made = table(f"{direction}, {d}D", columns, [row], note=note, facts=facts | {"seed": options.seed})
+    note = "{scored} pairs to score on. NRMSE, median (mean); the best simpler method has the smallest median."
+    facts = {"scored": sum(map(len, scoring))}
+    made = table(f"{direction}, {d}D", columns, [row], note=note, facts=facts)
     print(table_text(made), flush=True)
     write_results(options.results, COMMAND, CONDITIONS, [made], keep_rows=True)
 
@@ -139,6 +139,22 @@ def baselines(direction: str, scoring: list[PairLibrary], options) -> None:
     write(direction, scoring, ["best simpler method", names, *(summary(found) for _, found in best)], options)
 
 
+def bundled(direction: str, scoring: list[PairLibrary], options) -> None:
+    """The bundled model, which has had more pairs and steps."""
+    library = Several(*scoring)
+    model = bundled_for(direction, library.dimensions)
+    method, told = of_generator(generator_of(model).eval()), model.card.training
+    testing = [batches(library, direction, counts, SEED) for counts in COUNTS]
+    said = f"{told.pairs} pairs and cuts; {told.steps} steps"
+    row = ["bundled model", said, *(summary(scores(chosen, method)) for chosen in testing)]
+    write(direction, scoring, row, options)
+
+
+def bundled_for(direction: str, dimensions: int):
+    """The bundled model of a direction and a number of dimensions."""
+    return next(m for m in bundled_models() if (m.card.direction, m.card.dimensions) == (direction, dimensions))
+
+
 def curve(direction: str, training: list[PairLibrary], scoring: list[PairLibrary], options) -> None:
     """Train and score on every part and with every number of channels, writing each row when it is measured."""
     d = scoring[0].dimensions
@@ -150,6 +166,7 @@ def curve(direction: str, training: list[PairLibrary], scoring: list[PairLibrary
         trainer = trained(direction, channels, part, f"part-{1 / share:g}", options)
         method = of_generator(trainer.averaged("generator"))
         said = " + ".join(f"{n} {what}" for n, what in zip(counts, ("pairs", "cuts"), strict=False))
+        said += f"; {trainer.step} steps of {trainer.schedule.batch}"
         name = f"{'all' if share == 1 else f'1/{1 / share:g}'} of the pairs, {channels} channels"
         write(direction, scoring, [name, said, *(summary(scores(chosen, method)) for chosen in testing)], options)
 
@@ -161,8 +178,8 @@ def floor(scoring: list[PairLibrary], options) -> None:
     """Adding without noise: errors of the kernel on the cut and of the bundled model, by the resolution outside."""
     library = Several(*scoring)
     d, direction = library.dimensions, "add-resolution"
-    bundled = next(m for m in bundled_models() if (m.card.direction, m.card.dimensions) == (direction, d))
-    methods = {"kernel": covariance_kernel, "model": of_generator(generator_of(bundled).eval())}
+    model = generator_of(bundled_for(direction, d)).eval()
+    methods = {"kernel": covariance_kernel, "model": of_generator(model)}
     found: dict[str, list] = {name: [] for name in ("outside", *methods)}
     for batch in batches(library, direction, None, SEED):
         inner = batch.valid * away_from_edges(batch.width)
@@ -219,7 +236,8 @@ class Ferromagnet:
 
 def two_hamiltonians(setting: tuple) -> list[float]:
     """Of two ferromagnets, with couplings along k as along h and without: the FWHM outside the cut in bins, and the
-    differences between their cuts without resolution, with it, and half of that, as parts of the cut's norm."""
+    differences between their cuts without resolution, with it, and half of that, as parts of the cut's norm. Last the
+    error of the kernel on the cut for the one without, which has nothing outside the cut that is not in it."""
     instrument, chopper, frequency, low, high = setting
     ei = float(np.sqrt(low * high))
     resolution = Resolution(instrument, ei, chopper, frequency, lattice=Ferromagnet.lattice)
@@ -227,15 +245,27 @@ def two_hamiltonians(setting: tuple) -> list[float]:
     axes = [Axis(name, edges, "r.l.u.", "HKL") for name, edges in momenta]
     axes.append(Axis("DeltaE", np.linspace(0.05 * ei, 0.6 * ei, 65), "DeltaE"))
     magnets = [Ferromagnet(0.5 * ei, across) for across in (0.0, 1.0)]
-    line = {"fwhm": 0.03 * ei}
+    sides = [[of(magnet, axes, resolution, fwhm=LINE * ei) for magnet in magnets] for of in (ideal, convolve)]
     differences = []
-    for of in (ideal, convolve):
-        one, other = (of(magnet, axes, resolution, **line) for magnet in magnets)
+    for one, other in sides:
         known = one.valid & other.valid
         away = np.linalg.norm((one.signal - other.signal)[known])
         differences.append(float(away / np.linalg.norm(one.signal[known])))
-    outside = np.nanmedian(resolution.on_grid(one).position().reshape(3, -1)[2])
-    return [float(outside), *differences, 0.5 * differences[1]]
+    batch = _batch(sides[0][0], sides[1][0], resolution)
+    kernel = nrmse(covariance_kernel(batch), batch.target, batch.valid * away_from_edges(batch.width))
+    outside = batch.position[0, 2][batch.valid[0, 0] > 0].median()
+    return [float(outside), *differences, 0.5 * differences[1], float(kernel)]
+
+
+def _batch(source, target, resolution: Resolution) -> Batch:
+    """A simulated slice and the same with resolution."""
+    known, grid = (source.valid & target.valid).squeeze(), resolution.on_grid(target)
+    signals = (np.where(known, x.signal.squeeze(), 0.0) for x in (source, target))
+    source, target, valid = (torch.from_numpy(x.astype(np.float32))[None, None] for x in (*signals, known))
+    conditions = (grid.width, grid.correlation, grid.position())
+    conditions = (np.where(known, x.reshape(-1, *known.shape), 0.0) for x in conditions)
+    conditions = (torch.from_numpy(x.astype(np.float32))[None] for x in conditions)
+    return Batch(source, valid, torch.zeros_like(source), *conditions, target)
 
 
 def bound(options) -> None:
@@ -244,7 +274,7 @@ def bound(options) -> None:
     rows = [
         ["{}, {}, {:g} Hz, Ei {:.0f} meV".format(*s[:3], np.sqrt(s[3] * s[4])), *two_hamiltonians(s)] for s in settings
     ]
-    names = ("without resolution", "with resolution", "half of it")
+    names = ("without resolution", "with resolution", "half of it", "error of the kernel on the cut")
     columns = [column(""), column("FWHM outside (bins)", "{:.1f}"), *(column(name, "{:.3f}") for name in names)]
     made = table("two Hamiltonians with the same cut", columns, rows)
     print(table_text(made), flush=True)
@@ -280,6 +310,8 @@ def main() -> None:
     for direction in options.direction or DIRECTIONS:
         if "baselines" in wanted:
             baselines(direction, scoring, options)
+        if "bundled" in wanted:
+            bundled(direction, scoring, options)
         if "curve" in wanted:
             curve(direction, training, scoring, options)
 

@@ -56,7 +56,10 @@ def test_bins_away_from_the_edges():
 
 def test_two_hamiltonians_that_differ_only_outside_the_cut():
     """The same cut without resolution, and different ones with it."""
-    outside, without, with_resolution, half = curve.two_hamiltonians(("SEQUOIA", "SEQ-700-3.5-AST", 420, 100, 700))
+    outside, without, with_resolution, half, kernel = curve.two_hamiltonians(
+        ("SEQUOIA", "SEQ-700-3.5-AST", 420, 100, 700)
+    )
     assert outside > 1.0
     assert without < 0.01 < 0.1 < with_resolution
     assert half == 0.5 * with_resolution
+    assert kernel < 0.05, "exact for the magnet that does not change across the cut"
