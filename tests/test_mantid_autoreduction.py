@@ -234,7 +234,7 @@ def test_one_file_that_fails_does_not_end_the_others(measured, tmp_path):
     shutil.copy(file, folder / "MER40874_Ei62.00meV_B.nxspe")
     values = {"ei": 62.0, "output_folder": str(tmp_path)}
     values |= {"input_files": f"{folder}/MER{{runno}}_Ei{{ei:.2f}}meV*.nxspe"}
-    code, last, err = ended(started(script("fia_without_mantid", **values), tmp_path))
+    code, _, err = ended(started(script("fia_without_mantid", **values), tmp_path))
     assert code == 1 and "MER40874_Ei62.00meV_A.nxspe is not an HDF5 file" in err
     assert [p.name for p in tmp_path.glob("*.nxs")] == ["MER40874_Ei62.00meV_B_sharpened.nxs"]
 
