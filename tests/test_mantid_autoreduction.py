@@ -226,6 +226,19 @@ def test_a_failed_run_ends_with_a_clear_line(name, values, text, measured, tmp_p
     assert not list(tmp_path.glob("*.nxs"))
 
 
+def test_one_file_that_fails_does_not_end_the_others(measured, tmp_path):
+    file = measured / "MER40874_Ei62.00meV_Rings.nxspe"
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "MER40874_Ei62.00meV_A.nxspe").write_bytes(b"damaged")
+    shutil.copy(file, folder / "MER40874_Ei62.00meV_B.nxspe")
+    values = {"ei": 62.0, "output_folder": str(tmp_path)}
+    values |= {"input_files": f"{folder}/MER{{runno}}_Ei{{ei:.2f}}meV*.nxspe"}
+    code, _, err = ended(started(script("fia_without_mantid", **values), tmp_path))
+    assert code == 1 and "MER40874_Ei62.00meV_A.nxspe is not an HDF5 file" in err
+    assert [p.name for p in tmp_path.glob("*.nxs")] == ["MER40874_Ei62.00meV_B_sharpened.nxs"]
+
+
 def test_the_older_way(measured, tmp_path):
     raw = tmp_path / "MER40874.nxs"
     shutil.copy(measured / "MER40874_Ei62.00meV_Rings.nxspe", tmp_path)

@@ -33,14 +33,15 @@ options = ApplyOptions(
     to=to,
     device="cpu",
 )
-output, failed = [], []
+output = []
+failed = []
 for energy in ei if isinstance(ei, list) else [ei]:
     for file in files_of_pattern(input_files, runno=runno, ei=energy):
         print(f"{file.name}: {direction}", flush=True)
         try:
             output.append(without_mantid(file, output_folder, options).name)
         except InsganError as problem:  # the other files are still processed
-            print(f"{file.name}: {problem}", flush=True)
-            failed.append(f"{file.name}: {problem}")
+            print(f"{file.name} failed: {problem}", flush=True)
+            failed.append(problem)
 if failed:
-    raise SystemExit("\n".join([f"{len(failed)} of {len(output) + len(failed)} files failed", *failed]))
+    raise failed[-1]
