@@ -108,6 +108,9 @@ def test_how_it_presents_itself():
 def test_the_options_are_those_of_the_command_line():
     algorithm = initialized()
     for name in ApplyOptions.__dataclass_fields__:
+        if option(name)["property"] is None:  # a workspace's axes have names
+            assert name == "axes"
+            continue
         about, prop = option(name), algorithm.getProperty(option(name)["property"])
         default = getattr(ApplyOptions(), name)
         if name != "model":  # which has two properties in Mantid

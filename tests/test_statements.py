@@ -132,9 +132,7 @@ def test_richardson_lucy_is_better_where_it_is_said_to_be():
             ("Richardson-Lucy, exact operator", "**this model**")]  # fmt: skip
     assert all(float(lucy) < float(model) for lucy, model in zip(*rows, strict=True))
     said = words("README.md")
-    assert (
-        "1D cuts of the held-out families with 3000 counts in the peaks, and from volumes of 64x64x32 bins" in said
-    )
+    assert "1D cuts of the held-out families with 3000 counts in the peaks, and from volumes of 64x64x32 bins" in said
 
 
 def test_the_numbers_of_families():
