@@ -258,12 +258,12 @@ def test_the_drawn_families_are_what_they_were():
     drawn = {name: [f.name for f in recipe.families(name)] for name in recipe.splits}
     train = (
         "fm_chain afm_chain square_afm honeycomb_fm honeycomb_afm kagome_q0 cubic_afm bilayer_fm pyrochlore_fm "
-        "diamond_afm spinel_ferrimagnet pcsmo_goodenough"
+        "diamond_afm spinel_ferrimagnet pcsmo_goodenough levels"
     ).split()
     assert drawn == {
         "train": train,
         "validation": ["triangular_120", "cubic_fm", "bilayer_afm"],
-        "test-family": ["ladder", "stripe", "kagome_fm", "rutile_afm", "helical", "pcsmo_dimer"],
+        "test-family": ["ladder", "stripe", "kagome_fm", "rutile_afm", "helical", "pcsmo_dimer", "dimer_levels"],
         "test-setting": train,
     }
     named = Recipe(2, 1, only=[f.name for f in families()])

@@ -223,7 +223,7 @@ def test_errors(translator):
     spectrum = magnon()
     with pytest.raises(InputError, match="none of the 3072 bins is valid"):
         translated(translator, spectrum.replace(valid=np.zeros(spectrum.shape, bool)))
-    with pytest.raises(ModelError, match=r"bins wide .*can apply up to 12.* rebin that axis"):
+    with pytest.raises(ModelError, match=r"bins wide .*can apply up to 12.* rebin the data along '\[H,0,0\]'"):
         translated(translator, spectrum, 20.0)
     with pytest.raises(InputError, match=r"no energy axis among '\[H,0,0\]'"):
         network_axes(spectrum.axes[:1], 1)
