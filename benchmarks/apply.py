@@ -72,7 +72,7 @@ def cold_start() -> float:
     return min(times)
 
 
-def slice_of(shape):
+def slice_of(shape, direction: str):
     """Signal, valid and error (n0, n1) of a mode with noise, and what a model is told beside them."""
     rng = np.random.default_rng(0)
     q, e = np.linspace(-1, 1, shape[0])[:, None], np.linspace(0, 1, shape[1])[None, :]
@@ -83,6 +83,9 @@ def slice_of(shape):
         "correlation": np.full((1, *shape), 0.5),
         "position": np.stack([np.broadcast_to(x, shape) for x in (0.8 * e, 2.0 + q, 3.0)]),
     }
+    # When removing, the stated target: three times finer. When adding, a simulation with no resolution.
+    times = 3.0 if direction == "remove-resolution" else np.inf
+    conditions["finer"] = np.concatenate([conditions["width"] / times, conditions["correlation"]])
     conditions = {name: x.astype(np.float32) for name, x in conditions.items()}
     return signal, valid, np.sqrt(np.maximum(signal, 1 / 300) / 300), conditions
 
@@ -92,16 +95,17 @@ def warm(direction: str, options) -> list[list]:
     import torch
 
     from mantid_insgan.learn.generator import Generator
+    from mantid_insgan.learn.train_job import CHANNELS
     from mantid_insgan.translate.cards import choose_model
     from mantid_insgan.translate.translator import Quality, Translator
 
     torch.set_num_threads(options.threads)
     translator = Translator(choose_model(direction), "cpu", options.threads)
-    generator = Generator(direction).eval()  # the weights do not matter for the time
+    generator = Generator(direction, 2, CHANNELS[2]).eval()  # the weights do not matter for the time
     rows = []
     for size in options.size or SIZES:
         shape = tuple(map(int, size.split("x")))
-        parts = slice_of(shape)
+        parts = slice_of(shape, direction)
         onnx = timed(lambda p=parts: translator._translate(*p, Quality(), lambda share: None), options.repeats)
         *measured, conditions = parts
         inputs = [torch.from_numpy(np.asarray(x, np.float32))[None, None] for x in measured]
