@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..convolve.detectors import delayed_share
 from ..core.spectrum import Spectrum, energy_axis, frozen, per_event
-from ..instruments.elastic_line import ElasticLine
 from ..instruments.instrument import Resolution
+from .line_shape import CORE_PARTS, LineParts, LineShape, fwhm_of
 from .translator import Quality
 
 #: How well a line is known: what is left of it after the subtraction, relative to it (for the networks' training too).
@@ -26,14 +25,6 @@ LEFT_OUT = (1.0, 2.5)
 
 #: Half of the energy range of the fit, and of the part that only the line decides, in FWHM.
 _REACH, _CORE = 5.0, 1.0
-#: The shape of a line is a sum, without negative parts, of the calculated line made so many times as wide; of a narrow
-#: one (`_EDGE`) spread evenly to one side over some distances (FWHM), which gives shoulders; of the calculated one
-#: spread over larger distances, which gives wings that fall outwards; and of the tails of neutrons that were delayed by
-#: these mean paths (m).
-_FACTORS = (0.3, 0.45, 0.65, 0.8, 1.0, 1.25, 1.6, 2.2)
-_EDGE = 0.3
-_NARROW, _WIDE = (0.5, 0.75, 1.0, 1.4), (1.4, 1.8, 2.2, 2.7)
-_PATHS = (0.03, 0.05, 0.08, 0.12, 0.2, 0.35)
 #: Largest distance of a line from E = 0, in FWHM.
 _MOST_SHIFT = 0.35
 #: Largest share of the energies that is hidden.
@@ -47,103 +38,6 @@ _SIGNIFICANT, _ABOVE, _MISFIT, _WIDEST = 5.0, 3.0, 0.3, 1.6
 _WINGS = 1.0
 #: How far the line of one column may lie from that of the whole spectrum, in FWHM.
 _MOVED = 0.1
-
-
-class _Line:
-    """Parts of a line's shape for one resolution.
-
-    Parameters
-    ----------
-    resolution : Resolution
-    delayed : Resolution, optional
-        The spectrometer that recorded the delayed neutrons; `resolution` if not given.
-
-    Attributes
-    ----------
-    fwhm : float
-        Of the calculated resolution at E = 0, meV.
-    """
-
-    def __init__(self, resolution: Resolution, delayed: Resolution | None = None):
-        self._delayed, self.fwhm = delayed or resolution, float(resolution.fwhm_energy(0.0))
-        line = ElasticLine(resolution)
-        self._grid = np.linspace(-20, 20, 4001) * self.fwhm
-        density = line(self._grid)
-        below = np.cumsum(density) - 0.5 * density
-        self._below = below / (below[-1] + 0.5 * density[-1])
-        self._twice = np.cumsum(self._below) * (self._grid[1] - self._grid[0])
-        # The delayed neutrons are spread over much more than the line, for which a few points are enough.
-        self._offsets = np.linspace(-4, 4, 34) * self.fwhm
-        self._shares = np.diff(np.interp(self._offsets, self._grid, self._below))
-        self._offsets = 0.5 * (self._offsets[1:] + self._offsets[:-1])
-
-    def parts(self, edges: np.ndarray, shift: float, *, tails: np.ndarray | None = None) -> np.ndarray:
-        """All parts of a line at `shift` (meV) in energy bins, each of area 1, shape (P, K), 1/meV: widths, narrow
-        spreads, tails (calculated if not given), and wide spreads to the left and to the right."""
-        x = edges - shift
-        widths = [np.interp(x / f, self._grid, self._below, left=0.0, right=1.0) for f in _FACTORS]
-        shoulders, wings = self._spread(x, _NARROW, _EDGE), self._spread(x, _WIDE, 1.0)
-        near, far = (np.diff(np.array(s), axis=1) / np.diff(edges) for s in ([*widths, *shoulders], wings))
-        return np.concatenate([near, self.tails(edges) if tails is None else tails, far])
-
-    def tails(self, edges: np.ndarray) -> np.ndarray:
-        """Tails of delayed neutrons, one for each path, shape (T, K)."""
-        at = edges - self._offsets[:, None]
-        below = [self._shares @ delayed_share(at, self._delayed, path) for path in _PATHS]
-        return np.diff(np.array(below), axis=1) / np.diff(edges)
-
-    def _spread(self, x: np.ndarray, distances: tuple[float, ...], factor: float) -> list[np.ndarray]:
-        """Share below x (meV) of a line `factor` times as wide, spread to the left over each distance, and to the
-        right."""
-
-        def cumulated(at):
-            at = at / factor
-            beyond = np.maximum(at - self._grid[-1], 0.0)  # all of the line lies below
-            return factor * (np.interp(at, self._grid, self._twice, left=0.0) + beyond)
-
-        at, far = cumulated(x), self.fwhm * np.array(distances)
-        return [*((cumulated(x + d) - at) / d for d in far), *((at - cumulated(x - d)) / d for d in far)]
-
-
-def _sharp(resolution: Resolution, edges: np.ndarray) -> np.ndarray:
-    """The same parts without any resolution: all but the tails lie in the bin that holds E = 0."""
-    inside = ((edges[:-1] <= 0) & (edges[1:] > 0)) / np.diff(edges)
-    tails = [np.diff(delayed_share(edges, resolution, path)) / np.diff(edges) for path in _PATHS]
-    return np.array([*[inside] * _CORE_PARTS, *tails, *[inside] * (2 * len(_WIDE))])
-
-
-#: Parts of the core, and where the wings on either side are among all parts.
-_CORE_PARTS = len(_FACTORS) + 2 * len(_NARROW)
-_LEFT_PARTS = slice(_CORE_PARTS + len(_PATHS), _CORE_PARTS + len(_PATHS) + len(_WIDE))
-_RIGHT_PARTS = slice(_LEFT_PARTS.stop, _LEFT_PARTS.stop + len(_WIDE))
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """Shape of the line of a whole spectrum: weights of the parts (their sum is 1), place (meV), how far from it bins
-    are hidden (meV), and how far the line is moved in `profiles` (meV)."""
-
-    weights: np.ndarray
-    shift: float
-    hidden: float
-    moved: float
-
-    def profiles(self, line: _Line, edges: np.ndarray) -> np.ndarray:
-        """The whole line, its wings to the left and to the right, and the line moved up less the line moved down by
-        `moved`, shape (4, K)."""
-        tails = line.tails(edges)
-        down, here, up = (
-            self.weights[:, None] * line.parts(edges, self.shift + by, tails=tails)
-            for by in (-self.moved, 0.0, self.moved)
-        )
-        wings = (here[part].sum(axis=0) for part in (_LEFT_PARTS, _RIGHT_PARTS))
-        return np.stack([here.sum(axis=0), *wings, up.sum(axis=0) - down.sum(axis=0)])
-
-    def sharp(self, resolution: Resolution, edges: np.ndarray) -> np.ndarray:
-        """The same without any resolution: all but the tails lie in the bin that holds E = 0."""
-        parts = self.weights[:, None] * _sharp(resolution, edges)
-        wings = (parts[part].sum(axis=0) for part in (_LEFT_PARTS, _RIGHT_PARTS))
-        return np.stack([parts.sum(axis=0), *wings, np.zeros(parts.shape[1])])
 
 
 @dataclass(frozen=True)
@@ -169,9 +63,9 @@ class ElasticLines:
     ----------
     resolution : Resolution
         Of the data.
-    line : _Line
+    line : LineParts
         Of that resolution.
-    shape : _Shape
+    shape : LineShape
 
     Attributes
     ----------
@@ -181,9 +75,9 @@ class ElasticLines:
         Momentum bins seen by `apart` so far that were measured at the line, and those that have one.
     """
 
-    def __init__(self, resolution: Resolution, line: _Line, shape: _Shape):
+    def __init__(self, resolution: Resolution, line: LineParts, shape: LineShape):
         self.resolution, self.line, self.shape = resolution, line, shape
-        self.fwhm = _fwhm_of(line, shape)
+        self.fwhm = fwhm_of(line, shape)
         self.columns = self.found = 0
 
     def note(self) -> str:
@@ -270,7 +164,7 @@ class Kept:
         if target is None:
             profiles = lines.shape.sharp(lines.resolution, edges)
         else:
-            profiles = lines.shape.profiles(_Line(target, lines.resolution), edges)
+            profiles = lines.shape.profiles(LineParts(target, lines.resolution), edges)
         old, new = self.line(self.profiles), self.line(profiles)
         # The intensity of the line is kept where its place, which differs between columns, would cost some.
         total = new.sum(axis=1, keepdims=True)
@@ -320,9 +214,9 @@ def find_lines(source, resolution: Resolution, regions=None) -> ElasticLines | N
     signal, variance, valid = _grouped(_near_zero(source, number, bins, regions), core)
     if not len(signal):
         return None
-    line = _Line(resolution)
+    line = LineParts(resolution)
     shape = _fit_shape(signal, variance, valid, axis, line)
-    if shape is None or _fwhm_of(line, shape) > _WIDEST * line.fwhm:
+    if shape is None or fwhm_of(line, shape) > _WIDEST * line.fwhm:
         return None
     lines = ElasticLines(resolution, line, shape)
     profiles = shape.profiles(line, axis.edges)
@@ -400,7 +294,7 @@ def _grouped(parts, core: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return signal / known, variance / known**2, number > 0
 
 
-def _fit_shape(signal, variance, valid, axis, line: _Line) -> _Shape | None:
+def _fit_shape(signal, variance, valid, axis, line: LineParts) -> LineShape | None:
     """The shape from the median of groups (G, K), each divided by its height near E = 0."""
     from scipy.optimize import minimize_scalar, nnls
 
@@ -430,7 +324,7 @@ def _fit_shape(signal, variance, valid, axis, line: _Line) -> _Shape | None:
     )
     shift = float(found.x)
     weights = solved(shift)[0][: -len(background)]
-    if not weights[:_CORE_PARTS].sum() > 0:
+    if not weights[:CORE_PARTS].sum() > 0:
         return None
     # How far away what is left of the line is small beside the rest: there the network can see the data.
     calculated, away = (
@@ -440,7 +334,7 @@ def _fit_shape(signal, variance, valid, axis, line: _Line) -> _Shape | None:
     rest = np.abs(middle[away > LEFT_OUT[1]])
     loud = away[LEFT_OF_LINE * calculated > 0.1 * (np.median(rest) if rest.size else 0.0)]
     hidden = float(np.clip(loud.max(initial=0.0), *LEFT_OUT))
-    return _Shape(weights / weights.sum(), shift, hidden * line.fwhm, _MOVED * line.fwhm)
+    return LineShape(weights / weights.sum(), shift, hidden * line.fwhm, _MOVED * line.fwhm)
 
 
 def _lower(values: np.ndarray, away: np.ndarray) -> np.ndarray:
@@ -495,15 +389,6 @@ def _fit_columns(signal, variance, valid, energy, profiles, shift: float, fwhm: 
     misfit = np.sqrt((left**2).sum(axis=1)) / peak
     covariance = inverse[:, :4, :4] * size[:, None, None] ** 2
     return covered, _Fitted(found[:, :4], covariance, found[:, 4] * line.max(), misfit)
-
-
-def _fwhm_of(line: _Line, shape: _Shape) -> float:
-    """FWHM of a fitted shape, meV."""
-    edges = np.linspace(-3, 3, 601) * line.fwhm + shape.shift
-    nothing = np.zeros((len(_PATHS), 600))
-    found = shape.weights @ line.parts(edges, shape.shift, tails=nothing)
-    above = np.flatnonzero(found > 0.5 * found.max())
-    return float(edges[above[-1] + 1] - edges[above[0]])
 
 
 def _columns(values: np.ndarray, spectrum: Spectrum) -> np.ndarray:
