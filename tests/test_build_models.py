@@ -25,7 +25,7 @@ def test_a_bundled_model_is_trained_scored_and_written(tmp_path, monkeypatch):
     monkeypatch.setitem(build_models.SIZES, 2, build_models.Size(5, 2))
     monkeypatch.setitem(build_models.CHANNELS, 2, 4)
     options = SimpleNamespace(scratch=tmp_path / "scratch", output=tmp_path / "models", seed=1, accelerator="cpu")
-    vars(options).update(feeders=0, minutes=None, batch=None, start=None)
+    vars(options).update(feeders=0, minutes=None, batch=None)
     build_models.build("add-resolution", 2, tmp_path / "pairs", options)
     folder = tmp_path / "models" / "add-resolution-2d"
     assert {p.name for p in folder.iterdir()} == {"model.onnx", "card.json"}

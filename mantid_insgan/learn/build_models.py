@@ -16,10 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ..core.kernels import LARGEST_FWHM_BINS
 from ..core.options import DIRECTIONS
 from ..translate.cards import ModelCard, Training
-from .checkpoint import CHECKPOINT, read_checkpoint
 from .describe import SCORING, Errors, card_of, coverage_table, domain_of, training_of, write_model
 from .evaluate import Baselines, calibrate, coverage, table
-from .generator import Generator
 from .libraries import PairLibrary, Several
 from .paired import PairedRecipe, PairedTrainer
 from .pairs import make_pairs
@@ -70,7 +68,6 @@ def parse(arguments=None):
     parser.add_argument("--feeders", type=int, default=0, help="processes that draw examples ahead of the training")
     parser.add_argument("--minutes", type=float, help="train for so long, however many steps that is")
     parser.add_argument("--batch", type=int, help="examples in a step")
-    parser.add_argument("--start", type=Path, help="scratch folder of trainings whose weights to start from")
     return parser.parse_args(arguments)
 
 
@@ -119,28 +116,15 @@ def schedule_of(dimensions: int, options) -> Schedule:
     return Schedule(steps=steps, batch=batch, seed=options.seed, minutes=options.minutes)
 
 
-def started(name: str, recipe: PairedRecipe, options) -> Generator | None:
-    """The generator of an earlier training of this name, with its averaged weights, or None."""
-    if options.start is None:
-        return None
-    _, tensors = read_checkpoint(options.start / f"{name}-{options.seed}" / CHECKPOINT)
-    generator = Generator(recipe.direction, recipe.dimensions, recipe.channels)
-    prefix = "average.generator.module."
-    generator.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
-    return generator
-
-
 def build(direction: str, dimensions: int, pairs: Path, options) -> None:
     """Train, score, export and describe one model."""
     name = f"{direction}-{dimensions}d"
-    recipe = PairedRecipe(direction, dimensions, CHANNELS[dimensions])
     trainer = PairedTrainer(
-        recipe,
+        PairedRecipe(direction, dimensions, CHANNELS[dimensions]),
         schedule_of(dimensions, options),
         training_library(dimensions, pairs, options),
         options.scratch / f"{name}-{options.seed}",
         Machine(options.accelerator, feeders=options.feeders),
-        start=started(name, recipe, options),
     )
     with _bar(name) as bar:
         trainer.run(lambda share, step, terms: bar(share, f"NRMSE {terms['nrmse']:.3f}"))
