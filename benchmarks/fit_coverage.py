@@ -45,8 +45,9 @@ FAMILIES = tuple(name for name in HELD_OUT if name not in ("helical", "pcsmo_dim
 #: Monte Carlo points of the truth for every node of a column, and directions of a powder; a plane has 40 times the
 #: columns of a path.
 POINTS, TRUE_DIRECTIONS = {"path": 2000, "plane": 700, "powder": 4000}, 4000
-#: Most counts expected in a bin of the root mean square: with more the Monte Carlo noise of the truth would be seen.
-MOST_COUNTS = 100.0
+#: Most counts expected in a bin of the root mean square; and fewer, so that the variance of the truth's Monte Carlo is
+#: no more than this share of that of the counts: both grow with the intensity, and only one is in the errors.
+MOST_COUNTS, NOISE_SHARE = 100.0, 0.1
 #: A truth with more noise than this is left out, and a case with fewer bins than these beyond the elastic line.
 NOISIEST, FEWEST = 0.08, 200
 #: Where the magnetic scattering in the bins that are left is less than these standard errors in all, it shows nothing.
@@ -55,7 +56,7 @@ FAINTEST = 10.0
 #: lines of aluminium have more than this share of the root mean square of the magnetic scattering.
 ELASTIC, COVERED = 3.0, 0.3
 STARTS, CORRECTIONS = 1, 2
-ENGINES = ("covariance", "corrected", "model-error", "energy", "none", "gan")
+ENGINES = ("pulses", "covariance", "corrected", "model-error", "energy", "none", "gan")
 #: Share of the intensity that 'model-error', which is the covariance otherwise, adds to the errors.
 MODEL_ERROR = 0.1
 #: Couplings whose error the fit gives as less than this share of them are also reported alone.
@@ -63,7 +64,8 @@ DETERMINED = 0.05
 CONDITIONS = (
     "Families held out from training; 2D slices of 40 x 40 bins (seed 2026); truth convolved by Monte Carlo with the "
     "pulses as they are; experiment with background, gaps and Poisson counts, at most "
-    f"{MOST_COUNTS:.0f} in a bin of the root mean square. The two strongest couplings and the line are fitted, from "
+    f"{MOST_COUNTS:.0f} in a bin of the root mean square and fewer where the noise of the truth would add more than "
+    f"{NOISE_SHARE:.0%} to their variance. The two strongest couplings and the line are fitted, from "
     f"starts up to 15 % off, beyond {ELASTIC:g} FWHM from the elastic line and where its tail and aluminium have less "
     f"than {COVERED:.0%} of the root mean square; background per-energy and q-squared, weights poisson. Intervals are "
     "the column error of a fit: scaled by the root of chi-squared."
@@ -139,11 +141,11 @@ def measured_case(folder: Path, number: int) -> tuple[Pair, Spectrum, dict]:
     pair = drawn(number)
     found = {"family": pair.facts["family"], "kind": pair.facts["kind"]}
     # With the spectrum that the draw has looked at, before the truth is calculated.
-    first = experiment_of(pair, pair.spectrum("convolved"), number)
+    first = experiment_of(pair, pair.spectrum("convolved"), number, 0.0)
     if np.count_nonzero(first.valid) < FEWEST:
         return pair, first, found | {"left_out": f"fewer than {FEWEST} bins beyond the elastic line"}
     truth, noise = truth_of(folder, number, pair)
-    measured = experiment_of(pair, truth, number)
+    measured = experiment_of(pair, truth, number, noise)
     where = measured.valid
     shown = float(np.sqrt((truth.signal[where] ** 2 / measured.variance[where]).sum()))
     found |= {"noise": noise, "bins": int(np.count_nonzero(where)), "shown": shown}
@@ -152,10 +154,10 @@ def measured_case(folder: Path, number: int) -> tuple[Pair, Spectrum, dict]:
     return pair, measured, found | ({"left_out": "no magnetic scattering"} if shown < FAINTEST else {})
 
 
-def experiment_of(pair: Pair, truth: Spectrum, number: int) -> Spectrum:
+def experiment_of(pair: Pair, truth: Spectrum, number: int, noise: float) -> Spectrum:
     """The measurement of a case, without the bins that the elastic line, its tail or aluminium cover."""
     drawn = ExperimentSettings.from_facts(pair.facts["experiment"])
-    settings = replace(drawn, counts=min(drawn.counts, MOST_COUNTS))
+    settings = replace(drawn, counts=min(drawn.counts, MOST_COUNTS, NOISE_SHARE / max(noise, 1e-3) ** 2))
     seen = pair.valid.reshape(truth.shape)
     measured = make_experiment(truth, pair.resolution, settings, seed=number, seen=seen)
     bins = Bins(truth, pair.resolution)

@@ -9,11 +9,13 @@ the dispersion adds to the width, as does its curvature, to second order. The re
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 
 import numpy as np
 
+from ..instruments.pulse_shapes import PulseShapes
 from .bins import Bins, Cells, Nodes
 from .kernel import PAIRS, Mixtures, Patches
 from .modes import ModeGrid, PowderTable
@@ -48,12 +50,15 @@ class CrystalGeometry:
         mixture are closest.
     points : int
         Of the mixture; made even.
+    pulses : PulseShapes, optional
+        One Gaussian for all if not given. The points are divided between their Gaussians.
     """
 
     bins: Bins
     cells: Cells
     source: ModeGrid
     points: int
+    pulses: PulseShapes | None = None
 
     @property
     def tasks(self) -> int:
@@ -69,16 +74,20 @@ class CrystalGeometry:
         columns = self.columns(number)
         offsets, sizes = self._parts(columns)
         # The mean over the parts of a wide bin needs fewer points in each, if they are not the same.
-        points = max(min(self.points, _LEAST_POINTS), int(self.points / np.sqrt(max(len(offsets) / _FEW_PARTS, 1))))
-        found = [_mixture(points, len(sizes), n) for n in range(min(len(offsets), _MIXTURES))]
+        weights = np.ones(1) if self.pulses is None else self.pulses.weights
+        points = int(self.points / len(weights) / np.sqrt(max(len(offsets) / _FEW_PARTS, 1)))
+        points = max(min(self.points, _LEAST_POINTS), points)
+        each = len(offsets) * len(weights)
+        found = [_mixture(points, len(sizes), n) for n in range(min(each, _MIXTURES))]
         mixtures = Mixtures(*(np.stack(part) for part in zip(*found, strict=True)), _WITHIN)
-        parts = [self._part(columns, offset, sizes) for offset in offsets]
+        parts = [part for offset in offsets for part in self._part(columns, offset, sizes)]
         joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         count = len(columns) * len(self.cells.borders)
-        mixture = np.repeat(np.arange(len(offsets)) % _MIXTURES, count)
-        row, cell = (np.tile(a.ravel(), len(offsets)) for a in np.indices((len(columns), count // len(columns))))
-        share = 1 / (len(offsets) * mixtures.units.shape[1])
-        return Patches(row, cell, mixture, *joined, share), mixtures
+        mixture = np.repeat(np.arange(each) % _MIXTURES, count)
+        row, cell = (np.tile(a.ravel(), each) for a in np.indices((len(columns), count // len(columns))))
+        share = np.repeat(np.tile(weights, len(offsets)), count) / (len(offsets) * mixtures.units.shape[1])
+        place, place_rate, root, box, shift, own, aside, ahead = joined
+        return Patches(row, cell, mixture, place, place_rate, root, box, shift, own, share, aside, ahead), mixtures
 
     def _parts(self, columns) -> tuple[np.ndarray, np.ndarray]:
         """Centres of the parts of a bin in bin widths, shape (P, D), and their size along each axis, shape (D,)."""
@@ -108,28 +117,29 @@ class CrystalGeometry:
         shape = len(columns), len(energies)
         return self.bins.place(coordinates, at).reshape(*shape, 3), self.bins.covariance(at).reshape(*shape, 4, 4)
 
-    def _part(self, columns, offset, sizes) -> tuple[np.ndarray, ...]:
-        """Arrays of `Patches` for one part of the bins, from `place` on, in (columns, nodes)."""
-        borders = self.cells.borders
-        place, covariance = self._seen(columns, borders, offset)
-        momentum, coupling = covariance[..., :3, :3], covariance[..., :3, 3]
-        root = np.linalg.cholesky(momentum)
-        slope = np.linalg.solve(momentum, coupling[..., None])[..., 0]
-        own = covariance[..., 3, 3] - (coupling * slope).sum(axis=-1)
-        place_rate = np.gradient(place, borders, axis=1)
-        place, place_rate, root, slope, own = (
-            values.reshape(-1, *values.shape[2:]) for values in (place, place_rate, root, slope, own)
-        )
-        root = root @ _turned(self._steepest(place, slope, root))
-        to_cells = self.source.cells_for_hkl
-        return (
-            self.source.to_cells(place),
-            place_rate @ to_cells,
-            to_cells.T @ root,
-            self._box(columns, offset, sizes) @ to_cells,
-            np.einsum("nab,na->nb", root, slope),
-            own,
-        )
+    def _part(self, columns, offset, sizes) -> Iterator[tuple[np.ndarray, ...]]:
+        """Arrays of `Patches` for one part of the bins, (columns times nodes): for each Gaussian of the pulses."""
+        place, covariance = self._seen(columns, self.cells.borders, offset)
+        place_rate = np.gradient(place, self.cells.borders, axis=1).reshape(-1, 3)
+        place, covariance = place.reshape(-1, 3), covariance.reshape(-1, 4, 4)
+        to_cells, box = self.source.cells_for_hkl, self._box(columns, offset, sizes)
+        where, rate, box = self.source.to_cells(place), place_rate @ to_cells, box @ to_cells
+        for mean, narrow in self._gaussians(columns, offset, covariance):
+            momentum, coupling = narrow[:, :3, :3], narrow[:, :3, 3]
+            root = np.linalg.cholesky(momentum)
+            slope = np.linalg.solve(momentum, coupling[..., None])[..., 0]
+            own = narrow[:, 3, 3] - (coupling * slope).sum(axis=-1)
+            root = root @ _turned(self._steepest(place + mean[:, :3], slope, root))
+            shift = np.einsum("nab,na->nb", root, slope)
+            yield where, rate, to_cells.T @ root, box, shift, own, mean[:, :3] @ to_cells, mean[:, 3]
+
+    def _gaussians(self, columns, offset, covariance: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Mean deviation (N, 4) and covariance (N, 4, 4) of each Gaussian of the pulses."""
+        if self.pulses is None:
+            yield np.zeros((len(covariance), 4)), covariance
+            return
+        _, at = self._at(columns, self.cells.borders, offset)
+        yield from without_pulses(self.pulses, self.bins.pulses(at), covariance)
 
     def _box(self, columns, offset, sizes) -> np.ndarray:
         """How places change over the volume of a part of the bins, shape (columns times nodes, D, 3)."""
@@ -152,13 +162,36 @@ class CrystalGeometry:
 
 def beyond(patches: Patches, nodes: int) -> Patches:
     """With patches that carry the first and the last of some nodes on, below and above all, and do not change there."""
-    names = [f.name for f in fields(Patches) if f.name != "share"]
+    names = [f.name for f in fields(Patches)]
     arrays = [{name: getattr(patches, name) for name in names}]
     for node, number in ((0, nodes), (nodes - 1, nodes + 1)):
         chosen = {name: values[patches.cell == node] for name, values in arrays[0].items()}
         still = {"place_rate": np.zeros_like(chosen["place_rate"])}
         arrays.append(chosen | still | {"cell": np.full(len(chosen["cell"]), number)})
-    return Patches(**{name: np.concatenate([one[name] for one in arrays]) for name in names}, share=patches.share)
+    return Patches(**{name: np.concatenate([one[name] for one in arrays]) for name in names})
+
+
+def without_pulses(
+    pulses: PulseShapes, deviations: np.ndarray, covariance: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What is known of (Q, E) when it is known to which of its Gaussians each pulse belongs.
+
+    Parameters
+    ----------
+    pulses : PulseShapes
+    deviations : ndarray, shape (N, 2, D)
+        From `Bins.pulses`.
+    covariance : ndarray, shape (N, D, D)
+        Of all deviations together.
+
+    Yields
+    ------
+    mean : ndarray, shape (N, D)
+    covariance : ndarray, shape (N, D, D)
+    """
+    for mean, left in zip(pulses.means, pulses.left, strict=True):
+        less = np.einsum("njd,nje,j->nde", deviations, deviations, 1 - left)
+        yield np.einsum("njd,j->nd", deviations, mean), covariance - less
 
 
 def _turned(direction: np.ndarray) -> np.ndarray:
@@ -221,12 +254,15 @@ class PowderGeometry:
         Whose |Q| and directions are those at which a model is asked.
     sigma : float
         Smallest standard deviation of the resolution in energy, meV: sets how finely modes are binned.
+    pulses : PulseShapes, optional
+        As in `CrystalGeometry`.
     """
 
     bins: Bins
     nodes: Nodes
     source: PowderTable
     sigma: float
+    pulses: PulseShapes | None = None
 
     @property
     def tasks(self) -> int:
@@ -236,10 +272,25 @@ class PowderGeometry:
     @cached_property
     def covariances(self) -> np.ndarray:
         """Covariance of (|Q|, E) in all columns at all nodes, shape (C, K, 2, 2)."""
+        return self.bins.covariance(self._points).reshape(len(self.bins.columns), -1, 2, 2)
+
+    @cached_property
+    def gaussians(self) -> list[tuple[float, np.ndarray, np.ndarray]]:
+        """Weight, mean (C, K, 2) and covariance (C, K, 2, 2) of each Gaussian of the pulses."""
+        if self.pulses is None:
+            return [(1.0, np.zeros(self.covariances.shape[:3]), self.covariances)]
+        shape = self.covariances.shape
+        found = without_pulses(self.pulses, self.bins.pulses(self._points), self.covariances.reshape(-1, 2, 2))
+        return [
+            (weight, mean.reshape(shape[:3]), narrow.reshape(shape))
+            for weight, (mean, narrow) in zip(self.pulses.weights, found, strict=True)
+        ]
+
+    @property
+    def _points(self):
         count, columns = len(self.nodes.energies), self.bins.columns
         coordinates = self.bins.coordinates(np.repeat(columns, count))
-        points = self.bins.points(coordinates, np.tile(self.nodes.energies, len(columns)))
-        return self.bins.covariance(points).reshape(len(columns), count, 2, 2)
+        return self.bins.points(coordinates, np.tile(self.nodes.energies, len(columns)))
 
 
 class PowderRun:
@@ -285,7 +336,17 @@ class PowderRun:
         """Do one task: see `MonteCarlo.task`; the variance is 0."""
         from scipy.fft import irfft
 
-        covariance = self.geometry.covariances[number]
+        sums = np.zeros((len(self.shares), len(self._frequency)), complex)
+        for weight, mean, covariance in self.geometry.gaussians:
+            one = self._gaussian(number, self.factors[0] * mean[number], covariance[number])
+            sums[:, : one.shape[1]] += weight * one
+        blurred = irfft(sums, self._length, axis=1)[:, self._inside]
+        blurred = blurred.reshape(len(blurred), -1, self._parts).sum(axis=2)
+        total = (blurred * self.shares).sum(axis=0) / (self.edges[1] - self.edges[0])
+        return np.array([number]), total[None], np.zeros((1, total.size))
+
+    def _gaussian(self, number: int, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        """The Fourier transform along energy at all nodes through one Gaussian: (nodes, lowest frequencies)."""
         slope = covariance[:, 0, 1] / covariance[:, 0, 0]
         own = covariance[:, 1, 1] - slope * covariance[:, 0, 1]
         # The splines into which modes are put have a variance of their own.
@@ -293,14 +354,12 @@ class PowderRun:
         within = np.maximum(within, 0.1 * self._spline)
         kept = np.searchsorted(self._frequency, np.sqrt(-2 * np.log(_NOTHING) / within.min())) + 1
         frequency, spread = self._frequency[:kept], self.factors[0] * np.sqrt(covariance[:, 0, 0])
-        sums = self._summed(self.geometry.bins.columns[number], spread, slope, frequency)
-        sums *= np.exp(-0.5 * within[:, None] * frequency**2)
-        blurred = irfft(sums, self._length, axis=1)[:, self._inside]
-        blurred = blurred.reshape(len(blurred), -1, self._parts).sum(axis=2)
-        total = (blurred * self.shares).sum(axis=0) / (self.edges[1] - self.edges[0])
-        return np.array([number]), total[None], np.zeros((1, total.size))
+        sums = self._summed(self.geometry.bins.columns[number], spread, slope, frequency, mean[:, 0])
+        # Deviations of the momentum are counted from the mean.
+        ahead = (mean[:, 1] - slope * mean[:, 0])[:, None]
+        return sums * np.exp(-0.5 * within[:, None] * frequency**2 + 1j * ahead * frequency)
 
-    def _summed(self, column: int, spread: np.ndarray, slope: np.ndarray, frequency: np.ndarray) -> np.ndarray:
+    def _summed(self, column: int, spread, slope, frequency: np.ndarray, aside: np.ndarray) -> np.ndarray:
         """Sum of the Fourier transforms of all rows, with weights and shifts: (nodes, frequencies)."""
         from scipy.special import ndtr
 
@@ -312,7 +371,7 @@ class PowderRun:
         total = np.zeros(turn.shape, complex)
         for offset in (np.arange(parts) + 0.5) / parts - 0.5:
             middle = self.geometry.bins.coordinates(np.array([column]), offset)[0, 0]
-            shares = np.diff(ndtr((edges - middle) / sigma[:, None]), axis=1) / parts
+            shares = np.diff(ndtr((edges - middle - aside[:, None]) / sigma[:, None]), axis=1) / parts
             seen = np.flatnonzero(shares.max(axis=0) > 1e-6)
             # Horner's scheme: rows are evenly spaced, so that each is shifted once more than the row before.
             sums = np.zeros_like(total)

@@ -70,8 +70,12 @@ class Patches:
         How much earlier a deviation along each unit direction is recorded, meV.
     own : ndarray, shape (N,)
         Variance in energy that is left when the momentum is known, meV^2.
-    share : float
+    share : ndarray, shape (N,)
         Of each point in the mean over the bin.
+    aside : ndarray, shape (N, 3)
+        Mean deviation of the momentum, beside `place`; it grows with the widths of the resolution.
+    ahead : ndarray, shape (N,)
+        How much earlier a mode is recorded on average, meV; grows with them as well.
     """
 
     row: np.ndarray
@@ -83,7 +87,9 @@ class Patches:
     box: np.ndarray
     shift: np.ndarray
     own: np.ndarray
-    share: float
+    share: np.ndarray
+    aside: np.ndarray
+    ahead: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -198,6 +204,7 @@ def _arguments(patches: Patches, mixtures: Mixtures, ranges: Ranges, table: Mode
     return (
         (patches.row, patches.cell, patches.mixture),
         (patches.place, patches.root, patches.box, patches.shift, patches.own),
+        (patches.aside, patches.ahead),
         patches.place_rate,
         patches.share,
         (mixtures.units, mixtures.boxes, mixtures.fits, mixtures.within),
@@ -261,7 +268,8 @@ def _by_arrays(total, patches: Patches, mixtures: Mixtures, ranges: Ranges, tabl
 def _points(patches: Patches, mixtures: Mixtures, chosen, factor: float) -> np.ndarray:
     """Momenta of the points of some patches, (n, G, 3)."""
     unit, box = mixtures.units[patches.mixture[chosen]], mixtures.boxes[patches.mixture[chosen]]
-    where = patches.place[chosen, None] + factor * unit @ np.swapaxes(patches.root[chosen], 1, 2)
+    middle = patches.place[chosen] + factor * patches.aside[chosen]
+    where = middle[:, None] + factor * unit @ np.swapaxes(patches.root[chosen], 1, 2)
     return where + box @ patches.box[chosen]
 
 
@@ -277,12 +285,14 @@ def _gaussians(patches: Patches, mixtures: Mixtures, table: ModeTable, chosen, l
     bend *= np.array([np.sqrt(mixtures.within[a] * mixtures.within[b]) for a, b in PAIRS])[:, None]
     twice = np.array([1.0 if a == b else 2.0 for a, b in PAIRS])[:, None]
     moved = 0.5 * bend[:, [a == b for a, b in PAIRS]].sum(axis=1)
-    centre = energies - factor * (unit @ shift[..., None]) + moved[:, None]
+    ahead = patches.ahead[chosen, None, None] + unit @ shift[..., None]
+    centre = energies - factor * ahead + moved[:, None]
     slope = np.einsum("ngmj,nj->ngm", slopes, patches.place_rate[chosen])
     steep = factor * (slopes @ patches.root[chosen, None] - shift[:, None, None])
     fixed = (patches.own[chosen] * factor**2 + line**2)[:, None] + 0.5 * (twice * bend**2).sum(axis=1)
     sigma = np.sqrt(fixed[:, None] + steep**2 @ mixtures.within)
-    return centre, slope, sigma, patches.share * strengths / np.maximum(energies, table.floor)
+    share = patches.share[chosen, None, None]
+    return centre, slope, sigma, share * strengths / np.maximum(energies, table.floor)
 
 
 def _deposit(total, row, k: int, ranges: Ranges, centre, slope, sigma, weight) -> None:

@@ -30,10 +30,13 @@ def _looked_up(z, per_sigma, top, cumulative):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-def by_loops(total, which, middles, place_rate, share, mixtures, ranges, table, line_squared, factor, cumulative):
+def by_loops(
+    total, which, middles, means, place_rate, share, mixtures, ranges, table, line_squared, factor, cumulative
+):
     """Add modes through the resolution to `total`: see `blur`, whose parameters these are, one by one."""
     row, cell, mixture = which
     place, root, box, shift, own = middles
+    aside, ahead = means
     units, boxes, fits, within = mixtures
     low, step, first, last, middle, shares = ranges
     counts, energies, strengths, floor = table
@@ -55,7 +58,7 @@ def by_loops(total, which, middles, place_rate, share, mixtures, ranges, table, 
         unit, spread, fit = units[mixture[n]], boxes[mixture[n]], fits[mixture[n]]
         for g in range(points):
             for j in range(3):
-                x = place[n, j]
+                x = place[n, j] + factor * aside[n, j]
                 for a in range(3):
                     x += factor * root[n, j, a] * unit[g, a]
                 for d in range(dimensions):
@@ -69,7 +72,8 @@ def by_loops(total, which, middles, place_rate, share, mixtures, ranges, table, 
                     base[g] += whole * stride1
                 else:
                     base[g] += whole
-            early[g] = factor * (shift[n, 0] * unit[g, 0] + shift[n, 1] * unit[g, 1] + shift[n, 2] * unit[g, 2])
+            early[g] = ahead[n] + shift[n, 0] * unit[g, 0] + shift[n, 1] * unit[g, 1] + shift[n, 2] * unit[g, 2]
+            early[g] *= factor
         fastest = math.sqrt((place_rate[n] ** 2).sum())
         rooted = math.sqrt((root[n] ** 2).sum())
         shifted = math.sqrt((shift[n] ** 2).sum())
@@ -127,7 +131,7 @@ def by_loops(total, which, middles, place_rate, share, mixtures, ranges, table, 
                 u, v, w = part[g, 0], part[g, 1], part[g, 2]
                 plane = c[0] + v * c[2] + u * (c[1] + v * c[4])
                 weight = plane + w * (c[3] + v * c[6] + u * (c[5] + v * c[7]))
-                weight *= share / max(found[g, 0], floor) / step
+                weight *= share[n] / max(found[g, 0], floor) / step
                 if weight == 0.0:
                     continue
                 begin, end = start, stop

@@ -13,21 +13,26 @@ from ..core.constants import FWHM_PER_SIGMA
 from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError
 from ..instruments import Resolution
+from ..instruments.pulse_shapes import PulseShapes
 from ..models.lineshape import check_line
 from .bins import Bins, OutsideBins, cells_between, nodes_between
-from .covariance import CrystalGeometry, PowderGeometry, PowderRun, beyond
+from .covariance import CrystalGeometry, PowderGeometry, PowderRun, beyond, without_pulses
 from .kernel import Mixtures, ModeTable, Patches, Ranges, blur, used_nodes
 from .lines import fine_line, to_bins
 from .modes import ModeGrid, PowderTable
 from .sources import TOLERANCE, GridAccuracyWarning, as_spectrum, extent_of, modes_seen
 from .tasks import collected
 
-#: Points in momentum to which the Gaussian and the volume of a bin are spread.
-POINTS = 256
+#: Methods whose geometry can be worked out once.
+PREPARED = ("covariance", "pulses")
+#: Points in momentum to which the Gaussians and the volume of a bin are spread.
+POINTS = {"covariance": 256, "pulses": 512, "outside": 256}
 #: Directions at each |Q| with which a powder begins, and most momenta at which it is asked.
 FIRST_DIRECTIONS, MOST_OF_POWDER = 100, 600_000
 #: How far the points of a mixture reach, in standard deviations, and how far beyond the bins a grid reaches at least.
-_MIXTURE, _GRID = 3.2, 4.0
+_MIXTURE, _GRID, _GRID_OF_PULSES = 3.2, 4.0, 5.0
+#: Columns at which it is looked for how narrow the Gaussians are that are summed.
+_SOME_COLUMNS = 32
 #: A line of another shape than a Gaussian is put in on energies this fine, for a standard deviation of the resolution
 #: and for a bin.
 _OF_SIGMA, _OF_BIN = 4, 16
@@ -53,16 +58,17 @@ def prepare(
     ----------
     grid, resolution
         As in `convolve`.
-    method : {'covariance'}
-        A Gaussian of full covariance in (Q, E) that changes from place to place.
+    method : {'covariance', 'pulses'}
+        'covariance' is a Gaussian of full covariance in (Q, E) that changes from place to place; 'pulses' a sum of such
+        Gaussians, with the shapes of the pulses at moderator and chopper.
     model
         One that is like those to come: it decides at which momenta they are asked. If not given, the first that the
         result is asked for is taken.
     points : int, optional
-        In momentum to which the Gaussian and the bin's volume are spread; `POINTS` if not given.
+        In momentum to which the Gaussian and the bin's volume are spread; as in `POINTS` if not given.
     tolerance : float, optional
-        Error allowed between the momenta at which models are asked, see `ModeGrid`; 0.05 if not given. Of a powder the
-        error of the result: root mean square over the valid bins, relative.
+        Error allowed between the momenta at which models are asked, see `ModeGrid`; 0.05 if not given, and 0.02 for
+        'pulses'. Of a powder the error of the result: root mean square over the valid bins, relative.
     orientations : int, optional
         Directions at each |Q| of a powder: the same for all models. As many as the tolerance asks if not given, up to
         `MOST_OF_POWDER` momenta.
@@ -91,9 +97,12 @@ def prepare(
     GridAccuracyWarning
         As `convolve`.
     """
-    if method != "covariance":
-        raise InputError(f"method {method!r} cannot be prepared", "use 'covariance', or `convolve` for the others")
-    points = POINTS if points is None else points
+    if method not in PREPARED:
+        raise InputError(
+            f"method {method!r} cannot be prepared",
+            f"use one of {', '.join(map(repr, PREPARED))}, or `convolve` for the others",
+        )
+    points = POINTS[method] if points is None else points
     if int(points) < 2 or not widest > 0:
         raise InputError(
             f"{points} points and widths up to {widest:g} times the resolution's",
@@ -101,7 +110,7 @@ def prepare(
         )
     options = {"tolerance": tolerance, "orientations": orientations, "momenta": momenta, "seed": seed}
     bins = Bins(as_spectrum(model, grid, resolution), resolution)
-    prepared = Prepared(bins, points=int(points), widest=widest, **options)
+    prepared = Prepared(bins, method=method, points=int(points), widest=widest, **options)
     if model is not None:
         prepared.start(model, progress)
     return prepared
@@ -133,14 +142,14 @@ class Prepared:
         bins: Bins,
         *,
         method: str = "covariance",
-        points: int = POINTS,
+        points: int | None = None,
         widest: float = 1.25,
         keep: bool = True,
         source: ModeGrid | PowderTable | None = None,
         **options,
     ):
         self.bins, self.method, self.widest = bins, method, widest
-        self._points, self._keep, self._options = points, keep, options
+        self._points, self._keep, self._options = points or POINTS[method], keep, options
         self._start, self._source = None, source
         self._last: tuple[object, tuple, np.ndarray] | None = None
         self._patches: dict[int, tuple[Patches, Mixtures]] = {}
@@ -166,7 +175,7 @@ class Prepared:
     def start(self, model, progress: Callable[[int, int], None] | None = None) -> None:
         """Choose the momenta at which models are asked by one of them, unless they are chosen."""
         if self._source is None:
-            reach = max(_GRID, _MIXTURE * self.widest)
+            reach = max(_GRID if self._pulses is None else _GRID_OF_PULSES, _MIXTURE * self.widest)
             options = {**self._options, "reach": reach, "progress": progress}
             self._start = model
             if self.bins.powder and options.get("orientations") is None:
@@ -223,7 +232,8 @@ class Prepared:
         width_factor : float
             On all widths of the resolution.
         sharpness : tuple of (float, float)
-            How many times finer than the resolution in momentum and in energy, as `Resolution.sharpened` takes them.
+            How many times finer than the resolution in momentum and in energy, as `Resolution.sharpened` takes them;
+            for 'pulses' only the same in both.
         workers, processes, progress
             As in `convolve`.
         compiled : bool, optional
@@ -245,6 +255,11 @@ class Prepared:
                 f"the factor on the widths of the resolution is {width_factor:g}, expected above 0 and at most "
                 f"{self.widest:g}, for which the convolution was prepared",
                 "prepare it with a larger `widest`",
+            )
+        if self._pulses is not None and sharpness[0] != sharpness[1]:
+            raise InputError(
+                f"a resolution {sharpness[0]:g} times finer in momentum and {sharpness[1]:g} in energy, with pulses",
+                "prepare the convolution with `resolution.sharpened`",
             )
         if model is not None:
             self.start(model, progress)
@@ -296,17 +311,33 @@ class Prepared:
         return extent_of(self.bins, np.minimum(energies, self.bins.resolution.ei))
 
     @cached_property
+    def _pulses(self) -> PulseShapes | None:
+        """The shapes of pulses that are taken into account."""
+        return PulseShapes.of(self.bins.resolution.beam) if self.method == "pulses" else None
+
+    @cached_property
+    def _sigma(self) -> float:
+        """Smallest standard deviation in energy, meV, of the Gaussians that are summed."""
+        if self._pulses is None:
+            return float(self._extent.narrow[-1])
+        some = self.bins.columns[np.unique(np.linspace(0, len(self.bins.columns) - 1, _SOME_COLUMNS).astype(int))]
+        energies = np.minimum(self.bins.energy.centers, self.bins.resolution.ei)
+        at = self.bins.points(self.bins.coordinates(np.repeat(some, len(energies))), np.tile(energies, len(some)))
+        gaussians = without_pulses(self._pulses, self.bins.pulses(at), self.bins.covariance(at))
+        return float(np.sqrt(min(covariance[:, -1, -1].min() for _, covariance in gaussians)))
+
+    @cached_property
     def _line_step(self) -> float:
         """How fine the energies are on which a line is put in: a part of a range between two of `_edges`, meV."""
-        wanted = max(self._extent.narrow[-1] / _OF_SIGMA, self.bins.energy.width / _OF_BIN)
+        wanted = max(self._sigma / _OF_SIGMA, self.bins.energy.width / _OF_BIN)
         step = self._edges[1] - self._edges[0]
         return step / np.ceil(step / wanted * (1 - 1e-9))
 
     @cached_property
     def _geometry(self) -> CrystalGeometry | PowderGeometry:
         if self.bins.powder:
-            return PowderGeometry(self.bins, self._cells, self._source, self._extent.narrow[-1])
-        return CrystalGeometry(self.bins, self._cells, self._source, self._points)
+            return PowderGeometry(self.bins, self._cells, self._source, self._sigma, self._pulses)
+        return CrystalGeometry(self.bins, self._cells, self._source, self._points, self._pulses)
 
     def patches(self, number: int) -> tuple[Patches, Mixtures]:
         """The Gaussians of one task, see `CrystalGeometry.patches`."""

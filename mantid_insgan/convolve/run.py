@@ -16,13 +16,13 @@ from .bins import Bins, Nodes, nodes_between, nodes_in_bins
 from .lines import fine_line
 from .modes import Direct, DirectPowder, ModeGrid, PowderTable
 from .montecarlo import MonteCarlo
-from .prepared import POINTS, of_bins
+from .prepared import POINTS, PREPARED, of_bins
 from .sharp import Sharp, SharpPowder
 from .sources import GRID_LIMIT, as_spectrum, extent_of, modes_seen
 from .tasks import collected
 
 #: The methods, from exact to quick, and the points that each takes for a bin if not told.
-METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": POINTS, "energy": 32, "outside": POINTS}
+METHODS = {"montecarlo": 200, "interpolated": 1000, "energy": 32, **POINTS}
 
 Progress = Callable[[int, int], None]
 
@@ -56,15 +56,16 @@ def convolve(
         Spectrum, `valid` and the facts are kept, and columns without a valid bin are not calculated.
     resolution : Resolution
         With the lattice for axes in r.l.u.; with an orientation for a crystal measured at one angle.
-    method : {'montecarlo', 'interpolated', 'covariance', 'energy', 'outside'}
+    method : {'montecarlo', 'interpolated', 'pulses', 'covariance', 'energy', 'outside'}
         'montecarlo' evaluates the model at every random deviation of every bin; 'interpolated' evaluates it on a grid
         of momenta and does Monte Carlo with interpolated modes; 'covariance' applies a Gaussian with full covariance in
-        (Q, E) that varies with (Q, E); 'energy' broadens along energy only; 'outside' applies only the part of the
-        covariance outside the cut (see `OutsideBins`), which cannot be removed from the cut. For a powder 'outside' is
-        the same as `ideal`.
+        (Q, E) that varies with (Q, E), 'pulses' a sum of such Gaussians that has the shapes of the pulses; 'energy'
+        broadens along energy only; 'outside' applies only the part of the covariance outside the cut (see
+        `OutsideBins`), which cannot be removed from the cut. For a powder 'outside' is the same as `ideal`.
     points : int, optional
-        Monte Carlo points per bin (200 and 1000 if not given); for 'covariance' and 'outside', points in momentum that
-        represent the Gaussian and the volume of the bin (256); for 'energy', momenta across a bin (32).
+        Monte Carlo points per bin (200 and 1000 if not given); for 'covariance', 'pulses' and 'outside', points in
+        momentum that represent the Gaussians and the volume of the bin (256, 512 and 256); for 'energy', momenta across
+        a bin (32).
     seed : int
         Seed of all random numbers; the result does not depend on `workers`.
     workers : int
@@ -78,8 +79,8 @@ def convolve(
     gaussian : bool
         For Monte Carlo: Gaussian deviations instead of the real shapes of pulses, apertures and pixels.
     tolerance : float
-        Allowed error between the nodes of a grid of modes, see `ModeGrid`: 0.02 for 'interpolated' and 0.05 for
-        'covariance' if not given.
+        Allowed error between the nodes of a grid of modes, see `ModeGrid`: 0.02 for 'interpolated' and 'pulses'
+        and 0.05 for 'covariance' if not given.
     orientations : int
         Directions at each |Q| of a powder, for all methods except 'montecarlo'.
     source : ModeGrid or PowderTable, optional
@@ -114,7 +115,7 @@ def convolve(
     options = {"workers": workers, "processes": processes, "progress": progress, "fwhm": fwhm, "shape": shape}
     if method == "outside" and any(a.is_modulus_q for a in spectrum.axes):
         return ideal(model, spectrum, resolution, seed=seed, source=source, **options)
-    if method in ("covariance", "outside"):
+    if method in (*PREPARED, "outside"):
         sampling = {"seed": seed, "tolerance": tolerance, "orientations": orientations, "source": source}
         prepared = of_bins(method, spectrum, resolution, points=points, **sampling)
         signal = prepared.signal(model if source is None else None, **options)

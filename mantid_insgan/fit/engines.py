@@ -16,11 +16,14 @@ from ..errors import InputError
 #: The engines by name, and what each does.
 ENGINES = {
     "covariance": "a Gaussian of full covariance in (Q, E), prepared once: quick and smooth; the default",
+    "pulses": "a sum of such Gaussians, with the shapes of the pulses; exacter and slower",
     "interpolated": "Monte Carlo between the nodes of a grid of modes, with the same draws for every model",
     "montecarlo": "the model at every random deviation, with the same draws for every model: exact and slow",
     "energy": "FWHM(E) along the energy alone",
     "none": "no resolution: the mean over each bin",
 }
+#: Those that are prepared.
+PREPARED = ("covariance", "pulses")
 #: Largest width factor that a prepared convolution is asked for, and momenta across a bin without resolution.
 _WIDEST, _EVEN_POINTS = 1.6, 64
 
@@ -65,10 +68,10 @@ def engine_for(
         return name(spectrum, resolution, model)
     if name not in ENGINES:
         raise InputError(f"unknown resolution {name!r}", f"use one of {', '.join(ENGINES)}")
-    if name == "covariance":
+    if name in PREPARED:
         from ..convolve.prepared import prepare
 
-        prepared = prepare(spectrum, resolution, model=model, points=points, widest=_WIDEST)
+        prepared = prepare(spectrum, resolution, method=name, model=model, points=points, widest=_WIDEST)
         return lambda model, *, line, shape, width_factor: prepared.signal(
             model, fwhm=line, shape=shape, width_factor=width_factor, workers=threads
         )
