@@ -56,7 +56,7 @@ FAINTEST = 10.0
 #: lines of aluminium have more than this share of the root mean square of the magnetic scattering.
 ELASTIC, COVERED = 3.0, 0.3
 STARTS, CORRECTIONS = 1, 2
-ENGINES = ("pulses", "covariance", "corrected", "model-error", "energy", "none", "gan")
+ENGINES = ("shapes", "covariance", "corrected", "model-error", "energy", "none", "gan")
 #: Share of the intensity that 'model-error', which is the covariance otherwise, adds to the errors.
 MODEL_ERROR = 0.1
 #: Couplings whose error the fit gives as less than this share of them are also reported alone.

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from mantid_insgan import Axis, Lattice, Spectrum
-from mantid_insgan.convolve import GridAccuracyWarning, convolve, prepare
+from mantid_insgan.convolve import GridAccuracyWarning, convolve, prepare, shapes
 from mantid_insgan.convolve.kernel import ModeTable, compiled_loops
 from mantid_insgan.errors import InputError
 from mantid_insgan.instruments import Resolution
+from mantid_insgan.instruments.montecarlo import unit_draws
+from mantid_insgan.instruments.pulse_shapes import gaussians
 
 LATTICE = Lattice(4.0, 4.0, 6.0)
 
@@ -190,8 +193,86 @@ class TestSharpness:
         np.testing.assert_array_equal(*both)
 
 
+@pytest.fixture(scope="module")
+def slow():
+    """A spectrometer whose moderator decides: a lopsided pulse."""
+    return Resolution("MARI", 100.0, "A", 400.0, lattice=LATTICE)
+
+
+@pytest.fixture(scope="module")
+def lopsided(slow):
+    return prepare(CUT, slow, method="shapes", model=Wave(gap=0.3), tolerance=0.05)
+
+
+class TestShapes:
+    @pytest.mark.parametrize("axes", [CUT, POWDER], ids=["cut", "powder"])
+    def test_nearer_to_the_real_pulses(self, slow, axes):
+        wave, how = Wave(gap=0.3), {"tolerance": 0.01, "orientations": 1500}
+        real = convolve(wave, axes, slow, method="interpolated", points=12000, **how)
+        noise = real.variance[real.valid].mean() / (real.signal[real.valid] ** 2).mean()
+
+        def beyond_noise(method):
+            found = convolve(wave, axes, slow, method=method, **how).signal
+            return np.sqrt(max(off(found, real.signal) ** 2 - noise, 0))
+
+        assert beyond_noise("shapes") < 0.4 * beyond_noise("covariance")
+
+    @pytest.mark.parametrize("fixture", ["still", "slow"])
+    def test_gaussian_deviations_are_the_covariance(self, request, fixture, monkeypatch):
+        monkeypatch.setattr(shapes, "shaped", lambda beam, even: ndtri(np.clip(even, 1e-9, 1 - 1e-9)))
+        shapes._points.cache_clear()
+        resolution = request.getfixturevalue(fixture)
+        axes = ALONG_BEAM if fixture == "still" else CUT
+        wave, how = Wave(gap=0.3), {"points": 1024, "tolerance": 0.05}
+        found = convolve(wave, axes, resolution, method="shapes", **how).signal
+        shapes._points.cache_clear()
+        assert off(found, convolve(wave, axes, resolution, method="covariance", **how).signal) < 0.03
+
+    def test_tail_of_the_moderator(self, slow):
+        """A mode without dispersion has the shape of the spectrometer: late neutrons, at lower energies recorded."""
+        flat = type("Flat", (), {"lattice": LATTICE, "modes": _flat})()
+        fine = (*CUT[:2], Axis("DeltaE", np.linspace(15, 35, 101), "meV"))
+        row = convolve(flat, fine, slow, method="shapes").signal[5, 0]
+        gaussian = convolve(flat, fine, slow, method="covariance").signal[5, 0]
+        energy = fine[2].centers
+
+        def moments(values):
+            mean = (values * energy).sum() / values.sum()
+            central = [(values * (energy - mean) ** n).sum() / values.sum() for n in (2, 3)]
+            return mean, np.sqrt(central[0]), central[1] / central[0] ** 1.5
+
+        (mean, width, skewness), (mean0, width0, skewness0) = moments(row), moments(gaussian)
+        assert mean == pytest.approx(mean0, abs=0.02 * width0) and width == pytest.approx(width0, rel=0.02)
+        draws = unit_draws(slow.beam, 200_000, np.random.default_rng(0))
+        points = slow.frame(Spectrum(np.zeros((10, 1, 100)), np.zeros((10, 1, 100)), fine)).at([[2.04, 0.5, 25.0]])
+        late = slow.deviations(points, draws)[0, :, -1]
+        expected = -((late - late.mean()) ** 3).mean() / late.std() ** 3
+        assert abs(skewness0) < 0.05 < abs(skewness) and skewness == pytest.approx(expected, rel=0.15)
+
+    def test_only_one_sharpness(self, lopsided):
+        both = lopsided.signal(Wave(), sharpness=(2.0, 2.0)), lopsided.signal(Wave(), width_factor=0.5)
+        np.testing.assert_array_equal(*both)
+        with pytest.raises(InputError, match="2 times finer in momentum and 3 in energy, with shapes.*sharpened"):
+            lopsided.signal(Wave(), sharpness=(2.0, 3.0))
+
+    @pytest.mark.parametrize("shape", ["chi-squared", "triangle"])
+    def test_gaussians_have_the_moments_of_the_pulse(self, shape):
+        weight, mean, sigma = np.array(gaussians(shape)).T
+        second = mean**2 + sigma**2
+        assert weight.sum() == pytest.approx(1) and weight @ mean == pytest.approx(0, abs=1e-12)
+        assert weight @ second == pytest.approx(1)
+        third = weight @ (mean**3 + 3 * mean * sigma**2)
+        assert third == pytest.approx({"chi-squared": 2 / np.sqrt(3), "triangle": 0.0}[shape], abs=0.05)
+        fourth = weight @ (mean**4 + 6 * mean**2 * sigma**2 + 3 * sigma**4) - 3
+        assert fourth == pytest.approx({"chi-squared": 2.0, "triangle": -0.6}[shape], abs=0.3)
+
+
+def _flat(self, q_rlu):
+    return np.full((len(q_rlu), 1), 25.0), np.ones((len(q_rlu), 1))
+
+
 class TestKernel:
-    @pytest.mark.parametrize("name", ["cut", "along_beam"])
+    @pytest.mark.parametrize("name", ["cut", "along_beam", "lopsided"])
     @pytest.mark.parametrize("line", [{}, {"fwhm": 3.0, "shape": "dho"}])
     def test_with_and_without_the_compiler(self, request, name, line):
         pytest.importorskip("numba")
@@ -235,7 +316,9 @@ def test_only_columns_that_are_valid(turned):
 
 class TestRefusals:
     def test_method(self, turned):
-        with pytest.raises(InputError, match="method 'montecarlo' cannot be prepared.*use 'covariance'"):
+        with pytest.raises(
+            InputError, match="method 'montecarlo' cannot be prepared.*use one of 'covariance', 'pulses'"
+        ):
             prepare(CUT, turned, method="montecarlo")
 
     def test_numbers(self, turned):

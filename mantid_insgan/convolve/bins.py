@@ -14,7 +14,6 @@ from ..errors import InputError, RunFactError
 from ..instruments import Resolution
 from ..instruments.covariance import DEVIATIONS
 from ..instruments.frames import Points
-from ..instruments.pulse_shapes import PULSES
 
 #: Bins whose reach is worked out at once.
 _CHUNK = 32768
@@ -135,9 +134,9 @@ class Bins:
         """Covariance of (h, k, l, E), or (|Q|, E), at points."""
         return self.resolution.covariance(points, of_sample=True)
 
-    def pulses(self, points: Points) -> np.ndarray:
-        """Deviations of (h, k, l, E), or (|Q|, E), for a standard deviation of each pulse, shape (N, 2, 4 or 2)."""
-        return self.resolution.deviations(points, np.eye(len(DEVIATIONS))[list(PULSES)])
+    def deviations(self, points: Points) -> np.ndarray:
+        """Of (h, k, l, E), or (|Q|, E), for a standard deviation of each of `DEVIATIONS`, shape (N, 14, 4 or 2)."""
+        return self.resolution.deviations(points, np.eye(len(DEVIATIONS)))
 
     def _reachable(self) -> np.ndarray:
         """Bins whose centre lies in the kinematic range, shape (momentum bins, energies)."""

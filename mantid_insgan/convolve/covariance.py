@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from ..instruments.pulse_shapes import PulseShapes
+from ..instruments.pulse_shapes import PULSES, PulseShapes
 from .bins import Bins, Cells, Nodes
 from .kernel import PAIRS, Mixtures, Patches
 from .modes import ModeGrid, PowderTable
@@ -50,15 +50,12 @@ class CrystalGeometry:
         mixture are closest.
     points : int
         Of the mixture; made even.
-    pulses : PulseShapes, optional
-        One Gaussian for all if not given. The points are divided between their Gaussians.
     """
 
     bins: Bins
     cells: Cells
     source: ModeGrid
     points: int
-    pulses: PulseShapes | None = None
 
     @property
     def tasks(self) -> int:
@@ -74,20 +71,20 @@ class CrystalGeometry:
         columns = self.columns(number)
         offsets, sizes = self._parts(columns)
         # The mean over the parts of a wide bin needs fewer points in each, if they are not the same.
-        weights = np.ones(1) if self.pulses is None else self.pulses.weights
-        points = int(self.points / len(weights) / np.sqrt(max(len(offsets) / _FEW_PARTS, 1)))
-        points = max(min(self.points, _LEAST_POINTS), points)
-        each = len(offsets) * len(weights)
-        found = [_mixture(points, len(sizes), n) for n in range(min(each, _MIXTURES))]
-        mixtures = Mixtures(*(np.stack(part) for part in zip(*found, strict=True)), _WITHIN)
-        parts = [part for offset in offsets for part in self._part(columns, offset, sizes)]
-        joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        points = max(min(self.points, _LEAST_POINTS), int(self.points / np.sqrt(max(len(offsets) / _FEW_PARTS, 1))))
+        mixtures = self.mixtures(points, len(sizes), min(len(offsets), _MIXTURES))
+        parts = [self._part(columns, offset, sizes) for offset in offsets]
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         count = len(columns) * len(self.cells.borders)
-        mixture = np.repeat(np.arange(each) % _MIXTURES, count)
-        row, cell = (np.tile(a.ravel(), each) for a in np.indices((len(columns), count // len(columns))))
-        share = np.repeat(np.tile(weights, len(offsets)), count) / (len(offsets) * mixtures.units.shape[1])
-        place, place_rate, root, box, shift, own, aside, ahead = joined
-        return Patches(row, cell, mixture, place, place_rate, root, box, shift, own, share, aside, ahead), mixtures
+        mixture = np.repeat(np.arange(len(offsets)) % _MIXTURES, count)
+        row, cell = (np.tile(a.ravel(), len(offsets)) for a in np.indices((len(columns), count // len(columns))))
+        share = 1 / (len(offsets) * mixtures.units.shape[1])
+        return Patches(row=row, cell=cell, mixture=mixture, share=share, **joined), mixtures
+
+    def mixtures(self, points: int, dimensions: int, count: int) -> Mixtures:
+        """As many different mixtures of points, for bins that extend along so many axes."""
+        found = [_mixture(points, dimensions, n) for n in range(count)]
+        return Mixtures(*(np.stack(part) for part in zip(*found, strict=True)), _WITHIN)
 
     def _parts(self, columns) -> tuple[np.ndarray, np.ndarray]:
         """Centres of the parts of a bin in bin widths, shape (P, D), and their size along each axis, shape (D,)."""
@@ -117,29 +114,31 @@ class CrystalGeometry:
         shape = len(columns), len(energies)
         return self.bins.place(coordinates, at).reshape(*shape, 3), self.bins.covariance(at).reshape(*shape, 4, 4)
 
-    def _part(self, columns, offset, sizes) -> Iterator[tuple[np.ndarray, ...]]:
-        """Arrays of `Patches` for one part of the bins, (columns times nodes): for each Gaussian of the pulses."""
+    def _part(self, columns, offset, sizes) -> dict[str, np.ndarray]:
+        """Arrays of `Patches` for one part of the bins, (columns times nodes)."""
         place, covariance = self._seen(columns, self.cells.borders, offset)
-        place_rate = np.gradient(place, self.cells.borders, axis=1).reshape(-1, 3)
-        place, covariance = place.reshape(-1, 3), covariance.reshape(-1, 4, 4)
-        to_cells, box = self.source.cells_for_hkl, self._box(columns, offset, sizes)
-        where, rate, box = self.source.to_cells(place), place_rate @ to_cells, box @ to_cells
-        for mean, narrow in self._gaussians(columns, offset, covariance):
-            momentum, coupling = narrow[:, :3, :3], narrow[:, :3, 3]
-            root = np.linalg.cholesky(momentum)
-            slope = np.linalg.solve(momentum, coupling[..., None])[..., 0]
-            own = narrow[:, 3, 3] - (coupling * slope).sum(axis=-1)
-            root = root @ _turned(self._steepest(place + mean[:, :3], slope, root))
-            shift = np.einsum("nab,na->nb", root, slope)
-            yield where, rate, to_cells.T @ root, box, shift, own, mean[:, :3] @ to_cells, mean[:, 3]
+        covariance = covariance.reshape(-1, 4, 4)
+        root, slope, own = divided(covariance)
+        root = root @ _turned(self._steepest(place.reshape(-1, 3), slope, root))
+        shift, within = np.einsum("nab,na->nb", root, slope), np.sqrt(_WITHIN)
+        root = self.source.cells_for_hkl.T @ root
+        return {
+            **self._placed(columns, place, offset, sizes),
+            "root": root,
+            "shift": shift,
+            "near": root * within,
+            "near_shift": shift * within,
+            "own": own,
+        }
 
-    def _gaussians(self, columns, offset, covariance: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Mean deviation (N, 4) and covariance (N, 4, 4) of each Gaussian of the pulses."""
-        if self.pulses is None:
-            yield np.zeros((len(covariance), 4)), covariance
-            return
-        _, at = self._at(columns, self.cells.borders, offset)
-        yield from without_pulses(self.pulses, self.bins.pulses(at), covariance)
+    def _placed(self, columns, place, offset, sizes) -> dict[str, np.ndarray]:
+        """Where the Gaussians of one part of the bins are, for places (C, K, 3)."""
+        to_cells, rate = self.source.cells_for_hkl, np.gradient(place, self.cells.borders, axis=1)
+        return {
+            "place": self.source.to_cells(place.reshape(-1, 3)),
+            "place_rate": rate.reshape(-1, 3) @ to_cells,
+            "box": self._box(columns, offset, sizes) @ to_cells,
+        }
 
     def _box(self, columns, offset, sizes) -> np.ndarray:
         """How places change over the volume of a part of the bins, shape (columns times nodes, D, 3)."""
@@ -162,13 +161,23 @@ class CrystalGeometry:
 
 def beyond(patches: Patches, nodes: int) -> Patches:
     """With patches that carry the first and the last of some nodes on, below and above all, and do not change there."""
-    names = [f.name for f in fields(Patches)]
+    names = [f.name for f in fields(Patches) if f.name != "share"]
     arrays = [{name: getattr(patches, name) for name in names}]
     for node, number in ((0, nodes), (nodes - 1, nodes + 1)):
         chosen = {name: values[patches.cell == node] for name, values in arrays[0].items()}
         still = {"place_rate": np.zeros_like(chosen["place_rate"])}
         arrays.append(chosen | still | {"cell": np.full(len(chosen["cell"]), number)})
-    return Patches(**{name: np.concatenate([one[name] for one in arrays]) for name in names})
+    return Patches(**{name: np.concatenate([one[name] for one in arrays]) for name in names}, share=patches.share)
+
+
+def divided(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of covariances (N, 4, 4): root of that of the momentum (N, 3, 3), slope of the energy (N, 3), variance left (N,).
+
+    The slope is the change of the energy with the momentum, and what is left is the variance at a given momentum.
+    """
+    momentum, coupling = covariance[:, :3, :3], covariance[:, :3, 3]
+    slope = np.linalg.solve(momentum, coupling[..., None])[..., 0]
+    return np.linalg.cholesky(momentum), slope, covariance[:, 3, 3] - (coupling * slope).sum(axis=-1)
 
 
 def without_pulses(
@@ -180,7 +189,7 @@ def without_pulses(
     ----------
     pulses : PulseShapes
     deviations : ndarray, shape (N, 2, D)
-        From `Bins.pulses`.
+        For a standard deviation of each pulse.
     covariance : ndarray, shape (N, D, D)
         Of all deviations together.
 
@@ -255,7 +264,7 @@ class PowderGeometry:
     sigma : float
         Smallest standard deviation of the resolution in energy, meV: sets how finely modes are binned.
     pulses : PulseShapes, optional
-        As in `CrystalGeometry`.
+        One Gaussian for all if not given.
     """
 
     bins: Bins
@@ -280,7 +289,9 @@ class PowderGeometry:
         if self.pulses is None:
             return [(1.0, np.zeros(self.covariances.shape[:3]), self.covariances)]
         shape = self.covariances.shape
-        found = without_pulses(self.pulses, self.bins.pulses(self._points), self.covariances.reshape(-1, 2, 2))
+        found = without_pulses(
+            self.pulses, self.bins.deviations(self._points)[:, list(PULSES)], self.covariances.reshape(-1, 2, 2)
+        )
         return [
             (weight, mean.reshape(shape[:3]), narrow.reshape(shape))
             for weight, (mean, narrow) in zip(self.pulses.weights, found, strict=True)

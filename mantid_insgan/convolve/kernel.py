@@ -34,14 +34,14 @@ class Mixtures:
 
     Parameters
     ----------
-    units : ndarray, shape (X, G, 3)
-        X different mixtures of G points each.
+    units : ndarray, shape (X, G, P)
+        X different mixtures of G points each, in P deviations.
     boxes : ndarray, shape (X, G, D)
         Between -1/2 and 1/2.
     fits : ndarray, shape (X, G, 6)
-        From values at the points to their second derivatives, by `PAIRS`.
+        From values at the points to their second derivatives with three deviations, by `PAIRS`.
     within : ndarray, shape (3,)
-        Share of the Gaussian's variance that is left to each point.
+        Share of the variance of these three that is left to each point, where second derivatives count.
     """
 
     units: np.ndarray
@@ -62,20 +62,18 @@ class Patches:
         Row of the result, range of energies, and which of the mixtures.
     place, place_rate : ndarray, shape (N, 3)
         Middle, and its change for one meV.
-    root : ndarray, shape (N, 3, 3)
-        From the unit directions of the mixture to momenta, as columns.
+    root : ndarray, shape (N, 3, P)
+        From the unit deviations of the mixture to momenta, as columns.
     box : ndarray, shape (N, D, 3)
         From the volume of the bin to momenta.
-    shift : ndarray, shape (N, 3)
-        How much earlier a deviation along each unit direction is recorded, meV.
+    shift : ndarray, shape (N, P)
+        How much earlier each unit deviation is recorded, meV.
+    near, near_shift : ndarray, shape (N, 3, 3) and (N, 3)
+        The same for the Gaussian that is left to each point.
     own : ndarray, shape (N,)
         Variance in energy that is left when the momentum is known, meV^2.
-    share : ndarray, shape (N,)
+    share : float
         Of each point in the mean over the bin.
-    aside : ndarray, shape (N, 3)
-        Mean deviation of the momentum, beside `place`; it grows with the widths of the resolution.
-    ahead : ndarray, shape (N,)
-        How much earlier a mode is recorded on average, meV; grows with them as well.
     """
 
     row: np.ndarray
@@ -86,10 +84,10 @@ class Patches:
     root: np.ndarray
     box: np.ndarray
     shift: np.ndarray
+    near: np.ndarray
+    near_shift: np.ndarray
     own: np.ndarray
-    share: np.ndarray
-    aside: np.ndarray
-    ahead: np.ndarray
+    share: float
 
 
 @dataclass(frozen=True)
@@ -203,8 +201,8 @@ def used_nodes(patches: Patches, mixtures: Mixtures, counts: np.ndarray, factor:
 def _arguments(patches: Patches, mixtures: Mixtures, ranges: Ranges, table: ModeTable) -> tuple:
     return (
         (patches.row, patches.cell, patches.mixture),
-        (patches.place, patches.root, patches.box, patches.shift, patches.own),
-        (patches.aside, patches.ahead),
+        (patches.place, patches.root, patches.box, patches.shift),
+        (patches.near, patches.near_shift, patches.own),
         patches.place_rate,
         patches.share,
         (mixtures.units, mixtures.boxes, mixtures.fits, mixtures.within),
@@ -268,8 +266,7 @@ def _by_arrays(total, patches: Patches, mixtures: Mixtures, ranges: Ranges, tabl
 def _points(patches: Patches, mixtures: Mixtures, chosen, factor: float) -> np.ndarray:
     """Momenta of the points of some patches, (n, G, 3)."""
     unit, box = mixtures.units[patches.mixture[chosen]], mixtures.boxes[patches.mixture[chosen]]
-    middle = patches.place[chosen] + factor * patches.aside[chosen]
-    where = middle[:, None] + factor * unit @ np.swapaxes(patches.root[chosen], 1, 2)
+    where = patches.place[chosen, None] + factor * unit @ np.swapaxes(patches.root[chosen], 1, 2)
     return where + box @ patches.box[chosen]
 
 
@@ -285,14 +282,12 @@ def _gaussians(patches: Patches, mixtures: Mixtures, table: ModeTable, chosen, l
     bend *= np.array([np.sqrt(mixtures.within[a] * mixtures.within[b]) for a, b in PAIRS])[:, None]
     twice = np.array([1.0 if a == b else 2.0 for a, b in PAIRS])[:, None]
     moved = 0.5 * bend[:, [a == b for a, b in PAIRS]].sum(axis=1)
-    ahead = patches.ahead[chosen, None, None] + unit @ shift[..., None]
-    centre = energies - factor * ahead + moved[:, None]
+    centre = energies - factor * (unit @ shift[..., None]) + moved[:, None]
     slope = np.einsum("ngmj,nj->ngm", slopes, patches.place_rate[chosen])
-    steep = factor * (slopes @ patches.root[chosen, None] - shift[:, None, None])
+    steep = factor * (slopes @ patches.near[chosen, None] - patches.near_shift[chosen, None, None])
     fixed = (patches.own[chosen] * factor**2 + line**2)[:, None] + 0.5 * (twice * bend**2).sum(axis=1)
-    sigma = np.sqrt(fixed[:, None] + steep**2 @ mixtures.within)
-    share = patches.share[chosen, None, None]
-    return centre, slope, sigma, share * strengths / np.maximum(energies, table.floor)
+    sigma = np.sqrt(fixed[:, None] + (steep**2).sum(axis=-1))
+    return centre, slope, sigma, patches.share * strengths / np.maximum(energies, table.floor)
 
 
 def _deposit(total, row, k: int, ranges: Ranges, centre, slope, sigma, weight) -> None:

@@ -30,17 +30,15 @@ def _looked_up(z, per_sigma, top, cumulative):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-def by_loops(
-    total, which, middles, means, place_rate, share, mixtures, ranges, table, line_squared, factor, cumulative
-):
+def by_loops(total, which, middles, left, place_rate, share, mixtures, ranges, table, line_squared, factor, cumulative):
     """Add modes through the resolution to `total`: see `blur`, whose parameters these are, one by one."""
     row, cell, mixture = which
-    place, root, box, shift, own = middles
-    aside, ahead = means
+    place, root, box, shift = middles
+    near, near_shift, own = left
     units, boxes, fits, within = mixtures
     low, step, first, last, middle, shares = ranges
     counts, energies, strengths, floor = table
-    points, dimensions, modes = units.shape[1], boxes.shape[2], energies.shape[1]
+    points, deviations, dimensions, modes = units.shape[1], units.shape[2], boxes.shape[2], energies.shape[1]
     stride0, stride1 = counts[1] * counts[2], counts[2]
     base = np.empty(points, np.int64)
     part = np.empty((points, 3))
@@ -58,8 +56,8 @@ def by_loops(
         unit, spread, fit = units[mixture[n]], boxes[mixture[n]], fits[mixture[n]]
         for g in range(points):
             for j in range(3):
-                x = place[n, j] + factor * aside[n, j]
-                for a in range(3):
+                x = place[n, j]
+                for a in range(deviations):
                     x += factor * root[n, j, a] * unit[g, a]
                 for d in range(dimensions):
                     x += box[n, d, j] * spread[g, d]
@@ -72,11 +70,12 @@ def by_loops(
                     base[g] += whole * stride1
                 else:
                     base[g] += whole
-            early[g] = ahead[n] + shift[n, 0] * unit[g, 0] + shift[n, 1] * unit[g, 1] + shift[n, 2] * unit[g, 2]
-            early[g] *= factor
+            early[g] = 0.0
+            for a in range(deviations):
+                early[g] += factor * shift[n, a] * unit[g, a]
         fastest = math.sqrt((place_rate[n] ** 2).sum())
-        rooted = math.sqrt((root[n] ** 2).sum())
-        shifted = math.sqrt((shift[n] ** 2).sum())
+        rooted = math.sqrt((near[n] ** 2).sum())
+        shifted = math.sqrt((near_shift[n] ** 2).sum())
         for m in range(modes):
             b00 = b01 = b02 = b11 = b12 = b22 = 0.0
             steepest = 0.0
@@ -108,7 +107,7 @@ def by_loops(
             fixed += 0.5 * (b00**2 + b11**2 + b22**2) + b01**2 + b02**2 + b12**2
             # No point's Gaussian reaches farther than this from the energies of the range.
             steepest = math.sqrt(steepest)
-            widest = fixed + within.max() * (factor * (steepest * rooted + shifted)) ** 2
+            widest = fixed + (factor * (steepest * rooted + shifted)) ** 2
             most = REACH * math.sqrt(widest) + half * steepest * fastest
             for g in range(points):
                 centre = found[g, 0] - early[g] + moved - middle[cell[n]]
@@ -117,10 +116,10 @@ def by_loops(
                 slope = 0.0
                 variance = fixed
                 for a in range(3):
-                    steep = -shift[n, a]
+                    steep = -near_shift[n, a]
                     for j in range(3):
-                        steep += found[g, 1 + j] * root[n, j, a]
-                    variance += within[a] * (factor * steep) ** 2
+                        steep += found[g, 1 + j] * near[n, j, a]
+                    variance += (factor * steep) ** 2
                     slope += found[g, 1 + a] * place_rate[n, a]
                 sigma = math.sqrt(variance)
                 reach = REACH * sigma
@@ -131,7 +130,7 @@ def by_loops(
                 u, v, w = part[g, 0], part[g, 1], part[g, 2]
                 plane = c[0] + v * c[2] + u * (c[1] + v * c[4])
                 weight = plane + w * (c[3] + v * c[6] + u * (c[5] + v * c[7]))
-                weight *= share[n] / max(found[g, 0], floor) / step
+                weight *= share / max(found[g, 0], floor) / step
                 if weight == 0.0:
                     continue
                 begin, end = start, stop

@@ -13,24 +13,25 @@ from ..core.constants import FWHM_PER_SIGMA
 from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError
 from ..instruments import Resolution
-from ..instruments.pulse_shapes import PulseShapes
+from ..instruments.pulse_shapes import PULSES, PulseShapes
 from ..models.lineshape import check_line
 from .bins import Bins, OutsideBins, cells_between, nodes_between
 from .covariance import CrystalGeometry, PowderGeometry, PowderRun, beyond, without_pulses
 from .kernel import Mixtures, ModeTable, Patches, Ranges, blur, used_nodes
 from .lines import fine_line, to_bins
 from .modes import ModeGrid, PowderTable
+from .shapes import ShapesGeometry
 from .sources import TOLERANCE, GridAccuracyWarning, as_spectrum, extent_of, modes_seen
 from .tasks import collected
 
 #: Methods whose geometry can be worked out once.
-PREPARED = ("covariance", "pulses")
+PREPARED = ("covariance", "shapes")
 #: Points in momentum to which the Gaussians and the volume of a bin are spread.
-POINTS = {"covariance": 256, "pulses": 512, "outside": 256}
+POINTS = {"covariance": 256, "shapes": 512, "outside": 256}
 #: Directions at each |Q| with which a powder begins, and most momenta at which it is asked.
 FIRST_DIRECTIONS, MOST_OF_POWDER = 100, 600_000
 #: How far the points of a mixture reach, in standard deviations, and how far beyond the bins a grid reaches at least.
-_MIXTURE, _GRID, _GRID_OF_PULSES = 3.2, 4.0, 5.0
+_MIXTURE, _GRID, _GRID_OF_SHAPES = 3.2, 4.0, 5.0
 #: Columns at which it is looked for how narrow the Gaussians are that are summed.
 _SOME_COLUMNS = 32
 #: A line of another shape than a Gaussian is put in on energies this fine, for a standard deviation of the resolution
@@ -58,9 +59,9 @@ def prepare(
     ----------
     grid, resolution
         As in `convolve`.
-    method : {'covariance', 'pulses'}
-        'covariance' is a Gaussian of full covariance in (Q, E) that changes from place to place; 'pulses' a sum of such
-        Gaussians, with the shapes of the pulses at moderator and chopper.
+    method : {'covariance', 'shapes'}
+        'covariance' is a Gaussian of full covariance in (Q, E) that changes from place to place; 'shapes' a sum of
+        Gaussians that has the shapes of pulses, apertures, sample and pixels, or of a powder those of the pulses.
     model
         One that is like those to come: it decides at which momenta they are asked. If not given, the first that the
         result is asked for is taken.
@@ -68,7 +69,7 @@ def prepare(
         In momentum to which the Gaussian and the bin's volume are spread; as in `POINTS` if not given.
     tolerance : float, optional
         Error allowed between the momenta at which models are asked, see `ModeGrid`; 0.05 if not given, and 0.02 for
-        'pulses'. Of a powder the error of the result: root mean square over the valid bins, relative.
+        'shapes'. Of a powder the error of the result: root mean square over the valid bins, relative.
     orientations : int, optional
         Directions at each |Q| of a powder: the same for all models. As many as the tolerance asks if not given, up to
         `MOST_OF_POWDER` momenta.
@@ -175,7 +176,7 @@ class Prepared:
     def start(self, model, progress: Callable[[int, int], None] | None = None) -> None:
         """Choose the momenta at which models are asked by one of them, unless they are chosen."""
         if self._source is None:
-            reach = max(_GRID if self._pulses is None else _GRID_OF_PULSES, _MIXTURE * self.widest)
+            reach = max(_GRID if self._pulses is None else _GRID_OF_SHAPES, _MIXTURE * self.widest)
             options = {**self._options, "reach": reach, "progress": progress}
             self._start = model
             if self.bins.powder and options.get("orientations") is None:
@@ -233,7 +234,7 @@ class Prepared:
             On all widths of the resolution.
         sharpness : tuple of (float, float)
             How many times finer than the resolution in momentum and in energy, as `Resolution.sharpened` takes them;
-            for 'pulses' only the same in both.
+            for 'shapes' only the same in both.
         workers, processes, progress
             As in `convolve`.
         compiled : bool, optional
@@ -258,7 +259,7 @@ class Prepared:
             )
         if self._pulses is not None and sharpness[0] != sharpness[1]:
             raise InputError(
-                f"a resolution {sharpness[0]:g} times finer in momentum and {sharpness[1]:g} in energy, with pulses",
+                f"a resolution {sharpness[0]:g} times finer in momentum and {sharpness[1]:g} in energy, with shapes",
                 "prepare the convolution with `resolution.sharpened`",
             )
         if model is not None:
@@ -313,7 +314,7 @@ class Prepared:
     @cached_property
     def _pulses(self) -> PulseShapes | None:
         """The shapes of pulses that are taken into account."""
-        return PulseShapes.of(self.bins.resolution.beam) if self.method == "pulses" else None
+        return PulseShapes.of(self.bins.resolution.beam) if self.method == "shapes" else None
 
     @cached_property
     def _sigma(self) -> float:
@@ -323,7 +324,7 @@ class Prepared:
         some = self.bins.columns[np.unique(np.linspace(0, len(self.bins.columns) - 1, _SOME_COLUMNS).astype(int))]
         energies = np.minimum(self.bins.energy.centers, self.bins.resolution.ei)
         at = self.bins.points(self.bins.coordinates(np.repeat(some, len(energies))), np.tile(energies, len(some)))
-        gaussians = without_pulses(self._pulses, self.bins.pulses(at), self.bins.covariance(at))
+        gaussians = without_pulses(self._pulses, self.bins.deviations(at)[:, list(PULSES)], self.bins.covariance(at))
         return float(np.sqrt(min(covariance[:, -1, -1].min() for _, covariance in gaussians)))
 
     @cached_property
@@ -337,7 +338,8 @@ class Prepared:
     def _geometry(self) -> CrystalGeometry | PowderGeometry:
         if self.bins.powder:
             return PowderGeometry(self.bins, self._cells, self._source, self._sigma, self._pulses)
-        return CrystalGeometry(self.bins, self._cells, self._source, self._points, self._pulses)
+        geometry = ShapesGeometry if self.method == "shapes" else CrystalGeometry
+        return geometry(self.bins, self._cells, self._source, self._points)
 
     def patches(self, number: int) -> tuple[Patches, Mixtures]:
         """The Gaussians of one task, see `CrystalGeometry.patches`."""

@@ -56,14 +56,14 @@ def convolve(
         Spectrum, `valid` and the facts are kept, and columns without a valid bin are not calculated.
     resolution : Resolution
         With the lattice for axes in r.l.u.; with an orientation for a crystal measured at one angle.
-    method : {'montecarlo', 'interpolated', 'pulses', 'covariance', 'energy', 'outside'}
+    method : {'montecarlo', 'interpolated', 'shapes', 'covariance', 'energy', 'outside'}
         'montecarlo' evaluates the model at every random deviation of every bin; 'interpolated' evaluates it on a grid
         of momenta and does Monte Carlo with interpolated modes; 'covariance' applies a Gaussian with full covariance in
-        (Q, E) that varies with (Q, E), 'pulses' a sum of such Gaussians that has the shapes of the pulses; 'energy'
-        broadens along energy only; 'outside' applies only the part of the covariance outside the cut (see
+        (Q, E) that varies with (Q, E), 'shapes' a sum of Gaussians that has the shapes of pulses, apertures and pixels;
+        'energy' broadens along energy only; 'outside' applies only the part of the covariance outside the cut (see
         `OutsideBins`), which cannot be removed from the cut. For a powder 'outside' is the same as `ideal`.
     points : int, optional
-        Monte Carlo points per bin (200 and 1000 if not given); for 'covariance', 'pulses' and 'outside', points in
+        Monte Carlo points per bin (200 and 1000 if not given); for 'covariance', 'shapes' and 'outside', points in
         momentum that represent the Gaussians and the volume of the bin (256, 512 and 256); for 'energy', momenta across
         a bin (32).
     seed : int
@@ -79,7 +79,7 @@ def convolve(
     gaussian : bool
         For Monte Carlo: Gaussian deviations instead of the real shapes of pulses, apertures and pixels.
     tolerance : float
-        Allowed error between the nodes of a grid of modes, see `ModeGrid`: 0.02 for 'interpolated' and 'pulses'
+        Allowed error between the nodes of a grid of modes, see `ModeGrid`: 0.02 for 'interpolated' and 'shapes'
         and 0.05 for 'covariance' if not given.
     orientations : int
         Directions at each |Q| of a powder, for all methods except 'montecarlo'.

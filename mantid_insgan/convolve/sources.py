@@ -14,14 +14,14 @@ from ..instruments import Resolution
 from .bins import Bins, completed
 from .modes import ModeGrid, PowderTable
 
-#: Error allowed between the nodes of a grid of modes: 'covariance' is to be quick, 'pulses' exact.
-TOLERANCE = {"interpolated": 0.02, "covariance": 0.05, "pulses": 0.02, "outside": 0.05}
+#: Error allowed between the nodes of a grid of modes: 'covariance' is to be quick, 'shapes' exact.
+TOLERANCE = {"interpolated": 0.02, "covariance": 0.05, "shapes": 0.02, "outside": 0.05}
 #: Momenta at which a grid of modes may ask the model.
-GRID_LIMIT = {"interpolated": 200_000, "covariance": 60_000, "pulses": 60_000, "outside": 60_000}
+GRID_LIMIT = {"interpolated": 200_000, "covariance": 60_000, "shapes": 60_000, "outside": 60_000}
 #: How far a grid of modes reaches beyond the bins, in standard deviations of the resolution.
-_REACH = {"interpolated": 5.0, "covariance": 4.0, "pulses": 5.0, "outside": 4.0}
+_REACH = {"interpolated": 5.0, "covariance": 4.0, "shapes": 5.0, "outside": 4.0}
 #: Nodes that a grid begins with, see `ModeGrid`: a Gaussian forgives more than points that fall between two nodes.
-_FIRST = {"interpolated": (5, 2.0), "covariance": (4, 4.0), "pulses": (4, 4.0), "outside": (4, 4.0)}
+_FIRST = {"interpolated": (5, 2.0), "covariance": (4, 4.0), "shapes": (4, 4.0), "outside": (4, 4.0)}
 #: Columns at which widths are looked at.
 _COLUMNS = 256
 #: Rows of |Q| in each bin of a powder whose modes are shared by `ideal` and `convolve`, and fewest directions in each.

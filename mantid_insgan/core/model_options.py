@@ -9,7 +9,7 @@ from ..errors import InsganError
 from .options import Options, as_for_apply, job_option
 
 #: How a fit and a simulation see a model; a simulation may also use the bundled model.
-FITTED_BY = ("covariance", "pulses", "interpolated", "montecarlo", "energy", "none")
+FITTED_BY = ("covariance", "shapes", "interpolated", "montecarlo", "energy", "none")
 SIMULATED_BY = (*FITTED_BY, "gan")
 LINE_SHAPES = ("dho", "gaussian", "lorentzian")
 #: Of a fit: factors on the model, how errors are taken, and how far a residual counts.
@@ -28,7 +28,7 @@ class SimulateOptions(Options):
     set: tuple[str, ...] = job_option((), "Value of a parameter, such as J=29; may be repeated.", "--set", "Values")
     resolution: str = job_option(
         "covariance",
-        "How it is seen: covariance, pulses, interpolated, montecarlo, energy, none or gan (bundled model on none).",
+        "How it is seen: covariance, shapes, interpolated, montecarlo, energy, none or gan (bundled model on none).",
         "--resolution",
         "Resolution",
     )
@@ -70,7 +70,7 @@ class FitOptions(Options):
         "FreeParameters",
     )
     resolution: str = job_option(
-        "covariance", "covariance, pulses, interpolated, montecarlo, energy or none.", "--resolution", "Resolution"
+        "covariance", "covariance, shapes, interpolated, montecarlo, energy or none.", "--resolution", "Resolution"
     )
     background: tuple[str, ...] = job_option(
         (),

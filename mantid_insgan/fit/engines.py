@@ -16,14 +16,14 @@ from ..errors import InputError
 #: The engines by name, and what each does.
 ENGINES = {
     "covariance": "a Gaussian of full covariance in (Q, E), prepared once: quick and smooth; the default",
-    "pulses": "a sum of such Gaussians, with the shapes of the pulses; exacter and slower",
+    "shapes": "a sum of Gaussians with the shapes of pulses, apertures and pixels: nearest to Monte Carlo, slower",
     "interpolated": "Monte Carlo between the nodes of a grid of modes, with the same draws for every model",
     "montecarlo": "the model at every random deviation, with the same draws for every model: exact and slow",
     "energy": "FWHM(E) along the energy alone",
     "none": "no resolution: the mean over each bin",
 }
 #: Those that are prepared.
-PREPARED = ("covariance", "pulses")
+PREPARED = ("covariance", "shapes")
 #: Largest width factor that a prepared convolution is asked for, and momenta across a bin without resolution.
 _WIDEST, _EVEN_POINTS = 1.6, 64
 

@@ -44,6 +44,42 @@ def unit_draws(beam: Beam, count: int, rng: np.random.Generator, *, gaussian: bo
     return draws
 
 
+def shaped(beam: Beam, even: np.ndarray) -> np.ndarray:
+    """Deviations with the shapes of `unit_draws` from numbers that are spread evenly between 0 and 1.
+
+    Parameters
+    ----------
+    beam : Beam
+    even : ndarray, shape (count, 14)
+
+    Returns
+    -------
+    ndarray, shape (count, 14)
+        Of zero mean and unit variance, ordered as `covariance.DEVIATIONS`.
+    """
+    from scipy.special import ndtri
+
+    even = np.clip(even, 1e-9, 1 - 1e-9)
+    draws = np.sqrt(3) * (2 * even - 1)
+    draws[:, 0] = _quantile(beam.source.shape, even[:, 0])
+    draws[:, 1] = _quantile(beam.chopper.shape, even[:, 1])
+    gaussian = [*(() if beam.divergence.distance is not None else (2, 3)), 11, 12, 13]
+    draws[:, gaussian] = ndtri(even[:, gaussian])
+    if beam.sample.shape != "cuboid":
+        draws[:, 4:7] = _round(beam.sample.shape, even[:, 4:7])
+    return draws
+
+
+def _quantile(shape: str, share: np.ndarray) -> np.ndarray:
+    """Of a pulse: below which deviation a share of it lies; see `_pulse`."""
+    from scipy.special import gammaincinv
+
+    if shape == "chi-squared":
+        return (gammaincinv(3, share) - 3) / np.sqrt(3)
+    half = 1 - np.sqrt(2 * np.minimum(share, 1 - share))
+    return np.sqrt(6) * np.sign(share - 0.5) * half
+
+
 def _uniform(shape, rng) -> np.ndarray:
     return np.sqrt(3) * rng.uniform(-1, 1, shape)
 
@@ -64,6 +100,19 @@ def _sample(shape: str, count: int, rng) -> np.ndarray:
     angle = rng.uniform(0, 2 * np.pi, count)
     radius = np.sqrt(2) if shape == "annulus" else 2 * np.sqrt(rng.uniform(size=count))
     return np.stack([radius * np.cos(angle), _uniform(count, rng), radius * np.sin(angle)], axis=1)
+
+
+def _round(shape: str, even: np.ndarray) -> np.ndarray:
+    """Points of a sphere, cylinder or annulus from three even numbers each; see `_sample`."""
+    angle = 2 * np.pi * even[:, 0]
+    if shape == "sphere":
+        up = 2 * even[:, 1] - 1
+        radius = np.sqrt(5) * np.cbrt(even[:, 2])
+        level = radius * np.sqrt(1 - up**2)
+        return np.stack([level * np.cos(angle), radius * up, level * np.sin(angle)], axis=1)
+    radius = np.sqrt(2) if shape == "annulus" else 2 * np.sqrt(even[:, 2])
+    upright = np.sqrt(3) * (2 * even[:, 1] - 1)
+    return np.stack([radius * np.cos(angle), upright, radius * np.sin(angle)], axis=1)
 
 
 def trace(beam: Beam, direction: np.ndarray, kf: float, deviations: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ from .cards import model_for
 from .job import apply
 
 #: Methods that put the resolution in as a whole.
-_IN_FULL = ("covariance", "pulses", "interpolated", "montecarlo", "gan")
+_IN_FULL = ("covariance", "shapes", "interpolated", "montecarlo", "gan")
 #: What the history of an output calls this job.
 HISTORY_NAME = "insgan simulate"
 #: Model and data at temperatures that differ by more than this share are noted.

@@ -1,0 +1,60 @@
+"""Resolution with the shapes of pulses, apertures, sample and pixels, without random numbers.
+
+All deviations are represented by evenly spread points of their own distributions, drawn towards the middle. Each point
+has a Gaussian in (Q, E) of the covariance that this leaves: a kernel estimate of the distribution, with the exact
+covariance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ..instruments.beam import Beam
+from ..instruments.covariance import DEVIATIONS
+from ..instruments.montecarlo import shaped
+from .covariance import CrystalGeometry, divided
+from .kernel import PAIRS, Mixtures
+
+#: Share of the variance of the deviations that is left to each point.
+_NEAR = 0.1
+
+
+@dataclass(frozen=True)
+class ShapesGeometry(CrystalGeometry):
+    """As `CrystalGeometry`, with the shapes of the deviations."""
+
+    def mixtures(self, points: int, dimensions: int, count: int) -> Mixtures:
+        """See `CrystalGeometry.mixtures`; the points are too near to each other for second derivatives to count."""
+        units, boxes = _points(self.bins.resolution.beam, points, dimensions, count)
+        return Mixtures(units, boxes, np.zeros((*boxes.shape[:2], len(PAIRS))), np.zeros(3))
+
+    def _part(self, columns, offset, sizes) -> dict[str, np.ndarray]:
+        coordinates, at = self._at(columns, self.cells.borders, offset)
+        place = self.bins.place(coordinates, at).reshape(len(columns), -1, 3)
+        deviations, to_cells = self.bins.deviations(at), self.source.cells_for_hkl
+        near, slope, own = divided(_NEAR * np.einsum("njd,nje->nde", deviations, deviations))
+        return {
+            **self._placed(columns, place, offset, sizes),
+            "root": to_cells.T @ np.swapaxes(deviations[..., :3], 1, 2),
+            "shift": deviations[..., 3],
+            "near": to_cells.T @ near,
+            "near_shift": np.einsum("nab,na->nb", near, slope),
+            "own": own,
+        }
+
+
+@lru_cache(16)
+def _points(beam: Beam, points: int, dimensions: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Deviations (count, G, 14) with zero mean and variances of 1 - `_NEAR`, and places in the bin (count, G, D)."""
+    from scipy.stats import qmc
+
+    even = qmc.Sobol(len(DEVIATIONS) + dimensions, scramble=True, rng=0).random(count * points)
+    units = shaped(beam, even[:, : len(DEVIATIONS)]).reshape(count, points, -1)
+    boxes = even[:, len(DEVIATIONS) :].reshape(count, points, dimensions) - 0.5
+    units -= units.mean(axis=1, keepdims=True)
+    roots = np.linalg.cholesky(np.einsum("xga,xgb->xab", units, units) / points)
+    units = np.sqrt(1 - _NEAR) * np.swapaxes(np.linalg.solve(roots, np.swapaxes(units, 1, 2)), 1, 2)
+    return units, boxes
