@@ -14,15 +14,14 @@ from ..core.run import Fact, Lattice, Run
 from ..core.spectrum import Axis, Spectrum, frozen, measured_bins, summed, without_events
 from ..errors import InputError, OutputError
 from ..io.facts import (
-    LATTICE_LOG,
-    RESOLUTION_LOG,
     as_fact,
     facts_of_logs,
     instrument_name,
     logs_of_run,
     merged,
+    own_logs,
+    with_chopper_of_title,
     with_oriented,
-    written_lattice,
 )
 from ..io.units import spectrum_in_our_units
 from ..io.writer import stored_arrays
@@ -139,14 +138,16 @@ def run_of_workspace(workspace) -> tuple[Run, str]:
     infos = [workspace.getExperimentInfo(i) for i in range(workspace.getNumExperimentInfo())]
     titles = ((_log_text(info.run(), "run_title") or "").strip() for info in infos)
     run = merged([_facts_of_info(info, f"experiment{number}") for number, info in enumerate(infos)])
-    return run, next(filter(None, titles), "")
+    title = next(filter(None, titles), "")
+    return with_chopper_of_title(run, title), title
 
 
 def _facts_of_info(info, where: str) -> tuple[dict[str, Fact], tuple[str, ...]]:
     run = info.run()
     spelled = {name.lower(): name for name in run.keys()}
-    facts, notes = facts_of_logs(spelled, lambda name, fact: _log_value(run, name, fact), where)
-    if name := instrument_name(info.getInstrument().getName()):
+    name = instrument_name(info.getInstrument().getName())
+    facts, notes = facts_of_logs(spelled, lambda log, fact: _log_value(run, log, fact), where, name)
+    if name:
         facts["instrument"] = Fact(name, f"instrument of {where}")
     sample = info.sample()
     if sample.hasOrientedLattice():
@@ -194,13 +195,9 @@ def to_workspace(spectrum: Spectrum, template=None):
 
 
 def _set_facts(workspace, spectrum: Spectrum) -> None:
-    """The logs of the resolution that the spectrum has and of a lattice that was given, in the first ExperimentInfo,
-    where facts are read first."""
-    run = spectrum.run
-    texts = {
-        RESOLUTION_LOG: None if run.resolution is None else str(run.value("resolution")),
-        LATTICE_LOG: written_lattice(run),
-    }
+    """The logs of the resolution that the spectrum has and of a lattice or a sample that was given, in the first
+    ExperimentInfo, where facts are read first."""
+    texts = own_logs(spectrum.run)
     if not any(texts.values()):
         return
     if not workspace.getNumExperimentInfo():
