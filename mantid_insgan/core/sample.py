@@ -68,7 +68,7 @@ class Sample:
         return cls(shape.lower(), *numbers)
 
     def __str__(self) -> str:
-        return f"{self.shape},{self.width:.6g},{self.height:.6g},{self.thickness:.6g}"
+        return f"{self.shape},{self.width:.10g},{self.height:.10g},{self.thickness:.10g}"
 
     def described(self) -> str:
         """The sample in words, sizes in mm."""

@@ -43,7 +43,7 @@ LOGS = {
 }
 #: Logs of one instrument, after those of ours in `LOGS` and before the others: names that mean other things elsewhere.
 #: Sources: mantidproject/direct_reduction, reduction_utils.py (ISIS), and the scripts of CNCS and ARCS at the SNS. On
-#: CNCS choppers 4 and 5 are the double disc that makes the burst, and chopper 1 is the Fermi chopper near the moderator.
+#: CNCS choppers 4 and 5 are the double disc that makes the burst, chopper 1 is the Fermi chopper near the moderator.
 LOGS_OF = {
     "LET": {"frequency": ("Chopper5_Disk1_speed",), "chopper": ("Chopper5_slits",)},
     "MERLIN": {"frequency": ("Chopper_Speed",)},
@@ -463,7 +463,7 @@ def own_logs(run: Run) -> dict[str, str | None]:
 
 def shown_divergence(divergence: tuple[float | None, float | None]) -> str:
     """The text that `parse_divergence` reads."""
-    return ",".join("none" if x is None else f"{x:.6g}" for x in divergence)
+    return ",".join("none" if x is None else f"{x:.10g}" for x in divergence)
 
 
 def written_lattice(run: Run) -> str | None:
