@@ -1,4 +1,4 @@
-"""The facts that files know: chopper, frequency, divergence and sample, from raw files and the logs of each facility."""
+"""Facts that files know: chopper, frequency, divergence and sample, from raw files and the logs of each facility."""
 
 import json
 
@@ -59,7 +59,9 @@ def write_isis(path, *, name="MAPS", ei=100.0, fill=None):
     polar = np.linspace(3, 60, 60)
     energy = np.linspace(-10, 0.9 * ei, 120)
     centre = 0.5 * (energy[1:] + energy[:-1])
-    line = 40 * np.exp(-0.5 * ((centre - 0.3 * ei) / (0.05 * ei)) ** 2) + 80 * np.exp(-0.5 * (centre / (0.03 * ei)) ** 2)
+    line = 40 * np.exp(-0.5 * ((centre - 0.3 * ei) / (0.05 * ei)) ** 2) + 80 * np.exp(
+        -0.5 * (centre / (0.03 * ei)) ** 2
+    )
     signal = np.random.default_rng(5).poisson((line + 5) * np.ones((60, 1))).astype(float)
     with h5py.File(path, "w") as file:
         entry = file.create_group("w1")
@@ -90,7 +92,7 @@ def run_of(path, **how) -> Run:
     return read_spectrum(path, **how).run
 
 
-# ------------------------------------------------------------------------------------------- the raw file in nxspe files
+# ---------------------------------------------------------------------------------------- the raw file in nxspe files
 
 
 def test_apply_of_an_isis_nxspe_needs_no_option(tmp_path, insgan):
@@ -98,9 +100,8 @@ def test_apply_of_an_isis_nxspe_needs_no_option(tmp_path, insgan):
     code, said, err = insgan("apply", path, out, "--json")
     assert code == 0, err
     used = json.loads(said)["run"]
-    assert {name: fact["value"] for name, fact in used.items()} == {
-        **{"instrument": "MAPS", "ei": 100.0, "chopper": "S", "frequency": 400.0}
-    }
+    expected = {"instrument": "MAPS", "ei": 100.0, "chopper": "S", "frequency": 400.0}
+    assert {name: fact["value"] for name, fact in used.items()} == expected
     assert used["chopper"]["source"] == "instrument/fermi (type and slit) of the nxspe entry"
     assert used["frequency"]["source"] == "instrument/fermi/rotation_speed of the nxspe entry"
     # what was read stands in the result, and is read again
@@ -210,7 +211,9 @@ def test_lengths_that_differ_from_the_description_are_noted(tmp_path):
         run.notes
     )
     for component, found, ours in (("moderator", 15, 12), ("fermi", 3, 1.857)):
-        said = f"instrument/{component} of the nxspe entry is {found} m from the sample, and {ours} m in the description"
+        said = (
+            f"instrument/{component} of the nxspe entry is {found} m from the sample, and {ours} m in the description"
+        )
         assert any(note.startswith(said) for note in run.notes)
 
 
@@ -260,3 +263,347 @@ def test_detector_table_masks_rows(tmp_path):
     masked = read_spectrum(write_isis(tmp_path / "masked.nxspe", fill=with_table))
     assert "10 rows were left out: all of their detectors are masked (det_mask)" in masked.run.notes
     assert masked.num_events.sum() == pytest.approx(plain.num_events.sum() * 50 / 60, rel=1e-6)
+
+
+# ----------------------------------------------------------------------------------------- normalisations of MDHistos
+
+
+def write_histogram(path, normalization, *, events, algorithms=(), gain=1.0):
+    """A slice of |Q| and energy on MAPS, in sums over events if `gain` is those, and algorithms in its history."""
+    axes = (
+        Axis("|Q|", np.linspace(1, 5, 42), "Angstrom^-1"),
+        Axis("DeltaE", np.linspace(-5, 45, 81), "DeltaE"),
+    )
+    q, energy = (a.centers for a in axes)
+    line = 30 * np.exp(-0.5 * ((energy - 12 - 6 * np.sin(q)[:, None]) / 1.5) ** 2) + 3
+    signal = np.random.default_rng(2).poisson(20 * line) / 20
+    variance = np.maximum(signal, 0.05) / 20
+    run = Run().updated("test", instrument="MAPS", ei=50.0, chopper="S", frequency=300.0)
+    spectrum = Spectrum(
+        signal * gain, variance * gain**2, axes, num_events=events, run=run, visual_normalization=normalization
+    )
+    write_nexus(spectrum, path, overwrite=True)
+    with h5py.File(path, "r+") as file:
+        for number, name in enumerate(algorithms, 1):
+            note = file.require_group(f"MDHistoWorkspace/process/MantidAlgorithm_{number}")
+            note["data"] = np.array([f"Algorithm: {name} v1\nExecution Date: 2026-Nov-01 10:00:00\n".encode()])
+    return path
+
+
+def flux_in_files(source, target):
+    """The sum of the signal of the result over its bins, over that of the data in the same bins: h5py alone."""
+    with h5py.File(source) as one, h5py.File(target) as other:
+        before, after = (f["MDHistoWorkspace/data/signal"][()] for f in (one, other))
+    return np.nansum(after) / before[np.isfinite(after)].sum()
+
+
+UNEVEN = np.random.default_rng(8).integers(1, 60, (41, 80)).astype(float)
+
+
+@pytest.mark.parametrize("direction", ["remove-resolution", "add-resolution"])
+@pytest.mark.parametrize("normalization", [0, 1, 2])
+def test_flux_ratio_is_that_of_the_files(tmp_path, insgan, normalization, direction):
+    gain = UNEVEN if normalization == 2 else 1.0
+    source = write_histogram(tmp_path / "in.nxs", normalization, events=UNEVEN, gain=gain)
+    code, said, err = insgan("apply", source, tmp_path / "out.nxs", "--direction", direction, "--json")
+    assert code == 0, err
+    assert json.loads(said)["flux_ratio"] == pytest.approx(flux_in_files(source, tmp_path / "out.nxs"), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "algorithms", [("LoadNXSPE", "MDNorm"), ("MDNormDirectSC", "DivideMD"), ("BinMD", "MDNorm", "CloneMDWorkspace")]
+)
+def test_events_are_no_weight_after_mdnorm(tmp_path, insgan, algorithms):
+    found = {}
+    for name, normalization, history in (("plain", 0, ()), ("normalised", 2, algorithms)):
+        source = write_histogram(tmp_path / f"{name}.nxs", normalization, events=UNEVEN, algorithms=history)
+        code, said, err = insgan("apply", source, tmp_path / f"{name}_out.nxs", "--json")
+        assert code == 0, err
+        found[name] = read_spectrum(tmp_path / f"{name}_out.nxs").signal, json.loads(said)
+        ratio = flux_in_files(source, tmp_path / f"{name}_out.nxs")
+        assert found[name][1]["flux_ratio"] == pytest.approx(ratio, rel=1e-6)
+    np.testing.assert_array_equal(found["normalised"][0], found["plain"][0])
+    assert not [note for note in found["normalised"][1]["notes"] if "NumEventsNormalization" in note]
+
+
+def test_bin_that_mdnorm_covered_without_an_event_is_a_measured_zero(tmp_path):
+    events = UNEVEN.copy()
+    events[:5] = 0
+    gain = np.where(events > 0, 1.0, 0.0)
+    read = lambda name, *history: read_spectrum(  # noqa: E731
+        write_histogram(tmp_path / name, 2, events=events, gain=gain, algorithms=history)
+    )
+    assert read("sum.nxs", "BinMD").valid.sum() == 36 * 80
+    covered = read("covered.nxs", "MDNorm")
+    assert covered.normalised and covered.valid.all()
+    assert read("rebinned.nxs", "MDNorm", "BinMD").valid.sum() == 36 * 80  # from the events again
+    write_nexus(covered, tmp_path / "again.nxs")  # without the history
+    assert read_spectrum(tmp_path / "again.nxs").identical(covered)
+
+
+# --------------------------------------------------------------------------------------------- logs of the facilities
+
+
+def run_with_logs(tmp_path, instrument, **logs) -> Run:
+    """The run of an MDHistoWorkspace with these logs: numbers, texts, series, or (value, unit)."""
+    path = write_histogram(tmp_path / "logs.nxs", 0, events=UNEVEN)
+    with h5py.File(path, "r+") as file:
+        experiment = file["MDHistoWorkspace/experiment0"]
+        del experiment["logs"], experiment["instrument/name"]
+        put(experiment["instrument"], "name", instrument or " ")
+        for name, value in logs.items():
+            value, unit = value if isinstance(value, tuple) else (value, "")
+            log = experiment.create_group(f"logs/{name.replace('__', ':')}")
+            log["value"] = np.array([value.encode()]) if isinstance(value, str) else np.atleast_1d(value)
+            log["value"].attrs["units"] = np.bytes_(unit or " ")
+    return run_of(path)
+
+
+SERIES = np.r_[0.0, 0.0, np.full(40, 399.98)]
+
+
+@pytest.mark.parametrize(
+    ("instrument", "logs", "chopper", "frequency"),
+    [
+        ("MAPS", {"Fermi_Speed": SERIES}, None, 399.98),
+        ("MARI", {"fermi_speed": (SERIES * 60, "rpm")}, None, 399.98),
+        ("MERLIN", {"Chopper_Speed": SERIES, "Disc_Delay": 13700.0}, None, 399.98),
+        ("LET", {"Chopper5_Disk1_speed": 240.0, "Chopper1_Disk1_speed": 40.0}, None, 240.0),
+        ("LET", {"Chopper5_slits": "High Resolution", "Chopper5_Disk1_speed": 240.0}, "High Resolution", 240.0),
+        ("LET", {"Chopper5_slits": "HIGH FLUX mode"}, "High Flux", None),
+        ("CNCS", {"DoubleDiskMode": 1, "SpeedRequest4": 300.0, "SpeedRequest1": 60.0}, "High Flux", 300.0),
+        ("CNCS", {"DoubleDiskMode": np.zeros(9), "Speed4": (180.02, "Hz")}, "High Resolution", 180.02),
+        ("CNCS", {"DoubleDiskMode": "3", "SpeedRequest4": "240 Hz"}, "Intermediate", 240.0),
+        ("ARCS", {"BL18__Chop__InUse__ChopperId": "ARCS-700-1.5-AST"}, "ARCS-700-1.5-AST", None),
+        ("ARCS", {"chtrans": 0.02, "Speed1": 300.0, "Speed2": 600.0}, None, 300.0),
+        ("ARCS", {"chtrans": 410.0, "Speed1": 300.0, "Speed2": 600.0}, None, 600.0),
+        ("SEQUOIA", {"vChTrans": 1, "Speed1": 0.02, "Speed2": 480.0}, None, 480.0),  # the other stands still
+        ("SEQUOIA", {"vChTrans": 0, "SpeedRequest1": 360.0, "SpeedRequest2": 360.0}, None, 360.0),
+        ("HYSPEC", {"SpeedRequest1": 60.0}, None, None),  # which chopper that is, is not known
+        (None, {"SpeedRequest1": 60.0}, None, None),
+    ],
+)
+def test_logs_of_the_facilities(tmp_path, instrument, logs, chopper, frequency):
+    run = run_with_logs(tmp_path, instrument, **logs)
+    assert run.value("chopper") == chopper
+    assert run.value("frequency") == (None if frequency is None else pytest.approx(frequency))
+    assert run.instrument is None or run.value("instrument") == instrument
+
+
+@pytest.mark.parametrize(
+    ("instrument", "logs", "note"),
+    [
+        (
+            "SEQUOIA",
+            {"vChTrans": 0, "Speed1": 300.0, "Speed2": 600.0},
+            "the frequency was not taken from the logs of experiment0: Speed1 = 300 Hz and Speed2 = 600 Hz, and they "
+            "do not say which of the two Fermi choppers was in the beam",
+        ),
+        (
+            "ARCS",
+            {"vChTrans": 2, "Speed1": 300.0},
+            "log vChTrans of experiment0 is 2: no Fermi chopper was in the beam (white beam)",
+        ),
+        (
+            "CNCS",
+            {"DoubleDiskMode": 7},
+            "the chopper package was not recognised: log DoubleDiskMode of experiment0 is 7, expected one of "
+            "0 (High Resolution), 1 (High Flux), 3 (Intermediate)",
+        ),
+        (
+            "CNCS",
+            {"DoubleDiskMode": np.r_[0.0, 0.0, 1.0, 1.0, 1.0]},
+            "log DoubleDiskMode of experiment0 changes between 0 and 1; its median, 1, was taken",
+        ),
+        ("LET", {"Chopper5_slits": "Open"}, "the chopper package was not recognised: log Chopper5_slits of"),
+    ],
+)
+def test_what_logs_leave_open_is_said(tmp_path, instrument, logs, note):
+    assert any(said.startswith(note) for said in run_with_logs(tmp_path, instrument, **logs).notes)
+
+
+def test_measured_ei_of_the_control_system(tmp_path):
+    run = run_with_logs(tmp_path, "CNCS", BL5__Chop__Gbl__EnergyReq=(3.32, "meV"), EnergyRequest=(3.315, "meV"))
+    assert run.value("ei") == 3.32 and run.ei.source == "log BL5:Chop:Gbl:EnergyReq of experiment0"
+    assert run_with_logs(tmp_path, "CNCS", Ei=3.31, EnergyRequest=3.32).value("ei") == 3.31  # the measured one is first
+
+
+def test_chopper_in_the_title_of_a_run(tmp_path):
+    run = run_with_logs(tmp_path, "MARI", run_title="Al pellets T=5K, Ei=60 200Hz Gd-chopper, jaws=50x50")
+    assert run.value("chopper") == "G" and run.chopper.source == "title of the run"
+    assert any(note.startswith("the chopper package G is from the title of the run, 'Al pellets") for note in run.notes)
+    assert run_with_logs(tmp_path, "MARI", run_title="test of the Fermi chopper").chopper is None
+    assert run_with_logs(tmp_path, "MARI", run_title="S chopper, then G chopper").chopper is None
+    named = run_with_logs(tmp_path, "MARI", run_title="S chopper", chopper_package="A")
+    assert named.value("chopper") == "A"
+
+
+# --------------------------------------------------------------------------------------------------------- the sample
+
+UPRIGHT = '<centre-of-bottom-base x="0" y="-0.02" z="0"/><axis x="0" y="1" z="0"/>'
+LYING = '<centre-of-bottom-base x="-0.02" y="0" z="0"/><axis x="1" y="0" z="0"/>'
+#: A plate of 20 x 30 x 2 mm turned by 30 degrees about the vertical axis.
+TURNED = (
+    '<cuboid id="s"><left-front-bottom-point x="0" y="0" z="0"/><left-front-top-point x="0" y="0.03" z="0"/>'
+    '<left-back-bottom-point x="-0.001" y="0" z="0.00173205"/>'
+    '<right-front-bottom-point x="0.0173205" y="0" z="0.01"/></cuboid>'
+)
+
+
+def scattered(inside, extent=0.026, number=400_000, seed=1):
+    """Variances along x, y, z of points spread evenly in a body, from points in a cube that are inside it."""
+    points = np.random.default_rng(seed).uniform(-extent, extent, (number, 3))
+    return points[inside(*points.T)].var(axis=0)
+
+
+@pytest.mark.parametrize(
+    ("xml", "sample", "inside"),
+    [
+        (
+            f'<cylinder id="s">{UPRIGHT}<radius val="0.01"/><height val="0.04"/></cylinder>',
+            Sample("cylinder", 0.02, 0.04, 0.02),
+            lambda x, y, z: (np.hypot(x, z) < 0.01) & (np.abs(y) < 0.02),
+        ),
+        (
+            f'<cylinder id="s">{LYING}<radius val="0.01"/><height val="0.04"/></cylinder>',
+            Sample("cuboid", 0.04, 0.01 * np.sqrt(3), 0.01 * np.sqrt(3)),
+            lambda x, y, z: (np.hypot(y, z) < 0.01) & (np.abs(x) < 0.02),
+        ),
+        (
+            f'<hollow-cylinder id="s">{UPRIGHT}<inner-radius val="0.015"/><outer-radius val="0.02"/>'
+            '<height val="0.04"/></hollow-cylinder>',
+            Sample("annulus", 2 * np.sqrt((0.015**2 + 0.02**2) / 2), 0.04, 2 * np.sqrt((0.015**2 + 0.02**2) / 2)),
+            lambda x, y, z: (np.hypot(x, z) < 0.02) & (np.hypot(x, z) > 0.015) & (np.abs(y) < 0.02),
+        ),
+        (
+            '<sphere id="s"><centre x="0" y="0" z="0"/><radius val="0.01"/></sphere>',
+            Sample("sphere", 0.02, 0.02, 0.02),
+            lambda x, y, z: x**2 + y**2 + z**2 < 0.01**2,
+        ),
+        (
+            TURNED,
+            Sample("cuboid", np.hypot(0.001, 0.0173205), 0.03, np.hypot(0.00173205, 0.01)),
+            lambda x, y, z: (
+                (np.abs(np.cos(np.pi / 6) * x + 0.5 * z) < 0.01)
+                & (np.abs(y) < 0.015)
+                & (np.abs(-0.5 * x + np.cos(np.pi / 6) * z) < 0.001)
+            ),
+        ),
+    ],
+    ids=["cylinder", "lying cylinder", "annulus", "sphere", "turned plate"],
+)
+def test_sample_of_mantids_xml(xml, sample, inside):
+    for written in (xml, f'<type name="userShape"> {xml} <algebra val="s"/> </type>'):
+        found, notes = sample_of_xml(written)
+        assert found.shape == sample.shape and notes == ()
+        np.testing.assert_allclose(found.variances(), sample.variances(), rtol=1e-6)
+    # the sizes are those of the same spread of the scattering point
+    np.testing.assert_allclose(found.variances(), scattered(inside), rtol=0.06)
+
+
+@pytest.mark.parametrize(
+    ("xml", "note"),
+    [
+        ('<type name="userShape">  </type>', None),
+        ("", None),
+        ("<cone/>", "cone was not used: expected one of cuboid, cylinder, hollow-cylinder, sphere"),
+        ("<sphere/><sphere/>", "sphere, sphere was not used"),
+        ('<sphere><radius val="-1"/></sphere>', "sphere was not used: it is not complete (radius is -1)"),
+        ("<sphere>", "its XML was not read (mismatched tag"),
+    ],
+)
+def test_shapes_that_are_not_read_are_said(xml, note):
+    found, notes = sample_of_xml(xml)
+    assert found is None
+    assert not notes if note is None else notes[0].startswith(note)
+
+
+@pytest.mark.parametrize("shape", ["cuboid", "cylinder", "annulus", "sphere"])
+def test_sample_and_mosaic_are_written_and_read_again(tmp_path, shape):
+    sample = Sample(shape, 0.012, 0.03, 0.012)
+    path = write_histogram(tmp_path / "in.nxs", 0, events=UNEVEN)
+    spectrum = read_spectrum(path)
+    spectrum = spectrum.replace(run=spectrum.run.updated("test", sample=sample, mosaic=0.4))
+    write_nexus(spectrum, tmp_path / "out.nxs")
+    again = run_of(tmp_path / "out.nxs")
+    assert (again.value("sample"), again.value("mosaic")) == (sample, 0.4)
+    assert again.sample.source == "log insgan_sample of experiment0"
+    # Mantid finds the shape in its own place, and so does the reader
+    found, notes = sample_of_xml(shape_xml(sample))
+    assert found.shape == shape and notes == ()
+    np.testing.assert_allclose(found.variances(), sample.variances(), rtol=1e-5)
+    with h5py.File(tmp_path / "out.nxs", "r+") as file:
+        del file["MDHistoWorkspace/experiment0/logs/insgan_sample"]
+    assert run_of(tmp_path / "out.nxs").sample.source == "sample shape of experiment0"
+
+
+def test_sample_of_the_file_widens_the_resolution(tmp_path):
+    path = write_histogram(tmp_path / "in.nxs", 0, events=UNEVEN)
+    small = Resolution.from_run(run_of(path))
+    with h5py.File(path, "r+") as file:
+        experiment = file["MDHistoWorkspace/experiment0"]
+        experiment["sample"].attrs["shape_xml"] = np.bytes_(
+            f'<type name="userShape"> {shape_xml(Sample("cuboid", 0.05, 0.05, 0.05))} </type>'
+        )
+    run = run_of(path)
+    large = Resolution.from_run(run)
+    assert large.sample == Sample("cuboid", 0.05, 0.05, 0.05) and small.sample == Sample()
+    assert large.fwhm_energy(0.0) > 1.002 * small.fwhm_energy(0.0)
+    assert Resolution.from_run(run, sample=Sample()).fwhm_energy(0.0) == small.fwhm_energy(0.0)
+
+
+@pytest.mark.parametrize(
+    ("flag", "sample"),
+    [
+        (1, Sample("cylinder", 0.02, 0.03, 0.02)),
+        (2, Sample("cuboid", 0.01, 0.03, 0.01)),
+        (3, Sample("cuboid", 0.01 * np.sqrt(3), 0.01 * np.sqrt(3), 0.01)),
+        (4, None),
+        (0, None),
+    ],
+)
+def test_geometry_flags_of_raw_files(tmp_path, flag, sample):
+    path = write_histogram(tmp_path / "in.nxs", 0, events=UNEVEN)
+    with h5py.File(path, "r+") as file:
+        group = file["MDHistoWorkspace/experiment0/sample"]
+        for name, value in (("geom_id", flag), ("geom_width", 10.0), ("geom_height", 30.0), ("geom_thickness", 10.0)):
+            del group[name]
+            group[name] = np.array([value])
+    found = run_of(path).value("sample")
+    assert (found is None) == (sample is None)
+    if sample is not None:
+        assert found.shape == sample.shape
+        np.testing.assert_allclose(found.variances(), sample.variances(), rtol=1e-6)
+
+
+def test_text_of_a_sample():
+    assert Sample.parsed("Cylinder, 0.01,0.04,0.01") == Sample("cylinder", 0.01, 0.04, 0.01)
+    with pytest.raises(InputError) as caught:
+        Sample.parsed("cylinder,0.01")
+    assert caught.value.reason == "the sample 'cylinder,0.01' is not a shape and three numbers separated by commas"
+    assert "such as cylinder,0.01,0.04,0.01" in caught.value.fix
+
+
+# --------------------------------------------------------------------------------------------------- chopper packages
+
+
+def test_packages_by_name_and_by_slits():
+    assert known_package("MAPS", "MAPS sloppy chopper") == "S"
+    assert known_package("MAPS", "new one") is None
+    # packages with the same slits have the same resolution: the first of them stands for all
+    assert packages_with("SEQUOIA", Slits(0.00152, 0.05, 0.58)) == ("ARCS-100-1.5-AST",)
+    assert packages_with("MERLIN", Slits(2e-4, 0.005, 99999.0)) == ("G",)  # straight, however large the number
+    assert packages_with("MAPS", Slits(0.005)) == ()
+
+
+def test_what_a_package_is():
+    found = {package.name: package for package in packages("MAPS")}
+    assert found["S"].words == "longest burst: coarsest resolution"
+    assert found["A"].words == "shortest burst: finest resolution" and found["A"].default
+    assert found["B"].best_ei == pytest.approx(251.5, rel=1e-3)
+    # 0.58 m and 1.535 m were made for 100 and 700 meV at 600 Hz, which their names say
+    for package in packages("ARCS"):
+        if package.name.endswith("AST"):
+            assert package.best_ei == pytest.approx(float(package.name.split("-")[1]), rel=1e-3)
+    assert {package.best_ei for package in packages("LET")} == {None}
+    assert packages("HYSPEC")[0].words == ""

@@ -23,6 +23,7 @@ from ..errors import OutputError
 from .facts import experiment_groups, logs_of_run, own_logs
 from .geometry import shape_xml
 from .hdf5 import fixed, open_hdf5
+from .history import NORMALISED
 from .region import normal_region
 
 ENTRY = "MDHistoWorkspace"
@@ -214,6 +215,8 @@ class SpectrumWriter:
             entry.create_dataset(name, data=np.array([getattr(source, name)], dtype=np.uint32))
         if self._template is not None:
             _copy_template(Path(self._template), file, entry, len(source.shape))
+        if source.normalised:
+            entry.attrs[NORMALISED] = np.int32(1)
         file.attrs["NX_class"] = fixed("NXroot")
         file.attrs["file_name"] = fixed(self.path.name)
         file.attrs["file_time"] = fixed(time.strftime("%Y-%m-%dT%H:%M:%S%z"))

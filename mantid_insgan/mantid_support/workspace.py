@@ -23,6 +23,7 @@ from ..io.facts import (
     with_chopper_of_title,
     with_oriented,
 )
+from ..io.history import last_is_normalised, names_of_history
 from ..io.units import spectrum_in_our_units
 from ..io.writer import stored_arrays
 
@@ -71,7 +72,8 @@ def read_outline(workspace) -> Spectrum:
     signal, variance = workspace.getSignalArray(), workspace.getErrorSquaredArray()
     shown = int(workspace.displayNormalization())
     valid = measured_bins(signal, variance)
-    valid &= ~without_events(signal, variance, workspace.getNumEventsArray(), shown)
+    if not _is_normalised(workspace):
+        valid &= ~without_events(signal, variance, workspace.getNumEventsArray(), shown)
     nothing = np.broadcast_to(frozen(np.zeros(())), valid.shape)
     return _spectrum(workspace, {"signal": nothing, "variance": nothing, "valid": frozen(valid)})
 
@@ -98,8 +100,14 @@ def _spectrum(workspace, arrays: dict[str, np.ndarray]) -> Spectrum:
         coordinate_system=int(workspace.getSpecialCoordinateSystem()),
         visual_normalization=int(workspace.displayNormalization()),
         q_convention=config["Q.convention"] or "Inelastic",
+        normalised=_is_normalised(workspace),
     )
     return spectrum_in_our_units(spectrum)
+
+
+def _is_normalised(workspace) -> bool:
+    """Whether MDNorm made the workspace, by its history."""
+    return last_is_normalised(map(names_of_history, workspace.getHistory().getAlgorithmHistories()))
 
 
 def _name(workspace) -> str:
@@ -301,7 +309,9 @@ def _created(spectrum: Spectrum):
         Frames=[a.frame for a in spectrum.axes],
     )
     workspace.setTitle(spectrum.title)
-    workspace.setDisplayNormalization(MDNormalization.values[spectrum.visual_normalization])
+    # without the history of the data, Mantid would divide a normalised signal by its events
+    shown = 0 if spectrum.normalised else spectrum.visual_normalization
+    workspace.setDisplayNormalization(MDNormalization.values[shown])
     if spectrum.run.facts:
         workspace.addExperimentInfo(_experiment(spectrum.run, spectrum.title))
     return workspace

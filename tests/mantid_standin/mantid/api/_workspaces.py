@@ -260,6 +260,9 @@ class AlgorithmHistory:
         self._name, self._version, self._values, self.text = name, version, dict(values), text
         self.key = next(_numbers)
 
+    def getChildHistories(self):
+        return []
+
     def name(self):
         return self._name
 
