@@ -607,3 +607,86 @@ def test_what_a_package_is():
             assert package.best_ei == pytest.approx(float(package.name.split("-")[1]), rel=1e-3)
     assert {package.best_ei for package in packages("LET")} == {None}
     assert packages("HYSPEC")[0].words == ""
+
+
+@pytest.mark.mantid
+def test_sample_and_normalisation_of_a_live_workspace_are_those_of_its_file(tmp_path):
+    from mantid.simpleapi import LoadMD
+
+    from mantid_insgan.mantid_support.workspace import read_outline, read_workspace
+
+    events = np.where(UNEVEN > 5, UNEVEN, 0.0)
+    gain = np.where(events > 0, 1.0, 0.0)
+    path = write_histogram(tmp_path / "in.nxs", 2, events=events, gain=gain, algorithms=("LoadNXSPE", "MDNorm"))
+    with h5py.File(path, "r+") as file:
+        sample = file["MDHistoWorkspace/experiment0/sample"]
+        sample.attrs["shape_xml"] = np.bytes_(f"<type name='userShape'> {shape_xml(Sample('sphere', 0.02))} </type>")
+    spectrum, workspace = read_spectrum(path), LoadMD(Filename=str(path), OutputWorkspace="live")
+    live = read_workspace(workspace)
+    assert live.normalised and live.valid.all() and read_outline(workspace).valid.all()
+    assert live.run.sample == spectrum.run.sample
+    np.testing.assert_array_equal(live.signal, spectrum.signal)
+
+
+# ----------------------------------------------------------------------------------------------------------- inspect
+
+
+def test_inspect_says_where_each_fact_came_from(tmp_path, insgan):
+    def jaws(instrument):
+        put_fermi(instrument, SLOPPY, energy=100.0, speed=400.0)
+        put_aperture(instrument, 0.047, 0.0989, 10.329)
+
+    path = write_isis(tmp_path / "in.nxspe", fill=jaws)
+    code, said, _ = insgan("inspect", path, "--ei", 101)
+    assert code == 0
+    for line in (
+        "  instrument: MAPS (instrument/name of the nxspe entry)",
+        "  ei: 101 (option --ei)",
+        "  chopper: S (instrument/fermi (type and slit) of the nxspe entry)",
+        "  frequency: 400 (instrument/fermi/rotation_speed of the nxspe entry)",
+        "  temperature: not known",
+        "  sample: cuboid of 10 x 10 x 10 mm (across the beam, vertical, along the beam) (default)",
+        "  mosaic: 0 degrees FWHM (default)",
+    ):
+        assert line in said.splitlines()
+    assert "(horizontal) and that of the instrument (vertical) (instrument/aperture of the nxspe entry (47 x" in said
+    sheet = json.loads(insgan("inspect", path, "--json")[1])["run"]
+    assert sheet["sample"] == {"value": "cuboid,0.01,0.01,0.01", "source": "default"}
+    assert sheet["divergence"]["value"][1] is None
+    used = json.loads(insgan("apply", path, tmp_path / "out.nxs", "--json")[1])["run"]
+    assert used["divergence"]["source"] == sheet["divergence"]["source"]
+
+
+def test_inspect_says_that_a_package_is_the_only_one(tmp_path, insgan):
+    path = write_isis(tmp_path / "in.nxspe", name="HYSPEC", ei=30.0)
+    said = insgan("inspect", path)[1]
+    assert "  chopper: OnlyOne (default: HYSPEC has no other package)" in said.splitlines()
+
+
+def test_inspect_of_an_instrument_lists_its_chopper_packages(tmp_path, insgan):
+    code, said, _ = insgan("inspect", "mer")
+    assert code == 0
+    lines = said.splitlines()
+    assert lines[0] == "MERLIN (also MER), ISIS, since 2006: chopper packages as ResINS has them"
+    assert [line.split()[0] for line in lines[2:]] == ["G", "S"]
+    assert lines[3].split("  ")[-1].strip() == "longest burst: coarsest resolution; curved for 502 meV at 600 Hz; also sloppy"
+    found = json.loads(insgan("inspect", "LET", "--json")[1])
+    assert found["choppers"][0] == {
+        "name": "High Flux",
+        "default": True,
+        "slit_width_mm": pytest.approx(31.0),
+        "radius_mm": pytest.approx(290.0),
+        "curvature_m": None,
+        "best_ei_at_highest_frequency_mev": None,
+        "ei_mev": [0.0, 30.0],
+        "frequency_hz": {"resolution_frequency": [10.0, 300.0], "pulse_remover_frequency": [10.0, 300.0]},
+        "words": "longest burst: coarsest resolution",
+    }
+    path = write_isis(tmp_path / "in.nxspe", fill=maps_raw)
+    said = insgan("inspect", path, "--choppers")[1]
+    assert said.startswith(str(path)) and "\nMAPS (also MAPS-2017, MAP), ISIS" in said
+    assert len(json.loads(insgan("inspect", path, "--choppers", "--json")[1])["instrument"]["choppers"]) == 3
+    nameless = write_isis(tmp_path / "nameless.nxspe", name=None)
+    code, _, err = insgan("inspect", nameless, "--choppers")
+    assert code == 4 and f"the instrument of {nameless} is not known, so its chopper packages are not either" in err
+    assert "name the instrument in place of the file: one of MAPS, " in err

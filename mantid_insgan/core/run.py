@@ -274,6 +274,8 @@ def _same(one, other) -> bool:
 RUN_FACTS = tuple(f.name for f in fields(Run) if f.name != "notes")
 #: Facts that the resolution needs (and the lattice, if axes are in reciprocal lattice units).
 RESOLUTION_FACTS = ("instrument", "ei", "chopper", "frequency")
+#: Facts that it takes where they are known; there are defaults for the others.
+BEAM_FACTS = ("sample", "mosaic", "divergence")
 
 
 def required_facts(axes, choppers: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -330,7 +332,7 @@ def plain_name(name: str) -> str:
 
 
 def shown(value) -> str:
-    """A value of a fact as text: a text, a number, or the six parameters of a lattice."""
-    if isinstance(value, Lattice):
-        return ",".join(map(shown, value.cell))
+    """A value of a fact as text: a text, a number, several of them, or the six parameters of a lattice."""
+    if isinstance(value, Lattice | tuple):
+        return ",".join(map(shown, value.cell if isinstance(value, Lattice) else value))
     return f"{value:g}" if isinstance(value, int | float) else str(value)

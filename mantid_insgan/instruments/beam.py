@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.constants import HBAR2_OVER_2M, HBAR_OVER_M
+from ..core.constants import FWHM_PER_SIGMA, HBAR2_OVER_2M, HBAR_OVER_M
 from ..core.sample import Sample
 
 #: Critical angle of natural nickel, rad per Angstrom (0.0990 degrees).
@@ -49,6 +49,12 @@ class Divergence:
     distance: float | None
     horizontal: float
     vertical: float
+
+    @property
+    def fwhm(self) -> tuple[float, float]:
+        """FWHM at a point of the sample, degrees, horizontal and vertical."""
+        per_radian = math.degrees(FWHM_PER_SIGMA) / (1.0 if self.distance is None else self.distance)
+        return self.horizontal * per_radian, self.vertical * per_radian
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,28 @@ _MM = 1e-3
 
 
 def sample_of_group(group: h5py.Group) -> tuple[Sample | None, str, tuple[str, ...]]:
-    """The sample in the ``sample`` group of an experiment, where it is described, and notes on what was not used."""
-    found, notes = sample_of_xml(text(group.attrs.get("shape_xml")))
+    """The sample in the ``sample`` group of an experiment: see `sample_of`."""
+    sizes = (dataset_number(group, f"geom_{name}") for name in ("width", "height", "thickness"))
+    return sample_of(text(group.attrs.get("shape_xml")), dataset_number(group, "geom_id"), *sizes)
+
+
+def sample_of(
+    xml: str, flag: float | None, width: float | None, height: float | None, thickness: float | None
+) -> tuple[Sample | None, str, tuple[str, ...]]:
+    """The sample that Mantid describes, by the XML of its shape or else by the flag and sizes (mm) of a raw file.
+
+    Returns
+    -------
+    Sample or None
+    str
+        Where it was found.
+    tuple of str
+        Notes on what was not used.
+    """
+    found, notes = sample_of_xml(xml)
     if found is not None or notes:
         return found, "sample shape", notes
-    flag = dataset_number(group, "geom_id")
-    sizes = [dataset_number(group, f"geom_{name}") for name in ("width", "height", "thickness")]
-    return _of_flag(flag, sizes), "sample geometry (geom_id)", ()
+    return _of_flag(flag, [width, height, thickness]), "sample geometry (geom_id)", ()
 
 
 def sample_of_xml(xml: str) -> tuple[Sample | None, tuple[str, ...]]:

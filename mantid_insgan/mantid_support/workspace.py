@@ -23,12 +23,15 @@ from ..io.facts import (
     with_chopper_of_title,
     with_oriented,
 )
+from ..io.geometry import sample_of
 from ..io.history import last_is_normalised, names_of_history
 from ..io.units import spectrum_in_our_units
 from ..io.writer import stored_arrays
 
 #: Names of the six lattice parameters, of Lattice and of Mantid's OrientedLattice.
 _CELL = ("a", "b", "c", "alpha", "beta", "gamma")
+#: Sizes of Mantid's Sample, mm.
+_SIZES = ("Width", "Height", "Thickness")
 
 
 def read_workspace(workspace) -> Spectrum:
@@ -158,11 +161,22 @@ def _facts_of_info(info, where: str) -> tuple[dict[str, Fact], tuple[str, ...]]:
     if name:
         facts["instrument"] = Fact(name, f"instrument of {where}")
     sample = info.sample()
+    if "sample" not in facts:
+        sizes = (getattr(sample, f"get{name}")() for name in _SIZES)
+        found, how, more = sample_of(_shape_xml(sample), sample.getGeometryFlag(), *sizes)
+        notes = (*notes, *(f"{how} of {where}: {note}" for note in more))
+        facts |= {} if found is None else {"sample": Fact(found, f"{how} of {where}")}
     if sample.hasOrientedLattice():
         cell = sample.getOrientedLattice()
         lattice = Lattice(*(float(getattr(cell, n)()) for n in _CELL), ub=np.array(cell.getUB(), dtype=float))
         facts = with_oriented(facts, lattice, where)
     return facts, notes
+
+
+def _shape_xml(sample) -> str:
+    """Mantid's XML of the sample's shape; '' where this Mantid does not give it to Python."""
+    shape = sample.getShape()
+    return shape.getShapeXML() if hasattr(shape, "getShapeXML") else ""
 
 
 def _log_value(run, name: str, fact: str):
