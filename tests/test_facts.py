@@ -1,6 +1,8 @@
 """Facts that files know: chopper, frequency, divergence and sample, from raw files and the logs of each facility."""
 
 import json
+from importlib import util
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -16,6 +18,7 @@ from mantid_insgan.io import read_spectrum, write_nexus
 from mantid_insgan.io.facts import parse_divergence
 from mantid_insgan.io.geometry import sample_of_xml, shape_xml
 
+ROOT = Path(__file__).resolve().parents[1]
 METRE = {"units": "metre"}
 #: As eniius writes them into the raw files of ISIS: see mantid_insgan/io/isis.py.
 SLOPPY = {"type": "sloppy", "radius": 0.049, "r_slit": 1.3, "slit": 0.002899, "number": 9, "width": 0.0522}
@@ -428,6 +431,27 @@ def test_measured_ei_of_the_control_system(tmp_path):
     assert run_with_logs(tmp_path, "CNCS", Ei=3.31, EnergyRequest=3.32).value("ei") == 3.31  # the measured one is first
 
 
+@pytest.mark.parametrize(
+    ("names", "instrument", "source"),
+    [
+        (["C:\\data\\MER40874_Ei62.nxspe"], "MERLIN", "prefix of the file name MER40874_Ei62.nxspe"),
+        (["/SNS/SEQ/IPTS-1/a.nxs", "/SNS/SEQ/IPTS-1/b.nxs"], "SEQUOIA", "folder in which the file was first saved"),
+        (["/SNS/SEQ/IPTS-1/a.nxs", "/SNS/ARCS/IPTS-1/b.nxs"], None, ""),
+        (["/home/me/a.nxs"], None, ""),
+    ],
+)
+def test_instrument_of_the_files_in_the_history(tmp_path, names, instrument, source):
+    path = write_histogram(tmp_path / "in.nxs", 0, events=UNEVEN)
+    with h5py.File(path, "r+") as file:
+        del file["MDHistoWorkspace/experiment0"]
+        for number, name in enumerate(names, 1):
+            said = f"Algorithm: LoadNXSPE v1\n  Name: Filename, Value: {name}, Default?: No, Direction: Input\n"
+            file[f"MDHistoWorkspace/process/MantidAlgorithm_{number}/data"] = np.array([said.encode()])
+    run = run_of(path)
+    assert run.value("instrument") == instrument
+    assert instrument is None or run.instrument.source.startswith(f"history of the workspace: {source}")
+
+
 def test_chopper_in_the_title_of_a_run(tmp_path):
     run = run_with_logs(tmp_path, "MARI", run_title="Al pellets T=5K, Ei=60 200Hz Gd-chopper, jaws=50x50")
     assert run.value("chopper") == "G" and run.chopper.source == "title of the run"
@@ -669,7 +693,10 @@ def test_inspect_of_an_instrument_lists_its_chopper_packages(tmp_path, insgan):
     lines = said.splitlines()
     assert lines[0] == "MERLIN (also MER), ISIS, since 2006: chopper packages as ResINS has them"
     assert [line.split()[0] for line in lines[2:]] == ["G", "S"]
-    assert lines[3].split("  ")[-1].strip() == "longest burst: coarsest resolution; curved for 502 meV at 600 Hz; also sloppy"
+    assert (
+        lines[3].split("  ")[-1].strip()
+        == "longest burst: coarsest resolution; curved for 502 meV at 600 Hz; also sloppy"
+    )
     found = json.loads(insgan("inspect", "LET", "--json")[1])
     assert found["choppers"][0] == {
         "name": "High Flux",
@@ -690,3 +717,34 @@ def test_inspect_of_an_instrument_lists_its_chopper_packages(tmp_path, insgan):
     code, _, err = insgan("inspect", nameless, "--choppers")
     assert code == 4 and f"the instrument of {nameless} is not known, so its chopper packages are not either" in err
     assert "name the instrument in place of the file: one of MAPS, " in err
+
+
+# ---------------------------------------------------------------------------------------------------------- the page
+
+
+@pytest.fixture(scope="module")
+def maker():
+    """The script that makes the tables of docs/facts.md."""
+    spec = util.spec_from_file_location("make_facts", ROOT / "docs" / "make_facts.py")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_logs_on_the_page_are_those_that_are_read(maker):
+    text = maker.PAGE.read_text(encoding="utf-8")
+    assert maker.renewed(text, None) == text, "run python docs/make_facts.py"
+
+
+def test_files_on_the_page_know_what_it_says(maker, shared):
+    text = maker.PAGE.read_text(encoding="utf-8")
+    assert maker.renewed(text, shared) == text, "run python docs/make_facts.py"
+    # every file of data and of Mantid that is read as a spectrum has its row
+    rows = {path for pattern in maker.FILES for path in shared.glob(pattern)}
+    assert rows == {p for f in ("data", "mantid") for p in (shared / f).rglob("*.nx*s*") if p.is_file()}
+
+
+def test_real_run_of_mari_needs_no_option(shared, insgan, tmp_path):
+    path = shared / "data/al-mari/aluminium_Ei60.nxspe"
+    sheet = json.loads(insgan("inspect", path, "--json")[1])
+    assert sheet["missing_for_apply"] is None and sheet["missing_run_facts"] == []

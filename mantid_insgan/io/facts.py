@@ -20,6 +20,7 @@ from ..instruments.catalogue import all_names, canonical_name
 from ..instruments.choppers import known_package
 from .geometry import sample_of_group
 from .hdf5 import dataset_number, dataset_text, text
+from .history import file_names
 from .units import converted
 
 #: Log of a result that says what resolution it has (`core.run.Setting`).
@@ -142,12 +143,22 @@ def run_of_entry(entry: h5py.Group, path: Path) -> tuple[Run, str]:
     """
     groups = experiment_groups(entry)
     titles = (dataset_text(group, "logs/run_title/value").strip() for group in groups)
-    guess = instrument_from_names(path, text(entry.file.attrs.get("file_name")))
+    guess = instrument_from_names(path, text(entry.file.attrs.get("file_name"))) or _instrument_of_history(entry)
     run = merged([experiment_facts(group, guess) for group in groups])
     if run.instrument is None and guess:
         run = run.updated(guess.source, instrument=guess.value)
     title = next(filter(None, titles), "")
     return with_chopper_of_title(run, title), title
+
+
+def _instrument_of_history(entry: h5py.Group) -> Fact | None:
+    """The instrument of the files that were loaded to make the data, if they are all of one."""
+    guesses = [instrument_from_names(Path(re.split(r"[/\\]", name)[-1]), name) for name in file_names(entry)]
+    known = {guess.value: guess for guess in guesses if guess is not None}
+    if len(known) != 1:
+        return None
+    (guess,) = known.values()
+    return Fact(guess.value, f"history of the workspace: {guess.source}")
 
 
 def with_chopper_of_title(run: Run, title: str) -> Run:

@@ -19,6 +19,7 @@ NORMALISED = "insgan_normalised"
 _DIVIDED, _COVERAGE = {"MDNorm"}, {"MDNormDirectSC", "MDNormSCD"}
 _NUMBERED = re.compile(r"MantidAlgorithm_(\d+)")
 _ALGORITHM = re.compile(r"Algorithm: (\S+)")
+_FILENAME = re.compile(r"Name: (?:Filename|Directory), Value: ([^,\n]+), Default\?: No")
 
 
 def is_normalised(entry: h5py.Group) -> bool:
@@ -46,15 +47,25 @@ def last_is_normalised(steps: Iterable[set[str]]) -> bool:
 
 def _names(note) -> set[str]:
     """Names of the algorithms in an entry of the history and in those below it."""
-    found = set()
+    return {name for record in _records(note) for name in _ALGORITHM.findall(record)[:1]}
+
+
+def _records(group) -> list[str]:
+    """The texts of the entries of the history in a group, those below it included."""
+    found = []
 
     def collect(_, item):
         if isinstance(item, h5py.Dataset) and item.name.endswith("/data") and item.size:
-            found.update(_ALGORITHM.findall(text(item[()]))[:1])
+            found.append(text(item[()]))
 
-    if isinstance(note, h5py.Group):
-        note.visititems(collect)
+    if isinstance(group, h5py.Group):
+        group.visititems(collect)
     return found
+
+
+def file_names(entry: h5py.Group) -> list[str]:
+    """The files that the algorithms in the history of an entry loaded or saved."""
+    return [name for record in _records(entry.get("process")) for name in _FILENAME.findall(record)]
 
 
 def names_of_history(history) -> set[str]:
