@@ -16,7 +16,7 @@ _BLOCK = re.compile(r"(<!-- (\w+): made by make_facts\.py -->\n).*?(<!-- end -->
 #: Files, and why the rest has to be typed.
 FILES = {
     "data/al-mari/aluminium_Ei60.nxspe": "",
-    "data/bi2fe4o9-merlin/*.nxspe": "reduced before the raw file's groups were copied: only `fermi/energy` is there",
+    "data/bi2fe4o9-merlin/*.nxspe": "of the groups of the raw file only `fermi/energy` is there",
     "data/mdhisto/1Dcut_sym_0p00T_K.nxs": "saved without logs, sample and instrument; its path names CNCS",
     "mantid/mdhisto_2d_expinfo.nxs": "no instrument in the experiment, and no log of the chopper",
     "mantid/mdhisto_slice_maps.nxs": "no instrument in the experiment, and no log of the package",
@@ -56,7 +56,9 @@ def logs_table() -> str:
             f"{instrument}: {', '.join(f'`{n}`' for n in of[fact])}" for instrument, of in LOGS_OF.items() if fact in of
         )
         if fact == "frequency":
-            own += f"; {' and '.join(TWO_FERMI)}: `Speed1`, `Speed2`, `SpeedRequest1`, `SpeedRequest2` (below)"
+            own += (
+                f"; {' and '.join(TWO_FERMI)}: `Speed1`, `Speed2`, `SpeedRequest1`, `SpeedRequest2` (last; see below)"
+            )
         rows.append(f"| {fact} | `{ours}` | {own} | {', '.join(f'`{n}`' for n in others)} |")
     head = ["", "| fact | first | then, on one instrument | then |", "|---|---|---|---|"]
     return "\n".join([*head, *rows, ""])

@@ -15,6 +15,7 @@ from mantid_insgan.errors import InputError, RunFactError
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.instruments.choppers import Slits, known_package, packages, packages_with
 from mantid_insgan.io import read_spectrum, write_nexus
+from mantid_insgan.io.crystal import Setting, bin_crystal
 from mantid_insgan.io.facts import parse_divergence
 from mantid_insgan.io.geometry import sample_of_xml, shape_xml
 
@@ -252,6 +253,26 @@ def test_divergence_is_written_and_read_again(tmp_path):
     with pytest.raises(InputError, match=r"the divergence '1,x' is not two numbers above zero"):
         parse_divergence("1,x")
     assert parse_divergence("none,0.5") == (None, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"), [("frequency", {"speed": 300.0}), ("chopper", {"slits": {"slit": 0.002899}})]
+)
+def test_runs_of_a_scan_have_one_setting(tmp_path, name, change):
+    paths = []
+    for number, how in enumerate(({}, change)):
+        put_run = {"slits": {"slit": 0.001087}, "energy": 100.0, "speed": 400.0} | how
+        fill = lambda instrument, of=put_run: put_fermi(instrument, **of)  # noqa: E731
+        paths.append(write_isis(tmp_path / f"{number}.nxspe", fill=fill))
+        with h5py.File(paths[-1], "r+") as file:
+            file["w1/NXSPE_info/psi"] = float(number)
+    axes = ("[H,0,0],-3,3,30", "[0,K,0],-3,3,30", "[0,0,L],-3,3,1", "DeltaE,0,80,20")
+    setting = Setting.parsed("4,4,4", "1,0,0", "0,1,0", 0.0)
+    with pytest.raises(InputError, match=f"0.nxspe and 1.nxspe differ in {name}: ") as caught:
+        bin_crystal(paths, setting, axes)
+    assert caught.value.fix == "give the runs of one scan"
+    found = bin_crystal(paths[:1], setting, axes).run
+    assert (found.value("chopper"), found.value("frequency")) == ("A", 400.0)
 
 
 def test_detector_table_masks_rows(tmp_path):
