@@ -16,7 +16,7 @@ from mantid_insgan.instruments import Resolution
 from mantid_insgan.instruments.choppers import Slits, known_package, packages, packages_with
 from mantid_insgan.io import read_spectrum, write_nexus
 from mantid_insgan.io.crystal import Setting, bin_crystal
-from mantid_insgan.io.facts import parse_divergence
+from mantid_insgan.io.facts import parse_divergence, parse_mosaic
 from mantid_insgan.io.geometry import sample_of_xml, shape_xml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -253,6 +253,8 @@ def test_divergence_is_written_and_read_again(tmp_path):
     with pytest.raises(InputError, match=r"the divergence '1,x' is not two numbers above zero"):
         parse_divergence("1,x")
     assert parse_divergence("none,0.5") == (None, 0.5)
+    with pytest.raises(InputError, match=r"the mosaic 'wide' is not zero or a number above it"):
+        parse_mosaic("wide")
 
 
 @pytest.mark.parametrize(

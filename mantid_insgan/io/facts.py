@@ -71,7 +71,7 @@ TEXTS = {
     "resolution": lambda written: Setting.parsed(written) if written else None,
     "lattice": lambda written: parse_lattice(written or None),
     "sample": lambda written: Sample.parsed(written) if written else None,
-    "mosaic": lambda written: float(written) if written else None,
+    "mosaic": lambda written: parse_mosaic(written) if written else None,
     "divergence": lambda written: parse_divergence(written) if written else None,
 }
 #: Units of the others, and of the numbers that are read as texts.
@@ -376,6 +376,17 @@ class _Logs:
 
     def _number(self, name: str) -> float | None:
         return self._value_of(self._spelled[name], "mode")[0] if name in self._spelled else None
+
+
+def parse_mosaic(written: str) -> float:
+    """The FWHM of the mosaic, degrees, in the log of ours; InputError if it is no number of zero or above."""
+    try:
+        mosaic = float(written)
+    except ValueError:
+        mosaic = math.nan
+    if not 0 <= mosaic < math.inf:
+        raise InputError(f"the mosaic {written!r} is not zero or a number above it", "give its FWHM in degrees")
+    return mosaic
 
 
 def parse_divergence(written: str) -> tuple[float | None, float | None]:
