@@ -215,7 +215,7 @@ class SpectrumWriter:
             entry.create_dataset(name, data=np.array([getattr(source, name)], dtype=np.uint32))
         if self._template is not None:
             _copy_template(Path(self._template), file, entry, len(source.shape))
-        if source.normalised:
+        if getattr(source, "normalised", False):  # only histograms of MDNorm have it
             entry.attrs[NORMALISED] = np.int32(1)
         file.attrs["NX_class"] = fixed("NXroot")
         file.attrs["file_name"] = fixed(self.path.name)
