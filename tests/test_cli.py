@@ -613,6 +613,10 @@ def test_inspect_a_file(insgan, measured):
         "  frequency: 400 (log chopper_frequency of experiment0)",
         "  temperature: not known",
         "  lattice: [4, 4, 13, 90, 90, 90] (oriented lattice of experiment0)",
+        "  sample: cuboid of 10 x 10 x 10 mm (across the beam, vertical, along the beam) (default)",
+        "  mosaic: 0 degrees FWHM (default)",
+        "  divergence: FWHM 0.512 degrees (horizontal) and 0.512 degrees (vertical) (default: the aperture of MAPS at "
+        "this Ei)",
         "  valid: 1184 of 1280 bins (92.5%)",
         "  for apply: nothing is missing",
     ]

@@ -13,9 +13,10 @@ from mantid_insgan.translate.cards import bundled_models
 pytest.importorskip("torch", reason="constants of the networks stand in pages: install the extra 'train'")
 
 PAGES = {str(page.relative_to(pages.ROOT)): page.read_text(encoding="utf-8") for page in pages.pages()}
-#: Their tables are written by docs/make_command_line.py and docs/make_algorithms.py, which have tests of their own.
+#: Their tables are written by docs/make_command_line.py, make_algorithms.py and make_facts.py, which have own tests.
 WRITTEN_BY_OTHERS = {
     "docs/command-line.md",
+    "docs/facts.md",
     "docs/algorithms/ApplyResolutionGAN.md",
     "docs/algorithms/FitSpinWModel.md",
     "docs/algorithms/PrepareSpinWFit.md",

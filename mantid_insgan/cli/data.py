@@ -58,18 +58,52 @@ def bin_(
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE|MODEL", help="A data file, or a model (bundled name or path).")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE|MODEL|INSTRUMENT", help="A data file, a model (bundled name or path), or an instrument."
+        ),
+    ],
     ei: Annotated[
         float | None, typer.Option("--ei", help="Incident energy in meV; from the file if not given.")
     ] = None,
     axes: Annotated[str | None, typer.Option("--axes", help=option("axes")["help"])] = None,
+    choppers: Annotated[
+        bool, typer.Option("--choppers", help="Also show the chopper packages of the file's instrument.")
+    ] = False,
     json: Json = False,
 ):
-    """Show the contents of a file or a model, and the facts that are missing to apply a model to the file."""
+    """Show the contents of a file or a model, the facts that are missing to apply a model to the file, or the chopper
+    packages of an instrument."""
+    from ..instruments.catalogue import canonical_name
+    from ..report.choppers import InstrumentSheet
     from ..translate.inspect import inspect_file, inspect_model, is_model
 
-    found = inspect_model(str(file)) if is_model(str(file)) else inspect_file(file, ei, axes)
-    typer.echo(json_text.dumps(found.as_dict()) if json else found.as_text())
+    if is_model(str(file)):
+        sheets = [inspect_model(str(file))]
+    elif not file.exists() and canonical_name(str(file)):
+        sheets = [InstrumentSheet.of(str(file))]
+    else:
+        sheets = [inspect_file(file, ei, axes)]
+        sheets += [InstrumentSheet.of(_instrument_of(sheets[0]))] if choppers else []
+    if json:
+        found = sheets[0].as_dict() | ({"instrument": sheets[1].as_dict()} if len(sheets) > 1 else {})
+        typer.echo(json_text.dumps(found))
+    else:
+        typer.echo("\n".join(sheet.as_text() for sheet in sheets))
+
+
+def _instrument_of(sheet) -> str:
+    from ..errors import RunFactError
+    from ..instruments.catalogue import known_instruments
+
+    name = sheet.run.value("instrument")
+    if name is None:
+        raise RunFactError(
+            f"the instrument of {sheet.path} is not known, so its chopper packages are not either",
+            f"name the instrument in place of the file: one of {', '.join(known_instruments())}",
+        )
+    return name
 
 
 def plot(

@@ -1,4 +1,5 @@
-"""The facts of a measurement: instrument, incident energy, chopper, temperature and lattice, each with its source.
+"""The facts of a measurement: instrument, incident energy, chopper, temperature, lattice and sample, each with its
+source.
 
 Units: meV, Hz, Kelvin, Angstrom and degrees.
 """
@@ -210,6 +211,12 @@ class Run:
         Sample temperature, K.
     lattice : Fact of Lattice
         Unit cell and UB.
+    sample : Fact of Sample
+        Shape and size of the sample.
+    mosaic : Fact of float
+        FWHM of the crystal's mosaic, degrees.
+    divergence : Fact of (float or None, float or None)
+        FWHM of the incident divergence, horizontal and vertical, degrees; None where it is that of the instrument.
     resolution : Fact of Setting
         The resolution of the data, where it was put in or changed by a calculation; None for data as measured.
     notes : tuple of str
@@ -222,6 +229,9 @@ class Run:
     frequency: Fact | None = None
     temperature: Fact | None = None
     lattice: Fact | None = None
+    sample: Fact | None = None
+    mosaic: Fact | None = None
+    divergence: Fact | None = None
     resolution: Fact | None = None
     notes: tuple[str, ...] = ()
 
@@ -264,6 +274,8 @@ def _same(one, other) -> bool:
 RUN_FACTS = tuple(f.name for f in fields(Run) if f.name != "notes")
 #: Facts that the resolution needs (and the lattice, if axes are in reciprocal lattice units).
 RESOLUTION_FACTS = ("instrument", "ei", "chopper", "frequency")
+#: Facts that it takes where they are known; there are defaults for the others.
+BEAM_FACTS = ("sample", "mosaic", "divergence")
 
 
 def required_facts(axes, choppers: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -281,6 +293,8 @@ def required_facts(axes, choppers: tuple[str, ...] = ()) -> tuple[str, ...]:
     return (*needed, "lattice") if in_crystal else tuple(needed)
 
 
+#: Beginning of a note on what the data say of a chopper package that was not recognised.
+CHOPPER_UNKNOWN = "the chopper package was not recognised: "
 #: Values of a fact that differ by more than this fraction are not those of one setting.
 ONE_SETTING = 0.01
 
@@ -318,7 +332,7 @@ def plain_name(name: str) -> str:
 
 
 def shown(value) -> str:
-    """A value of a fact as text: a text, a number, or the six parameters of a lattice."""
-    if isinstance(value, Lattice):
-        return ",".join(map(shown, value.cell))
+    """A value of a fact as text: a text, a number, several of them, or the six parameters of a lattice."""
+    if isinstance(value, Lattice | tuple):
+        return ",".join(map(shown, value.cell if isinstance(value, Lattice) else value))
     return f"{value:g}" if isinstance(value, int | float) else str(value)

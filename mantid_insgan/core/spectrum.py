@@ -225,6 +225,9 @@ class Spectrum:
         Mantid's MDNormalization: 0 none, 1 volume, 2 number of events.
     q_convention : str
         'Inelastic' (Q = ki - kf) or 'Crystallography'.
+    normalised : bool
+        True where the signal was divided by the coverage of the detectors (MDNorm): the number of events is then no
+        weight, whatever `visual_normalization` says, and a bin without events was measured if its signal is a number.
 
     Raises
     ------
@@ -243,6 +246,7 @@ class Spectrum:
     coordinate_system: int = 0
     visual_normalization: int = 0
     q_convention: str = "Inelastic"
+    normalised: bool = False
 
     def __post_init__(self):
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  (frozen dataclass)
@@ -255,7 +259,8 @@ class Spectrum:
         measured = measured_bins(signal, variance)
         if self.num_events is not None:
             events = _real_array("num_events", self.num_events, shape)
-            measured &= ~without_events(signal, variance, events, self.visual_normalization)
+            if not self.normalised:
+                measured &= ~without_events(signal, variance, events, self.visual_normalization)
         if self.masked is not None:
             masked = _bool_array("masked", self.masked, shape)
         measured &= ~masked
@@ -268,6 +273,11 @@ class Spectrum:
         ):
             value.setflags(write=False)
             put(name, value)
+
+    @property
+    def sums_events(self) -> bool:
+        """Whether the signal of a bin is a sum over its events, so that the intensity is signal over events."""
+        return self.visual_normalization == NUM_EVENTS_NORMALIZATION and not self.normalised
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -358,7 +368,7 @@ class Spectrum:
             )
             and all(
                 getattr(self, f) == getattr(other, f)
-                for f in ("coordinate_system", "visual_normalization", "q_convention")
+                for f in ("coordinate_system", "visual_normalization", "q_convention", "normalised")
             )
         )
 
@@ -445,7 +455,7 @@ def _shaped(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray
 
 def per_event(spectrum: Spectrum) -> Spectrum:
     """The intensity that Mantid displays: signal divided by events if the signal is a sum over events."""
-    if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
+    if not spectrum.sums_events:
         return spectrum
     with np.errstate(divide="ignore", invalid="ignore"):
         signal = spectrum.signal / spectrum.num_events
@@ -455,7 +465,7 @@ def per_event(spectrum: Spectrum) -> Spectrum:
 
 def summed(spectrum: Spectrum) -> Spectrum:
     """The inverse of `per_event`."""
-    if spectrum.visual_normalization != NUM_EVENTS_NORMALIZATION:
+    if not spectrum.sums_events:
         return spectrum
     events = spectrum.num_events
     return spectrum.replace(signal=frozen(spectrum.signal * events), variance=frozen(spectrum.variance * events**2))

@@ -1,6 +1,6 @@
 """Resolution of direct-geometry chopper spectrometers: widths, covariance and Monte Carlo deviations."""
 
-from .beam import Sample
+from ..core.sample import Sample
 from .catalogue import known_instruments
 from .choppers import known_choppers
 from .frames import Orientation

@@ -11,57 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.constants import HBAR2_OVER_2M, HBAR_OVER_M
-from ..errors import InputError
+from ..core.constants import FWHM_PER_SIGMA, HBAR2_OVER_2M, HBAR_OVER_M
+from ..core.sample import Sample
 
 #: Critical angle of natural nickel, rad per Angstrom (0.0990 degrees).
 NICKEL_CRITICAL_ANGLE = math.radians(0.0990)
 #: Macroscopic absorption cross section of helium-3 at 1 atm and 273 K: per metre, for k = 1/Angstrom (the absorption
 #: cross section is 5333 barn at 2200 m/s and varies as 1/k).
 HELIUM_ABSORPTION = 50.05
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Shape and size of the sample.
-
-    Parameters
-    ----------
-    shape : str
-        'cuboid', 'cylinder' (axis vertical), 'annulus' (thin vertical wall) or 'sphere'.
-    width, height, thickness : float
-        Full size in metres: across the beam (horizontal), vertical, and along the beam. The diameter of a cylinder,
-        annulus or sphere is `width`; a sphere has no other size.
-
-    Raises
-    ------
-    InputError
-        If the shape is not known or a size is negative.
-    """
-
-    shape: str = "cuboid"
-    width: float = 0.01
-    height: float = 0.01
-    thickness: float = 0.01
-
-    def __post_init__(self):
-        if self.shape not in ("cuboid", "cylinder", "annulus", "sphere"):
-            raise InputError(f"sample shape {self.shape!r} is not known", "use cuboid, cylinder, annulus or sphere")
-        if not min(self.width, self.height, self.thickness) >= 0:
-            raise InputError(
-                f"the sample is {self.width:g} x {self.height:g} x {self.thickness:g} m",
-                "give its width, height and thickness in metres, none of them negative",
-            )
-
-    def variances(self) -> np.ndarray:
-        """Variance of the scattering point along x, y, z in m^2, shape (3,), for uniform illumination."""
-        across = self.width**2
-        if self.shape == "sphere":
-            return np.full(3, across / 20)
-        if self.shape == "cuboid":
-            return np.array([across, self.height**2, self.thickness**2]) / 12
-        horizontal = across / (16 if self.shape == "cylinder" else 8)
-        return np.array([horizontal, self.height**2 / 12, horizontal])
 
 
 @dataclass(frozen=True)
@@ -92,6 +49,12 @@ class Divergence:
     distance: float | None
     horizontal: float
     vertical: float
+
+    @property
+    def fwhm(self) -> tuple[float, float]:
+        """FWHM at a point of the sample, degrees, horizontal and vertical."""
+        per_radian = math.degrees(FWHM_PER_SIGMA) / (1.0 if self.distance is None else self.distance)
+        return self.horizontal * per_radian, self.vertical * per_radian
 
 
 @dataclass(frozen=True)

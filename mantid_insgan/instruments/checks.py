@@ -14,9 +14,9 @@ from .choppers import limits
 TOLERANCE = 0.01
 
 
-def missing(what: str, allowed: str, option: str) -> RunFactError:
-    """The error for a fact of the run that is not known."""
-    return RunFactError(f"the {what} is not known", f"give it ({option}): {allowed}")
+def missing(what: str, allowed: str, option: str, why: str = "") -> RunFactError:
+    """The error for a fact of the run that is not known; `why` says what the data say of it."""
+    return RunFactError(f"the {what} is not known" + (f" ({why})" if why else ""), f"give it ({option}): {allowed}")
 
 
 def energy_above_ei(energy: float, ei: float, where: str = "") -> RunFactError:

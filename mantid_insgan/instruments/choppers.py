@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from functools import cache
 
+from ..core.constants import HBAR2_OVER_2M, HBAR_OVER_M
 from ..core.run import plain_name
 from ..errors import DeviceError, RunFactError
 from .catalogue import catalogue, instrument_name
@@ -12,6 +15,10 @@ from .catalogue import catalogue, instrument_name
 #: The version of ResINS whose private methods `squared_widths` was written for (constraints.txt).
 RESINS_VERSION = "0.1.0"
 _MODEL = ("PyChop_fit", "chopper_package")
+#: Dimensions of a chopper in a file and in ResINS agree to this fraction.
+SAME_SIZE = 0.05
+#: Slits with a larger radius of curvature are straight, m.
+STRAIGHT = 100.0
 
 
 @cache
@@ -50,6 +57,136 @@ def chopper_name(instrument: str, chopper: str) -> str:
         f"chopper package {chopper!r} is not known for {instrument}; it has {', '.join(known)}",
         "give one of them (--chopper)",
     )
+
+
+def known_package(instrument: str, name: str) -> str | None:
+    """The package that a text names, as ResINS spells it; None if it names none of the instrument. The name of the
+    instrument and the word 'chopper' beside that of the package do not count."""
+    words = re.sub(r"(?i)chopper|package", " ", name).strip(" -_")
+    for text in (name, words, re.sub(rf"(?i)^{re.escape(instrument)}[\s_-]+", "", words)):
+        try:
+            return chopper_name(instrument, text)
+        except RunFactError:
+            continue
+    return None
+
+
+@dataclass(frozen=True)
+class Slits:
+    """The slits of a chopper as a file describes them, in metres; None where it does not say.
+
+    Parameters
+    ----------
+    width : float
+        Of one slit: of a Fermi chopper, or of the opening in a disc.
+    radius : float, optional
+        Of the rotor.
+    curvature : float, optional
+        Radius of curvature of a Fermi chopper's slits.
+    """
+
+    width: float
+    radius: float | None = None
+    curvature: float | None = None
+
+    def __str__(self) -> str:
+        words = [f"slits of {1e3 * self.width:.4g} mm"]
+        words += [f"rotor radius {1e3 * self.radius:.4g} mm"] if self.radius is not None else []
+        words += [f"curvature {self.curvature:.4g} m"] if self.curvature is not None else []
+        return ", ".join(words)
+
+
+def slits_of(instrument: str, chopper: str) -> Slits:
+    """The slits of a package: of the Fermi chopper, or of the last disc, which makes the burst."""
+    data = model_data(instrument, chopper)
+    if is_fermi(data):
+        return Slits(float(data.pslit), float(data.radius), float(data.rho))
+    last = list(data.choppers.values())[-1]
+    return Slits(1e-3 * last["slot_width"], 1e-3 * last["radius"])
+
+
+def packages_with(instrument: str, slits: Slits) -> tuple[str, ...]:
+    """The packages whose slits agree with a description within `SAME_SIZE`; of those with the same slits the first, as
+    their resolution is the same."""
+    found: dict[Slits, str] = {}
+    for package in known_choppers(instrument):
+        own = slits_of(instrument, package)
+        if _alike(slits, own):
+            found.setdefault(own, package)
+    return tuple(found.values())
+
+
+def _alike(one: Slits, other: Slits) -> bool:
+    pairs = [(one.width, other.width), (one.radius, other.radius), (one.curvature, other.curvature)]
+    known = [[min(x, STRAIGHT) for x in pair] for pair in pairs if None not in pair]
+    return all(math.isclose(*pair, rel_tol=SAME_SIZE) for pair in known)
+
+
+@dataclass(frozen=True)
+class Package:
+    """What a chopper package is.
+
+    Parameters
+    ----------
+    name : str
+    slits : Slits
+    limits : Limits
+    default : bool
+        Whether ResINS uses it if none is given.
+    best_ei : float or None
+        meV, which the curved slits of a Fermi chopper transmit best at the highest frequency; None for straight slits
+        and discs. Neutrons of the speed v = 2 omega rho stay in the middle of slits of curvature rho (Perring 1991).
+    words : str
+        How it compares with the other packages of the instrument.
+    """
+
+    name: str
+    slits: Slits
+    limits: Limits
+    default: bool
+    best_ei: float | None
+    words: str
+
+
+def packages(instrument: str) -> tuple[Package, ...]:
+    """The chopper packages of an instrument, in the order of ResINS.
+
+    Raises
+    ------
+    RunFactError
+        If there is no such instrument.
+    """
+    instrument = instrument_name(instrument)
+    slits = {name: slits_of(instrument, name) for name in known_choppers(instrument)}
+    fermi = is_fermi(model_data(instrument, next(iter(slits))))
+    # at one frequency the burst of a chopper lasts as long as an edge takes to cross a slit
+    burst = {name: s.width / (s.radius if fermi else 1.0) for name, s in slits.items()}
+    return tuple(
+        Package(
+            name=name,
+            slits=own,
+            limits=limits(instrument, name),
+            default=name == default_chopper(instrument),
+            best_ei=_best_ei(own, limits(instrument, name).frequency[0][1]) if fermi else None,
+            words=_words(burst[name], list(burst.values())),
+        )
+        for name, own in slits.items()
+    )
+
+
+def _best_ei(slits: Slits, frequency: float) -> float | None:
+    if slits.curvature >= STRAIGHT:
+        return None
+    speed = 2 * (2 * math.pi * frequency) * slits.curvature
+    return HBAR2_OVER_2M * (speed / HBAR_OVER_M) ** 2
+
+
+def _words(burst: float, all_bursts: list[float]) -> str:
+    if max(all_bursts) < 1.01 * min(all_bursts):
+        return ""
+    if burst >= 0.99 * max(all_bursts):
+        return "longest burst: coarsest resolution"
+    return "shortest burst: finest resolution" if burst <= 1.01 * min(all_bursts) else "in between"
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..core.constants import FWHM_PER_SIGMA
-from ..core.run import RUN_FACTS, SPECTROMETER, Lattice, Run, require_one_setting
+from ..core.run import CHOPPER_UNKNOWN, RUN_FACTS, SPECTROMETER, Lattice, Run, require_one_setting
+from ..core.sample import Sample
 from ..core.spectrum import Spectrum
 from ..errors import RunFactError
 from . import checks, choppers, pulses
-from .beam import Beam, Sample, Tube
+from .beam import Beam, Tube
 from .catalogue import InstrumentFacts, catalogue, instrument_name, known_instruments
 from .covariance import Propagation
 from .frames import Frame, Orientation, Points, energies
@@ -144,7 +145,8 @@ class Resolution:
         """The resolution for the facts of a run: Ei in meV, frequency in Hz, lattice in Angstrom and degrees.
 
         Nothing is guessed: a fact missing from the run must be given. The only exception is the chopper package of an
-        instrument that has a single one. Equations and limits are those of `Resolution`.
+        instrument that has a single one. Sample, mosaic and divergence of the run are used where it has them.
+        Equations and limits are those of `Resolution`.
 
         Parameters
         ----------
@@ -175,10 +177,13 @@ class Resolution:
             low, high = choppers.limits(instrument, value["chopper"] or packages[0]).ei
             raise checks.missing("incident energy", f"{low:g} to {high:g} meV on {instrument}", "--ei")
         if value["chopper"] is None:
-            raise checks.missing("chopper package", f"one of {', '.join(packages)} on {instrument}", "--chopper")
+            why = "; ".join(n.removeprefix(CHOPPER_UNKNOWN) for n in run.notes if n.startswith(CHOPPER_UNKNOWN))
+            allowed = f"one of {', '.join(packages)} on {instrument}"
+            raise checks.missing("chopper package", allowed, "--chopper", why)
         if value["frequency"] is None:
             low, high = choppers.limits(instrument, choppers.chopper_name(instrument, value["chopper"])).frequency[0]
             raise checks.missing("chopper frequency", f"{low:g} to {high:g} Hz on {instrument}", "--frequency")
+        overrides = {**_of_sample_and_beam(run), **{n: v for n, v in overrides.items() if v is not None}}
         return cls(instrument, value["ei"], value["chopper"], value["frequency"], lattice=value["lattice"], **overrides)
 
     def scaled(self, factor: float) -> Resolution:
@@ -438,3 +443,15 @@ class Resolution:
         """
         gradients = points.sample_gradients if of_sample else points.gradients
         return self.in_lab(points).deviations(gradients, draws)
+
+
+def _of_sample_and_beam(run: Run) -> dict[str, object]:
+    """Arguments of `Resolution` from the facts of a run that describe its sample and its beam."""
+    horizontal, vertical = run.value("divergence") or (None, None)
+    found = {
+        "sample": run.value("sample"),
+        "mosaic": run.value("mosaic"),
+        "divergence_horizontal": horizontal,
+        "divergence_vertical": vertical,
+    }
+    return {name: value for name, value in found.items() if value is not None}

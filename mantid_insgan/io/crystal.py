@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.constants import HBAR2_OVER_2M
 from ..core.options import parse_lattice
-from ..core.run import Lattice, Run
+from ..core.run import RESOLUTION_FACTS, Lattice, Run, same_setting
 from ..core.spectrum import Axis, Spectrum, energy_axis
 from ..errors import InputError, RunFactError
 from ..instruments.frames import Orientation
@@ -210,7 +210,7 @@ def bin_crystal(
     Raises
     ------
     InputError
-        If a file cannot be read, the runs differ in Ei or instrument, no pixel lies in the cut, or the cut is invalid.
+        If a file cannot be read, the runs differ in their setting, no pixel lies in the cut, or the cut is invalid.
     RunFactError
         If Ei or psi is not known.
     """
@@ -250,9 +250,12 @@ def required_psi(file: Path, psi: float | None) -> float:
 
 
 def _require_same(one: CrystalRun, other: CrystalRun) -> None:
-    for name in ("ei", "instrument"):
+    for name in RESOLUTION_FACTS:
         values = [r.run.value(name) for r in (one, other)]
-        same = abs(values[0] - values[1]) <= SAME_EI * values[0] if name == "ei" else values[0] == values[1]
+        if name in ("chopper", "frequency"):  # where a file says nothing of them, nothing differs
+            same = None in values or same_setting(*values)
+        else:
+            same = abs(values[0] - values[1]) <= SAME_EI * values[0] if name == "ei" else values[0] == values[1]
         if not same:
             raise InputError(
                 f"{one.path.name} and {other.path.name} differ in {name}: {values[0]} and {values[1]}",

@@ -19,6 +19,7 @@ from ..core.spectrum import Axis, Spectrum, frozen
 from ..errors import InputError
 from .facts import run_of_entry
 from .hdf5 import dataset_number, naming, open_hdf5, reading, real_dataset, text
+from .history import is_normalised
 from .region import normal_region
 from .units import in_our_units
 from .writer import ENTRY, SpectrumWriter
@@ -65,6 +66,8 @@ class SpectrumFile:
         sign (kf - ki).
     layout : str
         'v2' or 'v1'.
+    normalised : bool
+        As in `Spectrum`: the history of the file says that MDNorm made it.
 
     Raises
     ------
@@ -95,6 +98,7 @@ class SpectrumFile:
         self.coordinate_system = _coordinate_system(entry)
         self.visual_normalization = int(dataset_number(entry, "visual_normalization") or 0)
         self.q_convention = text(entry.attrs.get("QConvention")) or "Inelastic"
+        self.normalised = is_normalised(entry)
         self._data = entry["data"] if self.layout == "v2" else entry
         dimensions = _dimensions_v2(self) if self.layout == "v2" else _dimensions_v1(self)
         self.axes, notes = in_our_units([d.axis for d in dimensions], names)
@@ -143,6 +147,7 @@ class SpectrumFile:
             coordinate_system=self.coordinate_system,
             visual_normalization=self.visual_normalization,
             q_convention=self.q_convention,
+            normalised=self.normalised,
         )
 
     def _read_array(self, dataset: h5py.Dataset, region: tuple[slice, ...]) -> np.ndarray:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from ..core.run import Run
+from ..core.run import Fact, Run
 from ..core.spectrum import Spectrum
 from ..errors import InputError, RunFactError
 from .facts import as_fact, instrument_from_names, instrument_name
+from .geometry import sample_of_group
 from .hdf5 import dataset_number, dataset_text, naming, open_hdf5, reading, real_dataset, text
+from .isis import DetectorTable, InstrumentGroups, detector_table
 from .powder import Pixels, PowderFile, powder_spectrum, width_from_neighbours
 from .units import converted, is_ours
 
@@ -142,9 +144,26 @@ def _run(entry: h5py.Group, path: Path, ei: float | None) -> Run:
     run = Run().updated("NXSPE_info/fixed_energy", ei=found).noted(*[f"NXSPE_info/fixed_energy {note}"] * bool(note))
     run = run.updated("option --ei", ei=None if ei is None else float(ei))
     if name := instrument_name(dataset_text(entry, "instrument/name")):
-        return run.updated("instrument/name of the nxspe entry", instrument=name)
-    guess = instrument_from_names(path, text(entry.file.attrs.get("file_name")))
-    return run.updated(guess.source, instrument=guess.value) if guess else run
+        run = run.updated("instrument/name of the nxspe entry", instrument=name)
+    elif guess := instrument_from_names(path, text(entry.file.attrs.get("file_name"))):
+        run = run.updated(guess.source, instrument=guess.value)
+    groups = InstrumentGroups(entry, run.value("ei"), run.value("instrument"))
+    facts = groups.facts | _sample_facts(entry)
+    return replace(run, **facts).noted(*groups.notes)
+
+
+def _sample_facts(entry: h5py.Group) -> dict[str, Fact]:
+    """The temperature and the shape of the sample, where the entry has them."""
+    group = entry.get("sample")
+    if not isinstance(group, h5py.Group):
+        return {}
+    facts = {}
+    temperature = group.get("temperature")
+    if isinstance(temperature, h5py.Dataset) and temperature.size:
+        value, _ = as_fact("temperature", temperature[()], text(temperature.attrs.get("units")))
+        facts = {} if value is None else {"temperature": Fact(value, "sample/temperature of the nxspe entry")}
+    sample, how, _ = sample_of_group(group)
+    return facts if sample is None else facts | {"sample": Fact(sample, f"{how} of the nxspe entry")}
 
 
 def _pixels(entry: h5py.Group, path: Path, ei: float) -> tuple[Pixels, tuple[str, ...]]:
@@ -170,12 +189,20 @@ def _pixels(entry: h5py.Group, path: Path, ei: float) -> tuple[Pixels, tuple[str
     polar = np.abs(_sized(data, "polar", (detectors,), path))
     with np.errstate(over="ignore", invalid="ignore"):
         variance = np.where(error < 0, np.nan, error**2)  # -1 marks a masked bin
-    width, notes_on_width = _polar_width(data, polar, path)
+    table = detector_table(entry, detectors)
+    if table is not None and table.masked.any():
+        signal[table.masked] = np.nan
+        notes = (*notes, f"{table.masked.sum()} rows were left out: all of their detectors are masked (det_mask)")
+    width, notes_on_width = _polar_width(data, polar, path, table)
     return Pixels(signal, variance, energy, polar, width, ei), (*notes, *notes_on_width)
 
 
-def _polar_width(data: h5py.Group, polar: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def _polar_width(
+    data: h5py.Group, polar: np.ndarray, path: Path, table: DetectorTable | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
     neighbours = width_from_neighbours(polar)
+    if table is not None:  # a ring reaches at least over its detectors
+        neighbours = np.maximum(neighbours, table.spread)
     if "polar_width" not in data:
         return neighbours, ()
     if "azimuthal_width" in data and np.median(_sized(data, "azimuthal_width", polar.shape, path)) > _RING_AZIMUTH:

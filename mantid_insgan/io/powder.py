@@ -260,7 +260,7 @@ class PowderFile:
         self.shape, self.ndim = spectrum.shape, spectrum.ndim
         self.coordinate_system = spectrum.coordinate_system
         self.visual_normalization = spectrum.visual_normalization
-        self.q_convention = spectrum.q_convention
+        self.q_convention, self.normalised = spectrum.q_convention, spectrum.normalised
 
     def read(self, region: tuple[slice, ...] | None = None) -> Spectrum:
         """The spectrum inside a region (as `SpectrumFile.read`)."""

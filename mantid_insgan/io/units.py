@@ -1,4 +1,4 @@
-"""Units of files, converted to ours: meV, 1/Angstrom, Hz and K. Outputs keep the units of their file."""
+"""Units of files, converted to ours: meV, 1/Angstrom, Hz, K and m. Outputs keep the units of their file."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _OURS = {
     "Angstrom^-1": {"momentumtransfer", "1/angstrom", "angstrom^-1", "1/a", "a^-1", "1/å", "å^-1"},
     "Hz": {"hz", "hertz", "1/s", "s^-1"},
     "K": {"k", "kelvin"},
+    "m": {"m", "metre", "metres", "meter", "meters"},
 }
 #: Other names that the units library does not know.
 _ALIASES = {
@@ -33,12 +34,14 @@ _ALIASES = {
 _ANGSTROM = re.compile(r"\\AA|\b(?:Angstroms?|Ang|A)(?![A-Za-z])|[ÅÅ]", re.IGNORECASE)
 _POWER = re.compile(r"(?<=[A-Za-z])-(?=\d)")
 _ENERGY, _FREQUENCY, _WAVENUMBER, _TEMPERATURE = "[energy]", "1 / [time]", "1 / [length]", "[temperature]"
+_LENGTH = "[length]"
 #: Quantities that are proportional to ours.
 _PROPORTIONAL = {
     "meV": {_ENERGY, _FREQUENCY, _WAVENUMBER, _TEMPERATURE},
     "Angstrom^-1": {_WAVENUMBER},
     "Hz": {_FREQUENCY},
     "K": {_TEMPERATURE},
+    "m": {_LENGTH},
 }
 #: Unit of an axis whose name says nothing.
 _AXIS_OF = {_ENERGY: "meV", _FREQUENCY: "meV", _WAVENUMBER: "Angstrom^-1"}
@@ -47,6 +50,7 @@ _EXPECTED = {
     "Angstrom^-1": "an inverse length such as 1/Angstrom or 1/nm",
     "Hz": "a frequency such as Hz or rpm",
     "K": "a temperature in K or degC",
+    "m": "a length such as m or mm",
 }
 
 
@@ -63,7 +67,7 @@ def converted(values, unit: str, ours: str):
     values : float or ndarray
     unit : str
         As the file writes it; '' for our own.
-    ours : {'meV', 'Angstrom^-1', 'Hz', 'K'}
+    ours : {'meV', 'Angstrom^-1', 'Hz', 'K', 'm'}
         For an energy also a frequency f (E = h f), a wavenumber (E = h c k) or a temperature (E = k_B T).
 
     Raises

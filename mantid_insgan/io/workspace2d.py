@@ -15,7 +15,7 @@ import numpy as np
 from ..core.run import Run
 from ..core.spectrum import Axis, Spectrum, even_bins
 from ..errors import InputError, RunFactError
-from .facts import experiment_facts, instrument_from_names, merged
+from .facts import experiment_facts, instrument_from_names, merged, with_chopper_of_title
 from .hdf5 import dataset_text, naming, open_hdf5, reading, real_dataset, text
 from .powder import Pixels, PowderFile, note_on_even, powder_spectrum, width_from_neighbours
 
@@ -43,11 +43,12 @@ def open_workspace2d(path: str | Path, *, ei: float | None = None, **binning) ->
     path = Path(path)
     with open_hdf5(path) as file, reading(path):
         entry = _entry(file, path)
-        run = merged([experiment_facts(entry)])
-        if run.instrument is None and (guess := instrument_from_names(path, text(file.attrs.get("file_name")))):
+        guess = instrument_from_names(path, text(file.attrs.get("file_name")))
+        run = merged([experiment_facts(entry, guess)])
+        if run.instrument is None and guess:
             run = run.updated(guess.source, instrument=guess.value)
-        run = run.updated("option --ei", ei=ei)
         title = dataset_text(entry, "title").strip()
+        run = with_chopper_of_title(run.updated("option --ei", ei=ei), title)
         content = _read(entry, path, run)
     with naming(path):
         if isinstance(content, Pixels):

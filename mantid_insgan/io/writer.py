@@ -20,8 +20,10 @@ from ..core.files import check_output, read_only, replacing
 from ..core.run import Run
 from ..core.spectrum import Axis, Spectrum
 from ..errors import OutputError
-from .facts import LATTICE_LOG, RESOLUTION_LOG, experiment_groups, logs_of_run, written_lattice
+from .facts import experiment_groups, logs_of_run, own_logs
+from .geometry import shape_xml
 from .hdf5 import fixed, open_hdf5
+from .history import NORMALISED
 from .region import normal_region
 
 ENTRY = "MDHistoWorkspace"
@@ -213,6 +215,8 @@ class SpectrumWriter:
             entry.create_dataset(name, data=np.array([getattr(source, name)], dtype=np.uint32))
         if self._template is not None:
             _copy_template(Path(self._template), file, entry, len(source.shape))
+        if getattr(source, "normalised", False):  # only histograms of MDNorm have it
+            entry.attrs[NORMALISED] = np.int32(1)
         file.attrs["NX_class"] = fixed("NXroot")
         file.attrs["file_name"] = fixed(self.path.name)
         file.attrs["file_time"] = fixed(time.strftime("%Y-%m-%dT%H:%M:%S%z"))
@@ -384,13 +388,9 @@ def _write_logs(logs: h5py.Group, run: Run, title: str) -> None:
 
 
 def _write_own_logs(experiment: h5py.Group, run: Run) -> None:
-    """The resolution that the data have now, and a lattice that was given, in place of what the template says: facts
-    are read from the first experiment that has them."""
-    texts = {
-        RESOLUTION_LOG: None if run.resolution is None else str(run.value("resolution")),
-        LATTICE_LOG: written_lattice(run),
-    }
-    for name, value in texts.items():
+    """The resolution that the data have now, and a lattice or a sample that was given, in place of what the template
+    says: facts are read from the first experiment that has them."""
+    for name, value in own_logs(run).items():
         if value is None:
             continue
         logs = _group(experiment, "logs", "NXgroup")
@@ -401,7 +401,7 @@ def _write_own_logs(experiment: h5py.Group, run: Run) -> None:
 
 def _write_sample(sample: h5py.Group, run: Run) -> None:
     sample.attrs["name"] = fixed("")
-    sample.attrs["shape_xml"] = fixed('<type name="userShape">  </type>')
+    sample.attrs["shape_xml"] = fixed(f'<type name="userShape"> {shape_xml(run.value("sample"))} </type>')
     for name in ("geom_height", "geom_thickness", "geom_width"):
         _put(sample, name, 0.0)
     _put(sample, "geom_id", np.int32(0))

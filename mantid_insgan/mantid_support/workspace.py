@@ -14,21 +14,24 @@ from ..core.run import Fact, Lattice, Run
 from ..core.spectrum import Axis, Spectrum, frozen, measured_bins, summed, without_events
 from ..errors import InputError, OutputError
 from ..io.facts import (
-    LATTICE_LOG,
-    RESOLUTION_LOG,
     as_fact,
     facts_of_logs,
     instrument_name,
     logs_of_run,
     merged,
+    own_logs,
+    with_chopper_of_title,
     with_oriented,
-    written_lattice,
 )
+from ..io.geometry import sample_of
+from ..io.history import last_is_normalised, names_of_history
 from ..io.units import spectrum_in_our_units
 from ..io.writer import stored_arrays
 
 #: Names of the six lattice parameters, of Lattice and of Mantid's OrientedLattice.
 _CELL = ("a", "b", "c", "alpha", "beta", "gamma")
+#: Sizes of Mantid's Sample, mm.
+_SIZES = ("Width", "Height", "Thickness")
 
 
 def read_workspace(workspace) -> Spectrum:
@@ -72,7 +75,8 @@ def read_outline(workspace) -> Spectrum:
     signal, variance = workspace.getSignalArray(), workspace.getErrorSquaredArray()
     shown = int(workspace.displayNormalization())
     valid = measured_bins(signal, variance)
-    valid &= ~without_events(signal, variance, workspace.getNumEventsArray(), shown)
+    if not _is_normalised(workspace):
+        valid &= ~without_events(signal, variance, workspace.getNumEventsArray(), shown)
     nothing = np.broadcast_to(frozen(np.zeros(())), valid.shape)
     return _spectrum(workspace, {"signal": nothing, "variance": nothing, "valid": frozen(valid)})
 
@@ -99,8 +103,14 @@ def _spectrum(workspace, arrays: dict[str, np.ndarray]) -> Spectrum:
         coordinate_system=int(workspace.getSpecialCoordinateSystem()),
         visual_normalization=int(workspace.displayNormalization()),
         q_convention=config["Q.convention"] or "Inelastic",
+        normalised=_is_normalised(workspace),
     )
     return spectrum_in_our_units(spectrum)
+
+
+def _is_normalised(workspace) -> bool:
+    """Whether MDNorm made the workspace, by its history."""
+    return last_is_normalised(map(names_of_history, workspace.getHistory().getAlgorithmHistories()))
 
 
 def _name(workspace) -> str:
@@ -139,21 +149,34 @@ def run_of_workspace(workspace) -> tuple[Run, str]:
     infos = [workspace.getExperimentInfo(i) for i in range(workspace.getNumExperimentInfo())]
     titles = ((_log_text(info.run(), "run_title") or "").strip() for info in infos)
     run = merged([_facts_of_info(info, f"experiment{number}") for number, info in enumerate(infos)])
-    return run, next(filter(None, titles), "")
+    title = next(filter(None, titles), "")
+    return with_chopper_of_title(run, title), title
 
 
 def _facts_of_info(info, where: str) -> tuple[dict[str, Fact], tuple[str, ...]]:
     run = info.run()
     spelled = {name.lower(): name for name in run.keys()}
-    facts, notes = facts_of_logs(spelled, lambda name, fact: _log_value(run, name, fact), where)
-    if name := instrument_name(info.getInstrument().getName()):
+    name = instrument_name(info.getInstrument().getName())
+    facts, notes = facts_of_logs(spelled, lambda log, fact: _log_value(run, log, fact), where, name)
+    if name:
         facts["instrument"] = Fact(name, f"instrument of {where}")
     sample = info.sample()
+    if "sample" not in facts:
+        sizes = (getattr(sample, f"get{name}")() for name in _SIZES)
+        found, how, more = sample_of(_shape_xml(sample), sample.getGeometryFlag(), *sizes)
+        notes = (*notes, *(f"{how} of {where}: {note}" for note in more))
+        facts |= {} if found is None else {"sample": Fact(found, f"{how} of {where}")}
     if sample.hasOrientedLattice():
         cell = sample.getOrientedLattice()
         lattice = Lattice(*(float(getattr(cell, n)()) for n in _CELL), ub=np.array(cell.getUB(), dtype=float))
         facts = with_oriented(facts, lattice, where)
     return facts, notes
+
+
+def _shape_xml(sample) -> str:
+    """Mantid's XML of the sample's shape; '' where this Mantid does not give it to Python."""
+    shape = sample.getShape()
+    return shape.getShapeXML() if hasattr(shape, "getShapeXML") else ""
 
 
 def _log_value(run, name: str, fact: str):
@@ -194,13 +217,9 @@ def to_workspace(spectrum: Spectrum, template=None):
 
 
 def _set_facts(workspace, spectrum: Spectrum) -> None:
-    """The logs of the resolution that the spectrum has and of a lattice that was given, in the first ExperimentInfo,
-    where facts are read first."""
-    run = spectrum.run
-    texts = {
-        RESOLUTION_LOG: None if run.resolution is None else str(run.value("resolution")),
-        LATTICE_LOG: written_lattice(run),
-    }
+    """The logs of the resolution that the spectrum has and of a lattice or a sample that was given, in the first
+    ExperimentInfo, where facts are read first."""
+    texts = own_logs(spectrum.run)
     if not any(texts.values()):
         return
     if not workspace.getNumExperimentInfo():
@@ -304,7 +323,9 @@ def _created(spectrum: Spectrum):
         Frames=[a.frame for a in spectrum.axes],
     )
     workspace.setTitle(spectrum.title)
-    workspace.setDisplayNormalization(MDNormalization.values[spectrum.visual_normalization])
+    # without the history of the data, Mantid would divide a normalised signal by its events
+    shown = 0 if spectrum.normalised else spectrum.visual_normalization
+    workspace.setDisplayNormalization(MDNormalization.values[shown])
     if spectrum.run.facts:
         workspace.addExperimentInfo(_experiment(spectrum.run, spectrum.title))
     return workspace

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.options import parse_axes
 from ..core.run import RUN_FACTS, Lattice, Run, Setting, required_facts
+from ..core.sample import Sample
 from ..core.slices import require_network_axes
 from ..core.spectrum import Axis, Spectrum, energy_axis
 from ..errors import InsganError
@@ -18,12 +19,16 @@ from .findings import Findings
 
 @dataclass(frozen=True)
 class FileSheet:
-    """A data file: axes, facts of the run with their sources, number of valid bins, facts missing for ``apply``."""
+    """A data file: axes, facts of the run with their sources, number of valid bins, facts missing for ``apply``.
+
+    `defaults` has the facts that ``apply`` takes where the file has none.
+    """
 
     path: Path
     title: str
     axes: tuple[Axis, ...]
     run: Run
+    defaults: Run
     bins: int
     valid: int
     without_error: int
@@ -31,8 +36,9 @@ class FileSheet:
     unknown: tuple[str, ...]
 
     def as_dict(self) -> dict:
-        """Plain values; energies in meV, temperature in K, lattice in Angstrom and degrees."""
-        facts = {name: getattr(self.run, name) for name in RUN_FACTS}
+        """Plain values; energies in meV, temperature in K, lattice in Angstrom and degrees, sample in m, mosaic and
+        divergence (FWHM) in degrees."""
+        facts = {name: getattr(self.run, name) or getattr(self.defaults, name) for name in RUN_FACTS}
         return {
             "file": str(self.path),
             "title": self.title,
@@ -55,9 +61,8 @@ class FileSheet:
         facts = self.as_dict()["run"]
         stated = facts.pop("resolution")
         for name, fact in facts.items():
-            lines.append(
-                f"  {name}: " + ("not known" if fact is None else f"{_short(fact['value'])} ({fact['source']})")
-            )
+            told = "not known" if fact is None else f"{_told(name, fact['value'])} ({fact['source']})"
+            lines.append(f"  {name}: {told}")
         if stated is not None:
             described = self.run.value("resolution").described()
             lines.append(f"  resolution: the data have {described} ({stated['source']}: {stated['value']})")
@@ -158,6 +163,7 @@ def inspect_file(path: Path, ei: float | None = None, axes: str | None = None) -
             title=source.title,
             axes=source.axes,
             run=source.run.noted(*notes),
+            defaults=_defaults(source.run, None if findings is None else findings.resolution),
             bins=int(np.prod(source.shape)),
             valid=valid,
             without_error=without_error,
@@ -176,6 +182,22 @@ def _findings(source) -> tuple[Findings | None, str | None]:
         return Findings(Resolution.of_spectrometer(source.run)), None
     except InsganError as error:
         return None, str(error)
+
+
+def _defaults(run: Run, resolution) -> Run:
+    """What ``apply`` takes for the facts of the sample and the beam that a run does not have, and the chopper package
+    of an instrument that has only one."""
+    from ..instruments import known_choppers, known_instruments
+
+    found = Run().updated("default", sample=Sample(), mosaic=0.0)
+    instrument = run.value("instrument")
+    packages = known_choppers(instrument) if instrument in known_instruments() else ()
+    if len(packages) == 1:
+        found = found.updated(f"default: {instrument} has no other package", chopper=packages[0])
+    if resolution is None:
+        return found
+    part = "guide" if resolution.beam.divergence.distance is None else "aperture"
+    return found.updated(f"default: the {part} of {instrument} at this Ei", divergence=resolution.beam.divergence.fwhm)
 
 
 def _problem(resolution, part: Spectrum) -> str | None:
@@ -203,6 +225,16 @@ def _axis(axis: Axis) -> dict:
     return {"name": axis.name, "id": axis.id, "unit": axis.unit, "frame": axis.frame, **limits}
 
 
+def _told(name: str, value) -> str:
+    """The value of a fact in words, with the unit where it is not plain."""
+    if name == "sample":
+        return Sample.parsed(value).described()
+    if name == "divergence":
+        across, up = ("that of the instrument" if x is None else f"{x:.3g} degrees" for x in value)
+        return f"FWHM {across} (horizontal) and {up} (vertical)"
+    return f"{value:g} degrees FWHM" if name == "mosaic" else _short(value)
+
+
 def _short(value) -> str:
     """A fact as text, numbers to six digits."""
     if isinstance(value, list):
@@ -213,6 +245,6 @@ def _short(value) -> str:
 def _plain(value):
     if isinstance(value, Lattice):
         return [value.a, value.b, value.c, value.alpha, value.beta, value.gamma]
-    if isinstance(value, Setting):
+    if isinstance(value, Setting | Sample):
         return str(value)
-    return value
+    return list(value) if isinstance(value, tuple) else value

@@ -11,7 +11,7 @@ import numpy as np
 from .. import __version__
 from ..core.files import check_output
 from ..core.options import OUT_OF_DOMAIN, ApplyOptions, check_target, overridden, parse_axes
-from ..core.run import RESOLUTION_FACTS, Run, Setting
+from ..core.run import BEAM_FACTS, RESOLUTION_FACTS, Run, Setting, shown
 from ..core.slices import network_axes, regions_of, require_network_axes, require_valid
 from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
 from ..errors import ModelError, OutputError, RunFactError
@@ -56,6 +56,8 @@ class Report:
         """The report as plain numbers and strings."""
         facts = {n: getattr(self.run, n) for n in RESOLUTION_FACTS}
         used = {n: {"value": f.value, "source": f.source} for n, f in facts.items() if f is not None}
+        beam = {n: fact for n in BEAM_FACTS if (fact := getattr(self.run, n)) is not None}
+        used |= {n: {"value": shown(f.value), "source": f.source} for n, f in beam.items()}
         one, two = self.coverage or (None, None)
         errors = {"held_out_truth_within_1_standard_error": one, "held_out_truth_within_2_standard_errors": two}
         about = {"model": self.model, "run": used, "resolution_of_result": str(self.resolution)}

@@ -216,7 +216,7 @@ def _addition(spectrum, run: Run, options: ApplyOptions, translator: Translator,
 def _other_setting(run: Run, options: ApplyOptions) -> tuple[Resolution, Setting]:
     """The resolution that --to asks for, and its setting in full."""
     asked = parse_target(options.to)
-    other = replace(run, resolution=None)
+    other = replace(run, resolution=None, divergence=None)  # that of the data is that at their Ei
     if asked.instrument is not None and asked.instrument.casefold() != str(run.value("instrument")).casefold():
         other = replace(other, chopper=None, frequency=None)  # those of another spectrometer
     other = other.updated("option --to", **asked.facts)

@@ -22,7 +22,7 @@ from ..core.slices import (
     require_network_axes,
     require_valid,
 )
-from ..core.spectrum import NUM_EVENTS_NORMALIZATION, Spectrum, frozen
+from ..core.spectrum import Spectrum, frozen
 from ..errors import ModelError
 from ..instruments.grid import ResolutionOnGrid
 from .cards import OUTPUTS, STEPS, ModelFile, require_dimensions
@@ -85,7 +85,7 @@ class Quality:
 
     def count_flux(self, before: Spectrum, after: Spectrum) -> None:
         """Set the flux to that of data and result as files have them: sums over events where they are such."""
-        if after.visual_normalization == NUM_EVENTS_NORMALIZATION:
+        if after.sums_events:
             self.shown_in, self.shown_out = self.flux_in, self.flux_out
         counted = before.signal[after.valid]
         self.magnitude = float(np.abs(counted).sum())

@@ -120,6 +120,10 @@ def _experiment(group):
         if name != "goniometer":
             info.logs[name] = _log(name, log)
     sample = group["sample"]
+    info.shape_xml = _text(sample.attrs.get("shape_xml"))
+    names = ("geom_id", "geom_width", "geom_height", "geom_thickness")
+    if set(names) <= set(sample):
+        info.geometry = (int(sample["geom_id"][0]), *(float(sample[name][0]) for name in names[1:]))
     if int(sample["num_oriented_lattice"][0]):
         info.lattice = OrientedLattice()
         info.lattice.setUB(sample["oriented_lattice/orientation_matrix"][()])
@@ -191,6 +195,9 @@ def _save_experiment(group, info):
         if log.times is not None:
             entry["time"] = log.times
     sample = _group(group, "sample", "NXsample", version=np.int32(1))
+    sample.attrs["shape_xml"] = np.bytes_(info.shape_xml or '<type name="userShape">  </type>')
+    for name, value in zip(("geom_id", "geom_width", "geom_height", "geom_thickness"), info.geometry, strict=True):
+        _put(sample, name, value if name != "geom_id" else np.int32(value))
     _put(sample, "num_oriented_lattice", np.int32(info.lattice is not None))
     if info.lattice is not None:
         crystal = _group(sample, "oriented_lattice", "NXcrystal")

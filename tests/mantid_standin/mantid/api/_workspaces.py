@@ -110,6 +110,8 @@ class InfoBody:
     def __init__(self):
         self.logs = {}
         self.lattice = None
+        self.shape_xml = ""
+        self.geometry = (0, 0.0, 0.0, 0.0)  # flag, width, height, thickness (mm)
         self.instrument = ""
         self.goniometer = 0.0  # degrees about the vertical axis
 
@@ -168,6 +170,29 @@ class Sample:
         if self._info.lattice is None:
             raise RuntimeError("Sample::getOrientedLattice - No OrientedLattice has been defined.")
         return self._info.lattice
+
+    def getShape(self):
+        return Shape(self._info)
+
+    def getGeometryFlag(self):
+        return self._info.geometry[0]
+
+    def getWidth(self):
+        return self._info.geometry[1]
+
+    def getHeight(self):
+        return self._info.geometry[2]
+
+    def getThickness(self):
+        return self._info.geometry[3]
+
+
+class Shape:
+    def __init__(self, info):
+        self._info = info
+
+    def getShapeXML(self):
+        return self._info.shape_xml
 
 
 class Instrument:
@@ -259,6 +284,9 @@ class AlgorithmHistory:
     def __init__(self, name, version, values, text=""):
         self._name, self._version, self._values, self.text = name, version, dict(values), text
         self.key = next(_numbers)
+
+    def getChildHistories(self):
+        return []
 
     def name(self):
         return self._name
