@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mantid_insgan import Axis, Lattice, Spectrum
-from mantid_insgan.convolve import GridAccuracyWarning, convolve, prepare
+from mantid_insgan.convolve import GridAccuracyWarning, convolve, horner, prepare
 from mantid_insgan.convolve.kernel import ModeTable, compiled_loops
 from mantid_insgan.errors import InputError
 from mantid_insgan.instruments import Resolution
@@ -265,3 +265,21 @@ def test_a_line_alone_is_put_in_without_asking_the_model(turned):
     prepared.signal(Wave(top=32.0), fwhm=2.02)
     np.testing.assert_array_equal(prepared.signal(model, fwhm=2.02), alone)
     assert not np.array_equal(prepared.signal(model, fwhm=2.02, width_factor=1.1), alone)
+
+
+class TestHorner:
+    def test_loops_and_arrays_give_the_same_sum(self, monkeypatch):
+        rng = np.random.default_rng(3)
+        table = rng.standard_normal((7, 700)) + 1j * rng.standard_normal((7, 700))
+        shares, begin, turn = rng.random((2, 3, 7)), rng.uniform(-0.2, 0.2, (2, 3)), rng.uniform(-0.2, 0.2, 3)
+        ranges, kept = np.array([[1, 6], [4, 4]]), np.array([700, 350, 600])
+        loops = horner.Rows(table).summed(shares, ranges, begin, turn, kept)
+        monkeypatch.setattr(horner, "_compiled", lambda: None)
+        arrays = horner.Rows(table).summed(shares, ranges, begin, turn, kept)
+        row = np.arange(1, 6)
+        for k, count in enumerate(kept):
+            steps = np.arange(count)
+            phase = np.exp(1j * steps * (begin[0, k] + (row[:, None] - 1) * turn[k]))
+            expected = (shares[0, k, row, None] * phase * table[row, :count]).sum(axis=0)
+            np.testing.assert_allclose(loops[k, :count], expected, atol=1e-10)
+            np.testing.assert_allclose(arrays[k, :count], expected, atol=1e-10)
