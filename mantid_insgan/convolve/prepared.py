@@ -318,9 +318,15 @@ class Prepared:
         return found
 
     def _mode_table(self, model, factor: float) -> ModeTable:
-        if model is None or model is self._start:
+        if model is None:
+            return self._table_of_source
+        if model is self._start:
             return self._source.table.merged()
         return self._source.table_of(model, self._nodes_used(factor)).merged()
+
+    @cached_property
+    def _table_of_source(self) -> ModeTable:
+        return self._source.table.merged()
 
     def _powder_table(self, model) -> PowderTable:
         return self._source if model is None or model is self._start else self._source.asked(model)
