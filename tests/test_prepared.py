@@ -6,6 +6,7 @@ import pytest
 from mantid_insgan import Axis, Lattice, Spectrum
 from mantid_insgan.convolve import GridAccuracyWarning, convolve, horner, prepare
 from mantid_insgan.convolve.kernel import ModeTable, compiled_loops
+from mantid_insgan.convolve.shared import share_powders
 from mantid_insgan.errors import InputError
 from mantid_insgan.instruments import Resolution
 
@@ -265,6 +266,44 @@ def test_a_line_alone_is_put_in_without_asking_the_model(turned):
     prepared.signal(Wave(top=32.0), fwhm=2.02)
     np.testing.assert_array_equal(prepared.signal(model, fwhm=2.02), alone)
     assert not np.array_equal(prepared.signal(model, fwhm=2.02, width_factor=1.1), alone)
+
+
+class TestSharedPowder:
+    @staticmethod
+    def of(ei, model, low=2.3):
+        resolution = Resolution("MAPS-2000", ei, "S", 300.0, lattice=LATTICE)
+        axes = (Axis("|Q|", np.linspace(low, low + 1.2, 5), "Angstrom^-1"), ENERGY)
+        return prepare(axes, resolution, model=model, orientations=400)
+
+    def test_a_model_is_asked_once_and_the_result_is_the_same(self):
+        start, other = Wave(), Wave(top=28.0)
+        alone, shared = ([self.of(ei, start) for ei in (80.0, 100.0)] for _ in range(2))
+        (table,) = share_powders(shared)
+        assert table.size < sum(one.source.size for one in alone)
+        for one, each in zip(alone, shared, strict=True):
+            assert each.source is table and table.step <= one.source.step
+            assert off(each.signal(start), one.signal(start)) < 0.05
+        other.asked = 0
+        found = [one.signal(other) for one in shared]
+        assert other.asked == table.size
+        for one, seen in zip(alone, found, strict=True):
+            assert off(seen, one.signal(other)) < 0.05
+
+    def test_widths_and_lines_are_put_in_as_before(self):
+        start = Wave()
+        alone, shared = self.of(80.0, start), [self.of(ei, start) for ei in (80.0, 100.0)]
+        share_powders(shared)
+        options = {"fwhm": 1.5, "shape": "dho", "width_factor": 1.1}
+        assert off(shared[0].signal(Wave(29.0), **options), alone.signal(Wave(29.0), **options)) < 0.05
+
+    def test_those_that_would_need_more_momenta_stay_apart(self):
+        start = Wave()
+        far = [self.of(80.0, start), self.of(80.0, start, low=5.0)]
+        sources = [one.source for one in far]
+        assert share_powders(far) == [] and [one.source for one in far] == sources
+
+    def test_those_of_other_models_and_crystals_stay_apart(self, cut):
+        assert share_powders([self.of(80.0, Wave()), self.of(80.0, Wave()), cut]) == []
 
 
 class TestHorner:

@@ -108,6 +108,11 @@ class PowderTable:
         """Number of momenta at which the model was evaluated."""
         return self.energies.shape[0] * self.energies.shape[1]
 
+    @property
+    def directions(self) -> int:
+        """Directions in each row."""
+        return self.energies.shape[1]
+
     def splines(self, low: float, step: float, count: int) -> np.ndarray:
         """Mean over directions as densities on `count` energies `step` apart from `low`, mbarn/sr, shape (rows, count).
 

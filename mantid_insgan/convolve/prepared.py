@@ -174,6 +174,16 @@ class Prepared:
             else:
                 self._source = modes_seen(self.method, model, self.bins, self._extent, **options)
 
+    @property
+    def first(self):
+        """The model that it began with; None before."""
+        return self._start
+
+    def take(self, table: PowderTable) -> None:
+        """From now on ask models of a powder at the momenta of another table, of the model that this began with."""
+        self._source, self._last = table, None
+        self.__dict__.pop("_geometry", None)
+
     def _choose_directions(self, options: dict) -> None:
         """Four times as many directions, until the result is as good as the tolerance asks.
 
