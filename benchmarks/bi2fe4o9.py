@@ -21,8 +21,8 @@ from pages import table_text
 from results import add_option, column, table, write_results
 
 from mantid_insgan.convolve.bins import Bins
-from mantid_insgan.convolve.modes import PowderTable
 from mantid_insgan.convolve.prepared import Prepared
+from mantid_insgan.convolve.shared import SharedTable
 from mantid_insgan.core.spectrum import Spectrum
 from mantid_insgan.fit import Dataset, FitResult, Problem, fit, masks
 from mantid_insgan.fit.vanadium import fit_width_factor
@@ -142,18 +142,6 @@ def turned_model(degrees: float) -> ModelDefinition:
         return read_model(path)
 
 
-class SharedModes(PowderTable):
-    """Momenta for all measurements, at which each model is asked once."""
-
-    _last: tuple = (None, None)
-
-    def asked(self, model) -> PowderTable:
-        """See `PowderTable.asked`."""
-        if self._last[0] is not model:
-            self._last = (model, super().asked(model))
-        return self._last[1]
-
-
 class Directions:
     """The engine: the covariance, with a stated number of directions at each |Q|."""
 
@@ -164,7 +152,7 @@ class Directions:
     def __call__(self, spectrum: Spectrum, resolution: Resolution, model):
         """The engine of one dataset, see `fit.engines`."""
         if self._source is None:
-            self._source = SharedModes(model, *ROWS, self.count, np.random.default_rng(0))
+            self._source = SharedTable(model, *ROWS, self.count, np.random.default_rng(0))
         prepared = Prepared(Bins(spectrum, resolution), widest=WIDEST, source=self._source)
 
         def seen(model, *, line, shape, width_factor) -> np.ndarray:

@@ -516,3 +516,49 @@ def test_errors_do_not_vanish_where_the_fit_is_far_below_the_data():
     assert (error >= 0.999 * np.sqrt(group.signal / 4)).all() and (error > 0.7).all()
     near = group.error(whole._how, nothing, np.maximum(group.signal, 1.0))
     np.testing.assert_allclose(near, np.sqrt(np.maximum(group.signal, 1.0)))
+
+
+class PowderBand:
+    """One mode of a powder, which counts the momenta at which it is asked."""
+
+    lattice = Lattice(4.0, 4.0, 4.0)
+
+    def __init__(self, top):
+        self.top, self.asked = top, 0
+
+    def modes(self, q_rlu):
+        self.asked += len(q_rlu)
+        energies = self.top * (0.6 + 0.4 * np.sin(np.pi * q_rlu).prod(axis=1, keepdims=True) ** 2)
+        return energies, np.ones_like(energies)
+
+
+@dataclass(frozen=True)
+class PowderBands:
+    """A definition that keeps the models that it built."""
+
+    parameters: dict = field(default_factory=lambda: {"J": Free(20.0, 1.0, 40.0)})
+    name: str = "band"
+    built: list = field(default_factory=list)
+
+    def build(self, values):
+        self.built.append(PowderBand(values["J"]))
+        return self.built[-1]
+
+
+def test_powders_at_several_incident_energies_ask_each_model_once():
+    axes = (Axis("|Q|", np.linspace(1.5, 2.5, 5), "Angstrom^-1"), Axis("DeltaE", np.linspace(4, 30, 27), "meV"))
+    datasets = []
+    for ei in (40.0, 60.0):
+        resolution = Resolution("MAPS", ei, "S", 300)
+        signal = convolve(PowderBand(19.0), axes, resolution, seed=1).signal
+        seen = Spectrum(signal, np.full(signal.shape, 1e-4), axes, valid=np.isfinite(signal))
+        datasets.append(Dataset(seen, resolution, f"Ei {ei:g}"))
+    definition = PowderBands()
+    together = Problem(datasets, definition)
+    found = together.evaluate({"J": 19.5})
+    table, other = (part.engine.prepared.source for group in together.groups for part in group.parts)
+    assert other is table and definition.built[-1].asked == table.size
+    alone = [Problem(data, PowderBands()).evaluate({"J": 19.5}) for data in datasets]
+    # Each is off by what its tolerance allows.
+    assert found.chi_squared == pytest.approx(sum(one.chi_squared for one in alone), rel=0.1)
+    np.testing.assert_allclose(found.scales, [one.scales[0] for one in alone], rtol=0.02)

@@ -5,8 +5,9 @@ import pytest
 from scipy.special import ndtri
 
 from mantid_insgan import Axis, Lattice, Spectrum
-from mantid_insgan.convolve import GridAccuracyWarning, convolve, prepare, shapes
+from mantid_insgan.convolve import GridAccuracyWarning, convolve, horner, prepare, shapes
 from mantid_insgan.convolve.kernel import ModeTable, compiled_loops
+from mantid_insgan.convolve.shared import share_powders
 from mantid_insgan.errors import InputError
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.instruments.montecarlo import unit_draws
@@ -207,7 +208,7 @@ def lopsided(slow):
 class TestShapes:
     @pytest.mark.parametrize("axes", [CUT, POWDER], ids=["cut", "powder"])
     def test_nearer_to_the_real_pulses(self, slow, axes):
-        wave, how = Wave(gap=0.3), {"tolerance": 0.01, "orientations": 1500}
+        wave, how = Wave(top=18.0, gap=1.0), {"tolerance": 0.01, "orientations": 1500}
         real = convolve(wave, axes, slow, method="interpolated", points=12000, **how)
         noise = real.variance[real.valid].mean() / (real.signal[real.valid] ** 2).mean()
 
@@ -348,3 +349,59 @@ def test_a_line_alone_is_put_in_without_asking_the_model(turned):
     prepared.signal(Wave(top=32.0), fwhm=2.02)
     np.testing.assert_array_equal(prepared.signal(model, fwhm=2.02), alone)
     assert not np.array_equal(prepared.signal(model, fwhm=2.02, width_factor=1.1), alone)
+
+
+class TestSharedPowder:
+    @staticmethod
+    def of(ei, model, low=2.3):
+        resolution = Resolution("MAPS-2000", ei, "S", 300.0, lattice=LATTICE)
+        axes = (Axis("|Q|", np.linspace(low, low + 1.2, 5), "Angstrom^-1"), ENERGY)
+        return prepare(axes, resolution, model=model, orientations=400)
+
+    def test_a_model_is_asked_once_and_the_result_is_the_same(self):
+        start, other = Wave(), Wave(top=28.0)
+        alone, shared = ([self.of(ei, start) for ei in (80.0, 100.0)] for _ in range(2))
+        (table,) = share_powders(shared)
+        assert table.size < sum(one.source.size for one in alone)
+        for one, each in zip(alone, shared, strict=True):
+            assert each.source is table and table.step <= one.source.step
+            assert off(each.signal(start), one.signal(start)) < 0.05
+        other.asked = 0
+        found = [one.signal(other) for one in shared]
+        assert other.asked == table.size
+        for one, seen in zip(alone, found, strict=True):
+            assert off(seen, one.signal(other)) < 0.05
+
+    def test_widths_and_lines_are_put_in_as_before(self):
+        start = Wave()
+        alone, shared = self.of(80.0, start), [self.of(ei, start) for ei in (80.0, 100.0)]
+        share_powders(shared)
+        options = {"fwhm": 1.5, "shape": "dho", "width_factor": 1.1}
+        assert off(shared[0].signal(Wave(29.0), **options), alone.signal(Wave(29.0), **options)) < 0.05
+
+    def test_those_that_would_need_more_momenta_stay_apart(self):
+        start = Wave()
+        far = [self.of(80.0, start), self.of(80.0, start, low=5.0)]
+        sources = [one.source for one in far]
+        assert share_powders(far) == [] and [one.source for one in far] == sources
+
+    def test_those_of_other_models_and_crystals_stay_apart(self, cut):
+        assert share_powders([self.of(80.0, Wave()), self.of(80.0, Wave()), cut]) == []
+
+
+class TestHorner:
+    def test_loops_and_arrays_give_the_same_sum(self, monkeypatch):
+        rng = np.random.default_rng(3)
+        table = rng.standard_normal((7, 700)) + 1j * rng.standard_normal((7, 700))
+        shares, begin, turn = rng.random((2, 3, 7)), rng.uniform(-0.2, 0.2, (2, 3)), rng.uniform(-0.2, 0.2, 3)
+        ranges, kept = np.array([[1, 6], [4, 4]]), np.array([700, 350, 600])
+        loops = horner.Rows(table).summed(shares, ranges, begin, turn, kept)
+        monkeypatch.setattr(horner, "_compiled", lambda: None)
+        arrays = horner.Rows(table).summed(shares, ranges, begin, turn, kept)
+        row = np.arange(1, 6)
+        for k, count in enumerate(kept):
+            steps = np.arange(count)
+            phase = np.exp(1j * steps * (begin[0, k] + (row[:, None] - 1) * turn[k]))
+            expected = (shares[0, k, row, None] * phase * table[row, :count]).sum(axis=0)
+            np.testing.assert_allclose(loops[k, :count], expected, atol=1e-10)
+            np.testing.assert_allclose(arrays[k, :count], expected, atol=1e-10)

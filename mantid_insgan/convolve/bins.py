@@ -138,6 +138,11 @@ class Bins:
         """Of (h, k, l, E), or (|Q|, E), for a standard deviation of each of `DEVIATIONS`, shape (N, 14, 4 or 2)."""
         return self.resolution.deviations(points, np.eye(len(DEVIATIONS)))
 
+    @cached_property
+    def travel(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (T,) and how far place and covariance move from each to the next, see `_travel`."""
+        return _travel(self)
+
     def _reachable(self) -> np.ndarray:
         """Bins whose centre lies in the kinematic range, shape (momentum bins, energies)."""
         size = math.prod(self.shape)
@@ -238,7 +243,7 @@ class Nodes:
 
 def nodes_between(bins: Bins) -> Nodes:
     """As few energies as the variation of the resolution with energy allows; results are interpolated between them."""
-    energies, steps = _travel(bins)
+    energies, steps = bins.travel
     travelled = np.concatenate([[0], np.cumsum(steps.sum(axis=0))])
     count = int(np.clip(math.ceil(travelled[-1]) + 1, 2, _MOST_NODES))
     travelled += 1e-9 * np.arange(travelled.size)
@@ -273,7 +278,7 @@ def cells_between(bins: Bins, change: Callable | None = None) -> Cells:
         Of places (n, T, 3) and standard deviations of the energy (n, T): how much the modes of a model change from each
         place to the next, (T - 1,). Where that is less than `_MODES_STEP`, the place may move on.
     """
-    energies, steps = _travel(bins, change)
+    energies, steps = bins.travel if change is None or not bins.scattered else _travel(bins, change)
     travelled = np.concatenate([[0], np.cumsum(steps.T @ (1 / _CELL))])
     parts = max(1, math.ceil(travelled[-1] / len(bins.energy)))
     edges = np.linspace(bins.energy.edges[0], bins.energy.edges[-1], parts * len(bins.energy) + 1)
@@ -287,7 +292,7 @@ def cells_between(bins: Bins, change: Callable | None = None) -> Cells:
 
 def nodes_in_bins(bins: Bins) -> Nodes:
     """A node in every energy bin; several if the momentum of the sample changes within a bin."""
-    _, steps = _travel(bins)
+    _, steps = bins.travel
     parts = max(1, math.ceil(steps[0].sum() / len(bins.energy)))
     edges = np.linspace(bins.energy.edges[0], bins.energy.edges[-1], parts * len(bins.energy) + 1)
     return Nodes(0.5 * (edges[1:] + edges[:-1]), edges, np.eye(edges.size - 1))
@@ -307,7 +312,7 @@ def _travel(bins: Bins, change: Callable | None = None) -> tuple[np.ndarray, np.
     block = np.linalg.inv(covariance[:, 1:, :size, :size])
     place_steps = np.sqrt(np.einsum("nti,ntij,ntj->nt", moved, block, moved)) / _PLACE_STEP
     place_steps = place_steps.max(axis=0)
-    if change is not None and bins.scattered:
+    if change is not None:
         sigma = np.sqrt(covariance[..., size, size])
         places = place.reshape(len(columns), len(energies), -1)
         place_steps = np.minimum(place_steps, change(places, sigma) / _MODES_STEP)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..instruments.pulse_shapes import PULSES, PulseShapes
 from .bins import Bins, Cells, Nodes
+from .horner import Rows
 from .kernel import PAIRS, Mixtures, Patches
 from .modes import ModeGrid, PowderTable
 
@@ -334,8 +335,8 @@ class PowderRun:
         self._length = next_fast_len(count, real=True)
         table = np.zeros((len(source.modulus), self._length))
         table[:, :count] = source.splines(edges[0] - (margin - 0.5) * fine, fine, count)
-        self._table, self._spline = rfft(table, axis=1), fine**2 / 4
-        self._frequency = 2 * np.pi * np.arange(self._table.shape[1]) / (self._length * fine)
+        self._rows, self._spline = Rows(rfft(table, axis=1)), fine**2 / 4
+        self._frequency = 2 * np.pi * np.arange(self._length // 2 + 1) / (self._length * fine)
         self._inside = slice(margin, margin + self._parts * (len(edges) - 1))
 
     @property
@@ -363,14 +364,12 @@ class PowderRun:
         # The splines into which modes are put have a variance of their own.
         within = self.factors[1] ** 2 * own + self.line**2 - self._spline
         within = np.maximum(within, 0.1 * self._spline)
-        kept = np.searchsorted(self._frequency, np.sqrt(-2 * np.log(_NOTHING) / within.min())) + 1
-        frequency, spread = self._frequency[:kept], self.factors[0] * np.sqrt(covariance[:, 0, 0])
-        sums = self._summed(self.geometry.bins.columns[number], spread, slope, frequency, mean[:, 0])
-        # Deviations of the momentum are counted from the mean.
-        ahead = (mean[:, 1] - slope * mean[:, 0])[:, None]
-        return sums * np.exp(-0.5 * within[:, None] * frequency**2 + 1j * ahead * frequency)
+        kept = np.searchsorted(self._frequency, np.sqrt(-2 * np.log(_NOTHING) / within)) + 1
+        kept, spread = np.minimum(kept, len(self._frequency)), self.factors[0] * np.sqrt(covariance[:, 0, 0])
+        sums = self._summed(self.geometry.bins.columns[number], mean, spread, slope, kept)
+        return sums * np.exp(-0.5 * within[:, None] * self._frequency[: kept.max()] ** 2)
 
-    def _summed(self, column: int, spread, slope, frequency: np.ndarray, aside: np.ndarray) -> np.ndarray:
+    def _summed(self, column: int, mean, spread: np.ndarray, slope: np.ndarray, kept: np.ndarray) -> np.ndarray:
         """Sum of the Fourier transforms of all rows, with weights and shifts: (nodes, frequencies)."""
         from scipy.special import ndtr
 
@@ -378,16 +377,15 @@ class PowderRun:
         parts = int(np.clip(np.ceil(width / spread.min() / _POWDER_PART), 1, _POWDER_PARTS))
         sigma = np.hypot(spread, width / parts / np.sqrt(12))
         edges = np.append(modulus, modulus[-1] + step) - 0.5 * step
-        turn = np.exp(1j * slope[:, None] * step * frequency)
-        total = np.zeros(turn.shape, complex)
-        for offset in (np.arange(parts) + 0.5) / parts - 0.5:
-            middle = self.geometry.bins.coordinates(np.array([column]), offset)[0, 0]
-            shares = np.diff(ndtr((edges - middle - aside[:, None]) / sigma[:, None]), axis=1) / parts
-            seen = np.flatnonzero(shares.max(axis=0) > 1e-6)
-            # Horner's scheme: rows are evenly spaced, so that each is shifted once more than the row before.
-            sums = np.zeros_like(total)
-            for row in seen[::-1]:
-                sums *= turn
-                sums += shares[:, row, None] * self._table[row, : frequency.size]
-            total += sums * np.exp(1j * slope[:, None] * (modulus[seen[0]] - middle) * frequency) if seen.size else 0.0
-        return total
+        offsets = (np.arange(parts) + 0.5) / parts - 0.5
+        middles = self.geometry.bins.coordinates(np.full(parts, column), offsets[:, None])
+        aside, ahead = mean.T
+        away = edges - middles[:, :, None] - aside[:, None]
+        shares = np.diff(ndtr(away / sigma[:, None]), axis=2) / parts
+        seen = shares.max(axis=1) > 1e-6
+        first = seen.argmax(axis=1)
+        ranges = np.stack([first, np.where(seen.any(axis=1), seen.shape[1] - seen[:, ::-1].argmax(axis=1), first)], 1)
+        # Rows are evenly spaced, so that each is shifted once more than the row before.
+        begin = ahead + slope * (modulus[first, None] - middles - aside)
+        apart = self._frequency[1]
+        return self._rows.summed(shares, ranges, begin * apart, slope * step * apart, kept)

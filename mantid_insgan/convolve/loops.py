@@ -18,18 +18,6 @@ def _from_middle(at, slope, centre, sigma):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _looked_up(z, per_sigma, top, cumulative):
-    """The cumulative of a Gaussian, linear between the values of its table."""
-    x = (z + REACH) * per_sigma
-    if x <= 0:
-        return cumulative[0]
-    if x >= top:
-        return cumulative[top]
-    i = int(x)
-    return cumulative[i] + (x - i) * (cumulative[i + 1] - cumulative[i])
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 def by_loops(total, which, middles, left, place_rate, share, mixtures, ranges, table, line_squared, factor, cumulative):
     """Add modes through the resolution to `total`: see `blur`, whose parameters these are, one by one."""
     row, cell, mixture = which
@@ -46,6 +34,9 @@ def by_loops(total, which, middles, left, place_rate, share, mixtures, ranges, t
     found = np.empty((points, 4))
     top = cumulative.shape[0] - 1
     per_sigma = top / (2 * REACH)
+    cumulative = cumulative - cumulative[0]
+    rises, all_of_it = np.append(np.diff(cumulative), 0.0), cumulative[top]
+    below, behind = np.zeros(total.shape[1] + 2), np.zeros(total.shape[1] + 2)
     for n in range(row.shape[0]):
         start, stop = first[cell[n]], last[cell[n]]
         if stop <= start:
@@ -138,17 +129,25 @@ def by_loops(total, which, middles, left, place_rate, share, mixtures, ranges, t
                     along = (ceiling - bottom) / (away1 - away0)
                     begin = start + max(0, int(math.floor((-reach - away0) * along / step)))
                     end = min(stop, start + int(math.ceil((reach - away0) * along / step)))
-                z = _from_middle(bottom + (begin - start) * step, slope, centre, sigma)
-                below = _looked_up(z, per_sigma, top, cumulative)
+                turn = 1 - slope
+                if abs(turn) > FLAT:
+                    # The cumulative at the edges of all bins that it reaches; it is `all_of_it` behind them.
+                    pace, height = turn / sigma * step * per_sigma, weight / turn
+                    x = ((bottom * turn - centre) / sigma + REACH) * per_sigma
+                    for k in range(begin - start, end - start + 1):
+                        at = min(max(x + k * pace, 0.0), top)
+                        i = np.int32(at)
+                        below[k] += height * (cumulative[i] + (at - i) * rises[i])
+                    behind[end - start + 1] += height * all_of_it
+                    continue
                 for k in range(begin, end):
-                    at = bottom + (k - start + 1) * step
-                    z1 = _from_middle(at, slope, centre, sigma)
-                    above = _looked_up(z1, per_sigma, top, cumulative)
-                    turn = 1 - slope
-                    if abs(turn) > FLAT:
-                        inside = (above - below) / turn
-                    else:
-                        density = math.exp(-0.125 * (z + z1) ** 2) / math.sqrt(2 * math.pi)
-                        inside = density * step / sigma
-                    total[row[n], k] += shares[cell[n], k] * weight * inside
-                    z, below = z1, above
+                    z = _from_middle(bottom + (k - start + 0.5) * step, slope, centre, sigma)
+                    density = math.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+                    total[row[n], k] += shares[cell[n], k] * weight * density * step / sigma
+        passed, here = 0.0, below[0]
+        for k in range(start, stop):
+            before, passed = here, passed + behind[k - start + 1]
+            here = below[k - start + 1] + passed
+            total[row[n], k] += shares[cell[n], k] * (here - before)
+        below[: stop - start + 2] = 0.0
+        behind[: stop - start + 2] = 0.0

@@ -15,8 +15,8 @@ from .kernel import ModeTable, cells_of, interpolated
 _FLOOR = 1e-4
 #: Momenta at which the error of a grid is measured along each axis; most nodes along one to begin with.
 _TRIALS, _MOST_FIRST = 64, 13
-#: Momenta in one call of the model.
-_CALL = 16384
+#: Momenta in one call of the model, and in one for several rows of a powder.
+_CALL, _ROWS_TOGETHER = 16384, 4096
 
 
 class Direct:
@@ -86,14 +86,16 @@ class PowderTable:
         self._ask(model, progress)
 
     def _ask(self, model, progress) -> None:
-        energies, intensities, turn = [], [], to_hkl(model)
-        for n, q in enumerate(self.modulus):
-            e, i = model.modes(q * (self._sphere @ self._turns[n]) @ turn)
-            energies.append(e)
-            intensities.append(i)
+        parts, turn, rows = [], to_hkl(model), len(self.modulus)
+        at_once = max(1, _ROWS_TOGETHER // len(self._sphere))
+        for start in range(0, rows, at_once):
+            some = slice(start, start + at_once)
+            momenta = self.modulus[some, None, None] * (self._sphere @ self._turns[some]) @ turn
+            parts.append(model.modes(momenta.reshape(-1, 3)))
             if progress is not None:
-                progress(n + 1, len(self.modulus))
-        self.energies, self.intensities = np.stack(energies), np.stack(intensities)
+                progress(min(start + at_once, rows), rows)
+        shape = (rows, len(self._sphere), -1)
+        self.energies, self.intensities = (np.vstack(part).reshape(shape) for part in zip(*parts, strict=True))
 
     def asked(self, model) -> PowderTable:
         """The modes of another model in the same directions."""
@@ -105,6 +107,11 @@ class PowderTable:
     def size(self) -> int:
         """Number of momenta at which the model was evaluated."""
         return self.energies.shape[0] * self.energies.shape[1]
+
+    @property
+    def directions(self) -> int:
+        """Directions in each row."""
+        return self.energies.shape[1]
 
     def splines(self, low: float, step: float, count: int) -> np.ndarray:
         """Mean over directions as densities on `count` energies `step` apart from `low`, mbarn/sr, shape (rows, count).

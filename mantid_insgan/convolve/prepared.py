@@ -184,6 +184,16 @@ class Prepared:
             else:
                 self._source = modes_seen(self.method, model, self.bins, self._extent, **options)
 
+    @property
+    def first(self):
+        """The model that it began with; None before."""
+        return self._start
+
+    def take(self, table: PowderTable) -> None:
+        """From now on ask models of a powder at the momenta of another table, of the model that this began with."""
+        self._source, self._last = table, None
+        self.__dict__.pop("_geometry", None)
+
     def _choose_directions(self, options: dict) -> None:
         """Four times as many directions, until the result is as good as the tolerance asks.
 
@@ -351,9 +361,15 @@ class Prepared:
         return found
 
     def _mode_table(self, model, factor: float) -> ModeTable:
-        if model is None or model is self._start:
+        if model is None:
+            return self._table_of_source
+        if model is self._start:
             return self._source.table.merged()
         return self._source.table_of(model, self._nodes_used(factor)).merged()
+
+    @cached_property
+    def _table_of_source(self) -> ModeTable:
+        return self._source.table.merged()
 
     def _powder_table(self, model) -> PowderTable:
         return self._source if model is None or model is self._start else self._source.asked(model)

@@ -142,6 +142,7 @@ def ideal(
     fwhm: float | None = None,
     shape: str = "dho",
     source: ModeGrid | PowderTable | None = None,
+    bins: Bins | None = None,
 ) -> Spectrum:
     """The same grid without resolution: the mean of the model over the volume of each bin.
 
@@ -151,12 +152,13 @@ def ideal(
     the variance is the squared standard error of their mean.
 
     With a `source`, the mean is calculated from its modes, linear between their nodes and, for a crystal, without
-    noise: the same modes that `convolve` uses. At one crystal angle the model itself is always evaluated.
+    noise: the same modes that `convolve` uses. At one crystal angle the model itself is always evaluated. `bins` are
+    those of grid and resolution, if they are there already.
     """
     points = _checked("ideal", points, workers)
     check_line(fwhm, shape)
-    spectrum = as_spectrum(model, grid, resolution)
-    bins = Bins(spectrum, resolution)
+    bins = bins or Bins(as_spectrum(model, grid, resolution), resolution)
+    spectrum = bins.spectrum
     if source is not None and not bins.scattered:
         edges, finish = fine_line(bins, _line_step(bins, fwhm), fwhm, shape)
         run = (SharpPowder if bins.powder else Sharp)(bins, source, edges)
@@ -178,6 +180,7 @@ def sample_modes(
     tolerance: float | None = None,
     momenta: int | None = None,
     progress: Progress | None = None,
+    bins: Bins | None = None,
 ) -> ModeGrid | PowderTable:
     """Modes at the momenta that a grid and its resolution need, to be shared by `ideal` and `convolve`.
 
@@ -191,6 +194,8 @@ def sample_modes(
         Approximate limit of the number of momenta at which the model is evaluated; `GRID_LIMIT` if not given. For a
         powder they are divided between four rows of |Q| in each bin (more if the resolution needs them) and the
         directions in each row.
+    bins : Bins, optional
+        Those of grid and resolution, if they are there already.
 
     Raises
     ------
@@ -206,7 +211,7 @@ def sample_modes(
         raise InputError(
             f"method {method!r} has no grid of modes", f"use one of {', '.join(map(repr, GRID_LIMIT))} for it"
         )
-    bins = Bins(as_spectrum(model, grid, resolution), resolution)
+    bins = bins or Bins(as_spectrum(model, grid, resolution), resolution)
     momenta = momenta or GRID_LIMIT[method]
     extent = extent_of(bins, _nodes(bins).energies)
     return modes_seen(method, model, bins, extent, seed=seed, tolerance=tolerance, momenta=momenta, progress=progress)

@@ -5,13 +5,17 @@ An engine is called with a model and gives the intensity at every bin of the dat
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ..core.spectrum import Spectrum
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..convolve.prepared import Prepared
 
 #: The engines by name, and what each does.
 ENGINES = {
@@ -72,10 +76,28 @@ def engine_for(
         from ..convolve.prepared import prepare
 
         prepared = prepare(spectrum, resolution, method=name, model=model, points=points, widest=_WIDEST)
-        return lambda model, *, line, shape, width_factor: prepared.signal(
-            model, fwhm=line, shape=shape, width_factor=width_factor, workers=threads
-        )
+        return PreparedEngine(prepared, threads)
     return _unprepared(name, spectrum, resolution, seed=seed, points=points, workers=threads)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedEngine:
+    """The engines of `PREPARED`: a convolution prepared once."""
+
+    prepared: Prepared
+    threads: int
+
+    def __call__(self, model, *, line: float | None, shape: str, width_factor: float) -> np.ndarray:
+        """See `Engine`."""
+        options = {"fwhm": line, "shape": shape, "width_factor": width_factor}
+        return self.prepared.signal(model, workers=self.threads, **options)
+
+
+def share_modes(engines: Sequence[Engine]) -> None:
+    """Let the engines of a fit ask each model once where they can: powders at several incident energies."""
+    from ..convolve.shared import share_powders
+
+    share_powders([engine.prepared for engine in engines if isinstance(engine, PreparedEngine)])
 
 
 def _unprepared(name: str, spectrum: Spectrum, resolution, *, points: int | None, **how) -> Engine:

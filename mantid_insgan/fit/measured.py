@@ -12,7 +12,7 @@ from ..core.spectrum import Spectrum, per_event
 from ..errors import InputError
 from ..instruments import Resolution
 from .background import LinearTerms, joined, linear_terms
-from .engines import engine_for
+from .engines import Engine, engine_for
 from .smoothing import Smoothing
 
 #: Monte Carlo points for every bin of a correction.
@@ -110,6 +110,11 @@ class Part:
         self._how, self._correction = how, 0.0
         kinds = how.background if data.background is None else data.background
         self.terms = linear_terms(kinds, spectrum, data.resolution, self.valid)
+
+    @property
+    def engine(self) -> Engine:
+        """What gives the intensity of models."""
+        return self._engine
 
     @property
     def size(self) -> int:

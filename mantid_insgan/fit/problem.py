@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..models.base import UnstableModelError
 from ..models.parameters import LINE, WIDTH_FACTOR
 from .background import Projection
+from .engines import share_modes
 from .measured import Comparing, Dataset, Group, Part, grouped
 from .parameters import tied
 
@@ -124,6 +125,7 @@ class Problem:
                 Group([Part(d, self._how, next(models), self.seen_with({**self.start, **d.fixed})) for d in group])
                 for group in sets
             ]
+            share_modes([part.engine for group in self.groups for part in group.parts])
         #: What preparing the comparison had to say, such as a grid of modes that is coarser than its tolerance.
         self.notes = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))
         self._weigh([1 / p.error(self._how) for p in self.groups])

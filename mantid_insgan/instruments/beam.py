@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -148,7 +149,7 @@ def absorption_moments(tube: Tube, kf) -> tuple[np.ndarray, np.ndarray]:
     kf = np.asarray(kf, dtype=float)
     if tube.radius == 0:
         return np.zeros(kf.shape), np.zeros(kf.shape)
-    nodes, weights = np.polynomial.legendre.leggauss(32)
+    nodes, weights = _nodes_and_weights()
     offset = np.sin(0.5 * np.pi * nodes)  # w / R; this substitution removes the square root at the rim
     half = np.sqrt(1 - offset**2)
     thickness = HELIUM_ABSORPTION * tube.pressure * tube.radius / kf[..., None]  # radius in mean free paths
@@ -167,3 +168,9 @@ def absorption_moments(tube: Tube, kf) -> tuple[np.ndarray, np.ndarray]:
     along = (square - mean**2) * free_path**2
     across = (weight * absorbed * offset**2).sum(-1) / total * tube.radius**2
     return along, across
+
+
+@lru_cache(1)
+def _nodes_and_weights() -> tuple[np.ndarray, np.ndarray]:
+    """Of Gauss and Legendre, for an integral across the tube."""
+    return np.polynomial.legendre.leggauss(32)

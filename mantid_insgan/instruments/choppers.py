@@ -199,6 +199,7 @@ class Limits:
     default_frequency: tuple[float, ...]
 
 
+@cache
 def limits(instrument: str, chopper: str) -> Limits:
     """Ranges that ResINS allows for a chopper package."""
     data = model_data(instrument, chopper)

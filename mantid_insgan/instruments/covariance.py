@@ -51,7 +51,9 @@ def variances(beam: Beam, kf) -> np.ndarray:
         In s^2, m^2 and rad^2, ordered as `DEVIATIONS`.
     """
     kf = np.atleast_1d(np.asarray(kf, dtype=float))
-    along, across = absorption_moments(beam.tube, kf)
+    # Points of one grid share a few final energies.
+    different, number = np.unique(kf, return_inverse=True)
+    along, across = (moments[number] for moments in absorption_moments(beam.tube, different))
     out = np.empty((kf.size, len(DEVIATIONS)))
     out[:, :4] = np.square(
         [beam.source.sigma, beam.chopper.sigma, beam.divergence.horizontal, beam.divergence.vertical]
@@ -143,9 +145,13 @@ def sensitivity(beam: Beam, direction, kf) -> np.ndarray:
     out[:, :3] = -kf[:, None, None] * (direction[:, :, None] * speed[:, None, :] + turn / length)
     out[:, :3] += beam.ki * np.stack([incident["angle_x"], incident["angle_y"], incident["speed"]])
     out[:, 3] = 2 * (beam.ei * incident["speed"] - (HBAR2_OVER_2M * kf**2)[:, None] * speed)
+    # Q x (unit vector of each axis of rotation)
     q = np.array([0.0, 0.0, beam.ki]) - kf[:, None] * direction
-    for axis, name in enumerate(("mosaic x", "mosaic y", "mosaic z")):
-        out[:, :3, _COLUMN[name]] = np.cross(q, np.eye(3)[axis])
+    x, y, z = (_COLUMN[f"mosaic {name}"] for name in "xyz")
+    out[:, (0, 1, 2), (x, y, z)] = 0.0
+    out[:, 1, x], out[:, 2, x] = q[:, 2], -q[:, 1]
+    out[:, 0, y], out[:, 2, y] = -q[:, 2], q[:, 0]
+    out[:, 0, z], out[:, 1, z] = q[:, 1], -q[:, 0]
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -204,19 +205,29 @@ class Frame:
         else:
             q = self._triangle(np.linalg.norm(at_zero, axis=1), at_zero[:, 1], kf)
             turn = np.arctan2(q[:, 0], q[:, 2]) - np.arctan2(at_zero[:, 0], at_zero[:, 2])
-            rotation = _about_vertical(turn) @ self.to_lab
+            rotation = _rotated(turn, self.to_lab)
         gradients = np.zeros((len(q), len(self.open_axes), 4))
-        dual = np.linalg.pinv(self.basis)  # columns: gradient of each coordinate, in the crystal
         for d, i in enumerate(self.open_axes):
             if i == self.energy_axis:
                 gradients[:, d, 3] = 1
             else:
-                gradients[:, d, :3] = rotation @ dual[:, self.momentum.index(i)]
+                gradients[:, d, :3] = rotation @ self._dual[:, self.momentum.index(i)]
         sample_gradients = np.zeros((len(q), 4, 4))
-        sample_gradients[:, :3, :3] = np.linalg.inv(self.units) @ np.swapaxes(rotation, 1, 2)
+        # One large product is much quicker than one for each point.
+        turned = rotation.reshape(-1, 3) @ self._inverse_units.T
+        sample_gradients[:, :3, :3] = np.swapaxes(turned.reshape(-1, 3, 3), 1, 2)
         sample_gradients[:, 3, 3] = 1
         sample = np.column_stack([np.einsum("nij,nj->ni", sample_gradients[:, :3, :3], q), energy])
         return Points(q, energy, gradients, sample, sample_gradients)
+
+    @cached_property
+    def _dual(self) -> np.ndarray:
+        """Gradient of each coordinate in the crystal, as columns."""
+        return np.linalg.pinv(self.basis)
+
+    @cached_property
+    def _inverse_units(self) -> np.ndarray:
+        return np.linalg.inv(self.units)
 
     def _onto_sphere(self, q: np.ndarray, kf: np.ndarray) -> np.ndarray:
         """Move Q along the integrated direction onto |ki - Q| = kf, which fixes it at one crystal angle.
@@ -261,13 +272,13 @@ def _turn(lattice: Lattice) -> np.ndarray:
     return turn
 
 
-def _about_vertical(angle: np.ndarray) -> np.ndarray:
-    """Rotations about y, shape (N, 3, 3)."""
-    out = np.zeros((len(angle), 3, 3))
-    out[:, 0, 0] = out[:, 2, 2] = np.cos(angle)
-    out[:, 0, 2] = np.sin(angle)
-    out[:, 2, 0] = -np.sin(angle)
-    out[:, 1, 1] = 1
+def _rotated(angle: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Rotations about y times a matrix, shape (N, 3, 3)."""
+    cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    out = np.empty((len(angle), 3, 3))
+    out[:, 0] = cosine * matrix[0] + sine * matrix[2]
+    out[:, 1] = matrix[1]
+    out[:, 2] = cosine * matrix[2] - sine * matrix[0]
     return out
 
 

@@ -79,19 +79,20 @@ def draw_pair(recipe: Recipe, index: int) -> Pair:
 def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Pair:
     model = family.draw(rng)
     resolution = _draw_resolution(rng, settings_of(split), model)
-    grid = _draw_grid(rng, recipe, kind, model, resolution)
+    bins = _draw_grid(rng, recipe, kind, model, resolution)
+    grid = bins.spectrum
     line = _draw_line(rng, grid, resolution)
     seed = int(rng.integers(2**31))
-    source, coarse = _sampled(recipe, model, grid, resolution, seed)
-    sharp = ideal(model, grid, resolution, seed=seed, source=source, **line)
+    source, coarse = _sampled(recipe, model, bins, seed)
+    sharp = ideal(model, grid, resolution, seed=seed, source=source, bins=bins, **line)
     if not np.count_nonzero(np.nan_to_num(sharp.signal)) >= 0.02 * sharp.signal.size:
         raise _Unfit("the grid sees no modes")
-    through = _through(recipe, model, grid, resolution, source, seed, line)
+    through = _through(recipe, model, bins, source, seed, line)
     blurred = through((1.0, 1.0))
     if not shows_enough(sharp.signal[blurred.valid], blurred.signal[blurred.valid]):
         raise _Unfit("most intensity lies outside the grid")
     settings = ExperimentSettings.draw(rng, temperature=model.temperature)
-    bins = Bins(blurred, resolution)
+    bins = Bins(blurred, resolution, bins.reachable)
     seen = bins.from_columns(measured_bins(np.random.default_rng(seed), Detectors(bins), settings)) & blurred.valid
     if not seen.mean() > 0.25:
         raise _Unfit("detectors see too little of the grid")
@@ -114,13 +115,13 @@ def _draw(recipe: Recipe, split: str, family, kind: str, rng) -> Pair:
     return _pair(recipe, sharp, [through(s) for s in sharpness], blurred, seen, resolution, facts)
 
 
-def _through(recipe: Recipe, model, grid: Spectrum, resolution: Resolution, source, seed: int, line: dict):
+def _through(recipe: Recipe, model, bins: Bins, source, seed: int, line: dict):
     """A function that convolves the model with the resolution, as many times finer as it is told."""
     if recipe.method == "covariance":
-        prepared = Prepared(Bins(grid, resolution), points=_points(grid, model), source=source, seed=seed)
+        prepared = Prepared(bins, points=_points(bins.spectrum, model), source=source, seed=seed)
         return lambda sharpness: prepared.convolve(None, sharpness=sharpness, **line)
     options = {"method": recipe.method, "seed": seed, "source": source, **line}
-    return lambda sharpness: convolve(model, grid, resolution.sharpened(*sharpness), **options)
+    return lambda sharpness: convolve(model, bins.spectrum, bins.resolution.sharpened(*sharpness), **options)
 
 
 def _draw_sharpness(rng) -> list[list[float]]:
@@ -138,17 +139,18 @@ def shows_enough(ideal: np.ndarray, convolved: np.ndarray) -> bool:
     return np.isfinite(shown) and shown > 1e-3 * inside and inside > 0.2 * shown
 
 
-def _sampled(recipe: Recipe, model, grid: Spectrum, resolution: Resolution, seed: int):
+def _sampled(recipe: Recipe, model, bins: Bins, seed: int):
     """Modes for both sides of the pair, and whether they stayed coarser than they should be."""
-    limits = _MOMENTA_OF_POWDER if grid.axes[0].is_modulus_q else _MOMENTA
+    limits = _MOMENTA_OF_POWDER if bins.powder else _MOMENTA
     momenta = int(np.clip(_MODES / _modes(model), *limits))
     method = "covariance" if recipe.method == "covariance" else "interpolated"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GridAccuracyWarning)
         source = sample_modes(
             model,
-            grid,
-            resolution,
+            bins.spectrum,
+            bins.resolution,
+            bins=bins,
             method=method,
             seed=seed,
             tolerance=_TOLERANCE,
@@ -227,7 +229,7 @@ def _draw_line(rng, grid: Spectrum, resolution: Resolution) -> dict:
     return {"fwhm": float(fwhm), "shape": "gaussian" if rng.random() < 0.5 else "dho"}
 
 
-def _draw_grid(rng, recipe: Recipe, kind: str, model, resolution: Resolution) -> Spectrum:
+def _draw_grid(rng, recipe: Recipe, kind: str, model, resolution: Resolution) -> Bins:
     """Axes of the cut, all integrated ones included, the energy last; bins above the kinematic limit not valid."""
     energy = _energy_axis(rng, recipe.shape[-1], kind, model.bandwidth(), resolution)
     for _ in range(20):
@@ -241,11 +243,11 @@ def _draw_grid(rng, recipe: Recipe, kind: str, model, resolution: Resolution) ->
             momenta = _crystal_axes(rng, recipe.bins, kind, model.lattice, modulus, fwhm_q)
         grid = _empty([*momenta, energy], model, resolution)
         try:
-            reachable = Bins(grid, resolution).reachable
+            bins = Bins(grid, resolution)
         except RunFactError:
             continue
-        if reachable.mean() > 0.5:
-            return grid
+        if bins.reachable.mean() > 0.5:
+            return bins
     raise _Unfit("the grid lies outside the kinematic range")
 
 
