@@ -18,8 +18,9 @@ from ..instruments.montecarlo import shaped
 from .covariance import CrystalGeometry, divided
 from .kernel import PAIRS, Mixtures
 
-#: Share of the variance of the deviations that is left to each point.
-_NEAR = 0.1
+#: Share of the variance of each deviation that is left to each point. The pulses are the lopsided ones, and where one of
+#: them decides, the points are evenly spread along it.
+_NEAR = np.array([0.03, 0.03, *[0.1] * (len(DEVIATIONS) - 2)])
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ShapesGeometry(CrystalGeometry):
         coordinates, at = self._at(columns, self.cells.borders, offset)
         place = self.bins.place(coordinates, at).reshape(len(columns), -1, 3)
         deviations, to_cells = self.bins.deviations(at), self.source.cells_for_hkl
-        near, slope, own = divided(_NEAR * np.einsum("njd,nje->nde", deviations, deviations))
+        near, slope, own = divided(np.einsum("njd,nje,j->nde", deviations, deviations, _NEAR))
         return {
             **self._placed(columns, place, offset, sizes),
             "root": to_cells.T @ np.swapaxes(deviations[..., :3], 1, 2),
@@ -48,10 +49,11 @@ class ShapesGeometry(CrystalGeometry):
 
 @lru_cache(16)
 def _points(beam: Beam, points: int, dimensions: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Deviations (count, G, 14) with zero mean and variances of 1 - `_NEAR`, and places in the bin (count, G, D)."""
+    """Deviations (count, G, 14) of zero mean and variances 1 - `_NEAR`, and places in the bin (count, G, D)."""
     from scipy.stats import qmc
 
-    even = qmc.Sobol(len(DEVIATIONS) + dimensions, scramble=True, rng=0).random(count * points)
+    power = int(np.ceil(np.log2(count * points)))
+    even = qmc.Sobol(len(DEVIATIONS) + dimensions, scramble=True, rng=0).random_base2(power)[: count * points]
     units = shaped(beam, even[:, : len(DEVIATIONS)]).reshape(count, points, -1)
     boxes = even[:, len(DEVIATIONS) :].reshape(count, points, dimensions) - 0.5
     units -= units.mean(axis=1, keepdims=True)
