@@ -18,9 +18,11 @@ from ..instruments.montecarlo import shaped
 from .covariance import CrystalGeometry, divided
 from .kernel import PAIRS, Mixtures
 
-#: Share of the variance of each deviation that is left to each point. The pulses are the lopsided ones, and where one of
-#: them decides, the points are evenly spread along it.
+#: Share of the variance of each deviation that is left to each point. Pulses are lopsided, and where one of them decides,
+#: the points are evenly spread along it.
 _NEAR = np.array([0.03, 0.03, *[0.1] * (len(DEVIATIONS) - 2)])
+#: Points for each unknown of the fit that tells the curvature; with fewer it is left out.
+_ENOUGH = 3
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,12 @@ class ShapesGeometry(CrystalGeometry):
     """As `CrystalGeometry`, with the shapes of the deviations."""
 
     def mixtures(self, points: int, dimensions: int, count: int) -> Mixtures:
-        """See `CrystalGeometry.mixtures`; the points are too near to each other for second derivatives to count."""
+        """See `CrystalGeometry.mixtures`; of second derivatives only the sum over the Gaussian of a point counts."""
         units, boxes = _points(self.bins.resolution.beam, points, dimensions, count)
-        return Mixtures(units, boxes, np.zeros((*boxes.shape[:2], len(PAIRS))), np.zeros(3))
+        fits = np.zeros((*boxes.shape[:2], len(PAIRS)))
+        if points >= _ENOUGH * (2 * units.shape[2] + 2 * dimensions + 1):
+            fits[..., 0] = [2 * _bend(*one) for one in zip(units, boxes, strict=True)]
+        return Mixtures(units, boxes, fits, np.array([1.0, 0.0, 0.0]))
 
     def _part(self, columns, offset, sizes) -> dict[str, np.ndarray]:
         coordinates, at = self._at(columns, self.cells.borders, offset)
@@ -60,3 +65,12 @@ def _points(beam: Beam, points: int, dimensions: int, count: int) -> tuple[np.nd
     roots = np.linalg.cholesky(np.einsum("xga,xgb->xab", units, units) / points)
     units = np.sqrt(1 - _NEAR) * np.swapaxes(np.linalg.solve(roots, np.swapaxes(units, 1, 2)), 1, 2)
     return units, boxes
+
+
+def _bend(units: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """From values at the points to how much more their mean over the Gaussian of a point is, shape (G,).
+
+    A least-squares fit of squares of the deviations and of the places in the bin, with all linear terms.
+    """
+    terms = np.column_stack([units**2, units, boxes, boxes**2, np.ones(len(units))])
+    return _NEAR @ np.linalg.pinv(terms)[: units.shape[1]]
