@@ -439,8 +439,9 @@ def test_data_in_q_already(tmp_path):
         replace_dataset(file["mantid_workspace_1/workspace"], "axis2", np.arange(30) + 0.5)
         file["mantid_workspace_1/workspace/axis2"].attrs["units"] = np.bytes_("MomentumTransfer")
     np.testing.assert_allclose(read_spectrum(path).axes[0].edges, np.arange(31))
-    with pytest.raises(InputError, match="already in .Q. and energy, and bins were requested"):
-        read_spectrum(path, q_bins=9)
+    np.testing.assert_allclose(read_spectrum(path, q_bins=10).axes[0].edges, np.arange(0, 31, 3))
+    with pytest.raises(InputError, match=r"a\.nxs: --q-bins: 31 bins .* bins can be merged, not divided"):
+        read_spectrum(path, q_bins=31)
 
 
 @pytest.mark.parametrize(

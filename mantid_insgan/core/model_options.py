@@ -50,6 +50,11 @@ class SimulateOptions(Options):
         "lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees; from the data or the model if not given."
     )
     width_factor: float = as_for_apply("width_factor")
+    axes: str | None = as_for_apply("axes")
+    q_bins: int | None = as_for_apply("q_bins")
+    q_range: str | None = as_for_apply("q_range")
+    energy_bins: int | None = as_for_apply("energy_bins")
+    energy_range: str | None = as_for_apply("energy_range")
 
 
 @dataclass(frozen=True)

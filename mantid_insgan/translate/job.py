@@ -9,17 +9,26 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from ..core.files import check_output
-from ..core.options import OUT_OF_DOMAIN, ApplyOptions, check_target, overridden, parse_axes
+from ..core.files import check_output, require_another
+from ..core.merging import binned
+from ..core.options import (
+    OUT_OF_DOMAIN,
+    ApplyOptions,
+    binning_of,
+    check_target,
+    overridden,
+    parse_axes,
+    reading_of,
+)
 from ..core.run import RESOLUTION_FACTS, Run, Setting
 from ..core.slices import network_axes, regions_of, require_network_axes, require_valid
 from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
-from ..errors import ModelError, OutputError, RunFactError
+from ..errors import ModelError, RunFactError
 from ..instruments.catalogue import with_known_name
 from ..instruments.instrument import Resolution
-from ..io import open_spectrum
+from ..io import open_spectrum, open_writer, writer_for
 from ..io.units import spectrum_in_our_units
-from ..io.writer import SpectrumWriter, last_record
+from ..io.writer import last_record
 from .cards import ModelFile, model_for
 from .elastic import find_lines
 from .findings import Findings, cleaned_source
@@ -81,7 +90,7 @@ def apply(
     Returns
     -------
     Spectrum
-        On the axes of the input, with errors.
+        On the axes of the input, or in the bins of the options, with errors.
     Report
         The model, the facts of the run that were used, the quality of the result, and notes.
 
@@ -92,7 +101,9 @@ def apply(
     """
     options = (options or ApplyOptions()).updated(**keywords)
     given = spectrum.axes
-    spectrum = spectrum_in_our_units(spectrum, parse_axes(options.axes))
+    converted = spectrum_in_our_units(spectrum, parse_axes(options.axes))
+    spectrum = binned(converted, **binning_of(options))
+    axes = given if spectrum.axes == converted.axes and not options.axes else spectrum.axes
     run, resolution, translators = _prepare(spectrum, options)
     findings = Findings(resolution)
     clean = findings.cleaned(spectrum.replace(run=run))
@@ -104,11 +115,7 @@ def apply(
     result, quality = plan.apply(told, progress=progress)
     _require_reached(options, quality)
     _require_known(options, quality)
-    result = summed(
-        result.replace(
-            run=run.with_resolution(HISTORY_NAME, plan.setting), axes=spectrum.axes if options.axes else given
-        )
-    )
+    result = summed(result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting), axes=axes))
     quality.count_flux(clean, result)
     return result, _report(spectrum, run, plan, quality, findings)
 
@@ -142,8 +149,9 @@ def apply_to_file(
         As `apply`; also if the output exists and `overwrite` is False, or cannot be written.
     """
     check_output(target, overwrite)
-    _require_another(source, target)
-    with open_spectrum(source, ei=options.ei, axes=parse_axes(options.axes)) as file:
+    writer_for(target)
+    require_another(source, target)
+    with open_spectrum(source, **reading_of(options)) as file:
         run, resolution, translators = _prepare(file, options, opened)
         plan, quality = plan_for(file, run, options, resolution, translators), Quality()
         # facts given as options, and the resolution of the result, are written to the logs of the output
@@ -154,7 +162,7 @@ def apply_to_file(
             "parameters": _parameters(source, [t.card for t in translators], run, options)
             | {RESULT: str(plan.setting)},
         }
-        with SpectrumWriter(target, file, template=source, overwrite=overwrite, history=history) as writer:
+        with open_writer(target, file, overwrite=overwrite, history=history, inputs=[source]) as writer:
             regions = slabs(file.shape, network_axes(file.axes, translators[0].card.dimensions))
             if plan.removes:
                 plan = replace(plan, lines=find_lines(cleaned_source(file, resolution), resolution, regions))
@@ -179,12 +187,6 @@ def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings
     names = " and ".join(translator.card.name for translator in used) or "no model"
     coverage = used[-1].card.coverage if used else None
     return Report(names, run, quality, tuple(dict.fromkeys(n for some in notes for n in some)), coverage, plan.setting)
-
-
-def _require_another(source: Path, target: Path) -> None:
-    """Raise OutputError if the result would replace its input."""
-    if target.exists() and source.exists() and target.samefile(source):
-        raise OutputError(f"the output {target} is the input, which would be lost", "give another name for the output")
 
 
 def _notes_on_flux(quality: Quality) -> tuple[str, ...]:
@@ -270,7 +272,7 @@ def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
     InsganError
         As `apply_to_file`, for the checks before the model is applied.
     """
-    with open_spectrum(source, ei=options.ei, axes=parse_axes(options.axes)) as file:
+    with open_spectrum(source, **reading_of(options)) as file:
         run = with_known_name(options.run(file.run))
         models = _models(file, options)
     expected = _parameters(source, [model.card for model in models], run, options)
