@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 
 from ..core.files import require_another
-from ..core.spectrum import Spectrum
+from ..core.spectrum import Spectrum, open_axes
 from ..errors import InputError, OutputError
 from .arrays import read_mat, read_numpy, write_npz
 from .hdf5 import naming, open_hdf5, reading
@@ -158,13 +158,19 @@ def open_writer(
     Raises
     ------
     OutputError
-        If the suffix is that of another kind of file or of none, the output is an input, exists and may not be
-        overwritten, or cannot be written.
+        If the suffix is that of another kind of file or of none, or of xye for data of more than one open axis; if the
+        output is an input, exists and may not be overwritten, or cannot be written.
     """
     path = Path(path)
     write = writer_for(path)
     for one in inputs:
         require_another(one, path)
+    if write is write_xye and len(open_axes(source.axes)) != 1:
+        raise OutputError(
+            f"the output {path} has the name of an xye file, which holds a cut along one axis, and the data have "
+            f"{len(open_axes(source.axes))} axes of several bins",
+            f"name it {path.with_suffix('.txt').name}, or choose another format",
+        )
     if write is not None:
         return WholeWriter(path, source, write, overwrite=overwrite, history=history)
     template = inputs[0] if inputs and getattr(source, "layout", None) in ("v1", "v2") else None

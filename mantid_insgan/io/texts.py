@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.spectrum import Axis, Spectrum, per_event
-from ..errors import InputError, OutputError
+from ..errors import InputError
 from .columns import (
     AxisText,
     Points,
@@ -262,7 +262,7 @@ def _of_rows(table, header, texts, path, names, columns, which, square: bool) ->
         raise InputError(f"{path} has an intensity and no column of an axis", "give the places of the bins as well")
     notes, edges = [], []
     for point, name in zip(points, names, strict=True):
-        single = point.edges.size == 2 and point.edges[0] == point.edges[1]
+        single = bool(point.edges.size == 2 and point.edges[0] == point.edges[1])
         edges.append(point.edges + np.array([-0.5, 0.5]) if single else point.edges)
         notes += [f"the width of the integrated axis {name!r} is not in the file: 1 was taken"] * single
     axes = with_names([named_axis(n, e) for n, e in zip(names, edges, strict=True)], texts, path)
@@ -296,22 +296,11 @@ def write_columns(path: Path, spectrum: Spectrum, history: dict | None = None) -
 
 
 def write_xye(path: Path, spectrum: Spectrum, history: dict | None = None) -> None:
-    """Write a cut as three columns: centre, intensity and error, under the facts of the run.
-
-    Raises
-    ------
-    OutputError
-        If more than one axis has several bins.
-    """
+    """Write a cut, a spectrum with one axis of several bins, as three columns: centre, intensity and error, under the
+    facts of the run."""
     shown = _shown(spectrum)
-    opened = shown.open_axes
-    if len(opened) != 1:
-        raise OutputError(
-            f"the output {path.name} has the name of an xye file, which holds a cut along one axis, and the data have "
-            f"{len(opened)} axes of several bins",
-            "give a name that ends in .txt, .npz or .nxs",
-        )
-    axis = shown.axes[opened[0]]
+    (opened,) = shown.open_axes
+    axis = shown.axes[opened]
     lines = [*header_lines(shown, history), f"{axis.name} Intensity Error", f"shape: {len(axis)}"]
     _save(path, lines, [axis.centers, *(v.ravel() for v in _values(shown))])
 
