@@ -116,6 +116,18 @@ def test_a_cut_in_three_columns(tmp_path):
     same(found, cut().replace(axes=cut().axes[::-1], **turned))
 
 
+def test_nothing_beside_errors_is_no_measurement(tmp_path):
+    """0 +- 0, as Shiver writes bins without counts, is read as from an MDHistoWorkspace file without events there."""
+    signal, variance = powder().signal.copy(), powder().variance.copy()
+    signal[2, 1:3] = variance[2, 1:3] = 0.0
+    spectrum = powder().replace(signal=signal, variance=variance)
+    found = read_spectrum(ascii_file(tmp_path / "a.txt", spectrum, dims=(0, 1)))
+    assert not found.valid[2, 1:3].any() and found.valid.sum() == 27
+    exact = powder().replace(signal=np.abs(signal), variance=np.where(np.isnan(variance), variance, 0.0))
+    write_spectrum(exact, tmp_path / "b.txt")
+    assert read_spectrum(tmp_path / "b.txt").valid.sum() == 29
+
+
 def test_a_sum_over_events_is_written_per_event(tmp_path):
     events = np.full((6, 5), 4.0)
     spectrum = powder(num_events=events, visual_normalization=2)

@@ -266,16 +266,20 @@ def spectrum_of(
 ) -> Spectrum:
     """A spectrum of arrays, with axes in our units; integrated axes that the arrays do not have are added to them.
 
-    Without a variance it is 0, as in a simulation, and a note says so.
+    Without a variance it is 0, as in a simulation, and a note says so. Beside bins with an error 0 +- 0 counts as in
+    MDHistoWorkspace files: nothing was measured there.
     """
     axes, notes = in_our_units(axes)
     shape = tuple(map(len, axes))
     if variance is None:
         variance = np.where(np.isfinite(signal), 0.0, np.nan)
         notes = (*notes, f"{path.name} has no errors: the intensity was taken for exact")
+    signal, variance = (np.asarray(x, dtype=float).reshape(shape) for x in (signal, variance))
+    if "num_events" not in more and (variance > 0).any():
+        more["num_events"] = np.where((signal == 0) & (variance == 0), 0.0, 1.0)
     return Spectrum(
-        np.asarray(signal, dtype=float).reshape(shape),
-        np.asarray(variance, dtype=float).reshape(shape),
+        signal,
+        variance,
         axes,
         run=run.noted(*notes),
         title=title,
