@@ -30,6 +30,7 @@ from ..io import open_spectrum, open_writer, writer_for
 from ..io.units import spectrum_in_our_units
 from ..io.writer import last_record
 from .cards import ModelFile, model_for
+from .coarse import Coarsening, coarsening_for
 from .elastic import find_lines
 from .findings import Findings, cleaned_source
 from .target import Plan, plan_for
@@ -110,14 +111,29 @@ def apply(
     told = per_event(clean)
     plan = plan_for(told, run, options, resolution, translators)
     require_valid(told)
+    coarse = coarsening_for(told, plan, resolution.ei)
+    if coarse is not None:
+        plan = plan_for(coarse.outline, run, options, resolution, translators)
     if plan.removes:
         plan = replace(plan, lines=find_lines(told, resolution))
-    result, quality = plan.apply(told, progress=progress)
+    result, quality = _worked(clean, None, plan, coarse, progress)
     _require_reached(options, quality)
     _require_known(options, quality)
-    result = summed(result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting), axes=axes))
+    result = result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting), axes=axes)
     quality.count_flux(clean, result)
-    return result, _report(spectrum, run, plan, quality, findings)
+    return result, _report(spectrum, run, plan, quality, findings, coarse)
+
+
+def _worked(clean: Spectrum, region, plan: Plan, coarse: Coarsening | None, progress) -> tuple[Spectrum, Quality]:
+    """The result for data or a region of them, in their bins and with their normalisation."""
+    told = per_event(clean)
+    if coarse is None:
+        result, quality = plan.apply(told, region, progress)
+    else:
+        wide = per_event(coarse.merged(clean))
+        result, quality = plan.apply(wide, coarse.region(region), progress)
+        result = coarse.brought_back(result, told)
+    return summed(result), quality
 
 
 def apply_to_file(
@@ -164,25 +180,30 @@ def apply_to_file(
         }
         with open_writer(target, file, overwrite=overwrite, history=history, inputs=[source]) as writer:
             regions = slabs(file.shape, network_axes(file.axes, translators[0].card.dimensions))
+            cleaned = cleaned_source(file, resolution)
+            coarse = coarsening_for(file, plan, resolution.ei, lambda: ((r, cleaned.read(r)) for r in regions))
+            if coarse is not None:
+                plan = plan_for(coarse.outline, run, options, resolution, translators)
             if plan.removes:
-                plan = replace(plan, lines=find_lines(cleaned_source(file, resolution), resolution, regions))
+                plan = replace(plan, lines=find_lines(cleaned, resolution, regions))
             findings = Findings(resolution)
             for done, region in enumerate(regions):
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
-                writer.write(region, _translated(file, region, findings, plan, quality, share))
+                writer.write(region, _translated(file, region, findings, plan, coarse, quality, share))
             if not quality.bins:
                 require_valid(file.read(regions[-1]))
             _require_reached(options, quality)
             _require_known(options, quality)
-    return _report(file, run, plan, quality, findings)
+    return _report(file, run, plan, quality, findings, coarse)
 
 
-def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings) -> Report:
+def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings, coarse: Coarsening | None) -> Report:
     used = [step.translator for step in plan.steps]
     found = [_notes(spectrum, translator, quality) for translator in used]
     left_out = f"{quality.left_out} measured bins are empty in the result: no neutron of its setting can reach them"
     elastic = (plan.lines.note(),) if plan.lines is not None and plan.lines.found else ()
-    notes = (*found, plan.notes, elastic, (left_out,) * bool(quality.left_out), overridden(run), run.notes)
+    merged = () if coarse is None else (coarse.note(),)
+    notes = (*found, plan.notes, merged, elastic, (left_out,) * bool(quality.left_out), overridden(run), run.notes)
     notes = (*notes, findings.resolution.notes, findings.notes(), _notes_on_flux(quality))
     names = " and ".join(translator.card.name for translator in used) or "no model"
     coverage = used[-1].card.coverage if used else None
@@ -200,16 +221,13 @@ def _notes_on_flux(quality: Quality) -> tuple[str, ...]:
     return ()
 
 
-def _translated(file, region, findings: Findings, plan: Plan, quality: Quality, progress) -> Spectrum:
+def _translated(file, region, findings: Findings, plan: Plan, coarse, quality: Quality, progress) -> Spectrum:
     """One slab; nothing of it stays in memory but the result. Its quality is added."""
     clean = findings.cleaned(file.read(region))
-    spectrum = per_event(clean)
-    if not spectrum.valid.any():
-        return summed(nothing_measured(spectrum))
-    findings.resolution.require_below_ei(spectrum)
-    result, part = plan.apply(spectrum, region, progress)
-    del spectrum
-    result = summed(result)
+    if not clean.valid.any():
+        return summed(nothing_measured(per_event(clean)))
+    findings.resolution.require_below_ei(clean)
+    result, part = _worked(clean, region, plan, coarse, progress)
     part.count_flux(clean, result)
     quality.add(part)
     return result

@@ -226,7 +226,8 @@ class Translator:
                     f"the valid bins), and the model {self.card.name} can apply up to {limit:g}",
                     f"rebin the data along {spectrum.axes[axis].name!r} to bins of "
                     f"{_up(middle / limit * spectrum.axes[axis].width)} {label} or more "
-                    "(Rebin or BinMD in Mantid), and apply the model to the result",
+                    f"({'--energy-bins' if spectrum.axes[axis].is_energy else '--q-bins'}, or Rebin or BinMD in "
+                    "Mantid), and apply the model to the result",
                 )
 
     def _translate(self, signal, valid, error, conditions, quality, tell):
