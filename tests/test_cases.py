@@ -542,7 +542,7 @@ def test_b04_the_message_names_the_axis_and_the_width_of_bins():
     narrow = powder(q=(2.0, 2.02, 14))
     with pytest.raises(ModelError, match=r"resolution along '\|Q\|' is [\d.]+ bins wide") as raised:
         apply(narrow, CPU)
-    wide = re.search(r"Fix: rebin the data along '\|Q\|' to bins of ([\d.]+) .*\(--q-bins, or Rebin", str(raised.value))
+    wide = re.search(r"Fix: rebin the data along '\|Q\|' to bins of ([\d.]+) .*; --q-bins on", str(raised.value))
     apply(narrow, CPU, q_bins=int(0.02 / float(wide[1])))
 
 

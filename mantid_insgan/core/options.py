@@ -146,13 +146,19 @@ class ApplyOptions(Options):
         None, "Equal bins of the momentum axis, over --q-range or all of it; bins of the data are merged.", "--q-bins"
     )
     q_range: str | None = job_option(
-        None, "Lowest and highest momentum to use, in the unit of its axis, such as 1,4.", "--q-range", "QRange"
+        None,
+        "Lowest and highest momentum to use, in the unit of its axis, such as 1,4; the rest is left out.",
+        "--q-range",
+        "QRange",
     )
     energy_bins: int | None = job_option(
         None, "Equal bins of energy transfer, over --energy-range or all of it; bins are merged.", "--energy-bins"
     )
     energy_range: str | None = job_option(
-        None, "Lowest and highest energy transfer to use in meV, such as -5,40.", "--energy-range", "EnergyRange"
+        None,
+        "Lowest and highest energy transfer to use in meV, such as -5,40; the rest is left out.",
+        "--energy-range",
+        "EnergyRange",
     )
     width_factor: float = job_option(
         1.0,
