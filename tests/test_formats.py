@@ -582,6 +582,84 @@ def test_files_with_wrong_bytes_are_read_or_have_one_clear_error(whole_files, tm
         assert error.reason and error.fix and "\n" not in error.reason
 
 
+# The commands.
+
+MAPS = ("--instrument", "MAPS", "--ei", "60", "--chopper", "S", "--frequency", "400")
+
+
+def mode(n=40, m=32) -> Spectrum:
+    """A mode in [H,0,0] and energy with an error in every bin."""
+    along = Axis("[H,0,0]", np.linspace(0, 1, n + 1), "r.l.u.", "HKL")
+    axes = (along, Axis("DeltaE", np.linspace(2, 34, m + 1), "meV"))
+    h, energy = np.meshgrid(*(a.centers for a in axes), indexing="ij")
+    signal = 50 * np.exp(-0.5 * ((energy - 10 - 12 * np.sin(np.pi * h) ** 2) / 1.5) ** 2) + 2
+    facts = {"instrument": "MAPS", "ei": 60.0, "chopper": "S", "frequency": 400.0, "lattice": Lattice(4, 4, 12)}
+    return Spectrum(signal, signal, axes, run=Run().updated("test", **facts), coordinate_system=3)
+
+
+@pytest.mark.parametrize(("name", "out"), [("in.txt", "out.nxs"), ("in.npz", "out.txt"), ("in.csv", "out.npz")])
+def test_the_command_applies_a_model_to_every_format(insgan, tmp_path, name, out):
+    spectrum, more = mode(), ()
+    write_spectrum(spectrum, tmp_path / "in.nxs")
+    if name == "in.csv":
+        places = np.meshgrid(*(a.centers for a in spectrum.axes), indexing="ij")
+        rows = np.column_stack([*(p.ravel() for p in places), spectrum.signal.ravel(), spectrum.variance.ravel()])
+        np.savetxt(tmp_path / name, rows, delimiter=",", header="h,E,signal,variance", comments="")
+        more = ("--axes", "[H,0,0];DeltaE", "--lattice", "4,4,12", *MAPS)
+    else:
+        write_spectrum(spectrum, tmp_path / name)
+    code, _, err = insgan("apply", tmp_path / name, tmp_path / out, "--device", "cpu", *more)
+    assert (code, err) == (0, "")
+    assert insgan("apply", tmp_path / "in.nxs", tmp_path / "expected.nxs", "--device", "cpu")[0] == 0
+    found, expected = read_spectrum(tmp_path / out), read_spectrum(tmp_path / "expected.nxs")
+    np.testing.assert_allclose(found.signal, expected.signal, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(found.variance, expected.variance, rtol=1e-3)
+    assert str(found.run.value("resolution")) == str(expected.run.value("resolution"))
+    code, _, err = insgan("apply", tmp_path / out, tmp_path / "again.nxs", *more)
+    assert code == 4 and "it was removed before" in err
+
+
+def test_the_command_inspects_and_plots_every_format(insgan, tmp_path):
+    write_spectrum(mode(), tmp_path / "in.txt")
+    code, out, err = insgan("inspect", tmp_path / "in.txt", "--energy-bins", "8", "--q-range", "0.1,0.6", "--json")
+    sheet = json.loads(out)
+    assert (code, err) == (0, "") and [a["bins"] for a in sheet["axes"]] == [20, 8]
+    assert sheet["run"]["ei"] == {"value": 60.0, "source": "header of in.txt"} and sheet["missing_for_apply"] is None
+    assert insgan("plot", tmp_path / "in.txt", "--energy-range", "5,20")[0] == 0
+    assert (tmp_path / "in.png").stat().st_size > 5000
+    code, _, err = insgan("plot", tmp_path / "in.txt", "--output", tmp_path / "in.txt", "--overwrite")
+    assert code == 6 and "the figure" in err
+    (tmp_path / "link.png").symlink_to(tmp_path / "in.txt")
+    code, _, err = insgan("plot", tmp_path / "in.txt", "--output", tmp_path / "link.png", "--overwrite")
+    assert code == 6 and "is the input, which would be lost" in err
+    np.save(tmp_path / "a.npy", powder().signal)
+    code, out, _ = insgan("inspect", tmp_path / "a.npy", "--axes", ";".join(LIMITS), "--ei", "60")
+    assert code == 0 and "note: a.npy has no errors" in out
+
+
+def test_the_command_works_in_the_bins_that_are_asked_for(insgan, tmp_path):
+    write_spectrum(mode(), tmp_path / "in.nxs")
+    bins = ("--energy-bins", "12", "--energy-range", "4,28")
+    assert insgan("apply", tmp_path / "in.nxs", tmp_path / "out.nxs", *bins, "--device", "cpu")[0] == 0
+    found = read_spectrum(tmp_path / "out.nxs")
+    np.testing.assert_allclose(found.axes[1].edges, np.arange(4, 29, 2))
+    code, out, _ = insgan("apply", tmp_path / "in.nxs", "--output-dir", tmp_path / "many", *bins, "--device", "cpu")
+    assert code == 0 and "1 written" in out
+    code, out, _ = insgan("apply", tmp_path / "in.nxs", "--output-dir", tmp_path / "many", *bins, "--device", "cpu")
+    assert code == 0 and "1 kept" in out
+    code, _, _ = insgan("apply", tmp_path / "in.nxs", "--output-dir", tmp_path / "many", "--energy-bins", "8")
+    assert code == 6, "other bins are another result"
+
+
+@pytest.mark.parametrize("name", ["in.txt", "out.nxspe", "out.xye", "out"])
+def test_outputs_are_checked_before_the_work(insgan, tmp_path, name):
+    write_spectrum(mode(), tmp_path / "in.txt")
+    before = (tmp_path / "in.txt").read_bytes()
+    code, _, err = insgan("apply", tmp_path / "in.txt", tmp_path / name, "--overwrite")
+    assert code == 6 and err.startswith("insgan: the output")
+    assert [p.name for p in tmp_path.iterdir()] == ["in.txt"] and (tmp_path / "in.txt").read_bytes() == before
+
+
 def test_nexus_is_what_loadmd_reads(tmp_path):
     write_spectrum(crystal(), tmp_path / "a.nxs")
     assert read_nexus(tmp_path / "a.nxs").identical(crystal())

@@ -12,7 +12,7 @@ from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.demo import DATA
 from mantid_insgan.errors import InputError, InsganError, RunFactError
 from mantid_insgan.instruments import Orientation, Resolution
-from mantid_insgan.io import read_nexus, read_spectrum, write_nexus
+from mantid_insgan.io import read_nexus, read_spectrum, write_nexus, write_spectrum
 from mantid_insgan.io.grids import grid_axes
 from mantid_insgan.io.path import path_axes
 from mantid_insgan.io.writer import last_record
@@ -321,6 +321,21 @@ def test_the_command_on_axes(insgan, model, definition, tmp_path):
     assert record["name"] == "insgan simulate" and record["parameters"]["model"] == "square"
     kept = {"model file": "square.yaml", "resolution": "covariance", "points": 64, "model J": 30.0, "ei": 200.0}
     assert kept.items() <= record["parameters"].items() and record["parameters"]["lattice"] == "3.89,3.89,12.7,90,90,90"
+
+
+def test_the_command_like_data_in_other_bins(insgan, model, tmp_path):
+    data = read_spectrum(DATA / "measured.nxs").slice(**{"[H,H,0]": (1.2, 1.5), "DeltaE": (40, 90)})
+    like, output = tmp_path / "data.txt", tmp_path / "out.txt"
+    write_spectrum(data, like)
+    bins = ("--energy-bins", 11, "--q-range", "1.25,1.4")
+    code, _, err = insgan("simulate", model, "--like", like, "-o", output, *bins, "--points", 16)
+    assert (code, err) == (0, "")
+    assert read_spectrum(output).axes[-1].edges.size == 12 and read_spectrum(output).run.value("ei") == 200.0
+    before = like.read_bytes()
+    code, _, err = insgan("simulate", model, "--like", like, "-o", like, "--overwrite")
+    assert code == 6 and "is the input, which would be lost" in err and like.read_bytes() == before
+    code, _, err = insgan("simulate", model, "-o", tmp_path / "a.nxs", *GRIDS, *FLAGS, "--energy-bins", 5)
+    assert code == 2 and "are for --like" in err
 
 
 @pytest.mark.parametrize("method", ["covariance", "none"])

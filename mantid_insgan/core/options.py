@@ -139,7 +139,7 @@ class ApplyOptions(Options):
     axes: str | None = job_option(
         None,
         "Names of the axes in the order of the file where it does not give them, such as '[H,0,0];DeltaE', and limits "
-        "and bins where it does not give those, such as '|Q|=0.5:4:70;DeltaE=0:40:80'.",
+        "and bins where it does not give those, such as 'Q=0.5:4:70;DeltaE=0:40:80'.",
         "--axes",
     )
     q_bins: int | None = job_option(

@@ -23,8 +23,8 @@ _MOST_GAPS = 50
 _LIMITED = re.compile(r".+=[^:]*:[^:]*:.*")
 _WITH_UNIT = re.compile(r"(.*\S)\s*[(\[]([^(),\[\]]+)[)\]]")
 
-_HELP = "name them in order (--axes), such as '|Q|;DeltaE', with limits and bins if the file does not have them: "
-_HELP += "'|Q|=0.5:4:70;DeltaE=0:40:80'"
+_HELP = "name them in order (--axes), such as 'Q;DeltaE', with limits and bins if the file does not have them: "
+_HELP += "'Q=0.5:4:70;DeltaE=0:40:80'"
 
 
 @dataclass(frozen=True)
