@@ -180,7 +180,7 @@ def coarsening_for(data, plan, ei: float, parts: Callable | None = None) -> Coar
     for step in plan.steps:
         limit, grid = step.translator.card.largest_fwhm_bins, step.grid
         axes = network_axes(data.axes, step.translator.card.dimensions)
-        if not any((_width(grid, axis) > limit).any() for axis in axes):
+        if not any(grid.widest[grid.open_axes.index(axis)] > limit for axis in axes):
             continue
         for axis, widths in _valid_widths(grid, axes, [(None, data)] if parts is None else parts()).items():
             middle, most = np.quantile(widths, [0.5, MOST]).tolist()
@@ -200,17 +200,13 @@ def _factor(middle: float, most: float, limit: float) -> int:
     return max(least, min(math.ceil(most / limit - 1e-9), int(middle / FINEST)))
 
 
-def _width(grid, axis: int) -> np.ndarray:
-    return grid.width[grid.open_axes.index(axis)]
-
-
 def _valid_widths(grid, axes, parts) -> dict[int, np.ndarray]:
     """Widths in bins at the valid bins, by axis; of many bins those of some."""
     found: dict[int, list[np.ndarray]] = {axis: [] for axis in axes}
     for region, part in parts:
         here = grid if region is None else grid.region(region)
         for axis in axes:
-            values = _width(here, axis).reshape(part.shape)[part.valid]
+            values = here.width[here.open_axes.index(axis)].reshape(part.shape)[part.valid]
             found[axis].append(values[:: max(1, values.size // LOOKED_AT)])
     joined = {axis: np.concatenate(values) for axis, values in found.items()}
     return {axis: values for axis, values in joined.items() if values.size}
