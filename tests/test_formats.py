@@ -1,6 +1,8 @@
 """Formats of files beside MDHistoWorkspace and nxspe: read, written and read again; broken files have one error."""
 
 import json
+import struct
+import zlib
 from dataclasses import replace
 
 import h5py
@@ -194,6 +196,13 @@ def test_columns_with_an_integrated_axis_without_its_width(tmp_path):
     np.testing.assert_allclose(found.axes[2].edges, [-0.475, 0.525])
     assert found.run.notes == ("the width of the integrated axis '[0,0,L]' is not in the file: 1 was taken",)
     assert found.run.value("instrument") == "MERLIN"
+
+
+@pytest.mark.parametrize("value", ["", "None", "unknown"])
+def test_facts_that_the_header_does_not_know(tmp_path, value):
+    facts = FACTS.replace("Ei: 62.1", f"Ei: {value}").replace("Instrument: MERLIN", f"Instrument: {value}")
+    run = read_spectrum(ascii_file(tmp_path / "a.txt", crystal(), dims=(0, 1, 2), facts=facts)).run
+    assert run.ei is None and run.instrument is None and run.lattice is not None
 
 
 def test_names_of_axes_with_blanks(tmp_path):
@@ -463,6 +472,31 @@ def test_a_cut_of_spinw(tmp_path):
 def test_mat_files_that_are_wrong(tmp_path, content, message):
     with pytest.raises(InputError, match=message.replace("{1} and x{2},", r"\{1\} and x\{2\},")):
         read_spectrum(mat(tmp_path / "a.mat", **content))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_mat_file_that_claims_more_than_it_has(tmp_path, compressed):
+    """SciPy would ask for the memory of 2^30 cells."""
+    scipy.io.savemat(tmp_path / "a.mat", {"x": cells(np.arange(3.0), np.arange(4.0)), "y": np.ones((4, 3))})
+    content = (tmp_path / "a.mat").read_bytes()
+    size = struct.pack("<ii", 1, 2)
+    assert content.count(size) == 1
+    variables = content[128:].replace(size, struct.pack("<ii", 1, 2**30))
+    if compressed:
+        packed = zlib.compress(variables)
+        variables = struct.pack("<II", 15, len(packed)) + packed
+    (tmp_path / "a.mat").write_bytes(content[:128] + variables)
+    with pytest.raises(InputError, match="is damaged: an array claims 1073741824 elements in .* bytes"):
+        read_spectrum(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_mat_files_may_be_compressed(tmp_path, compressed):
+    spectrum = powder(run=Run())
+    content = {"x": cells(spectrum.axes[1].centers, spectrum.axes[0].centers), "y": spectrum.signal}
+    content["e"] = np.sqrt(spectrum.variance)
+    scipy.io.savemat(tmp_path / "a.mat", {"cut": content}, do_compression=compressed)
+    same(read_spectrum(tmp_path / "a.mat"), spectrum)
 
 
 def test_mat_files_of_another_version(tmp_path):

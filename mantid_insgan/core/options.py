@@ -201,6 +201,12 @@ def as_for_apply(name: str, text: str | None = None):
     return field(default=entry.default, metadata=dict(entry.metadata) | ({"help": text} if text else {}))
 
 
+def as_for_files(name: str):
+    """An option shared with `ApplyOptions` for reading a file, which is no property of an algorithm in Mantid."""
+    entry = ApplyOptions.__dataclass_fields__[name]
+    return field(default=entry.default, metadata=dict(entry.metadata) | {"property": None})
+
+
 @dataclass(frozen=True)
 class ReadOptions(Options):
     """Options for reading a file: what it does not say, and the bins."""

@@ -1,10 +1,8 @@
-"""Arrays of NumPy (.npy, .npz) and MATLAB (.mat) as spectra; nothing in them is unpickled or run."""
+"""Arrays of NumPy (.npy, .npz) as spectra; nothing in them is unpickled."""
 
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -38,17 +36,16 @@ def read_numpy(path: Path, axes: Sequence[str] | None = None) -> Spectrum:
     texts = axis_texts(axes)
     try:
         loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return _bare(loaded, texts, path)
-        with loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError, SyntaxError) as error:
+        if not isinstance(loaded, np.ndarray):
+            with loaded:
+                loaded = {name: loaded[name] for name in loaded.files}
+    except Exception as error:  # of a damaged file NumPy raises errors of every kind
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{path} could not be read: NumPy says '{said}'",
             "save plain arrays of numbers and texts again; Python objects are not read, because that would run code",
         ) from error
-    return _of_archive(arrays, texts, path)
+    return _of_archive(loaded, texts, path) if isinstance(loaded, dict) else _bare(loaded, texts, path)
 
 
 def _bare(array: np.ndarray, texts: list[AxisText] | None, path: Path) -> Spectrum:
@@ -57,7 +54,7 @@ def _bare(array: np.ndarray, texts: list[AxisText] | None, path: Path) -> Spectr
     both = array.ndim == count + 1 and array.shape[0] == 2 or array.ndim > 1 and _fits(array.shape[1:], texts)
     signal, error = (array[0], array[1]) if both and array.shape[0] == 2 else (array, None)
     axes = given_axes(texts, signal.shape, path)
-    return spectrum_of(signal, _squared(error), axes, run=_guessed(path), path=path)
+    return spectrum_of(signal, squared(error), axes, run=guessed_run(path), path=path)
 
 
 def _fits(shape: tuple[int, ...], texts: list[AxisText] | None) -> bool:
@@ -75,7 +72,7 @@ def _of_archive(arrays: dict[str, np.ndarray], texts: list[AxisText] | None, pat
         )
     variance = _chosen(arrays, VARIANCES, path, "variance")
     if variance is None:
-        variance = _squared(_chosen(arrays, ERRORS, path, "error"))
+        variance = squared(_chosen(arrays, ERRORS, path, "error"))
     if variance is not None and variance.shape != signal.shape:
         raise InputError(
             f"{path}: the errors have shape {variance.shape}, the signal {signal.shape}", "save both alike"
@@ -90,7 +87,7 @@ def _of_archive(arrays: dict[str, np.ndarray], texts: list[AxisText] | None, pat
     if "q_convention" in arrays:
         more["q_convention"] = str(arrays["q_convention"])
     title = str(arrays["title"]) if "title" in arrays else ""
-    run = _run_of(arrays, path) if "run" in arrays else _guessed(path)
+    run = _run_of(arrays, path) if "run" in arrays else guessed_run(path)
     return spectrum_of(signal, variance, axes, run=run, title=title, path=path, **more)
 
 
@@ -144,7 +141,7 @@ def _axes_of_keys(arrays, shape, texts: list[AxisText] | None, path: Path) -> li
     return given_axes(texts, shape, path)
 
 
-def _squared(error: np.ndarray | None) -> np.ndarray | None:
+def squared(error: np.ndarray | None) -> np.ndarray | None:
     """Variances; a negative error marks a bin that was not measured."""
     if error is None:
         return None
@@ -152,7 +149,7 @@ def _squared(error: np.ndarray | None) -> np.ndarray | None:
         return np.where(error < 0, np.nan, np.asarray(error, dtype=float) ** 2)
 
 
-def _guessed(path: Path) -> Run:
+def guessed_run(path: Path) -> Run:
     guess = instrument_from_names(path)
     return Run().updated(guess.source, instrument=guess.value) if guess else Run()
 
@@ -194,98 +191,3 @@ def write_npz(path: Path, spectrum: Spectrum, history: dict | None = None) -> No
     arrays |= {name: np.array(getattr(spectrum, name)) for name in _CONVENTIONS}
     with path.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
-
-
-def read_mat(path: Path, axes: Sequence[str] | None = None) -> Spectrum:
-    """A cut or map of SpinW or Horace in a .mat file: ``x``, ``y`` and ``e``, alone or as fields of one structure.
-
-    For a map ``x`` is a cell array: ``x{1}`` has the centres (or edges) of the bins of energy, ``x{2}`` those of |Q|,
-    and ``y`` is (|Q|, energy), as SpinW's sw_fitpowder takes them; other axes are given by name, in the order of
-    ``x{1}; x{2}``. For a cut ``x`` is one vector, the energy if nothing is given, with ``qmin`` and ``qmax``.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, of MATLAB 7.3, or has no such data.
-    """
-    import scipy.io
-
-    try:
-        content = scipy.io.loadmat(path, simplify_cells=True)
-    except NotImplementedError as problem:
-        raise InputError(
-            f"{path} is a file of MATLAB 7.3, which is not read", "save it with -v7 in MATLAB"
-        ) from problem
-    except Exception as problem:  # of a damaged file SciPy raises errors of every kind
-        raise InputError(
-            f"{path} could not be read: SciPy says '{problem}'", "save it again with -v7 in MATLAB"
-        ) from problem
-    data = _cut_in({n: v for n, v in content.items() if not n.startswith("__")}, path)
-    places = data["x"]
-    cells = isinstance(places, list) or isinstance(places, np.ndarray) and places.dtype.kind == "O"
-    places = list(places) if cells else [places]
-    signal = _matlab_numbers(data["y"], "y", path)
-    error = None if data.get("e") is None else _matlab_numbers(data["e"], "e", path)
-    if len(places) not in (1, 2) or error is not None and error.shape != signal.shape:
-        raise InputError(
-            f"{path} has x of {len(places)} axes, y of shape {signal.shape} and e of shape "
-            f"{None if error is None else error.shape}",
-            "give x{1} and x{2}, or one x, and y and e of one shape",
-        )
-    places = [_matlab_numbers(p, f"x{{{i}}}", path).ravel() for i, p in enumerate(places, 1)]
-    return _of_cut(signal, error, places, data, axis_texts(axes), path)
-
-
-def _cut_in(content: Mapping, path: Path) -> Mapping:
-    """The variables, or the one structure among them, with x and y."""
-    found = [c for c in (content, *content.values()) if isinstance(c, dict) and {"x", "y"} <= set(c)]
-    if len(found) == 1:
-        return found[0]
-    raise InputError(
-        f"{path} has {len(found) or 'no'} sets of x, y and e; its variables are {', '.join(content) or '(none)'}",
-        "save one cut: in MATLAB save('cut.mat', 'x', 'y', 'e', '-v7')",
-    )
-
-
-def _matlab_numbers(values, what: str, path: Path) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{path}: {what} is {array.dtype}, expected numbers", "save numbers in MATLAB")
-    return array.astype(float)
-
-
-def _of_cut(signal, error, places, data: Mapping, texts, path: Path) -> Spectrum:
-    notes, names = [], ["DeltaE", "|Q|"]
-    if len(places) == 1:
-        signal, error = signal.ravel(), None if error is None else error.ravel()
-        edges = [edges_for(places[0], signal.size, f"{path}: x")]
-        axes = [named_axis("DeltaE", edges[0])]
-        if texts is None and {"qmin", "qmax"} <= set(data):
-            axes.append(named_axis("|Q|", [float(data["qmin"]), float(data["qmax"])]))
-    else:
-        turned, note = _turned(signal.shape, [p.size for p in places], path)
-        notes += [note] * bool(note)
-        if turned:
-            signal, error = signal.T, None if error is None else error.T
-        axes = [
-            named_axis(name, edges_for(place, bins, f"{path}: x{{{i}}}"))
-            for i, (name, place, bins) in enumerate(zip(names, places, signal.shape, strict=True), 1)
-        ]
-    axes = with_names(axes, texts, path)
-    if len(places) == 2 and axes[0].is_energy:  # energy last, as everywhere here
-        axes[:2] = axes[1::-1]
-        signal, error = signal.T, None if error is None else error.T
-    return spectrum_of(signal, _squared(error), axes, run=_guessed(path).noted(*notes), path=path)
-
-
-def _turned(shape: tuple[int, ...], sizes: list[int], path: Path) -> tuple[bool, str]:
-    """Whether y is (x{2}, x{1}), and a note if only SpinW's order says so."""
-    fits = [all(n in (s, s + 1) for n, s in zip(sizes, some, strict=True)) for some in (shape, shape[::-1])]
-    if len(shape) != 2 or not any(fits):
-        raise InputError(
-            f"{path} has y of shape {shape}, and x{{1}} and x{{2}} have {sizes[0]} and {sizes[1]} points",
-            "give the centres or edges of the bins of y",
-        )
-    if all(fits):
-        return True, "y was taken as (x{2}, x{1}), as SpinW has it: its shape fits both orders"
-    return fits[1], ""

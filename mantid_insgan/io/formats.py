@@ -10,8 +10,9 @@ import h5py
 from ..core.files import require_another
 from ..core.spectrum import Spectrum, open_axes
 from ..errors import InputError, OutputError
-from .arrays import read_mat, read_numpy, write_npz
+from .arrays import read_numpy, write_npz
 from .hdf5 import naming, open_hdf5, reading
+from .matlab import read_mat
 from .nexus import SpectrumFile
 from .nxspe import is_nxspe, open_nxspe
 from .texts import read_text, write_columns, write_xye

@@ -32,7 +32,7 @@ from ..core.run import Lattice, Run, Setting
 from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError
 from ..instruments.frames import Orientation
-from .facts import UNITS, instrument_from_names, instrument_name, numbers_of
+from .facts import NO_INSTRUMENT, UNITS, instrument_from_names, instrument_name, numbers_of
 from .units import converted
 
 #: Line of the header -> fact.
@@ -95,7 +95,7 @@ def read_header(lines: Iterable[str], path: Path) -> Header:
             name, value = match[1].casefold(), match[2]
             if name == "name":
                 header.title = value
-            elif name in _FACTS and value:
+            elif name in _FACTS and value.casefold() not in NO_INSTRUMENT:
                 fact = _FACTS[name]
                 header.run = header.run.updated(source, **{fact: _value(fact, value, line)})
     if header.run.instrument is None and (guess := instrument_from_names(path)):
