@@ -87,7 +87,7 @@ class Axis:
             raise InputError(
                 f"axis {self.name!r} has bins of unequal width ({steps.min():g} to {steps.max():g} {self.unit}); "
                 "an MDHistoWorkspace can have only uniform bins",
-                "rebin that axis to equal bins first (BinMD, or Rebin for an nxspe)",
+                "rebin that axis to equal bins first (BinMD or Rebin in Mantid, or --energy-bins for an nxspe file)",
             )
         edges.setflags(write=False)
         object.__setattr__(self, "edges", edges)

@@ -1,4 +1,8 @@
-"""Cuts and maps of SpinW and Horace in MATLAB's .mat files (version 5 to 7.2); nothing in them is run."""
+"""Cuts and maps of SpinW and Horace in MATLAB's .mat files of versions 5 to 7.2.
+
+Numbers, texts, cells and structures are read as "MAT-File Format" (MathWorks, chapter 1) lays them out, and nothing
+else: SciPy's reader, which knows more, ends the whole process for some damaged files and asks for gigabytes for others.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,12 @@ from ..errors import InputError
 from .arrays import guessed_run, squared
 from .columns import axis_texts, edges_for, named_axis, spectrum_of, with_names
 
-#: Types of elements of a file, and classes of arrays whose elements are arrays again: cells, structures, objects.
-_MATRIX, _COMPRESSED, _NESTED = 14, 15, (1, 2, 3)
+#: Types of elements, and the numbers in those that have some.
+_MATRIX, _COMPRESSED = 14, 15
+_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+#: Classes of arrays.
+_CELL, _STRUCTURE, _TEXT, _NUMERIC = 1, 2, 4, range(6, 16)
+_COMPLEX = 0x0800
 #: A variable of these versions is below 2 GiB.
 _LARGEST = 1 << 31
 
@@ -33,23 +41,18 @@ def read_mat(path: Path, axes: Sequence[str] | None = None) -> Spectrum:
     InputError
         If it is damaged, of MATLAB 7.3, or has no such data.
     """
-    import scipy.io
-
-    _require_possible(path)
+    content = path.read_bytes()
+    if content[124:128] in (b"\x00\x02IM", b"\x02\x00MI"):
+        raise InputError(f"{path} is a file of MATLAB 7.3, which is not read", "save it with -v7 in MATLAB")
     try:
-        content = scipy.io.loadmat(path, simplify_cells=True)
-    except NotImplementedError as problem:
+        variables = dict(_variables(content))
+    except (ValueError, struct.error, zlib.error, LookupError, RecursionError, MemoryError) as problem:
         raise InputError(
-            f"{path} is a file of MATLAB 7.3, which is not read", "save it with -v7 in MATLAB"
+            f"{path} is damaged or no file of MATLAB 5 to 7 ({problem or type(problem).__name__})",
+            "copy the file again, or save it with -v7 in MATLAB",
         ) from problem
-    except Exception as problem:  # of a damaged file SciPy raises errors of every kind
-        raise InputError(
-            f"{path} could not be read: SciPy says '{problem}'", "save it again with -v7 in MATLAB"
-        ) from problem
-    data = _cut_in({n: v for n, v in content.items() if not n.startswith("__")}, path)
-    places = data["x"]
-    cells = isinstance(places, list) or isinstance(places, np.ndarray) and places.dtype.kind == "O"
-    places = list(places) if cells else [places]
+    data = _cut_in(variables, path)
+    places = data["x"] if isinstance(data["x"], list) else [data["x"]]
     signal = _matlab_numbers(data["y"], "y", path)
     error = None if data.get("e") is None else _matlab_numbers(data["e"], "e", path)
     if len(places) not in (1, 2) or error is not None and error.shape != signal.shape:
@@ -87,7 +90,8 @@ def _of_cut(signal, error, places, data: Mapping, texts, path: Path) -> Spectrum
         edges = [edges_for(places[0], signal.size, f"{path}: x")]
         axes = [named_axis("DeltaE", edges[0])]
         if texts is None and {"qmin", "qmax"} <= set(data):
-            axes.append(named_axis("|Q|", [float(data["qmin"]), float(data["qmax"])]))
+            limits = [_matlab_numbers(data[name], name, path).ravel() for name in ("qmin", "qmax")]
+            axes.append(named_axis("|Q|", np.concatenate(limits)))
     else:
         turned, note = _turned(signal.shape, [p.size for p in places], path)
         notes += [note] * bool(note)
@@ -117,47 +121,72 @@ def _turned(shape: tuple[int, ...], sizes: list[int], path: Path) -> tuple[bool,
     return fits[1], ""
 
 
-def _require_possible(path: Path) -> None:
-    """Raise InputError if an array of a damaged file claims more elements than the file has bytes for.
-
-    SciPy would ask for the memory first. What else is wrong it says itself.
-    """
-    content = path.read_bytes()
-    order = ">" if content[126:128] == b"MI" else "<"
+def _variables(content: bytes) -> Iterator[tuple[str, object]]:
+    """Name and value of each variable; ValueError and others if the file is damaged."""
+    order = {b"IM": "<", b"MI": ">"}[content[126:128]]
     for kind, data in _elements(content[128:], order):
         if kind == _COMPRESSED:
-            try:
-                data = zlib.decompressobj().decompress(data, _LARGEST)
-            except zlib.error:
-                continue
-            kind, data = next(_elements(data, order), (0, b""))
+            unpacked = zlib.decompressobj().decompress(data, _LARGEST)
+            kind, data = next(_elements(unpacked, order), (0, b""))
         if kind == _MATRIX:
-            _require_elements(data, order, path)
+            yield _array(data, order)
 
 
-def _require_elements(data: bytes, order: str, path: Path) -> None:
-    parts = list(_elements(data, order))
-    if len(parts) < 2 or len(parts[0][1]) < 4 or len(parts[1][1]) % 4:
-        return
-    kind = struct.unpack(order + "I", parts[0][1][:4])[0] & 0xFF
-    count = math.prod(struct.unpack(f"{order}{len(parts[1][1]) // 4}i", parts[1][1]))
-    if kind in _NESTED and not 0 <= 8 * count <= len(data):
-        raise InputError(
-            f"{path} is damaged: an array claims {count} elements in {len(data)} bytes", "copy or save the file again"
-        )
-    for inner, part in parts[2:]:
-        if inner == _MATRIX:
-            _require_elements(part, order, path)
+def _array(data: bytes, order: str) -> tuple[str, object]:
+    """Name and value: an array of numbers, a text, a list for cells, a dict or a list of them for structures, and None
+    for what is not read."""
+    parts = _elements(data, order)
+    flags = _whole(next(parts, (0, b""))[1], order)
+    shape = tuple(_whole(next(parts, (0, b""))[1], order).tolist())
+    name = next(parts, (0, b""))[1].decode("latin-1")
+    kind, count = int(flags[0]) & 0xFF, math.prod(shape)
+    if not shape or min(shape) < 0:
+        raise ValueError(f"an array has the dimensions {shape}")
+    if kind in _NUMERIC and not flags[0] & _COMPLEX:
+        return name, _numbers(*next(parts, (0, b"")), order).reshape(shape, order="F")
+    if kind == _TEXT:
+        return name, next(parts, (0, b""))[1].decode("latin-1").replace("\0", "")
+    if kind == _CELL:
+        return name, _inner(parts, count, order)
+    if kind == _STRUCTURE:
+        (length,) = _whole(next(parts, (0, b""))[1], order).tolist()
+        names = next(parts, (0, b""))[1].decode("latin-1")
+        if length < 1:
+            raise ValueError(f"names of fields have {length} letters")
+        fields = [names[i : i + length].split("\0")[0] for i in range(0, len(names), length)]
+        values, size = _inner(parts, count * len(fields), order), max(len(fields), 1)
+        found = [dict(zip(fields, values[i : i + size], strict=True)) for i in range(0, len(values), size)]
+        return name, found[0] if count == 1 and found else found
+    return name, None
+
+
+def _inner(parts: Iterator[tuple[int, bytes]], count: int, order: str) -> list:
+    """The arrays in cells or fields."""
+    found = [_array(data, order)[1] for kind, data in parts if kind == _MATRIX]
+    if len(found) != count:
+        raise ValueError(f"{len(found)} arrays in place of {count}")
+    return found
+
+
+def _whole(data: bytes, order: str) -> np.ndarray:
+    return np.frombuffer(data, order + "i4")
+
+
+def _numbers(kind: int, data: bytes, order: str) -> np.ndarray:
+    return np.frombuffer(data, order + _NUMBERS[kind])
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Type and content of each element, as MathWorks' "MAT-File Format" (chapter 1) lays them out."""
+    """Type and content of each element."""
     at = 0
     while at + 8 <= len(data):
         kind, size = struct.unpack_from(order + "II", data, at)
         if kind >> 16:  # a small element: size and type share four bytes, and the content has the other four
-            yield kind & 0xFFFF, data[at + 4 : at + 4 + min(kind >> 16, 4)]
-            at += 8
+            kind, size, at = kind & 0xFFFF, kind >> 16, at + 4
+            yield kind, data[at : at + min(size, 4)]
+            at += 4
             continue
+        if at + 8 + size > len(data):
+            raise ValueError(f"{size} bytes are announced, and {len(data) - at - 8} follow")
         yield kind, data[at + 8 : at + 8 + size]
         at += 8 + (size if kind == _COMPRESSED else -(-size // 8) * 8)

@@ -16,6 +16,8 @@ from .whole import WholeFile
 #: Limits of the number of |Q| bins that is chosen if the number is not given.
 DEFAULT_BINS = (16, 600)
 
+#: Wanted energy bins are not narrower than this part of the narrowest of the file.
+_SAME_WIDTH = 0.99
 #: Nodes and weights (their sum is 1) of the quadrature over an energy bin: 3 points, exact to the fifth power.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
 _WEIGHTS = _WEIGHTS / 2
@@ -209,7 +211,15 @@ def _rebin_energy(pixels: Pixels, count: int, limits: tuple[float, float] | None
             f"{count} energy bins cannot be made of edges from {pixels.energy[0]:g} to {pixels.energy[-1]:g} meV",
             "give a positive number of bins, and energies that ascend",
         )
-    new = np.linspace(*(limits or (pixels.energy[0], pixels.energy[-1])), count + 1)
+    finest = np.diff(pixels.energy).min()
+    span = limits or (pixels.energy[0], pixels.energy[-1])
+    if (span[1] - span[0]) / count < _SAME_WIDTH * finest:
+        raise InputError(
+            f"{count} energy bins from {span[0]:g} to {span[1]:g} meV were requested (--energy-bins), and those of the "
+            f"file are {finest:.4g} meV wide or more",
+            f"give at most {max(1, int((span[1] - span[0]) / finest))}: bins can be merged, not divided",
+        )
+    new = np.linspace(*span, count + 1)
     overlap = overlaps(pixels.energy, new)
     valid = pixels.valid
     total = valid @ overlap

@@ -86,13 +86,12 @@ def _table(path: Path) -> _Table:
     comments = tuple(line.lstrip()[1:].removeprefix(" ") for line in lines if line.lstrip().startswith(("#", "%")))
     rows = [line for line in lines if line.strip() and not line.lstrip().startswith(("#", "%"))]
     separator = next((s for s in _SEPARATORS if rows and s in rows[-1]), None)
-    names = ()
+    names, said = (), ()
     if rows and not _is_number(_split(rows[0], separator)[0]):
         names, rows = _names(rows[0]), rows[1:]
     elif not any(map(_COLUMNS.fullmatch, comments)) and comments:
         # names of columns in the last comment, as in '# Q E intensity error'
-        last = _names(comments[-1])
-        names = last if _intensity(last) is not None else ()
+        said = _names(comments[-1])
     if not rows:
         raise InputError(f"{path} has no rows of numbers", "give a table of numbers, or another file")
     try:
@@ -101,6 +100,8 @@ def _table(path: Path) -> _Table:
         raise InputError(
             f"{path} is no table of numbers with equal rows ({problem})", "correct the row, or save the file again"
         ) from problem
+    if len(said) == numbers.shape[1] and _intensity(said) is not None:
+        names = said
     return _Table(comments, names, numbers)
 
 
