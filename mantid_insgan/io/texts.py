@@ -167,7 +167,7 @@ def _histogram(table: _Table, header: Header, columns, sizes: list[int], texts, 
         axes.append(named_axis(name, points[-1].edges))
     axes = with_names(axes, texts, path)
     if texts is None:
-        axes += _integrated(header, names, path)
+        axes = _with_integrated(axes, names, header, path)
     signal, error = on_grid(points, [signal, error], path)
     return _finished(signal, error, axes, header, notes, path)
 
@@ -196,15 +196,18 @@ def _dimension_names(written: str, count: int, header: Header, texts, path: Path
     return names
 
 
-def _integrated(header: Header, names: Sequence[str], path: Path) -> list[Axis]:
-    """Axes of one bin that only the header has."""
+def _with_integrated(axes: list[Axis], names: Sequence[str], header: Header, path: Path) -> list[Axis]:
+    """The axes of columns, and those of one bin that only the header has, in its order if it has all of them."""
     more = {name: limits for name, limits in header.limits.items() if name not in names}
     for name, (_, _, bins) in more.items():
         if bins != 1:
             raise InputError(
                 f"{path}: the header says {bins} bins for axis {name!r}, which has no column", "save the file again"
             )
-    return [named_axis(name, limits[:2]) for name, limits in more.items()]
+    known = dict(zip(names, axes, strict=True)) | {name: named_axis(name, more[name][:2]) for name in more}
+    order = list(header.limits)
+    in_order = [name for name in order if name in names] == list(names)
+    return [known[name] for name in (order if in_order else known)]
 
 
 def _named(table: _Table, header: Header, texts: list[AxisText] | None, path: Path) -> Spectrum:
@@ -268,7 +271,7 @@ def _of_rows(table, header, texts, path, names, columns, which, square: bool) ->
         notes += [f"the width of the integrated axis {name!r} is not in the file: 1 was taken"] * single
     axes = with_names([named_axis(n, e) for n, e in zip(names, edges, strict=True)], texts, path)
     if texts is None:
-        axes += _integrated(header, names, path)
+        axes = _with_integrated(axes, names, header, path)
     intensity, error = which
     wanted = [table.numbers[:, i] for i in which if i is not None]
     signal, *more = on_grid(points, wanted, path)
