@@ -14,12 +14,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import InputError
-from .spectrum import NUM_EVENTS_NORMALIZATION, Axis, Spectrum, energy_axis, frozen, open_axes
+from .spectrum import NUM_EVENTS_NORMALIZATION, Axis, Spectrum, energy_axis, frozen, open_axes, slack_of
 
 #: Mantid's MDNormalization for which the signal is shown divided by the volume of its bin: it is a sum as well.
 VOLUME_NORMALIZATION = 1
-#: Fractions of a bin below this are rounding errors of edges.
-_SLIVER = 1e-5
+#: Fractions of a bin below this are rounding errors of edges, at least; Mantid's are in single precision (`slack_of`).
+_SLIVER = 1e-3
 
 #: Bins wanted along an axis: some of those there are, or edges of wider ones.
 Wanted = slice | np.ndarray
@@ -179,7 +179,8 @@ def _summed_up(spectrum: Spectrum, edges: dict[int, np.ndarray]) -> Spectrum:
 def _fractions(axis: Axis, new: np.ndarray) -> np.ndarray:
     """The part of each bin of an axis that lies in each new one, shape (n_old, n_new)."""
     found = overlaps(axis.edges, new) / np.diff(axis.edges)[:, None]
-    return np.where(found < _SLIVER, 0.0, np.where(found > 1 - _SLIVER, 1.0, found))
+    sliver = max(_SLIVER, min(2 * slack_of(axis.edges) / axis.width, 0.1))
+    return np.where(found < sliver, 0.0, np.where(found > 1 - sliver, 1.0, found))
 
 
 def _contracted(values: np.ndarray, parts: Mapping[int, np.ndarray]) -> np.ndarray:

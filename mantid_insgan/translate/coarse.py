@@ -57,8 +57,9 @@ class Coarsening:
         """Of the wide bins: the first may begin before the data."""
         found = {}
         for i, factor in self.factors.items():
-            axis, count = self.axes[i], math.ceil(len(self.axes[i]) / factor)
-            found[i] = axis.edges[-1] - factor * axis.width * np.arange(count, -1, -1)
+            edges = self.axes[i].edges[::-factor][::-1]
+            before = [] if (edges.size - 1) * factor == len(self.axes[i]) else [edges[0] - factor * self.axes[i].width]
+            found[i] = np.r_[before, edges]
         return found
 
     @cached_property
