@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..core.options import parse_lattice
-from ..core.run import Lattice, Run, Setting
+from ..core.run import Lattice, Run
 from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError
 from .columns import AxisText, axis_texts, edges_for, given_axes, named_axis, spectrum_of, with_names
-from .facts import instrument_from_names
+from .facts import TEXTS, UNITS, as_fact, instrument_from_names
 from .texts import ERRORS, INTENSITIES, VARIANCES
 
 #: Arrays of an .npz that this package wrote, beside signal and variance.
@@ -158,35 +158,35 @@ def _run_of(arrays: Mapping[str, np.ndarray], path: Path) -> Run:
     """The facts that `write_npz` wrote."""
     try:
         facts = json.loads(str(arrays["run"]))
-        lattice, resolution = facts.pop("lattice", None), facts.pop("resolution", None)
-        values = {n: float(v) for n, v in facts.items() if n in ("ei", "frequency", "temperature")}
-        values |= {n: str(v) for n, v in facts.items() if n in ("instrument", "chopper")}
-        if lattice is not None:
-            cell = parse_lattice(lattice["cell"])
-            values["lattice"] = Lattice(*cell.cell, ub=None if lattice["ub"] is None else np.array(lattice["ub"]))
+        values = {name: float(value) for name, value in facts.items() if name in UNITS}
+        values |= {n: as_fact(n, str(v))[0] for n, v in facts.items() if n in TEXTS and n != "lattice"}
+        if "lattice" in facts:
+            cell, ub = (facts["lattice"][name] for name in ("cell", "ub"))
+            values["lattice"] = Lattice(*parse_lattice(cell).cell, ub=None if ub is None else np.array(ub, dtype=float))
     except (ValueError, TypeError, KeyError, AttributeError) as problem:
         raise InputError(
             f"{path}: the facts of its run could not be read ({problem})", "write the file again"
         ) from problem
-    run = Run().updated(f"facts in {path.name}", **values)
-    return run if resolution is None else run.updated(f"facts in {path.name}", resolution=Setting.parsed(resolution))
+    return Run().updated(f"facts in {path.name}", **values)
+
+
+def _written_facts(run: Run) -> str:
+    facts = {name: float(fact.value) for name, fact in run.facts.items() if name in UNITS}
+    facts |= {name: str(fact.value) for name, fact in run.facts.items() if name in TEXTS}
+    if (lattice := run.value("lattice")) is not None:
+        facts["lattice"] = {"cell": lattice.cell, "ub": None if lattice.ub is None else np.asarray(lattice.ub).tolist()}
+    return json.dumps(facts)
 
 
 def write_npz(path: Path, spectrum: Spectrum, history: dict | None = None) -> None:
     """Write everything that a spectrum has as arrays of numbers and texts: `read_numpy` gives the same back."""
-    facts = {name: fact.value for name, fact in spectrum.run.facts.items()}
-    if "lattice" in facts:
-        lattice = facts["lattice"]
-        facts["lattice"] = {"cell": lattice.cell, "ub": None if lattice.ub is None else np.asarray(lattice.ub).tolist()}
-    if "resolution" in facts:
-        facts["resolution"] = str(facts["resolution"])
     outside = [a.outside for a in spectrum.axes]
     arrays = {"signal": spectrum.signal, "variance": spectrum.variance, **{n: getattr(spectrum, n) for n in _OWN}}
     arrays |= {f"edges_{i}": edges for i, (edges, _) in enumerate(outside)}
     texts = {"axes": [a.name for a in spectrum.axes], "units": [unit for _, unit in outside]}
     texts |= {name + "s": [getattr(a, name) for a in spectrum.axes] for name in ("frame", "id")}
     texts |= {"title": spectrum.title, "q_convention": spectrum.q_convention}
-    texts |= {"run": json.dumps(facts), "history": json.dumps(history, default=str, sort_keys=True)}
+    texts |= {"run": _written_facts(spectrum.run), "history": json.dumps(history, default=str, sort_keys=True)}
     arrays |= {name: np.array(text, dtype=np.str_) for name, text in texts.items()}
     arrays |= {name: np.array(getattr(spectrum, name)) for name in _CONVENTIONS}
     with path.open("wb") as stream:

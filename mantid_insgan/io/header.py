@@ -28,22 +28,15 @@ from pathlib import Path
 import numpy as np
 
 from ..core.options import parse_lattice
-from ..core.run import Lattice, Run, Setting
+from ..core.run import RUN_FACTS, Lattice, Run
 from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError
 from ..instruments.frames import Orientation
-from .facts import NO_INSTRUMENT, UNITS, instrument_from_names, instrument_name, numbers_of
+from .facts import NO_INSTRUMENT, TEXTS, UNITS, as_fact, instrument_from_names, numbers_of
 from .units import converted
 
-#: Line of the header -> fact.
-_FACTS = {
-    "instrument": "instrument",
-    "ei": "ei",
-    "chopper": "chopper",
-    "frequency": "frequency",
-    "temperature": "temperature",
-    "resolution": "resolution",
-}
+#: Facts with a line of their own, which begins with their name.
+_FACTS = tuple(name for name in RUN_FACTS if name in UNITS or name in TEXTS and name != "lattice")
 _NAMED = re.compile(r"\s*([A-Za-z][A-Za-z ]*?)\s*:\s*(.*?)\s*")
 _BINS = re.compile(r"\s+(.+?):\s*(\d+) bins? from (\S+?) to (\S+?),?(?: step \S+)?\s*")
 _CELL = re.compile(r"\b(a|b|c|alpha|beta|gamma)\s*=\s*([-+\d.eE]+)")
@@ -96,8 +89,7 @@ def read_header(lines: Iterable[str], path: Path) -> Header:
             if name == "name":
                 header.title = value
             elif name in _FACTS and value.casefold() not in NO_INSTRUMENT:
-                fact = _FACTS[name]
-                header.run = header.run.updated(source, **{fact: _value(fact, value, line)})
+                header.run = header.run.updated(source, **{name: _value(name, value, line)})
     if header.run.instrument is None and (guess := instrument_from_names(path)):
         header.run = header.run.updated(guess.source, instrument=guess.value)
     return header
@@ -117,12 +109,8 @@ def _limits(name: str, bins: str, low: str, high: str) -> tuple[float, float, in
 
 
 def _value(fact: str, text: str, line: str):
-    if fact == "resolution":
-        return Setting.parsed(text)
-    if fact == "instrument":
-        return instrument_name(text)
-    if fact == "chopper":
-        return text
+    if fact in TEXTS:
+        return as_fact(fact, text)[0]
     numbers, unit = numbers_of([text])
     if numbers.size != 1:
         raise InputError(f"the header says {line.strip()!r}, expected a number", "correct the line, or leave it out")
@@ -160,9 +148,9 @@ def header_lines(spectrum: Spectrum, history: dict | None = None) -> list[str]:
     """The lines of `read_header` for a spectrum, and one with the history as JSON."""
     run = spectrum.run
     lines = [f"Name: {' '.join(spectrum.title.split())}"]
-    for name, fact in _FACTS.items():
-        if (value := run.value(fact)) is not None:
-            text = str(value) if fact in ("instrument", "chopper", "resolution") else repr(float(value))
+    for name in _FACTS:
+        if (value := run.value(name)) is not None:
+            text = str(value) if name in TEXTS else repr(float(value))
             lines.append(f"{'Ei' if name == 'ei' else name.capitalize()}: {text}")
     lines += ["Binning:", *(_binning(axis) for axis in spectrum.axes)]
     lattice = run.value("lattice")
