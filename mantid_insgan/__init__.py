@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 #: Name -> (module, name there).
 _PLACES = {
     "read": ("io", "read_spectrum"),
-    "write": ("io", "write_nexus"),
+    "write": ("io", "write_spectrum"),
     "apply": ("translate.job", "apply"),
     "simulate": ("convolve", "convolve"),
     "Spectrum": ("core.spectrum", "Spectrum"),

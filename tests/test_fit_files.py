@@ -16,7 +16,7 @@ from mantid_insgan.errors import InputError, InsganError, RunFactError
 from mantid_insgan.fit.form import is_problem, read_problem
 from mantid_insgan.fit.job import compare_files, fit_files
 from mantid_insgan.instruments import Resolution
-from mantid_insgan.io import write_nexus
+from mantid_insgan.io import read_spectrum, write_nexus, write_spectrum
 from mantid_insgan.io.path import read_path
 from mantid_insgan.models.definition import read_model
 
@@ -111,6 +111,37 @@ def test_a_model_is_fitted_to_a_file(folder, capsys):
     assert run("fit", folder / "square.yaml", folder / "cut.nxs", *options, "--json") == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["parameters"]}
     assert rows["J"]["start"] == 8 and rows["J"]["value"] == pytest.approx(7.6, abs=0.15)
+
+
+@pytest.mark.parametrize("name", ["cut.txt", "cut.npz"])
+def test_files_of_every_format_are_fitted(folder, name):
+    """As the MDHistoWorkspace file with the same data is."""
+    write_spectrum(read_spectrum(folder / "cut.nxs"), folder / name, overwrite=True)
+    options = FitOptions(weights="poisson", free=("J",), set=("line=1.5",))
+    expected = fit_files(folder / "square.yaml", [folder / "cut.nxs"], options)
+    found = fit_files(folder / "square.yaml", [folder / name], options)
+    assert found.values["J"] == pytest.approx(expected.values["J"], rel=1e-4)
+
+
+def test_axes_and_bins_of_a_file_in_a_problem(folder):
+    cut = read_spectrum(folder / "cut.nxs")
+    axes = [f"{a.name}={a.edges[0]}:{a.edges[-1]}:{len(a)}" for a in cut.axes]
+    np.save(folder / "cut.npy", np.stack([cut.signal, np.sqrt(cut.variance)]))
+    entry = {"file": "cut.npy", "axes": axes, "energy_range": [8, 38], "energy_bins": 15, "lattice": [4.0, 4.0, 12.0]}
+    found = read_problem(changed(folder, data=[{**entry, **RUN}])).datasets[0].spectrum
+    expected = read_spectrum(folder / "cut.nxs", energy_range=(8, 38), energy_bins=15)
+    np.testing.assert_allclose(found.signal, expected.signal, rtol=1e-9)
+    assert found.run.value("ei") == 60.0
+
+
+@pytest.mark.parametrize("flag", ["--output", "--figure", "--log"])
+def test_an_output_of_a_fit_never_replaces_its_data(folder, capsys, flag):
+    before = (folder / "cut.nxs").read_bytes()
+    (folder / "link.png").unlink(missing_ok=True)
+    (folder / "link.png").symlink_to(folder / "cut.nxs")
+    assert run("fit", folder / "square.yaml", folder / "cut.nxs", flag, folder / "link.png", "--overwrite") == 6
+    assert "is the input, which would be lost" in capsys.readouterr().err
+    assert (folder / "cut.nxs").read_bytes() == before
 
 
 def test_options_are_used_in_place_of_the_files(folder):

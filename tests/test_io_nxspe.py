@@ -304,6 +304,12 @@ def test_unequal_energy_bins(tmp_path):
     np.testing.assert_allclose(flat.signal[flat.valid], 4.0, rtol=1e-12)
     with pytest.raises(InputError, match="0 energy bins cannot be made"):
         read_nxspe(path, energy_bins=0)
+    with pytest.raises(InputError, match=r"a\.nxspe: 900 energy bins .*bins can be merged, not divided"):
+        read_nxspe(path, energy_bins=900)
+    cut = read_nxspe(path, energy_range=tuple(spectrum.axes[1].edges[[2, 8]]), energy_bins=3)
+    np.testing.assert_allclose(cut.axes[1].edges, spectrum.axes[1].edges[2:9:2])
+    with pytest.raises(InputError, match="no energy bin has its centre between 900 and 901 meV"):
+        read_nxspe(path, energy_range=(900, 901))
 
 
 def test_all_pixels_invalid(tmp_path):
@@ -439,8 +445,9 @@ def test_data_in_q_already(tmp_path):
         replace_dataset(file["mantid_workspace_1/workspace"], "axis2", np.arange(30) + 0.5)
         file["mantid_workspace_1/workspace/axis2"].attrs["units"] = np.bytes_("MomentumTransfer")
     np.testing.assert_allclose(read_spectrum(path).axes[0].edges, np.arange(31))
-    with pytest.raises(InputError, match="already in .Q. and energy, and bins were requested"):
-        read_spectrum(path, q_bins=9)
+    np.testing.assert_allclose(read_spectrum(path, q_bins=10).axes[0].edges, np.arange(0, 31, 3))
+    with pytest.raises(InputError, match=r"a\.nxs: --q-bins: 31 bins .* bins can be merged, not divided"):
+        read_spectrum(path, q_bins=31)
 
 
 @pytest.mark.parametrize(

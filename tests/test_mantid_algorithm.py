@@ -29,6 +29,7 @@ from mantid_insgan.mantid import ApplyResolutionGAN
 from mantid_insgan.mantid_support import workspace as support
 from mantid_insgan.mantid_support.workspace import read_workspace
 from mantid_insgan.translate import cards
+from mantid_insgan.translate.job import apply as job_apply
 from mantid_insgan.translate.job import apply_to_file
 
 pytestmark = pytest.mark.mantid
@@ -108,8 +109,8 @@ def test_how_it_presents_itself():
 def test_the_options_are_those_of_the_command_line():
     algorithm = initialized()
     for name in ApplyOptions.__dataclass_fields__:
-        if option(name)["property"] is None:  # a workspace's axes have names
-            assert name == "axes"
+        if option(name)["property"] is None:  # a workspace's axes have names, and BinMD or MDNorm make its bins
+            assert name in ("axes", "q_bins", "energy_bins")
             continue
         about, prop = option(name), algorithm.getProperty(option(name)["property"])
         default = getattr(ApplyOptions(), name)
@@ -141,7 +142,7 @@ def test_groups_stand_together():
     properties = [p for p in initialized().getProperties() if p.direction == Direction.Input]
     groups = [p.getGroup for p in properties]
     changes = [g for i, g in enumerate(groups) if i == 0 or groups[i - 1] != g]
-    assert changes == ["", "Model", "Target", "Measurement", "Calculation"]
+    assert changes == ["", "Model", "Target", "Measurement", "Range", "Calculation"]
 
 
 def test_model_and_model_file_exclude_each_other(tmp_path):
@@ -184,6 +185,39 @@ def test_one_line_gives_what_the_command_gives(direction, file, tmp_path, capfd)
     assert f"Model: {report['model']}" in said
     assert "IncidentEnergy: 200.0 (log Ei of experiment0)" in said
     assert "ChopperFrequency: 400.0 (log chopper_frequency of experiment0)" in said
+
+
+def test_a_range_leaves_the_rest_empty(measured):
+    """The output keeps its dimensions; inside it is what the cut alone gives."""
+    out = apply(measured, EnergyRange="40,100", QRange="1,2")
+    found = np.array(out.getSignalArray())
+    spectrum = read_nexus(DATA / "measured.nxs")
+    cut, _ = job_apply(spectrum, energy_range="40,100", q_range=(1, 2))
+    inside = np.ix_(*(np.isin(a.centers, c.centers) for a, c in zip(spectrum.axes, cut.axes, strict=True)))
+    expected = np.full(spectrum.shape, np.nan)
+    expected[inside] = cut.signal
+    assert np.array_equal(np.isfinite(found), np.isfinite(expected)) and np.isfinite(found).any()
+    away = np.isfinite(expected)
+    # bins outside that are not valid are seen by the network as edges are, but not quite
+    assert np.corrcoef(found[away], expected[away])[0, 1] > 0.98
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        ({"EnergyRange": "100,40"}, "EnergyRange is '100,40', expected two finite numbers, the lower one first"),
+        ({"QRange": "a"}, "QRange is 'a', expected two finite numbers"),
+        ({"EnergyRange": "500,600"}, "EnergyRange: no bin of axis 'DeltaE' has its centre between 500 and 600"),
+    ],
+)
+def test_ranges_that_are_wrong(measured, properties, message):
+    algorithm = initialized()
+    algorithm.setProperty("InputWorkspace", measured)
+    algorithm.setProperty("OutputWorkspace", "out")
+    for name, value in properties.items():
+        algorithm.setProperty(name, value)
+    (name,) = properties
+    assert algorithm.validateInputs()[name].startswith(message)
 
 
 def test_the_one_line_on_a_file_gives_what_the_command_gives(shared, tmp_path, insgan, mantid_script):

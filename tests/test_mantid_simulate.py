@@ -85,7 +85,10 @@ def test_how_it_presents_itself():
 
 def test_the_options_are_those_of_the_command_line():
     algorithm = initialized()
-    for name, entry in SimulateOptions.__dataclass_fields__.items():
+    of_files = {name for name, entry in SimulateOptions.__dataclass_fields__.items() if not entry.metadata["property"]}
+    assert of_files == {"axes", "q_bins", "q_range", "energy_bins", "energy_range"}
+    for name in SimulateOptions.__dataclass_fields__.keys() - of_files:
+        entry = SimulateOptions.__dataclass_fields__[name]
         about, prop = option(name, SimulateOptions), algorithm.getProperty(entry.metadata["property"])
         default = getattr(SimulateOptions(), name)
         if name != "set":  # which takes several in one text

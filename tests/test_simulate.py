@@ -12,7 +12,7 @@ from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.demo import DATA
 from mantid_insgan.errors import InputError, InsganError, RunFactError
 from mantid_insgan.instruments import Orientation, Resolution
-from mantid_insgan.io import read_nexus, read_spectrum, write_nexus
+from mantid_insgan.io import read_nexus, read_spectrum, write_nexus, write_spectrum
 from mantid_insgan.io.grids import grid_axes
 from mantid_insgan.io.path import path_axes
 from mantid_insgan.io.writer import last_record
@@ -323,6 +323,21 @@ def test_the_command_on_axes(insgan, model, definition, tmp_path):
     assert kept.items() <= record["parameters"].items() and record["parameters"]["lattice"] == "3.89,3.89,12.7,90,90,90"
 
 
+def test_the_command_like_data_in_other_bins(insgan, model, tmp_path):
+    data = read_spectrum(DATA / "measured.nxs").slice(**{"[H,H,0]": (1.2, 1.5), "DeltaE": (40, 90)})
+    like, output = tmp_path / "data.txt", tmp_path / "out.txt"
+    write_spectrum(data, like)
+    bins = ("--energy-bins", 11, "--q-range", "1.25,1.4")
+    code, _, err = insgan("simulate", model, "--like", like, "-o", output, *bins, "--points", 16)
+    assert (code, err) == (0, "")
+    assert read_spectrum(output).axes[-1].edges.size == 12 and read_spectrum(output).run.value("ei") == 200.0
+    before = like.read_bytes()
+    code, _, err = insgan("simulate", model, "--like", like, "-o", like, "--overwrite")
+    assert code == 6 and "is the input, which would be lost" in err and like.read_bytes() == before
+    code, _, err = insgan("simulate", model, "-o", tmp_path / "a.nxs", *GRIDS, *FLAGS, "--energy-bins", 5)
+    assert code == 2 and "are for --like" in err
+
+
 @pytest.mark.parametrize("method", ["covariance", "none"])
 def test_the_command_like_data(insgan, model, tmp_path, method):
     data = read_spectrum(DATA / "measured.nxs").slice(**{"[H,H,0]": (1.2, 1.5), "DeltaE": (40, 90)})
@@ -404,5 +419,7 @@ def test_every_error_comes_before_the_first_evaluation(insgan, model, tmp_path, 
 
 
 def test_options_have_properties_of_mantid():
-    fields = SimulateOptions.__dataclass_fields__.values()
-    assert all(entry.metadata["property"] for entry in fields)
+    """But those for reading the file of --like: in Mantid that is a workspace."""
+    fields = SimulateOptions.__dataclass_fields__.items()
+    without = {name for name, entry in fields if not entry.metadata["property"]}
+    assert without == {"axes", "q_bins", "q_range", "energy_bins", "energy_range"}

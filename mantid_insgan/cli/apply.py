@@ -21,8 +21,8 @@ def apply(
         list[Path],
         typer.Argument(
             metavar="INPUT... [OUTPUT]",
-            help="MDHistoWorkspace .nxs, nxspe or Workspace2D file, and the MDHistoWorkspace file to write (.nxs); "
-            "with --output-dir, any number of inputs.",
+            help="A data file (docs/formats.md), and the file to write: MDHistoWorkspace (.nxs), text (.txt, .xye) or "
+            "NumPy (.npz); with --output-dir, any number of inputs.",
         ),
     ],
     options: ApplyOptions,

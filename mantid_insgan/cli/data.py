@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..core.options import BinOptions, ResolutionOptions, option, overridden
+from ..core.options import BinOptions, ReadOptions, ResolutionOptions, overridden, reading_of
 from .flags import Json, Overwrite, takes
 from .output import noted
 from .progress import progress
@@ -21,7 +21,7 @@ def bin_(
         list[Path],
         typer.Argument(
             metavar="INPUT... OUTPUT",
-            help="nxspe files of a scan of a crystal, and the MDHistoWorkspace file to write.",
+            help="nxspe files of a scan of a crystal, and the file to write (.nxs, .txt, .npz).",
         ),
     ],
     options: BinOptions,
@@ -30,21 +30,24 @@ def bin_(
 ):
     """Bin the runs of a crystal to h, k, l and energy transfer, as input for apply."""
     from .. import __version__
-    from ..core.files import check_output
-    from ..io import write_nexus
+    from ..core.files import check_output, require_another
+    from ..io import write_spectrum, writer_for
     from ..io.crystal import Setting, bin_crystal, parse_angles
 
     if len(files) < 2 or options.lattice is None:
         raise typer.BadParameter("give one or more nxspe files, the OUTPUT, and --lattice")
     *runs, target = files
     check_output(target, overwrite)
+    writer_for(target)
+    for run in runs:
+        require_another(run, target)
     setting = Setting.parsed(options.lattice, options.u, options.v, options.psi_offset)
     with progress("binning", quiet=json) as bar:
         how = {"ei": options.ei, "psi": parse_angles(options.psi), "instrument": options.instrument, "progress": bar}
         spectrum = bin_crystal(runs, setting, options.axis, **how)
     kept = {name: getattr(options, name) for name in ("lattice", "u", "v", "psi_offset")} | {"runs": len(runs)}
     history = {"name": "insgan bin", "version": __version__, "parameters": {"input": runs[0].name, **kept}}
-    write_nexus(spectrum, target, overwrite=overwrite, history=history)
+    write_spectrum(spectrum, target, overwrite=overwrite, history=history)
     summary = {
         "output": str(target),
         "runs": len(runs),
@@ -57,6 +60,7 @@ def bin_(
     typer.echo(json_text.dumps(summary) if json else "\n".join([text, *noted(summary["notes"])]))
 
 
+@takes(ReadOptions)
 def inspect(
     file: Annotated[
         Path,
@@ -64,10 +68,7 @@ def inspect(
             metavar="FILE|MODEL|INSTRUMENT", help="A data file, a model (bundled name or path), or an instrument."
         ),
     ],
-    ei: Annotated[
-        float | None, typer.Option("--ei", help="Incident energy in meV; from the file if not given.")
-    ] = None,
-    axes: Annotated[str | None, typer.Option("--axes", help=option("axes")["help"])] = None,
+    options: ReadOptions,
     choppers: Annotated[
         bool, typer.Option("--choppers", help="Also show the chopper packages of the file's instrument.")
     ] = False,
@@ -84,7 +85,7 @@ def inspect(
     elif not file.exists() and canonical_name(str(file)):
         sheets = [InstrumentSheet.of(str(file))]
     else:
-        sheets = [inspect_file(file, ei, axes)]
+        sheets = [inspect_file(file, options)]
         sheets += [InstrumentSheet.of(_instrument_of(sheets[0]))] if choppers else []
     if json:
         found = sheets[0].as_dict() | ({"instrument": sheets[1].as_dict()} if len(sheets) > 1 else {})
@@ -106,21 +107,26 @@ def _instrument_of(sheet) -> str:
     return name
 
 
+@takes(ReadOptions)
 def plot(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A data file.")],
     output: Annotated[
         Path | None, typer.Option("--output", help="Figure to write; FILE with the suffix .png if not given.")
     ] = None,
+    *,
+    options: ReadOptions,
     overwrite: Overwrite = False,
 ):
     """Plot a file: a line for one open axis, a map for two, several slices for more."""
-    from ..core.files import check_output
+    from ..core.files import require_another
     from ..io import read_spectrum
     from ..report.spectrum import plot_spectrum
+    from ..report.style import check_figure
 
     output = file.with_suffix(".png") if output is None else output
-    check_output(output, overwrite)
-    plot_spectrum(read_spectrum(file), output, title=file.name)
+    check_figure(output, overwrite)
+    require_another(file, output)
+    plot_spectrum(read_spectrum(file, **reading_of(options)), output, title=file.name)
     typer.echo(f"wrote {output}")
 
 

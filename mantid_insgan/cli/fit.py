@@ -43,7 +43,7 @@ def fit(
     from ..fit.job import fit_files
     from ..report.fit import fit_text, plot_fit
 
-    _check(output, figure, log, resume, overwrite)
+    _check(output, figure, log, resume, overwrite, inputs=(source, *(data or ())))
     with _best_so_far(quiet=json) as tell:
         how = {"log": log, "resume": resume, "progress": tell, "workers": workers, "dask": dask}
         result = fit_files(source, data or (), options, **how)
@@ -79,7 +79,7 @@ def compare(
     from ..fit.job import compare_files
     from ..report.fit import comparison_text, fit_text
 
-    _check(output, None, log, resume, overwrite)
+    _check(output, None, log, resume, overwrite, inputs=(source, *(models or ())))
     with _best_so_far(quiet=json) as tell:
         how = {"block": block, "log": log, "resume": resume, "progress": tell, "workers": workers, "dask": dask}
         fits, verdicts = compare_files(source, models or (), options, **how)
@@ -97,13 +97,16 @@ def compare(
         typer.echo(f"wrote {output}")
 
 
-def _check(output: Path | None, figure: Path | None, log: Path | None, resume: bool, overwrite: bool) -> None:
-    """Before the work: whether what is asked for can be written."""
-    from ..core.files import check_output
+def _check(output: Path | None, figure: Path | None, log: Path | None, resume: bool, overwrite: bool, inputs) -> None:
+    """Before the work: whether what is asked for can be written, and replaces no input."""
+    from ..core.files import check_output, require_another
     from ..report.style import check_figure
 
     if resume and log is None:
         raise typer.BadParameter("--resume needs the log to resume (--log)")
+    for file in filter(None, (output, figure, log)):
+        for one in inputs:
+            require_another(one, file)
     if output is not None:
         check_output(output, overwrite)
     if figure is not None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..core.model_options import SimulateOptions
+from ..core.options import binning_of
 from .flags import Json, Overwrite, takes
 from .output import noted
 from .progress import progress
@@ -20,7 +21,11 @@ def simulate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model in YAML (docs/models.md).")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="File to write (.nxs); OUT-1.nxs, OUT-2.nxs... for several segments."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write (.nxs, .txt, .xye, .npz); OUT-1.nxs, OUT-2.nxs... for more segments.",
+        ),
     ],
     like: Annotated[
         Path | None, typer.Option("--like", help="A data file whose axes, valid bins and facts of the run are taken.")
@@ -43,11 +48,13 @@ def simulate(
     json: Json = False,
 ):
     """Simulate a model of S(Q,E) as a spectrometer would record it, on the grid of a data file or a given one."""
-    from ..core.files import check_output
-    from ..io import write_nexus
+    from ..core.files import check_output, require_another
+    from ..io import write_spectrum, writer_for
     from ..models.definition import read_model
     from ..translate.simulate import plan_simulation
 
+    if like is None and any(value is not None for value in (options.axes, *binning_of(options).values())):
+        raise typer.BadParameter("--axes and bins (--q-bins, --energy-range...) are for --like; --grid has bins")
     if (like is None) == (not grid) or (path and not grid):
         raise typer.BadParameter(
             "give --like FILE, or --grid NAME=LOW:HIGH:BINS for each axis; --path needs --grid for the energy"
@@ -57,13 +64,16 @@ def simulate(
     outputs = _outputs(output, len(grids))
     for file in outputs:
         check_output(file, overwrite)
+        writer_for(file)
+        for source in filter(None, (model, like)):
+            require_another(source, file)
     plans = [plan_simulation(definition, g, options=options) for g in grids]
     started, found = time.monotonic(), []
     with progress("simulating", quiet=json) as bar:
         for number, (plan, file) in enumerate(zip(plans, outputs, strict=True)):
             result = plan.spectrum(lambda share, n=number: bar((n + share) / len(plans)))
             more = {"model file": model.name} | ({} if like is None else {"like": like.name})
-            write_nexus(result, file, overwrite=overwrite, history=plan.history(**more))
+            write_spectrum(result, file, overwrite=overwrite, history=plan.history(**more))
             found.append(result)
     summary = _summary(plans, outputs, found) | {"seconds": round(time.monotonic() - started, 2)}
     typer.echo(json_text.dumps(summary) if json else _text(summary))
@@ -71,13 +81,13 @@ def simulate(
 
 def _grids(definition, like, grid, path, options: SimulateOptions, bins: int, across: float) -> list:
     """What to simulate on: a spectrum, or one set of axes or more."""
-    from ..core.options import parse_lattice
+    from ..core.options import parse_lattice, reading_of
     from ..io import read_spectrum
     from ..io.grids import grid_axes, grid_axis
     from ..io.path import path_axes
 
     if like is not None:
-        return [read_spectrum(like, ei=options.ei)]
+        return [read_spectrum(like, **reading_of(options))]
     if not path:
         return [grid_axes(grid)]
     axes = [grid_axis(text) for text in grid]

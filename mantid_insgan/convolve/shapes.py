@@ -18,8 +18,8 @@ from ..instruments.montecarlo import shaped
 from .covariance import CrystalGeometry, divided
 from .kernel import PAIRS, Mixtures
 
-#: Share of the variance of each deviation that is left to each point. Pulses are lopsided, and where one of them decides,
-#: the points are evenly spread along it.
+#: Share of the variance of each deviation that is left to each point. Pulses are lopsided, and where one of them
+#: decides, the points are evenly spread along it.
 _NEAR = np.array([0.03, 0.03, *[0.1] * (len(DEVIATIONS) - 2)])
 #: Points for each unknown of the fit that tells the curvature; with fewer it is left out.
 _ENOUGH = 3

@@ -62,3 +62,10 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
 def read_only(folder: Path) -> OutputError:
     """The error for a folder in which the user has no write permission."""
     return OutputError(f"the output folder {folder} is read-only", "choose a folder with write permission")
+
+
+def require_another(source: str | Path, target: str | Path) -> None:
+    """Raise OutputError if an output would replace an input, under this or another name."""
+    source, target = Path(source), Path(target)
+    if target.exists() and source.exists() and target.samefile(source):
+        raise OutputError(f"the output {target} is the input, which would be lost", "give another name for the output")

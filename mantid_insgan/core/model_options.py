@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..errors import InsganError
-from .options import Options, as_for_apply, job_option
+from .options import Options, as_for_apply, as_for_files, job_option
 
 #: How a fit and a simulation see a model; a simulation may also use the bundled model.
 FITTED_BY = ("covariance", "shapes", "interpolated", "montecarlo", "energy", "none")
@@ -50,6 +50,11 @@ class SimulateOptions(Options):
         "lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees; from the data or the model if not given."
     )
     width_factor: float = as_for_apply("width_factor")
+    axes: str | None = as_for_files("axes")
+    q_bins: int | None = as_for_files("q_bins")
+    q_range: str | None = as_for_files("q_range")
+    energy_bins: int | None = as_for_files("energy_bins")
+    energy_range: str | None = as_for_files("energy_range")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ..errors import InsganError, RunFactError
+from ..errors import InputError, InsganError, RunFactError
 
 if TYPE_CHECKING:
     from .run import Lattice, Run, Setting
@@ -138,8 +138,27 @@ class ApplyOptions(Options):
     )
     axes: str | None = job_option(
         None,
-        "Names of the axes where the file does not say what they are, in its order, such as '[H,0,0];DeltaE'.",
+        "Names of the axes in the order of the file where it does not give them, such as '[H,0,0];DeltaE', and limits "
+        "and bins where it does not give those, such as 'Q=0.5:4:70;DeltaE=0:40:80'.",
         "--axes",
+    )
+    q_bins: int | None = job_option(
+        None, "Equal bins of the momentum axis, over --q-range or all of it; bins of the data are merged.", "--q-bins"
+    )
+    q_range: str | None = job_option(
+        None,
+        "Lowest and highest momentum to use, in the unit of its axis, such as 1,4; the rest is left out.",
+        "--q-range",
+        "QRange",
+    )
+    energy_bins: int | None = job_option(
+        None, "Equal bins of energy transfer, over --energy-range or all of it; bins are merged.", "--energy-bins"
+    )
+    energy_range: str | None = job_option(
+        None,
+        "Lowest and highest energy transfer to use in meV, such as -5,40; the rest is left out.",
+        "--energy-range",
+        "EnergyRange",
     )
     width_factor: float = job_option(
         1.0,
@@ -180,6 +199,24 @@ def as_for_apply(name: str, text: str | None = None):
     """An option shared with `ApplyOptions`, optionally with another help text."""
     entry = ApplyOptions.__dataclass_fields__[name]
     return field(default=entry.default, metadata=dict(entry.metadata) | ({"help": text} if text else {}))
+
+
+def as_for_files(name: str):
+    """An option shared with `ApplyOptions` for reading a file, which is no property of an algorithm in Mantid."""
+    entry = ApplyOptions.__dataclass_fields__[name]
+    return field(default=entry.default, metadata=dict(entry.metadata) | {"property": None})
+
+
+@dataclass(frozen=True)
+class ReadOptions(Options):
+    """Options for reading a file: what it does not say, and the bins."""
+
+    ei: float | None = as_for_apply("ei", "Incident energy in meV; from the file if not given.")
+    axes: str | None = as_for_apply("axes")
+    q_bins: int | None = as_for_apply("q_bins")
+    q_range: str | None = as_for_apply("q_range")
+    energy_bins: int | None = as_for_apply("energy_bins")
+    energy_range: str | None = as_for_apply("energy_range")
 
 
 @dataclass(frozen=True)
@@ -296,6 +333,42 @@ def parse_lattice(text: str | Sequence[float] | Lattice | None) -> Lattice | Non
 def parse_axes(text: str | None) -> tuple[str, ...] | None:
     """The names of axes in ``'[H,0,0];DeltaE'``, or None."""
     return None if text is None else tuple(name.strip() for name in text.split(";"))
+
+
+def parse_range(text: str | Sequence[float] | None, flag: str) -> tuple[float, float] | None:
+    """``'-5,40'``, or the two numbers themselves, as (low, high); None stays None.
+
+    Raises
+    ------
+    InputError
+        If it is not two finite numbers in ascending order.
+    """
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(x) for x in (re.split("[,:]", text) if isinstance(text, str) else text))
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != 2 or not all(map(math.isfinite, numbers)) or not numbers[0] < numbers[1]:
+        raise InputError(
+            f"{flag} is {text!r}, expected two finite numbers, the lower one first", f"give it as in {flag} -5,40"
+        )
+    return numbers
+
+
+def binning_of(options: Options) -> dict[str, int | tuple[float, float] | None]:
+    """The bins that options ask for, as `io.open_spectrum` takes them; errors as `parse_range`."""
+    return {
+        "q_bins": options.q_bins,
+        "q_range": parse_range(options.q_range, "--q-range"),
+        "energy_bins": options.energy_bins,
+        "energy_range": parse_range(options.energy_range, "--energy-range"),
+    }
+
+
+def reading_of(options: Options) -> dict:
+    """How options say that a file is to be read: Ei, names of axes and bins, as `io.open_spectrum` takes them."""
+    return {"ei": options.ei, "axes": parse_axes(options.axes), **binning_of(options)}
 
 
 def parse_target(text: str) -> Setting:

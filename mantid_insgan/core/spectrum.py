@@ -77,7 +77,7 @@ class Axis:
                 "bin the data again with BinMD, which makes proper bin edges, and save the workspace",
             )
         steps = np.diff(edges)
-        slack = _slack(edges)
+        slack = slack_of(edges)
         if steps.min() <= 0:
             raise InputError(
                 f"axis {self.name!r} has edges that do not ascend (smallest step {steps.min():g} {self.unit})",
@@ -87,7 +87,7 @@ class Axis:
             raise InputError(
                 f"axis {self.name!r} has bins of unequal width ({steps.min():g} to {steps.max():g} {self.unit}); "
                 "an MDHistoWorkspace can have only uniform bins",
-                "rebin that axis to equal bins first (BinMD, or Rebin for an nxspe)",
+                "rebin that axis to equal bins first (BinMD or Rebin in Mantid, or --energy-bins for an nxspe file)",
             )
         edges.setflags(write=False)
         object.__setattr__(self, "edges", edges)
@@ -162,7 +162,7 @@ class Axis:
         return replace(self, edges=self.edges[start : stop + 1])
 
 
-def _slack(edges: np.ndarray) -> float:
+def slack_of(edges: np.ndarray) -> float:
     """Largest difference of the widths of bins that count as equal."""
     # Mantid stores limits as float32, so edges may be off by its rounding of the largest coordinate.
     return float(4 * np.finfo(np.float32).eps * np.abs(edges).max() + 1e-4 * np.abs(np.diff(edges)).mean())
@@ -178,7 +178,7 @@ def even_bins(edges: np.ndarray) -> slice:
     slice(0, 3, None)
     """
     steps = np.diff(edges)
-    uneven = np.flatnonzero(np.abs(steps - np.median(steps)) > _slack(edges))
+    uneven = np.flatnonzero(np.abs(steps - np.median(steps)) > slack_of(edges))
     if steps.size < 4 or not set(uneven) <= {0, steps.size - 1}:
         return slice(0, steps.size)
     return slice(int(0 in uneven), steps.size - int(steps.size - 1 in uneven))

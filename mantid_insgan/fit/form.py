@@ -80,6 +80,11 @@ class DataForm(Form):
     """One measurement: a file, or text tables of a path, each segment of which is a dataset."""
 
     file: str | None = None
+    axes: list[str] | None = None
+    q_bins: int | None = None
+    q_range: tuple[float, float] | None = None
+    energy_bins: int | None = None
+    energy_range: tuple[float, float] | None = None
     path: PathForm | None = None
     name: str | None = None
     instrument: str | None = None
@@ -187,7 +192,8 @@ def changed(definition: ModelDefinition, values: dict[str, float], free: tuple[s
 
 def _datasets(form: DataForm, folder: Path, lattice: Lattice) -> list[Dataset]:
     if form.file is not None:
-        spectra = [read_spectrum(folder / form.file)]
+        how = ("axes", "q_bins", "q_range", "energy_bins", "energy_range")
+        spectra = [read_spectrum(folder / form.file, **{name: getattr(form, name) for name in how})]
     else:
         tables = {name: folder / getattr(form.path, name) for name in ("signal", "momenta", "energies")}
         if form.path.variance is not None:

@@ -135,6 +135,11 @@ class ResolutionOnGrid:
         bins = [self.frame.axes[i].width for i in self.frame.open_axes]
         return self._at_each_bin(self.nodes.fwhm / bins).astype(np.float32)
 
+    @property
+    def widest(self) -> np.ndarray:
+        """Largest FWHM along each open axis in bins of that axis, anywhere in the whole spectrum, shape (D,)."""
+        return self.nodes.fwhm.max(axis=0) / [self.frame.axes[i].width for i in self.frame.open_axes]
+
     @cached_property
     def correlation(self) -> np.ndarray:
         """Correlation coefficients of the resolution, float32, shape (D (D - 1) / 2, *open shape).

@@ -42,6 +42,7 @@ def read_nxspe(
     q_bins: int | None = None,
     q_range: tuple[float, float] | None = None,
     energy_bins: int | None = None,
+    energy_range: tuple[float, float] | None = None,
     ei: float | None = None,
 ) -> Spectrum:
     """An nxspe file as a spectrum of |Q| (1/Angstrom) and energy transfer (meV).
@@ -54,7 +55,7 @@ def read_nxspe(
     Parameters
     ----------
     path : str or Path
-    q_bins, q_range, energy_bins
+    q_bins, q_range, energy_bins, energy_range
         See `powder_spectrum`, which describes how bins are chosen and filled.
     ei : float, optional
         Incident energy, meV; replaces that in the file.
@@ -66,7 +67,8 @@ def read_nxspe(
     RunFactError
         If the file has no Ei and none is given.
     """
-    return open_nxspe(path, q_bins=q_bins, q_range=q_range, energy_bins=energy_bins, ei=ei).read()
+    bins = {"q_bins": q_bins, "q_range": q_range, "energy_bins": energy_bins, "energy_range": energy_range}
+    return open_nxspe(path, **bins, ei=ei).read()
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 from ..core.run import Lattice, Run
 from ..core.spectrum import Axis, Spectrum
 from ..errors import InputError
+from .columns import even_edges
 
 #: Steps along a path that differ by less than this (r.l.u.) are the same.
 _SAME_STEP = 1e-6
@@ -79,7 +80,7 @@ def read_path(
     if largest_variance is not None:
         valid &= errors <= largest_variance
     values, errors = (np.where(valid, x, np.nan) for x in (values, errors))
-    axis = Axis("DeltaE", _edges(energy, "energies", energies), "DeltaE")
+    axis = Axis("DeltaE", even_edges(energy, f"the energies of {energies}"), "DeltaE")
     facts = (run or Run()).updated(f"option for {Path(signal).name}", lattice=lattice)
     return [
         _segment(hkl[part], values[:, part].T, errors[:, part].T, axis, lattice, across, facts, number)
@@ -170,16 +171,6 @@ def _shaped(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
     return values
 
 
-def _edges(centers: np.ndarray, what: str, path) -> np.ndarray:
-    steps = np.diff(centers)
-    if len(centers) < 2 or not np.allclose(steps, steps[0], rtol=1e-4) or steps[0] <= 0:
-        raise InputError(
-            f"the {what} of {path} are not evenly spaced and ascending", "bin the data on an even grid first"
-        )
-    step = (centers[-1] - centers[0]) / (len(centers) - 1)
-    return centers[0] + step * (np.arange(len(centers) + 1) - 0.5)
-
-
 def _segments(hkl: np.ndarray, path) -> list[slice]:
     """Runs of points with the same step."""
     steps = np.diff(hkl, axis=0)
@@ -203,7 +194,8 @@ def _segment(hkl, values, errors, energy: Axis, lattice: Lattice, across, run: R
     along = hkl @ np.linalg.inv(_directions(hkl[-1] - hkl[0], lattice))[:, 0]
     if along[-1] < along[0]:  # axes ascend
         along, values, errors = along[::-1], values[::-1], errors[::-1]
-    axes = _axes_along(hkl[0], hkl[-1], lattice, across, lambda *_: _edges(along, "points", f"segment {number + 1}"))
+    edges = even_edges(along, f"the points of segment {number + 1}")
+    axes = _axes_along(hkl[0], hkl[-1], lattice, across, lambda *_: edges)
     shape = (len(along), 1, 1, len(energy))
     return Spectrum(
         values.reshape(shape),

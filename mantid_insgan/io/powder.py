@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from ..core.constants import HBAR2_OVER_2M
+from ..core.merging import overlaps
 from ..core.run import Run
 from ..core.spectrum import FLAG_MAGNITUDE, Axis, Spectrum, even_bins
 from ..errors import InputError, RunFactError
-from .hdf5 import naming
-from .region import cut, normal_region
+from .whole import WholeFile
 
 #: Limits of the number of |Q| bins that is chosen if the number is not given.
 DEFAULT_BINS = (16, 600)
 
+#: Wanted energy bins are not narrower than this part of the narrowest of the file.
+_SAME_WIDTH = 0.99
 #: Nodes and weights (their sum is 1) of the quadrature over an energy bin: 3 points, exact to the fifth power.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
 _WEIGHTS = _WEIGHTS / 2
@@ -80,6 +81,7 @@ def powder_spectrum(
     q_bins: int | None = None,
     q_range: tuple[float, float] | None = None,
     energy_bins: int | None = None,
+    energy_range: tuple[float, float] | None = None,
     run: Run,
     title: str = "",
 ) -> Spectrum:
@@ -101,6 +103,8 @@ def powder_spectrum(
         Lowest and highest |Q| in 1/Angstrom; the whole measured range if not given.
     energy_bins : int, optional
         Number of equal energy bins to rebin to first (overlap-weighted), for files with unequal energy bins.
+    energy_range : (float, float), optional
+        Lowest and highest energy transfer in meV: of these bins, or of those of the file whose centres lie inside.
     run : Run
     title : str
 
@@ -121,7 +125,9 @@ def powder_spectrum(
         raise RunFactError(f"Ei is {pixels.ei:g} meV, expected a positive number", "give the incident energy with --ei")
     pixels = _ascending_energy(pixels)
     if energy_bins is not None:
-        pixels = _rebin_energy(pixels, energy_bins)
+        pixels = _rebin_energy(pixels, energy_bins, energy_range)
+    elif energy_range is not None:
+        pixels = pixels.energies(_within(pixels.energy, energy_range))
     even = even_bins(pixels.energy)
     run = run.noted(*note_on_even("energy", pixels.energy, even))
     pixels = pixels.energies(even)
@@ -186,15 +192,35 @@ def _ascending_energy(pixels: Pixels) -> Pixels:
     )
 
 
-def _rebin_energy(pixels: Pixels, count: int) -> Pixels:
+def _within(edges: np.ndarray, limits: tuple[float, float]) -> slice:
+    """The bins whose centres lie inside a range."""
+    centers = 0.5 * (edges[1:] + edges[:-1])
+    inside = np.flatnonzero((centers >= limits[0]) & (centers <= limits[1]))
+    if inside.size == 0:
+        raise InputError(
+            f"no energy bin has its centre between {limits[0]:g} and {limits[1]:g} meV; they run from {edges[0]:g} to "
+            f"{edges[-1]:g}",
+            "give a range inside these (--energy-range)",
+        )
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+def _rebin_energy(pixels: Pixels, count: int, limits: tuple[float, float] | None) -> Pixels:
     if count < 1 or np.diff(pixels.energy).min() <= 0:
         raise InputError(
             f"{count} energy bins cannot be made of edges from {pixels.energy[0]:g} to {pixels.energy[-1]:g} meV",
             "give a positive number of bins, and energies that ascend",
         )
-    new = np.linspace(pixels.energy[0], pixels.energy[-1], count + 1)
-    old_low, old_high = pixels.energy[:-1, None], pixels.energy[1:, None]
-    overlap = np.clip(np.minimum(old_high, new[1:]) - np.maximum(old_low, new[:-1]), 0, None)  # (old, new)
+    finest = np.diff(pixels.energy).min()
+    span = limits or (pixels.energy[0], pixels.energy[-1])
+    if (span[1] - span[0]) / count < _SAME_WIDTH * finest:
+        raise InputError(
+            f"{count} energy bins from {span[0]:g} to {span[1]:g} meV were requested (--energy-bins), and those of the "
+            f"file are {finest:.4g} meV wide or more",
+            f"give at most {max(1, int((span[1] - span[0]) / finest))}: bins can be merged, not divided",
+        )
+    new = np.linspace(*span, count + 1)
+    overlap = overlaps(pixels.energy, new)
     valid = pixels.valid
     total = valid @ overlap
     total[total == 0] = np.nan
@@ -241,38 +267,6 @@ def width_from_neighbours(polar: np.ndarray) -> np.ndarray:
     return 0.5 * (np.r_[gaps[0], gaps] + np.r_[gaps, gaps[-1]])[place]
 
 
-class PowderFile:
-    """A powder measurement rebinned to (|Q|, energy), with the interface of `SpectrumFile`.
-
-    Parameters
-    ----------
-    path : Path
-    spectrum : Spectrum
-    layout : str
-        Kind of file: 'nxspe' or 'workspace2d'.
-    """
-
-    def __init__(self, path: Path, spectrum: Spectrum, layout: str):
-        self.path = path
-        self.layout = layout
-        self._spectrum = spectrum
-        self.axes, self.run, self.title = spectrum.axes, spectrum.run, spectrum.title
-        self.shape, self.ndim = spectrum.shape, spectrum.ndim
-        self.coordinate_system = spectrum.coordinate_system
-        self.visual_normalization = spectrum.visual_normalization
-        self.q_convention, self.normalised = spectrum.q_convention, spectrum.normalised
-
-    def read(self, region: tuple[slice, ...] | None = None) -> Spectrum:
-        """The spectrum inside a region (as `SpectrumFile.read`)."""
-        with naming(self.path):
-            region = normal_region(region, self.shape)
-            return cut(self._spectrum, region)
-
-    def close(self) -> None:
-        """Does nothing, because no file stays open; part of the interface."""
-
-    def __enter__(self) -> PowderFile:
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.close()
+class PowderFile(WholeFile):
+    """A powder measurement averaged to (|Q|, energy), with the interface of `SpectrumFile`; kind 'nxspe' or
+    'workspace2d'."""

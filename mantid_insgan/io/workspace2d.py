@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ..core.merging import binned
 from ..core.run import Run
 from ..core.spectrum import Axis, Spectrum, even_bins
 from ..errors import InputError, RunFactError
@@ -31,7 +32,8 @@ def open_workspace2d(path: str | Path, *, ei: float | None = None, **binning) ->
     ei : float, optional
         Incident energy, meV; replaces the log of the file.
     **binning
-        ``q_bins``, ``q_range``, ``energy_bins`` as in `powder_spectrum`; not for data that are already in |Q|.
+        ``q_bins``, ``q_range``, ``energy_bins``, ``energy_range`` as in `powder_spectrum`; of data that are already in
+        |Q| as in `core.merging.wanted_bins`.
 
     Raises
     ------
@@ -54,7 +56,7 @@ def open_workspace2d(path: str | Path, *, ei: float | None = None, **binning) ->
         if isinstance(content, Pixels):
             spectrum = powder_spectrum(content, run=run, title=title, **binning)
         else:
-            spectrum = _in_q(*content, run, title, binning)
+            spectrum = binned(_in_q(*content, run, title), **binning)
     return PowderFile(path, spectrum, "workspace2d")
 
 
@@ -118,9 +120,7 @@ def _read(entry: h5py.Group, path: Path, run: Run) -> Pixels | tuple[np.ndarray,
     return Pixels(signal, error**2, energy[()], polar, width, run.value("ei"))
 
 
-def _in_q(signal, error, q, energy, run: Run, title: str, binning: dict) -> Spectrum:
-    if any(v is not None for v in binning.values()):
-        raise InputError("the data are already in |Q| and energy, and bins were requested", "omit the bins")
+def _in_q(signal, error, q, energy, run: Run, title: str) -> Spectrum:
     if q.size == signal.shape[0]:  # points: edges half-way between them, the outer edges at the same distance
         middle = 0.5 * (q[1:] + q[:-1])
         q = np.r_[2 * q[0] - middle[0], middle, 2 * q[-1] - middle[-1]]

@@ -40,7 +40,7 @@ DATASETS = {
 _OWN = {"data", "dimensions", "coordinate_system", "visual_normalization", *DATASETS}
 _OWN_ATTRIBUTES = re.compile(r"NX_class|QConvention|SaveMDVersion|dimension\d+")
 #: Kinds of files with other contents, by the suffix of their names.
-_OTHER_KINDS = {".nxspe": "an nxspe file", ".spe": "an spe file", ".sqw": "a Horace file", ".onnx": "a model"}
+OTHER_KINDS = {".nxspe": "an nxspe file", ".spe": "an spe file", ".sqw": "a Horace file", ".onnx": "a model"}
 _TRANSFORMS = {"transform_to_orig", "transform_from_orig"}
 
 _PARAMETER_MAP_HELP = (
@@ -93,9 +93,9 @@ class SpectrumWriter:
     ):
         check_output(path, overwrite)
         self.path = Path(path)
-        if self.path.suffix.lower() in _OTHER_KINDS:
+        if self.path.suffix.lower() in OTHER_KINDS:
             raise OutputError(
-                f"the output {path} has the name of {_OTHER_KINDS[self.path.suffix.lower()]}, and what is written is "
+                f"the output {path} has the name of {OTHER_KINDS[self.path.suffix.lower()]}, and what is written is "
                 "an MDHistoWorkspace file",
                 f"name it {self.path.with_suffix('.nxs').name}",
             )

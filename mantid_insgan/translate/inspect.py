@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.options import parse_axes
+from ..core.options import ReadOptions, reading_of
 from ..core.run import RUN_FACTS, Lattice, Run, Setting, required_facts
 from ..core.sample import Sample
 from ..core.slices import require_network_axes
@@ -124,16 +124,14 @@ def inspect_model(name: str) -> ModelSheet:
     return ModelSheet(find_model(name))
 
 
-def inspect_file(path: Path, ei: float | None = None, axes: str | None = None) -> FileSheet:
+def inspect_file(path: Path, options: ReadOptions | None = None) -> FileSheet:
     """The sheet of a data file.
 
     Parameters
     ----------
     path : Path
-    ei : float, optional
-        Incident energy, meV; replaces that in the file.
-    axes : str, optional
-        Names of the axes, separated by semicolons, in place of those in the file.
+    options : ReadOptions, optional
+        What the file does not say, and bins.
 
     Raises
     ------
@@ -143,7 +141,7 @@ def inspect_file(path: Path, ei: float | None = None, axes: str | None = None) -
     from ..io import open_spectrum
     from .job import slabs
 
-    with open_spectrum(path, ei=ei, axes=parse_axes(axes)) as source:
+    with open_spectrum(path, **reading_of(options or ReadOptions())) as source:
         valid = without_error = 0
         findings, problem = _findings(source)
         energy = energy_axis(source.axes)

@@ -9,18 +9,28 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from ..core.files import check_output
-from ..core.options import OUT_OF_DOMAIN, ApplyOptions, check_target, overridden, parse_axes
+from ..core.files import check_output, require_another
+from ..core.merging import binned
+from ..core.options import (
+    OUT_OF_DOMAIN,
+    ApplyOptions,
+    binning_of,
+    check_target,
+    overridden,
+    parse_axes,
+    reading_of,
+)
 from ..core.run import BEAM_FACTS, RESOLUTION_FACTS, Run, Setting, shown
 from ..core.slices import network_axes, regions_of, require_network_axes, require_valid
 from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
-from ..errors import ModelError, OutputError, RunFactError
+from ..errors import ModelError, RunFactError
 from ..instruments.catalogue import with_known_name
 from ..instruments.instrument import Resolution
-from ..io import open_spectrum
+from ..io import open_spectrum, open_writer, writer_for
 from ..io.units import spectrum_in_our_units
-from ..io.writer import SpectrumWriter, last_record
+from ..io.writer import last_record
 from .cards import ModelFile, model_for
+from .coarse import Coarsening, coarsening_for
 from .elastic import find_lines
 from .findings import Findings, cleaned_source
 from .target import Plan, plan_for
@@ -83,7 +93,7 @@ def apply(
     Returns
     -------
     Spectrum
-        On the axes of the input, with errors.
+        On the axes of the input, or in the bins of the options, with errors.
     Report
         The model, the facts of the run that were used, the quality of the result, and notes.
 
@@ -94,25 +104,38 @@ def apply(
     """
     options = (options or ApplyOptions()).updated(**keywords)
     given = spectrum.axes
-    spectrum = spectrum_in_our_units(spectrum, parse_axes(options.axes))
+    converted = spectrum_in_our_units(spectrum, parse_axes(options.axes))
+    spectrum = binned(converted, **binning_of(options))
+    axes = given if spectrum.axes == converted.axes and not options.axes else spectrum.axes
     run, resolution, translators = _prepare(spectrum, options)
     findings = Findings(resolution)
     clean = findings.cleaned(spectrum.replace(run=run))
     told = per_event(clean)
     plan = plan_for(told, run, options, resolution, translators)
     require_valid(told)
+    coarse = coarsening_for(told, plan, resolution.ei)
+    if coarse is not None:
+        plan = plan_for(coarse.outline, run, options, resolution, translators)
     if plan.removes:
         plan = replace(plan, lines=find_lines(told, resolution))
-    result, quality = plan.apply(told, progress=progress)
+    result, quality = _worked(clean, None, plan, coarse, progress)
     _require_reached(options, quality)
     _require_known(options, quality)
-    result = summed(
-        result.replace(
-            run=run.with_resolution(HISTORY_NAME, plan.setting), axes=spectrum.axes if options.axes else given
-        )
-    )
+    result = result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting), axes=axes)
     quality.count_flux(clean, result)
-    return result, _report(spectrum, run, plan, quality, findings)
+    return result, _report(spectrum, run, plan, quality, findings, coarse)
+
+
+def _worked(clean: Spectrum, region, plan: Plan, coarse: Coarsening | None, progress) -> tuple[Spectrum, Quality]:
+    """The result for data or a region of them, in their bins and with their normalisation."""
+    told = per_event(clean)
+    if coarse is None:
+        result, quality = plan.apply(told, region, progress)
+    else:
+        wide = per_event(coarse.merged(clean))
+        result, quality = plan.apply(wide, coarse.region(region), progress)
+        result = coarse.brought_back(result, told)
+    return summed(result), quality
 
 
 def apply_to_file(
@@ -144,8 +167,9 @@ def apply_to_file(
         As `apply`; also if the output exists and `overwrite` is False, or cannot be written.
     """
     check_output(target, overwrite)
-    _require_another(source, target)
-    with open_spectrum(source, ei=options.ei, axes=parse_axes(options.axes)) as file:
+    writer_for(target)
+    require_another(source, target)
+    with open_spectrum(source, **reading_of(options)) as file:
         run, resolution, translators = _prepare(file, options, opened)
         plan, quality = plan_for(file, run, options, resolution, translators), Quality()
         # facts given as options, and the resolution of the result, are written to the logs of the output
@@ -156,37 +180,36 @@ def apply_to_file(
             "parameters": _parameters(source, [t.card for t in translators], run, options)
             | {RESULT: str(plan.setting)},
         }
-        with SpectrumWriter(target, file, template=source, overwrite=overwrite, history=history) as writer:
+        with open_writer(target, file, overwrite=overwrite, history=history, inputs=[source]) as writer:
             regions = slabs(file.shape, network_axes(file.axes, translators[0].card.dimensions))
+            cleaned = cleaned_source(file, resolution)
+            coarse = coarsening_for(file, plan, resolution.ei, lambda: ((r, cleaned.read(r)) for r in regions))
+            if coarse is not None:
+                plan = plan_for(coarse.outline, run, options, resolution, translators)
             if plan.removes:
-                plan = replace(plan, lines=find_lines(cleaned_source(file, resolution), resolution, regions))
+                plan = replace(plan, lines=find_lines(cleaned, resolution, regions))
             findings = Findings(resolution)
             for done, region in enumerate(regions):
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
-                writer.write(region, _translated(file, region, findings, plan, quality, share))
+                writer.write(region, _translated(file, region, findings, plan, coarse, quality, share))
             if not quality.bins:
                 require_valid(file.read(regions[-1]))
             _require_reached(options, quality)
             _require_known(options, quality)
-    return _report(file, run, plan, quality, findings)
+    return _report(file, run, plan, quality, findings, coarse)
 
 
-def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings) -> Report:
+def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings, coarse: Coarsening | None) -> Report:
     used = [step.translator for step in plan.steps]
     found = [_notes(spectrum, translator, quality) for translator in used]
     left_out = f"{quality.left_out} measured bins are empty in the result: no neutron of its setting can reach them"
     elastic = (plan.lines.note(),) if plan.lines is not None and plan.lines.found else ()
-    notes = (*found, plan.notes, elastic, (left_out,) * bool(quality.left_out), overridden(run), run.notes)
+    merged = () if coarse is None else (coarse.note(),)
+    notes = (*found, plan.notes, merged, elastic, (left_out,) * bool(quality.left_out), overridden(run), run.notes)
     notes = (*notes, findings.resolution.notes, findings.notes(), _notes_on_flux(quality))
     names = " and ".join(translator.card.name for translator in used) or "no model"
     coverage = used[-1].card.coverage if used else None
     return Report(names, run, quality, tuple(dict.fromkeys(n for some in notes for n in some)), coverage, plan.setting)
-
-
-def _require_another(source: Path, target: Path) -> None:
-    """Raise OutputError if the result would replace its input."""
-    if target.exists() and source.exists() and target.samefile(source):
-        raise OutputError(f"the output {target} is the input, which would be lost", "give another name for the output")
 
 
 def _notes_on_flux(quality: Quality) -> tuple[str, ...]:
@@ -200,16 +223,13 @@ def _notes_on_flux(quality: Quality) -> tuple[str, ...]:
     return ()
 
 
-def _translated(file, region, findings: Findings, plan: Plan, quality: Quality, progress) -> Spectrum:
+def _translated(file, region, findings: Findings, plan: Plan, coarse, quality: Quality, progress) -> Spectrum:
     """One slab; nothing of it stays in memory but the result. Its quality is added."""
     clean = findings.cleaned(file.read(region))
-    spectrum = per_event(clean)
-    if not spectrum.valid.any():
-        return summed(nothing_measured(spectrum))
-    findings.resolution.require_below_ei(spectrum)
-    result, part = plan.apply(spectrum, region, progress)
-    del spectrum
-    result = summed(result)
+    if not clean.valid.any():
+        return summed(nothing_measured(per_event(clean)))
+    findings.resolution.require_below_ei(clean)
+    result, part = _worked(clean, region, plan, coarse, progress)
     part.count_flux(clean, result)
     quality.add(part)
     return result
@@ -272,7 +292,7 @@ def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
     InsganError
         As `apply_to_file`, for the checks before the model is applied.
     """
-    with open_spectrum(source, ei=options.ei, axes=parse_axes(options.axes)) as file:
+    with open_spectrum(source, **reading_of(options)) as file:
         run = with_known_name(options.run(file.run))
         models = _models(file, options)
     expected = _parameters(source, [model.card for model in models], run, options)

@@ -220,13 +220,14 @@ class Translator:
         for axis in axes:
             middle = float(np.median(width[axis].reshape(valid.shape)[valid]))
             if middle > limit:
-                label = "meV" if spectrum.axes[axis].is_energy else spectrum.axes[axis].unit
+                energy = spectrum.axes[axis].is_energy
+                label, flag = ("meV", "--energy-bins") if energy else (spectrum.axes[axis].unit, "--q-bins")
                 raise ModelError(
                     f"the resolution along {spectrum.axes[axis].name!r} is {middle:.3g} bins wide (FWHM, median over "
                     f"the valid bins), and the model {self.card.name} can apply up to {limit:g}",
                     f"rebin the data along {spectrum.axes[axis].name!r} to bins of "
                     f"{_up(middle / limit * spectrum.axes[axis].width)} {label} or more "
-                    "(Rebin or BinMD in Mantid), and apply the model to the result",
+                    f"(Rebin or BinMD in Mantid; {flag} on the command line), and apply the model to the result",
                 )
 
     def _translate(self, signal, valid, error, conditions, quality, tell):

@@ -19,6 +19,7 @@ from mantid_insgan.core.options import (
     BUNDLED_HELP,
     MODEL_FILE_HELP,
     ApplyOptions,
+    binning_of,
     check_target,
     in_mantid,
     option,
@@ -40,6 +41,7 @@ GROUPS = {
     "Model": ("direction", "model"),
     "Target": ("sharpen", "to"),
     "Measurement": ("instrument", "chopper", "frequency", "ei", "lattice"),
+    "Range": ("energy_range", "q_range"),
     "Calculation": ("width_factor", "device", "out_of_domain"),
 }
 
@@ -135,6 +137,10 @@ class ApplyResolutionGAN(PythonAlgorithm):
             check_target(self._options())
         except RunFactError as error:
             problems["TargetSetting" if self._given("TargetSetting") else "Sharpen"] = str(error)
+        try:
+            binning_of(self._options())
+        except InputError as error:
+            return problems | {properties_named(str(error))[0]: str(error)}
         workspace = self.getProperty("InputWorkspace").value
         if workspace is not None and "Lattice" not in problems:
             problems |= self._problems_of_data(workspace)
@@ -168,6 +174,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         return None if workspace is None else len(workspace.getNonIntegratedDimensions())
 
     def _problems_of_data(self, workspace):
+        from mantid_insgan.core.merging import only_within
         from mantid_insgan.core.slices import require_network_axes, require_valid
         from mantid_insgan.instruments import Resolution
         from mantid_insgan.mantid_support.workspace import read_outline
@@ -179,13 +186,15 @@ class ApplyResolutionGAN(PythonAlgorithm):
             spectrum = read_outline(workspace)
             require_network_axes(spectrum.axes)
             require_valid(spectrum)
+            spectrum = only_within(spectrum, **binning_of(options))
             run = options.run(spectrum.run)
             for name in missing_facts(run, spectrum.axes):
                 about = option(name)
                 problems[about["property"]] = f"it is not in the data. Fix: give it. {about['help']}"
             Resolution.of_spectrometer(run, width_factor=options.width_factor).frame(spectrum)
         except InputError as error:
-            problems["InputWorkspace"] = str(error)
+            named = (*properties_named(str(error)), "InputWorkspace")
+            problems[next(n for n in named if n in ("EnergyRange", "QRange", "InputWorkspace"))] = str(error)
         except RunFactError as error:
             problems[next(iter(properties_named(error.fix)), "InputWorkspace")] = str(error)
         return problems
@@ -199,15 +208,17 @@ class ApplyResolutionGAN(PythonAlgorithm):
             raise RuntimeError(missing_library(error)) from error
 
     def _execute(self):
+        from mantid_insgan.core.merging import only_within
         from mantid_insgan.mantid_support.workspace import read_workspace, to_workspace
         from mantid_insgan.translate.job import apply
 
-        workspace = self.getProperty("InputWorkspace").value
+        workspace, options = self.getProperty("InputWorkspace").value, self._options()
         report_progress = Reports(self)
         report_progress(0.0, "Reading the workspace")
+        # the output is a clone: its dimensions stay, and bins outside the ranges are empty
         result, report = apply(
-            read_workspace(workspace),
-            self._options(),
+            only_within(read_workspace(workspace), **binning_of(options)),
+            options.updated(energy_range=None, q_range=None),
             progress=lambda share: report_progress(share, "Translating slices"),
         )
         self._tell(report)
