@@ -113,6 +113,8 @@ class SharedModes(ModeGrid):
 class Maps:
     """The engine of all maps: prepared once, for every mask and both models.
 
+    The maps of one incident energy are worked out together, as one volume: neighbouring energies share Gaussians.
+
     Parameters
     ----------
     places : list of (int, int)
@@ -123,13 +125,24 @@ class Maps:
         As in `prepare`.
     mirrored : bool
         Work out a quarter of each map.
+    workers : int
+        Threads of one evaluation.
     """
 
     def __init__(
-        self, places, model, *, points: int, momenta: int, tolerance: float = TOLERANCE, mirrored: bool = True
+        self,
+        places,
+        model,
+        *,
+        points: int,
+        momenta: int,
+        tolerance: float = TOLERANCE,
+        mirrored: bool = True,
+        workers: int = 1,
     ):
-        self.rows, self._mirrored = {r: Row(*SETTINGS[r]) for r in {r for r, _ in places}}, mirrored
-        bins = {p: Bins(_empty(self.axes(*p, quarter=mirrored)), self.rows[p[0]].resolution) for p in places}
+        self.rows, self._mirrored = {r: Row(*SETTINGS[r]) for r in sorted({r for r, _ in places})}, mirrored
+        self._workers = workers
+        bins = {r: Bins(_empty(self.volume(r, quarter=mirrored)), row.resolution) for r, row in self.rows.items()}
         extents = [extent_of(b, b.energy.edges) for b in bins.values()]
         wide = np.max([e.wide for e in extents], axis=0)[:3]
         low, high = np.min([e.low for e in extents], axis=0), np.max([e.high for e in extents], axis=0)
@@ -145,24 +158,36 @@ class Maps:
             rng=np.random.default_rng(0),
             first=(4, 4.0),
         )
-        self._prepared = {p: Prepared(b, points=points, widest=WIDEST, source=self.source) for p, b in bins.items()}
+        self._prepared = {r: Prepared(b, points=points, widest=WIDEST, source=self.source) for r, b in bins.items()}
 
-    def axes(self, row: int, number: int, quarter: bool = False) -> tuple[Axis, ...]:
-        """Of a map: h, k, l and energy; or of the quarter with h and k above 0."""
+    def volume(self, row: int, quarter: bool = False) -> tuple[Axis, ...]:
+        """Of all maps of a row: h, k, l and energy; or of the quarter with h and k above 0."""
         edges = np.linspace(-HALF, HALF, PIXELS + 1)[PIXELS // 2 if quarter else 0 :]
         return (
             Axis("[H,0,0]", edges, "r.l.u.", frame="HKL"),
             Axis("[0,K,0]", edges, "r.l.u.", frame="HKL"),
             Axis("[0,0,L]", [-L_LIMIT, L_LIMIT], "r.l.u.", frame="HKL"),
-            Axis("DeltaE", self.rows[row].edges[number : number + 2], "meV"),
+            Axis("DeltaE", self.rows[row].edges, "meV"),
         )
+
+    def axes(self, row: int, number: int) -> tuple[Axis, ...]:
+        """Of a map: h, k, l and energy."""
+        *momenta, energy = self.volume(row)
+        return (*momenta, replace(energy, edges=energy.edges[number : number + 2]))
+
+    def rows_of(self, model, *, line: float | None = 1.0, **how) -> dict[int, np.ndarray]:
+        """All maps of a model by row, each (h, k, energies): quarters, if they are mirrored. As `Prepared.signal`."""
+        how = {"fwhm": line, "shape": "gaussian", "workers": self._workers, **how}
+        return {r: p.signal(model, **how)[:, :, 0] for r, p in self._prepared.items()}
 
     def __call__(self, spectrum: Spectrum, resolution, model):
         """The engine of one map, which is known by its title."""
-        prepared = self._prepared[place_of(spectrum.title)]
+        row, number = place_of(spectrum.title)
+        prepared = self._prepared[row]
 
         def seen(model, *, line, shape, width_factor) -> np.ndarray:
-            found = prepared.signal(model, fwhm=line, shape=shape, width_factor=width_factor)
+            how = {"fwhm": line, "shape": shape, "width_factor": width_factor, "workers": self._workers}
+            found = prepared.signal(model, **how)[..., number : number + 1]
             return mirrored(found) if self._mirrored else found
 
         return seen
