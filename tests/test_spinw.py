@@ -748,7 +748,9 @@ class TestLayers:
         heights = np.linspace(0, 7, 8)
         q = np.column_stack([np.repeat(plane, 8, axis=0), np.tile(heights, 6)])
         solved, before = [], colpa._solved
-        monkeypatch.setattr(colpa, "_solved", lambda block, waves: solved.append(waves.shape[1]) or before(block, waves))
+        monkeypatch.setattr(
+            colpa, "_solved", lambda block, waves: solved.append(waves.shape[1]) or before(block, waves)
+        )
         found = model.modes(q)
         assert set(solved) == {6}
         apart = [model.modes(each[None]) for each in q]

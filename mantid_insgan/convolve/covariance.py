@@ -26,8 +26,8 @@ _WITHIN = np.array([0.07, 0.3, 0.3])
 _PART, _MOST_ALONG, _MOST_PARTS = 4.0, 64, 256
 #: Where a bin has more parts than these, each has fewer points, but not fewer than these; mixtures that are different.
 _FEW_PARTS, _LEAST_POINTS, _MIXTURES = 4, 32, 64
-#: Pairs of points from which a whole parabola can be found; from fewer it is one of the Gaussian's directions only, with
-#: this ridge (products of directions have a mean square near 1).
+#: Pairs of points from which a whole parabola can be found; from fewer it is one of the Gaussian's directions only,
+#: with this ridge (products of directions have a mean square near 1).
 _WHOLE, _RIDGE = 16, 0.02
 #: Of a powder: fine energies for a standard deviation of the resolution, how far it reaches beyond the bins, and how
 #: small a Fourier component may become before it is left out.

@@ -281,7 +281,7 @@ def _waves_of(quadratic, places: np.ndarray, basis: np.ndarray) -> tuple[np.ndar
 def _unlike(q: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray | slice]:
     """Momenta among (N, 3) at which waves of `vectors` differ, (A, 3), and which of these each momentum is like.
 
-    Layers that are not coupled, for example, have no wave along their normal: a grid of momenta has many that are alike.
+    Layers that are not coupled, for example, have no wave along their normal: many momenta of a grid are alike.
     """
     flat = ~np.round(vectors, 9).any(axis=0)
     if not flat.any() or flat.all():
