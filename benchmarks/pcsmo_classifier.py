@@ -6,8 +6,8 @@
 Asked are the measured mosaic, the two images that SpinW and Tobyfit made, and a composite of two models ("fraken"),
 each as it is and with the resolution removed map by map by the model remove-resolution-2d. The maps are those of 50 meV
 and more. A classifier (`learn.joint`) is made of draws as MAPS sees them for the first, of draws without resolution for
-the second. Its temperature and its thresholds come from simulated experiments (`experiment`) with other draws, and what
-it says of composites is tried on composites of simulations (`COMPOSITES`).
+the second, each with simulated experiments (`experiment`). What they say is tried on experiments with other draws, and
+on composites of these (`COMPOSITES`).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.learn.classifier import scores
 from mantid_insgan.learn.joint import Experiments, JointClassifier, train_joint
 
-#: Shares of the draws for the training, and for temperature and thresholds; the others are for the test.
-SHARES = (0.6, 0.2)
+#: Share of the draws for training and calibration; the others are for the test.
+SHARE = 0.75
 #: Simulated experiments with each draw.
 REPEATS = 4
 #: How far a model may be off in an experiment, at most.
@@ -141,7 +141,7 @@ class Removal:
     """remove-resolution-2d for maps of the mosaic."""
 
     def __init__(self):
-        from mantid_insgan.bundled import bundled_models
+        from mantid_insgan.translate.cards import bundled_models
         from mantid_insgan.translate.translator import Translator
 
         (model,) = (m for m in bundled_models() if m.card.direction == "remove-resolution" and m.card.dimensions == 2)
@@ -200,10 +200,9 @@ def as_experiments(maps: list[np.ndarray], labels: list[int]) -> Experiments:
 
 
 def parts(draws: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
-    """Draws of each rival for the training, the calibration and the test."""
-    count = len(next(iter(draws.values())))
-    cuts = np.rint(np.cumsum(SHARES) * count).astype(int)
-    return [list(part) for part in zip(*(np.split(d, cuts) for d in draws.values()), strict=True)]
+    """Draws of each rival for the training and for the test."""
+    cut = round(SHARE * len(next(iter(draws.values()))))
+    return [list(part) for part in zip(*(np.split(d, [cut]) for d in draws.values()), strict=True)]
 
 
 def experiments(
@@ -294,10 +293,10 @@ def answered(name: str, resolution: str, classifier: JointClassifier, maps: np.n
 
 def classifier_of(draws: dict[str, np.ndarray], known: np.ndarray) -> tuple[JointClassifier, list[list]]:
     """A classifier of one kind of draws, and its scores on experiments with others and on their composites."""
-    training, validation, test = parts(draws)
-    made = [collected(experiments(part, known, seed)) for seed, part in enumerate((training, validation, test))]
-    classifier = train_joint(RIVALS, *made[:2])
-    rows = [scored("test", classifier, made[2])]
+    training, test = parts(draws)
+    made = [collected(experiments(part, known, seed)) for seed, part in enumerate((training, test))]
+    classifier = train_joint(RIVALS, made[0], np.arange(len(made[0].label)) // REPEATS)
+    rows = [scored("test", classifier, made[1])]
     for kind in COMPOSITES:
         mixed = collected((maps, -1) for maps in composites(test, known, 3, kind))
         rows.append(scored(f"composites: {kind}", classifier, mixed))
@@ -321,7 +320,7 @@ def both_ways(folder: Path, asked: dict[str, np.ndarray]) -> Iterator[list[dict]
     rows += [[f"{name}, simulated without", *more] for name, *more in found]
     answers += [answered(name, "removed", classifier, removal(maps)) for name, maps in asked.items()]
     yield _tables(rows, answers, facts, began)
-    test = parts(draws["convolved"])[2]
+    test = parts(draws["convolved"])[1]
     cleaned = collected((removal(maps), label) for maps, label in experiments(test, known, 2, repeats=1))
     rows.append(scored("test, removed", classifier, cleaned))
     yield _tables(rows, answers, facts, began)
@@ -342,7 +341,7 @@ def _tables(rows: list[list], answers: list[list], facts: dict, began: float) ->
 COMMAND = "OMP_NUM_THREADS=1 python benchmarks/pcsmo_classifier.py FOLDER"
 CONDITIONS = (
     "Maps of 50 meV and more of the mosaics of Pr(Ca0.9Sr0.1)2Mn2O7, 40 maps with 4 quadrants each. Of the draws of "
-    f"couplings {SHARES[0]:.0%} train, {SHARES[1]:.0%} calibrate, the others test; {REPEATS} simulated experiments a "
+    f"couplings {SHARE:.0%} train and calibrate (cross-validation), the others test; {REPEATS} simulated experiments a "
     "draw; seeds 0 to 3."
 )
 

@@ -40,7 +40,7 @@ def made(seed: int, count: int, mean=signal) -> Experiments:
 
 @pytest.fixture(scope="module")
 def trained() -> JointClassifier:
-    return train_joint(NAMES, made(1, 120), made(2, 80))
+    return train_joint(NAMES, made(1, 160), np.arange(160))
 
 
 def test_each_model_is_recognised(trained):
@@ -95,10 +95,19 @@ def test_a_map_that_was_not_measured_says_nothing(trained):
 
 def test_noise_alone_is_no_contradiction(trained):
     rng = np.random.default_rng(8)
-    clean = [trained.judge(*measured(rng, signal(rng, 1), noise=0.02)).votes for _ in range(10)]
-    noisy = [trained.judge(*measured(rng, signal(rng, 1), noise=0.6)).votes for _ in range(10)]
-    assert np.mean([v.contradiction for v in clean]) < 0.1
-    assert np.mean([v.contradiction for v in noisy]) < 0.2
+    for noise in (0.02, 0.3, 0.6):
+        signs = [trained.judge(*measured(rng, signal(rng, 1), noise=noise)).votes.signs for _ in range(10)]
+        assert np.mean([s[:3] for s in signs]) < 0.1
+
+
+def test_draws_are_held_out_together(monkeypatch):
+    from mantid_insgan.learn import joint
+
+    data, groups, held = made(1, 80), np.arange(80) // 4 * 2 + np.arange(80) % 2, []
+    real = joint._weights
+    monkeypatch.setattr(joint, "_weights", lambda d, *more: held.append(len(d.label)) or real(d, *more))
+    train_joint(NAMES, data, groups, folds=4)
+    assert held == [60, 60, 60, 60, 80]
 
 
 def test_three_models():
@@ -108,17 +117,23 @@ def test_three_models():
         values, valid = zip(*(measured(rng, signal(rng, n)) for n in labels), strict=True)
         return Experiments(np.array(values), np.array(valid), labels)
 
-    classifier, test = train_joint(("none", "weak", "strong"), three(1, 150), three(2, 90)), three(3, 60)
+    classifier, test = train_joint(("none", "weak", "strong"), three(1, 180), np.arange(180)), three(3, 60)
     found = np.array([classifier.probabilities(v) for v in classifier.votes(test)])
     assert found.shape == (60, 3) and (found.argmax(1) == test.label).mean() > 0.9
 
 
 def test_what_is_wrong_is_said(trained):
-    few = made(1, 20)
-    with pytest.raises(InputError, match="there are 2 models, and 10 experiments of one of them.*Fix: give two models"):
-        train_joint(NAMES, few, made(2, 80))
+    few = made(1, 30)
+    with pytest.raises(
+        InputError, match="there are 2 models, with 15 experiments of 15 draws of one of them.*Fix: give"
+    ):
+        train_joint(NAMES, few, np.arange(30))
+    with pytest.raises(
+        InputError, match="there are 2 models, with 40 experiments of 4 draws of one of them, for 5 folds"
+    ):
+        train_joint(NAMES, made(1, 80), np.arange(80) % 8)
     with pytest.raises(InputError, match="there are 1 models"):
-        train_joint(NAMES[:1], made(1, 80), made(2, 80))
+        train_joint(NAMES[:1], made(1, 80), np.arange(80))
     with pytest.raises(InputError, match="there are 5 maps of 40 bins, but the classifier was trained with 6 of 40"):
         trained.judge(few.values[0, :5], few.valid[0, :5])
     with pytest.raises(InputError, match="values, valid bins and labels have the shapes"):

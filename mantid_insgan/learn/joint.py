@@ -2,14 +2,14 @@
 
 Each map has a linear discriminant of its own, found by ridge regression on simulated experiments. Its parts (the
 quadrants of a map with two mirrors, or the map as a whole) each speak for one model or the other, and the answer is
-that of all parts together. Parts that speak against the answer more than those of one model do are a contradiction: it
-tells a composite of two models, which is near both of them, from either.
+that of all parts together. Parts that speak against the answer more than those of one model do are a contradiction:
+what that means is learnt from composites of two models, which are near both of them, beside experiments of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from .classifier import UNKNOWN, best_temperature, common_limits, softmax
 RIDGE = 0.3
 #: Root mean squares of a map at which intensities begin to count by their logarithm.
 _SOFT = 0.3
-#: Fewest experiments to train with, and to calibrate with.
-_FEWEST = 20
+#: Parts of the draws that are held out in turn, and fewest experiments of a model.
+FOLDS, _FEWEST = 5, 20
+#: Of the ridge on weights of signs of a composite.
+_SMALL = 1e-4
 #: What is compared with thresholds.
 MEASURES = ("contradiction", "distance")
 
@@ -53,6 +55,10 @@ class Experiments:
             )
         if not self.valid.any(axis=(1, 2, 3)).all():
             raise InputError("an experiment has no valid bin", "leave out experiments without data")
+
+    def some(self, chosen: np.ndarray) -> Experiments:
+        """Those of a mask or of numbers."""
+        return Experiments(self.values[chosen], self.valid[chosen], self.label[chosen])
 
     @property
     def features(self) -> np.ndarray:
@@ -99,17 +105,28 @@ class Votes:
         return int(self.total.argmax())
 
     @property
-    def contradiction(self) -> float:
-        """Evidence against the best model as a share of all evidence, without the share expected of parts that are as
-        often right as they say: about 0 for maps of one model however much noise they have, and up to 1/2."""
-        strength = -self.evidence.min(axis=-1)
-        against = -self.evidence[..., self.best]
-        wrong = strength / (1 + np.exp(np.minimum(strength, 700.0)))
-        return float((against - wrong).sum() / max(strength.sum(), 1e-300))
+    def signs(self) -> np.ndarray:
+        """What tells a composite of two models, shape (4,).
+
+        Evidence against the best model as a share of all evidence, without the share expected of parts that are right
+        as often as they say: of the parts, of the maps, and of the parts of all maps together; and the logarithm of the
+        mean evidence, because noise leaves little to be seen.
+        """
+        strength = -self.evidence.min(axis=-1).mean()
+        levels = (self.evidence, self.evidence.sum(axis=1), self.evidence.sum(axis=0))
+        return np.array([*(_excess(level, self.best) for level in levels), np.log(max(strength, 1e-6))])
 
     def of_maps(self, first: int, second: int) -> np.ndarray:
         """What each map says for one model against another, shape (maps,): positive for the first."""
         return (self.evidence[..., first] - self.evidence[..., second]).sum(axis=1)
+
+
+def _excess(evidence: np.ndarray, best: int) -> float:
+    """Share of the evidence (..., models) against one model, without that of parts that are right as they say."""
+    evidence = evidence - evidence.max(axis=-1, keepdims=True)
+    strength, against = -evidence.min(axis=-1), -evidence[..., best]
+    wrong = strength / (1 + np.exp(np.minimum(strength, 700.0)))
+    return float((against - wrong).sum() / max(strength.sum(), 1e-300))
 
 
 @dataclass(frozen=True)
@@ -157,6 +174,8 @@ class JointClassifier:
         Inverse of their covariance within a model.
     temperature : float
         The sum of the evidence is divided by it: what parts say is not independent.
+    composite : ndarray, shape (5,)
+        Weights of `Votes.signs`, and a constant: the log-odds of a composite of two models.
     limits : dict of str to float
         Threshold of each of `MEASURES`.
     """
@@ -166,6 +185,7 @@ class JointClassifier:
     means: np.ndarray
     precisions: np.ndarray
     temperature: float = 1.0
+    composite: np.ndarray = field(default_factory=lambda: np.zeros(5))
     limits: Mapping[str, float] = field(default_factory=dict)
 
     def votes(self, data: Experiments) -> list[Votes]:
@@ -183,20 +203,20 @@ class JointClassifier:
                 f"with {maps} of {bins}",
                 "give the maps of the training, in their order and on their bins",
             )
-        away = _scores(self.weights, data)[..., None, :] - self.means[:, None]  # (N, maps, parts, models, models)
-        squared = np.einsum("nmpki,mij,nmpkj->nmpk", away, self.precisions, away)
-        squared = np.where(data.seen[..., None], squared, 0.0)
-        evidence = -0.5 * (squared - squared.min(axis=-1, keepdims=True))
-        distance = squared.min(axis=-1).sum(axis=(1, 2)) / data.seen.sum(axis=(1, 2))
-        return [Votes(e, float(d)) for e, d in zip(evidence, distance, strict=True)]
+        return _votes(_scores(self.weights, data), data.seen, self.means, self.precisions)
 
     def probabilities(self, seen: Votes) -> np.ndarray:
         """Of the models, shape (models,)."""
         return softmax(seen.total / self.temperature)
 
+    def measures(self, seen: Votes) -> dict[str, float]:
+        """Likeness to composites of two models, 0 to 1, and distance."""
+        odds = float(self.composite[:-1] @ seen.signs + self.composite[-1])
+        return {"contradiction": float(1 / (1 + np.exp(-np.clip(odds, -500, 500)))), "distance": seen.distance}
+
     def judged(self, seen: Votes) -> JointAnswer:
         """The answer to votes."""
-        over = {name: getattr(seen, name) / self.limits[name] for name in MEASURES}
+        over = {name: value / self.limits[name] for name, value in self.measures(seen).items()}
         said = {
             "contradiction": "its parts speak for different models {:.2f} times as much as the threshold",
             "distance": "it is {:.2f} times as far from what any model gives as the threshold",
@@ -212,39 +232,102 @@ class JointClassifier:
 
 
 def train_joint(
-    names: Sequence[str], training: Experiments, validation: Experiments, *, ridge: float = RIDGE
+    names: Sequence[str], data: Experiments, groups: np.ndarray, *, folds: int = FOLDS, ridge: float = RIDGE
 ) -> JointClassifier:
-    """Train the discriminants on some experiments, and calibrate the answer on others.
+    """Train the discriminants on simulated experiments, and calibrate the answer on the same by cross-validation.
 
     Parameters
     ----------
     names : sequence of str
         Of the models, two or more.
-    training, validation : Experiments
-        Simulated, with no draw of the parameters in both. From the validation come the likelihoods of the parts, the
-        temperature, and the thresholds of 'unknown', above which `classifier.UNKNOWN` of it lie.
+    data : Experiments
+    groups : ndarray of int, shape (N,)
+        Number of the draw of parameters of each: those of one draw are held out together.
+    folds : int
+        Parts of the draws that are held out one after the other. Likelihoods, temperature and the thresholds of
+        'unknown', above which `classifier.UNKNOWN` of the experiments lie, come from what is held out.
     ridge : float
         See `RIDGE`.
 
     Raises
     ------
     InputError
-        If there are fewer than two models, or a model has fewer than 20 experiments in either set.
+        If there are fewer than two models, or a model has fewer than 20 experiments or fewer draws than folds.
     """
-    names = tuple(names)
-    fewest = min((d.label == n).sum() for d in (training, validation) for n in range(len(names))) if names else 0
-    if len(names) < 2 or fewest < _FEWEST:
+    names, groups, models = tuple(names), np.asarray(groups), len(names)
+    fewest = min(((data.label == n).sum() for n in range(models)), default=0)
+    draws = min((len(np.unique(groups[data.label == n])) for n in range(models)), default=0)
+    if models < 2 or fewest < _FEWEST or not 2 <= folds <= draws:
         raise InputError(
-            f"there are {len(names)} models, and {fewest} experiments of one of them",
-            f"give two models or more, and {_FEWEST} experiments or more of each for training and for validation",
+            f"there are {models} models, with {fewest} experiments of {draws} draws of one of them, for {folds} folds",
+            f"give two models or more, {_FEWEST} experiments or more of each, and from 2 folds to as many as draws",
         )
-    weights = _weights(training, len(names), ridge)
-    found = JointClassifier(names, weights, *_spread(_scores(weights, validation), validation, len(names)))
-    seen = found.votes(validation)
-    temperature = best_temperature(np.stack([v.total for v in seen])[:, None], validation.label)
-    limits = common_limits(np.array([[getattr(v, name) for v in seen] for name in MEASURES]), UNKNOWN)
-    named = dict(zip(MEASURES, limits.tolist(), strict=True))
-    return JointClassifier(names, weights, found.means, found.precisions, temperature, named)
+    scores, fold = np.empty((*data.values.shape[:3], models)), np.unique(groups, return_inverse=True)[1] % folds
+    for number in range(folds):
+        held = fold == number
+        scores[held] = _scores(_weights(data.some(~held), models, ridge), data.some(held))
+    means, precisions = _spread(scores, data, models)
+    seen = _votes(scores, data.seen, means, precisions)
+    temperature = best_temperature(np.stack([v.total for v in seen])[:, None], data.label)
+    composite = _composite_weights(seen, data.label)
+    found = JointClassifier(names, _weights(data, models, ridge), means, precisions, temperature, composite)
+    measured = [found.measures(v) for v in seen]
+    limits = common_limits(np.array([[m[name] for m in measured] for name in MEASURES]), UNKNOWN)
+    return replace(found, limits=dict(zip(MEASURES, limits.tolist(), strict=True)))
+
+
+def _composite_weights(seen: list[Votes], label: np.ndarray) -> np.ndarray:
+    """Weights that tell composites of two models from experiments of one by `Votes.signs`: logistic regression."""
+    from scipy.optimize import minimize
+
+    signs = np.array([v.signs for v in [*seen, *_composites(seen, label)]])
+    target = np.arange(len(signs)) >= len(seen)
+    middle, size = signs.mean(axis=0), np.maximum(signs.std(axis=0), 1e-9)
+    scaled = np.column_stack([(signs - middle) / size, np.ones(len(signs))])
+    weight = np.where(target, 0.5 / target.sum(), 0.5 / (~target).sum())
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        odds = scaled @ w
+        p = 0.5 * (1 + np.tanh(0.5 * odds))
+        value = weight @ (np.logaddexp(0, odds) - target * odds) + _SMALL * w @ w
+        return float(value), scaled.T @ (weight * (p - target)) + 2 * _SMALL * w
+
+    found = minimize(loss, np.zeros(scaled.shape[1]), jac=True).x
+    return np.append(found[:-1] / size, found[-1] - found[:-1] @ (middle / size))
+
+
+def _composites(seen: list[Votes], label: np.ndarray) -> list[Votes]:
+    """Votes of which some maps, a run of maps or some parts of all are from another model, as many as there are votes.
+
+    Experiments in which models are told about as well are put together: their noise is about the same.
+    """
+    rng, found = np.random.default_rng(0), []
+    maps, parts, _ = seen[0].evidence.shape
+    strength = np.array([v.total.max() - v.total.min() for v in seen])
+    ranked = {n: np.flatnonzero(label == n)[np.argsort(strength[label == n])] for n in np.unique(label)}
+    kinds = [k for k, open_ in enumerate((maps > 1, maps > 2, parts > 1)) if open_]
+    for number, (one, own) in enumerate(zip(seen, label, strict=True)):
+        if not kinds:
+            break
+        others = ranked[rng.choice([n for n in ranked if n != own])]
+        mine = ranked[own]
+        place = int(np.flatnonzero(mine == number)[0] * len(others) / len(mine))
+        other = seen[others[min(place, len(others) - 1)]]
+        chosen = _chosen(rng, kinds[number % len(kinds)], maps, parts)[..., None]
+        found.append(Votes(np.where(chosen, other.evidence, one.evidence), one.distance))
+    return found
+
+
+def _chosen(rng: np.random.Generator, kind: int, maps: int, parts: int) -> np.ndarray:
+    """Which parts are of the other model, shape (maps, parts): random maps, a run of maps, or some parts of all; at
+    least one and not all of them."""
+    if kind == 1:
+        start = rng.integers(maps)
+        of_maps = (np.arange(maps) - start) % maps < rng.integers(maps // 3, maps - maps // 3 + 1)
+        return np.repeat(of_maps[:, None], parts, axis=1)
+    size = parts if kind == 2 else maps
+    some = rng.permutation(size) < rng.integers(max(size // 3, 1), max(size - size // 3, 1) + (size > 2))
+    return np.broadcast_to(some if kind == 2 else some[:, None], (maps, parts))
 
 
 def _weights(training: Experiments, models: int, ridge: float) -> np.ndarray:
@@ -263,6 +346,16 @@ def _weights(training: Experiments, models: int, ridge: float) -> np.ndarray:
 def _scores(weights: np.ndarray, data: Experiments) -> np.ndarray:
     """What the discriminants give, (N, maps, parts, models)."""
     return np.einsum("nmpb,mbk->nmpk", data.features, weights, optimize=True)
+
+
+def _votes(scores: np.ndarray, seen: np.ndarray, means: np.ndarray, precisions: np.ndarray) -> list[Votes]:
+    """Votes by what the discriminants give, (N, maps, parts, models), where something is seen, (N, maps, parts)."""
+    away = scores[..., None, :] - means[:, None]  # (N, maps, parts, models, models)
+    squared = np.einsum("nmpki,mij,nmpkj->nmpk", away, precisions, away, optimize=True)
+    squared = np.where(seen[..., None], squared, 0.0)
+    evidence = -0.5 * (squared - squared.min(axis=-1, keepdims=True))
+    distance = squared.min(axis=-1).sum(axis=(1, 2)) / seen.sum(axis=(1, 2))
+    return [Votes(e, float(d)) for e, d in zip(evidence, distance, strict=True)]
 
 
 def _spread(scores: np.ndarray, data: Experiments, models: int) -> tuple[np.ndarray, np.ndarray]:
