@@ -219,7 +219,7 @@ def experiments(
 def composites(signals: list[np.ndarray], known: np.ndarray, seed: int, kind: str) -> Iterator[np.ndarray]:
     """Experiments with a composite of a draw of each rival, of the same intensity."""
     rng = np.random.default_rng(seed)
-    for pair in [p for p in zip(*signals, strict=True) for _ in range(REPEATS)]:
+    for pair in [p for p in zip(*signals, strict=True) for _ in range(REPEATS // 2)]:
         one, other = (w / np.sqrt((w[known] ** 2).mean()) for w in map(whole, pair))
         yield experiment(rng, np.where(COMPOSITES[kind](rng), one, other), known)
 

@@ -8,7 +8,7 @@ what that means is learnt from composites of two models, which are near both of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,6 +22,8 @@ RIDGE = 0.3
 _SOFT = 0.3
 #: Parts of the draws that are held out in turn, and fewest experiments of a model.
 FOLDS, _FEWEST = 5, 20
+#: Share of the held-out experiments that are compared with one: those with about as strong evidence.
+_NEAR = 0.25
 #: Of the ridge on weights of signs of a composite.
 _SMALL = 1e-4
 #: What is compared with thresholds.
@@ -105,16 +107,19 @@ class Votes:
         return int(self.total.argmax())
 
     @property
+    def strength(self) -> float:
+        """Logarithm of the mean evidence of a part: noise leaves little of it."""
+        return float(np.log(max(-self.evidence.min(axis=-1).mean(), 1e-6)))
+
+    @property
     def signs(self) -> np.ndarray:
         """What tells a composite of two models, shape (4,).
 
         Evidence against the best model as a share of all evidence, without the share expected of parts that are right
-        as often as they say: of the parts, of the maps, and of the parts of all maps together; and the logarithm of the
-        mean evidence, because noise leaves little to be seen.
+        as often as they say: of the parts, of the maps, and of the parts of all maps together; and `strength`.
         """
-        strength = -self.evidence.min(axis=-1).mean()
         levels = (self.evidence, self.evidence.sum(axis=1), self.evidence.sum(axis=0))
-        return np.array([*(_excess(level, self.best) for level in levels), np.log(max(strength, 1e-6))])
+        return np.array([*(_excess(level, self.best) for level in levels), self.strength])
 
     def of_maps(self, first: int, second: int) -> np.ndarray:
         """What each map says for one model against another, shape (maps,): positive for the first."""
@@ -176,8 +181,8 @@ class JointClassifier:
         The sum of the evidence is divided by it: what parts say is not independent.
     composite : ndarray, shape (5,)
         Weights of `Votes.signs`, and a constant: the log-odds of a composite of two models.
-    limits : dict of str to float
-        Threshold of each of `MEASURES`.
+    held_out : ndarray, shape (N, 3)
+        Of the experiments of the calibration while they were held out: `Votes.strength`, and the `MEASURES`.
     """
 
     names: tuple[str, ...]
@@ -186,7 +191,7 @@ class JointClassifier:
     precisions: np.ndarray
     temperature: float = 1.0
     composite: np.ndarray = field(default_factory=lambda: np.zeros(5))
-    limits: Mapping[str, float] = field(default_factory=dict)
+    held_out: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
 
     def votes(self, data: Experiments) -> list[Votes]:
         """What the parts of the maps of each experiment say.
@@ -214,9 +219,17 @@ class JointClassifier:
         odds = float(self.composite[:-1] @ seen.signs + self.composite[-1])
         return {"contradiction": float(1 / (1 + np.exp(-np.clip(odds, -500, 500)))), "distance": seen.distance}
 
+    def limits(self, strength: float) -> dict[str, float]:
+        """Thresholds of the `MEASURES`: above them lie `classifier.UNKNOWN` of the experiments that were held out, of
+        those in which the evidence was about as strong."""
+        away = np.abs(self.held_out[:, 0] - strength)
+        near = self.held_out[np.argsort(away, kind="stable")[: max(_FEWEST, round(_NEAR * len(away)))]]
+        return dict(zip(MEASURES, common_limits(near[:, 1:].T, UNKNOWN).tolist(), strict=True))
+
     def judged(self, seen: Votes) -> JointAnswer:
         """The answer to votes."""
-        over = {name: value / self.limits[name] for name, value in self.measures(seen).items()}
+        limits = self.limits(seen.strength)
+        over = {name: value / limits[name] for name, value in self.measures(seen).items()}
         said = {
             "contradiction": "its parts speak for different models {:.2f} times as much as the threshold",
             "distance": "it is {:.2f} times as far from what any model gives as the threshold",
@@ -245,7 +258,7 @@ def train_joint(
         Number of the draw of parameters of each: those of one draw are held out together.
     folds : int
         Parts of the draws that are held out one after the other. Likelihoods, temperature and the thresholds of
-        'unknown', above which `classifier.UNKNOWN` of the experiments lie, come from what is held out.
+        'unknown' come from what is held out.
     ridge : float
         See `RIDGE`.
 
@@ -271,9 +284,8 @@ def train_joint(
     temperature = best_temperature(np.stack([v.total for v in seen])[:, None], data.label)
     composite = _composite_weights(seen, data.label)
     found = JointClassifier(names, _weights(data, models, ridge), means, precisions, temperature, composite)
-    measured = [found.measures(v) for v in seen]
-    limits = common_limits(np.array([[m[name] for m in measured] for name in MEASURES]), UNKNOWN)
-    return replace(found, limits=dict(zip(MEASURES, limits.tolist(), strict=True)))
+    held_out = np.array([[v.strength, *found.measures(v).values()] for v in seen])
+    return replace(found, held_out=held_out)
 
 
 def _composite_weights(seen: list[Votes], label: np.ndarray) -> np.ndarray:
