@@ -219,12 +219,16 @@ def experiments(
 def composites(signals: list[np.ndarray], known: np.ndarray, seed: int, kind: str) -> Iterator[np.ndarray]:
     """Experiments with a composite of a draw of each rival, of the same intensity."""
     rng = np.random.default_rng(seed)
-    for pair in [p for p in zip(*signals, strict=True) for _ in range(REPEATS // 2)]:
+    for pair in [p for p in zip(*signals, strict=True) for _ in range(2)]:
         one, other = (w / np.sqrt((w[known] ** 2).mean()) for w in map(whole, pair))
         yield experiment(rng, np.where(COMPOSITES[kind](rng), one, other), known)
 
 
 # -- what is asked
+
+#: How the maps are asked for: the draws it takes, and what tables say of simulated experiments.
+SEEN = {"as measured": "convolved", "removed": "sharp"}
+SIMULATED = {"as measured": "as measured", "removed": "simulated without resolution"}
 
 
 def images(folder: Path) -> dict[str, np.ndarray]:
@@ -265,7 +269,6 @@ def scored(name: str, classifier: JointClassifier, data: Experiments) -> list:
 
 ANSWERS = (
     column(""),
-    column("resolution"),
     column("answer"),
     column("probability of Goodenough", "{:.3f}"),
     column("contradiction, in thresholds", "{:.2f}"),
@@ -280,8 +283,7 @@ def answered(name: str, resolution: str, classifier: JointClassifier, maps: np.n
     found = classifier.judged(classifier.votes(as_experiments([maps], [-1]))[0])
     of_maps = found.votes.of_maps(0, 1)
     return [
-        f"{name}, {resolution}",
-        resolution,
+        name if resolution == "as measured" else f"{name}, resolution removed",
         found.answer if found.unknown else NAMES[found.answer],
         found.probabilities[RIVALS[0]],
         found.contradiction,
@@ -303,35 +305,25 @@ def classifier_of(draws: dict[str, np.ndarray], known: np.ndarray) -> tuple[Join
     return classifier, rows
 
 
-def both_ways(folder: Path, asked: dict[str, np.ndarray]) -> Iterator[list[dict]]:
-    """Tables, as maps are and then with the resolution removed."""
-    known = np.isfinite(asked["measured mosaic"])
-    draws = {how: read_draws(folder, how) for how in ("convolved", "sharp")}
-    count = len(draws["sharp"][RIVALS[0]])
-    facts = {"draws": count, "around": AROUND}
-    began = time.process_time()
-    rows, answers = [], []
-    classifier, found = classifier_of(draws["convolved"], known)
-    rows += [[f"{name}, as measured", *more] for name, *more in found]
-    answers += [answered(name, "as measured", classifier, maps) for name, maps in asked.items()]
+def one_way(folder: Path, asked: dict[str, np.ndarray], way: str) -> Iterator[list[dict]]:
+    """Tables, as maps are or with the resolution removed."""
+    known, removal = np.isfinite(asked["measured mosaic"]), Removal() if way == "removed" else None
+    draws, began = read_draws(folder, SEEN[way]), time.process_time()
+    facts = {"draws": len(draws[RIVALS[0]]), "around": AROUND}
+    classifier, rows = classifier_of(draws, known)
+    rows = [[f"{name}, {SIMULATED[way]}", *more] for name, *more in rows]
+    answers = [answered(name, way, classifier, removal(m) if removal else m) for name, m in asked.items()]
     yield _tables(rows, answers, facts, began)
-    removal = Removal()
-    classifier, found = classifier_of(draws["sharp"], known)
-    rows += [[f"{name}, simulated without", *more] for name, *more in found]
-    answers += [answered(name, "removed", classifier, removal(maps)) for name, maps in asked.items()]
-    yield _tables(rows, answers, facts, began)
-    test = parts(draws["convolved"])[1]
-    cleaned = collected((removal(maps), label) for maps, label in experiments(test, known, 2, repeats=1))
-    rows.append(scored("test, removed", classifier, cleaned))
-    yield _tables(rows, answers, facts, began)
+    if removal:
+        test = parts(read_draws(folder, "convolved"))[1]
+        cleaned = collected((removal(maps), label) for maps, label in experiments(test, known, 2, repeats=1))
+        rows.append(scored("test, resolution removed", classifier, cleaned))
+        yield _tables(rows, answers, facts, began)
 
 
 def _tables(rows: list[list], answers: list[list], facts: dict, began: float) -> list[dict]:
-    facts = facts | {"seconds": time.process_time() - began}
-    note = (
-        "{draws} draws of each model, couplings within {around:.0%} of the published ones. Training, calibration and "
-        "answers: {seconds:.0f} s of processor time."
-    )
+    print(f"{time.process_time() - began:.0f} s of processor time")
+    note = "{draws} draws of each model, couplings within {around:.0%} of the published ones."
     return [
         table("scores", list(SCORES), rows, note=note, facts=facts),
         table("answers", list(ANSWERS), answers),
@@ -351,12 +343,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="of the draws: benchmarks/pcsmo_draws.py")
     parser.add_argument("--images", type=Path, default=IMAGES, help="folder of the mosaics")
+    parser.add_argument("--way", action="append", choices=tuple(SEEN), help="both if not given")
     add_option(parser, "pcsmo_classifier")
     options = parser.parse_args()
-    for found in both_ways(options.folder, images(options.images)):
-        for each in found:
-            print(f"\n{each['name']}\n\n{table_text(each)}", flush=True)
-        write_results(options.results, COMMAND, CONDITIONS, found)
+    asked = images(options.images)
+    for way in options.way or SEEN:
+        for found in one_way(options.folder, asked, way):
+            for each in found:
+                print(f"\n{each['name']}\n\n{table_text(each)}", flush=True)
+            write_results(options.results, COMMAND, CONDITIONS, found, keep_rows=True)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ FOLDS, _FEWEST = 5, 20
 _NEAR = 0.25
 #: Of the ridge on weights of signs of a composite.
 _SMALL = 1e-4
+#: Probability below which no model is the answer: composites, whose parts speak for both, stay below it.
+DECIDED = 0.95
 #: What is compared with thresholds.
 MEASURES = ("contradiction", "distance")
 
@@ -69,11 +71,11 @@ class Experiments:
         The mean of a part is taken away, and a map is divided by its root mean square: neither a constant background
         nor the unit matters. Strong bins count by their logarithm. Bins that are not valid are 0.
         """
-        count = np.maximum(self.valid.sum(axis=3, keepdims=True), 1)
+        count = np.maximum(self.valid.sum(axis=3, keepdims=True), 1).astype(self.values.dtype)
         seen = np.where(self.valid, self.values, 0.0)
         seen = np.where(self.valid, seen - seen.sum(axis=3, keepdims=True) / count, 0.0)
         size = np.sqrt((seen**2).sum(axis=(2, 3), keepdims=True) / count.sum(axis=2, keepdims=True))
-        return np.arcsinh(seen / np.maximum(_SOFT * size, 1e-300))
+        return np.arcsinh(seen / np.maximum(_SOFT * size, np.finfo(size.dtype).tiny))
 
     @property
     def seen(self) -> np.ndarray:
@@ -236,6 +238,8 @@ class JointClassifier:
         }
         reasons = tuple(said[name].format(value) for name, value in over.items() if not value <= 1)
         named = dict(zip(self.names, self.probabilities(seen).tolist(), strict=True))
+        if (most := max(named.values())) < DECIDED:
+            reasons += (f"no model is {DECIDED:.0%} probable, the most probable is {most:.0%}",)
         return JointAnswer(named, bool(reasons), reasons, **over, votes=seen)
 
     def judge(self, values: np.ndarray, valid: np.ndarray) -> JointAnswer:
