@@ -122,6 +122,20 @@ def test_three_models():
     assert found.shape == (60, 3) and (found.argmax(1) == test.label).mean() > 0.9
 
 
+def test_an_answer_is_95_percent_probable(trained):
+    rng = np.random.default_rng(9)
+    one, other = (signal(rng, n) for n in (0, 1))
+    for share in np.linspace(0, 1, 21):
+        found = trained.judge(*measured(rng, (1 - share) * one + share * other, noise=0.05))
+        most = max(found.probabilities.values())
+        said = f"no model is 95% probable, the most probable is {most:.0%}"
+        assert (said in found.reasons) == (most < 0.95) and found.unknown == bool(found.reasons)
+        if share in (0, 1):
+            assert most > 0.95
+        elif abs(share - 0.5) < 0.02:
+            assert found.unknown
+
+
 def test_what_is_wrong_is_said(trained):
     few = made(1, 30)
     with pytest.raises(
