@@ -6,7 +6,8 @@ from scipy.special import ndtri
 
 from mantid_insgan import Axis, Lattice, Spectrum
 from mantid_insgan.convolve import GridAccuracyWarning, convolve, horner, prepare, shapes
-from mantid_insgan.convolve.kernel import ModeTable, compiled_loops
+from mantid_insgan.convolve.covariance import _mixture
+from mantid_insgan.convolve.kernel import PAIRS, ModeTable, compiled_loops
 from mantid_insgan.convolve.shared import share_powders
 from mantid_insgan.errors import InputError
 from mantid_insgan.instruments import Resolution
@@ -294,6 +295,18 @@ class TestKernel:
         assert compiled_loops() is None
         np.testing.assert_allclose(cut.signal(Wave()), expected, atol=1e-6 * np.nanmax(expected))
         compiled_loops.cache_clear()
+
+    @pytest.mark.parametrize("points", [16, 24, 32, 64])
+    @pytest.mark.parametrize("dimensions", [0, 1, 2, 3])
+    def test_curvatures_do_not_see_levels_or_slopes(self, points, dimensions):
+        for number in range(4):
+            unit, _, fit = _mixture(points, dimensions, number)
+            np.testing.assert_allclose(fit.sum(axis=0), 0, atol=1e-12)
+            np.testing.assert_allclose(unit.T @ fit, 0, atol=1e-12)
+            assert np.abs(fit).sum(axis=0).max() < 6
+            parabola = 0.5 * unit[:, 1] ** 2
+            right = 1e-9 if points >= 32 else 0.6
+            assert fit[:, PAIRS.index((1, 1))] @ parabola == pytest.approx(1, abs=right)
 
     def test_degenerate_modes_are_merged(self, cut):
         twin = Wave(twin=True)

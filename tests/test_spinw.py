@@ -728,3 +728,40 @@ def test_manganite_against_spinw(excerpts, name, other):
 
     assert correlation(name) > 0.95
     assert correlation(name) > correlation(other) + 0.08
+
+
+class TestLayers:
+    """A Hamiltonian without coupling along one axis is diagonalised once for all momenta along it."""
+
+    @pytest.mark.parametrize("name", ["pcsmo_goodenough", "pcsmo_dimer"])
+    def test_momenta_that_are_alike_give_what_each_gives_alone(self, name, monkeypatch):
+        from mantid_insgan.models.spinw import colpa
+
+        family = get_family(name)
+        couplings = {
+            "pcsmo_goodenough": {"JF1": -11.39, "JA": 1.5, "JF2": -1.35, "JF3": 1.5, "Jperp": 0.88, "D": 0.074},
+            "pcsmo_dimer": {"JFW": -8.43, "JA1": 1.5, "JA2": 1.5, "JFS": -14.2, "Jperp": 0.92, "D": 0.073},
+        }
+        values = couplings[name]
+        model = family.model(values, lattice=Lattice(5.408, 5.4599, 19.266), ion="Mn3+", temperature=5.0)
+        plane = np.random.default_rng(0).uniform(-1, 1, (6, 2))
+        heights = np.linspace(0, 7, 8)
+        q = np.column_stack([np.repeat(plane, 8, axis=0), np.tile(heights, 6)])
+        solved, before = [], colpa._solved
+        monkeypatch.setattr(
+            colpa, "_solved", lambda block, waves: solved.append(waves.shape[1]) or before(block, waves)
+        )
+        found = model.modes(q)
+        assert set(solved) == {6}
+        apart = [model.modes(each[None]) for each in q]
+        assert solved[-1] == 1
+        for together, alone in zip(found, zip(*apart, strict=True), strict=True):
+            np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-7, atol=1e-9 * together.max())
+
+    def test_momenta_of_a_coupled_magnet_all_differ(self):
+        from mantid_insgan.models.spinw.colpa import _unlike
+
+        q, vectors = np.ones((5, 3)), np.diag([1.0, 0.5, 0.2])
+        assert _unlike(q, vectors)[0] is q
+        alike, again = _unlike(q, vectors[:2])
+        assert alike.tolist() == [[1, 1, 1]] and again.tolist() == [0] * 5

@@ -29,6 +29,9 @@ _WITHIN = np.array([0.07, 0.3, 0.3])
 _PART, _MOST_ALONG, _MOST_PARTS = 4.0, 64, 256
 #: Where a bin has more parts than these, each has fewer points, but not fewer than these; mixtures that are different.
 _FEW_PARTS, _LEAST_POINTS, _MIXTURES = 4, 32, 64
+#: Pairs of points from which a whole parabola can be found; from fewer it is one of the Gaussian's directions only,
+#: with this ridge (products of directions have a mean square near 1).
+_WHOLE, _RIDGE = 16, 0.02
 #: Of a powder: fine energies for a standard deviation of the resolution, how far it reaches beyond the bins, and how
 #: small a Fourier component may become before it is left out.
 _FINE, _BEYOND, _NOTHING = 4, 12.0, 1e-9
@@ -234,7 +237,11 @@ def _mixture(points: int, dimensions: int, number: int = 0) -> tuple[np.ndarray,
     root = np.linalg.cholesky(np.cov(unit.T, bias=True))
     unit = np.sqrt(1 - _WITHIN) * np.linalg.solve(root, unit.T).T
     products = np.stack([unit[:, a] * unit[:, b] for a, b in PAIRS], axis=1)
-    solved = np.linalg.pinv(np.column_stack([products, unit, box, box**2, np.ones(len(unit))]))
+    if len(half) >= _WHOLE:
+        solved = np.linalg.pinv(np.column_stack([products, unit, box, box**2, np.ones(len(unit))]))
+    else:  # opposite points see what is even alike, so that there are half as many equations for it as points
+        of = products - products.mean(axis=0)
+        solved = np.linalg.solve(of.T @ of + _RIDGE * len(unit) * np.eye(len(PAIRS)), of.T)
     return unit, box, solved[: len(PAIRS)].T * [2.0 if a == b else 1.0 for a, b in PAIRS]
 
 

@@ -184,10 +184,14 @@ def calibrate(ensemble: Ensemble, training: Examples, validation: Examples) -> T
 
 def thresholds(found: dict[str, np.ndarray]) -> Thresholds:
     """The same quantile of each measure, chosen so that together they flag a share of `UNKNOWN` of the spectra."""
-    measures = np.stack([found[name] for name in MEASURES])
+    limits = common_limits(np.stack([found[name] for name in MEASURES]), UNKNOWN)
+    return Thresholds(**dict(zip(MEASURES, limits.tolist(), strict=True)), share=UNKNOWN)
+
+
+def common_limits(measures: np.ndarray, share: float) -> np.ndarray:
+    """The same quantile of each measure, (measures, N), chosen so that a share of the N is above one of them."""
     highest = measures.argsort(1).argsort(1).max(0) / (measures.shape[1] - 1)
-    limits = np.quantile(measures, np.quantile(highest, 1 - UNKNOWN), axis=1)
-    return Thresholds(**dict(zip(MEASURES, np.maximum(limits, _TINY).tolist(), strict=True)), share=UNKNOWN)
+    return np.maximum(np.quantile(measures, np.quantile(highest, 1 - share), axis=1), _TINY)
 
 
 def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

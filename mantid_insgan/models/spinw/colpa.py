@@ -204,17 +204,18 @@ class SpinWaves:
 
     def _part(self, q: np.ndarray, changes: Sequence[Change]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Energies (n, N), S_perp (n, N) and derivatives (P, n, N) of a batch."""
-        waves, others = _waves_at(self._vectors, q), [_waves_at(change.vectors, q) for change in changes]
+        alike, again = _unlike(q, np.concatenate([self._vectors, *(change.vectors for change in changes)]))
+        waves, *others = (_waves_at(v, alike) for v in (self._vectors, *(change.vectors for change in changes)))
         places = np.exp(-2j * np.pi * (self._shifts @ q.T))
         towards = self._to_cartesian.T @ q.T
         towards /= np.maximum(np.linalg.norm(towards, axis=0), 1e-300)
         energies, s_perp, slopes = [], [], []
         for number, block in enumerate(self._blocks):
             values, vectors = _solved(block, waves)
-            energies.append(values)
-            s_perp.append(_perpendicular(block, vectors, places, towards))
+            energies.append(values[:, again])
+            s_perp.append(_perpendicular(block, vectors[..., again], places, towards))
             found = [_slope(change.within[number], w, vectors) for change, w in zip(changes, others, strict=True)]
-            slopes.append(np.reshape(found, (len(changes), *values.shape)))
+            slopes.append(np.reshape(found, (len(changes), *values.shape))[..., again])
         return np.concatenate(energies), np.concatenate(s_perp), np.concatenate(slopes, axis=1)
 
 
@@ -275,6 +276,19 @@ def _waves_of(quadratic, places: np.ndarray, basis: np.ndarray) -> tuple[np.ndar
     np.add.at(terms, (1 + len(vectors) + number, i, j), 1j * sense * hop)
     both = np.kron(np.eye(2), basis)
     return vectors, both.conj().T @ terms @ both
+
+
+def _unlike(q: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray | slice]:
+    """Momenta among (N, 3) at which waves of `vectors` differ, (A, 3), and which of these each momentum is like.
+
+    Layers that are not coupled, for example, have no wave along their normal: many momenta of a grid are alike.
+    """
+    flat = ~np.round(vectors, 9).any(axis=0)
+    if not flat.any() or flat.all():
+        return q, slice(None)
+    _, first, again = np.unique(q[:, ~flat], axis=0, return_index=True, return_inverse=True)
+    # Where fewer would be left out, copying costs what that saves.
+    return (q[first], again.ravel()) if 2 * len(first) < len(q) else (q, slice(None))
 
 
 def _waves_at(vectors: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -1,0 +1,358 @@
+"""Goodenough's model or dimers, without a fit: a classifier of all maps at once, with and without the resolution.
+
+    OMP_NUM_THREADS=1 python benchmarks/pcsmo_draws.py FOLDER
+    OMP_NUM_THREADS=1 python benchmarks/pcsmo_classifier.py FOLDER
+
+Asked are the measured mosaic, the two images that SpinW and Tobyfit made, and a composite of two models ("fraken"),
+each as it is and with the resolution removed map by map by the model remove-resolution-2d. The maps are those of 50 meV
+and more. A classifier (`learn.joint`) is made of draws as MAPS sees them for the first, of draws without resolution for
+the second, each with simulated experiments (`experiment`). What they say is tried on experiments with other draws, and
+on composites of these (`COMPOSITES`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from pages import table_text
+from pcsmo_draws import AROUND, ROWS, read_draws
+from pcsmo_verdict import CLIPPED, RIVALS, measured, mirrored, scatter
+from results import add_option, column, table, write_results
+from tobyfit_images import HALF, IMAGES, PIXELS, SETTINGS, SLICES, Row, read, tiles
+
+from mantid_insgan.core.spectrum import Axis, Spectrum
+from mantid_insgan.learn.classifier import scores
+from mantid_insgan.learn.joint import Experiments, JointClassifier, train_joint
+
+#: Share of the draws for training and calibration; the others are for the test.
+SHARE = 0.75
+#: Simulated experiments with each draw.
+REPEATS = 4
+#: How far a model may be off in an experiment, at most.
+OFF = 0.4
+#: Pixels left out beside the gaps of the detectors.
+ERODE = 1
+NAMES = dict(zip(RIVALS, ("Goodenough", "dimer"), strict=True))
+
+
+# -- maps
+
+
+def kept(values: np.ndarray) -> np.ndarray:
+    """The pixels of maps (..., 40, 40) that are not NaN and not beside such."""
+    from scipy.ndimage import binary_erosion
+
+    around = np.ones((1,) * (values.ndim - 2) + (2 * ERODE + 1,) * 2)
+    return binary_erosion(np.isfinite(values), around, border_value=1)
+
+
+def whole(quarter: np.ndarray) -> np.ndarray:
+    """Maps (maps, 40, 40) from quarters (rows, 10, 20, 20)."""
+    return np.stack([mirrored(q[:, :, None])[..., 0] for q in quarter.reshape(-1, *quarter.shape[2:])])
+
+
+def errors(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """One error for each map (maps, 40, 40), from neighbouring pixels; infinite where a pixel is not counted."""
+    found = np.full(values.shape, np.inf)
+    for map_, valid, out in zip(values, counted, found, strict=True):
+        seen = np.where(valid, map_, np.nan)
+        error = scatter(seen) if (seen > 0).sum() > 50 else np.nan
+        out[valid] = error if error > 0 else max(float(np.nanstd(seen)), 1e-9) if valid.any() else np.inf
+    return found
+
+
+# -- simulated experiments
+
+
+def _smooth(rng: np.random.Generator) -> np.ndarray:
+    """A field of mean square 1 that changes over 2 to 10 pixels, (40, 40)."""
+    from scipy.ndimage import gaussian_filter
+
+    field = gaussian_filter(rng.standard_normal((PIXELS, PIXELS)), rng.uniform(2, 10), mode="wrap")
+    return field / np.sqrt((field**2).mean())
+
+
+def experiment(rng: np.random.Generator, signal: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Maps of one experiment, (maps, 40, 40), NaN where a pixel is not measured or is cut off.
+
+    A model of spin waves is off by some tens of percent from place to place and from map to map, what is left of a
+    background is smooth, and counting statistics go with the intensity. What is negative is set to 0 in half of the
+    experiments, and the brightest pixels are cut off in half.
+    """
+    level = np.sqrt((signal[known] ** 2).mean())
+    off, left, noise = rng.uniform(0, OFF), level * 10 ** rng.uniform(-2, -0.3), level * 10 ** rng.uniform(-1.5, 0)
+    place = np.linspace(-1, 1, PIXELS)
+    found = np.empty(signal.shape)
+    for number, map_ in enumerate(signal):
+        tilt = rng.standard_normal(4)
+        background = tilt[0] + tilt[1] * place[:, None] + tilt[2] * place
+        background = background + tilt[3] * (place[:, None] ** 2 + place**2)
+        mean = map_ * np.maximum(1 + off * _smooth(rng) + 0.5 * off * rng.standard_normal(), 0) + left * background
+        found[number] = mean + noise * np.sqrt(1 + np.maximum(mean, 0) / level) * rng.standard_normal(map_.shape)
+    if rng.random() < 0.5:
+        found = np.maximum(found, 0)
+    if rng.random() < 0.5:
+        cut = np.quantile(found[known], 1 - 10 ** rng.uniform(-4, -1.5))
+        known = known & (found < cut)
+    return np.where(known, found, np.nan)
+
+
+def _by_maps(rng) -> np.ndarray:
+    return np.broadcast_to(rng.random(len(ROWS) * SLICES)[:, None, None] < 0.5, (len(ROWS) * SLICES, PIXELS, PIXELS))
+
+
+def _by_energy(rng) -> np.ndarray:
+    """Transfers up to a share of the incident energy from one model."""
+    first = np.arange(SLICES) < rng.integers(3, 8)
+    return np.broadcast_to(np.tile(first, len(ROWS))[:, None, None], (len(ROWS) * SLICES, PIXELS, PIXELS))
+
+
+def _by_rows(rng) -> np.ndarray:
+    """Some incident energies from one model."""
+    chosen = np.isin(np.arange(len(ROWS)), rng.permutation(len(ROWS))[: len(ROWS) // 2])
+    return np.broadcast_to(np.repeat(chosen, SLICES)[:, None, None], (len(ROWS) * SLICES, PIXELS, PIXELS))
+
+
+def _by_halves(rng) -> np.ndarray:
+    """Half of every map, to one side of h or of k."""
+    half = np.arange(PIXELS) < PIXELS // 2
+    half = half[:, None] | np.zeros(PIXELS, bool) if rng.random() < 0.5 else half | np.zeros((PIXELS, 1), bool)
+    return np.broadcast_to(half, (len(ROWS) * SLICES, PIXELS, PIXELS))
+
+
+#: Which pixels of a composite are of the one model.
+COMPOSITES: dict[str, Callable] = {
+    "map by map": _by_maps,
+    "low and high transfers": _by_energy,
+    "incident energies": _by_rows,
+    "halves of all maps": _by_halves,
+}
+
+
+# -- resolution
+
+
+class Removal:
+    """remove-resolution-2d for maps of the mosaic."""
+
+    def __init__(self):
+        from mantid_insgan.translate.cards import bundled_models
+        from mantid_insgan.translate.translator import Translator
+
+        (model,) = (m for m in bundled_models() if m.card.direction == "remove-resolution" and m.card.dimensions == 2)
+        self.name, self._translator = model.card.name, Translator(model, "cpu", 1)
+        self._rows = {r: Row(*SETTINGS[r]) for r in ROWS}
+
+    @cache  # noqa: B019 - one for each process
+    def _grid(self, row: int, number: int):
+        edges = np.linspace(-HALF, HALF, PIXELS + 1)
+        axes = (
+            Axis("[H,0,0]", edges, "r.l.u.", frame="HKL"),
+            Axis("[0,K,0]", edges, "r.l.u.", frame="HKL"),
+            Axis("[0,0,L]", [-40, 40], "r.l.u.", frame="HKL"),
+            Axis("DeltaE", self._rows[row].edges[number : number + 2], "meV"),
+        )
+        empty = Spectrum(np.zeros((PIXELS, PIXELS, 1, 1)), np.zeros((PIXELS, PIXELS, 1, 1)), axes)
+        return empty, self._rows[row].resolution.on_grid(empty)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Maps (maps, 40, 40) without resolution, NaN where they are NaN."""
+        error = errors(values, np.isfinite(values))
+        found = np.full(values.shape, np.nan)
+        places = [(row, number) for row in ROWS for number in range(SLICES)]
+        for place, map_, sigma, out in zip(places, values, error, found, strict=True):
+            valid = np.isfinite(map_)
+            if valid.sum() < 16 or not np.abs(map_[valid]).max() > 0:
+                out[valid] = 0.0
+                continue
+            empty, grid = self._grid(*place)
+            shape = (PIXELS, PIXELS, 1, 1)
+            spectrum = empty.replace(
+                signal=np.where(valid, map_, 0.0).reshape(shape),
+                variance=np.where(valid, sigma, 0.0).reshape(shape) ** 2,
+                valid=valid.reshape(shape),
+            )
+            out[:] = self._translator.apply(spectrum, grid)[0].signal.reshape(PIXELS, PIXELS)
+        return found
+
+
+# -- classifier
+
+
+def quadrants(values: np.ndarray) -> np.ndarray:
+    """The four mirror images of maps (..., 40, 40) laid alike, (..., 4, 400): h and k from 0 on."""
+    half = PIXELS // 2
+    sides = [values[..., half:, :], values[..., half - 1 :: -1, :]]
+    found = [q for s in sides for q in (s[..., half:], s[..., half - 1 :: -1])]
+    return np.stack([q.reshape(*q.shape[:-2], -1) for q in found], axis=-2)
+
+
+def as_experiments(maps: list[np.ndarray], labels: list[int]) -> Experiments:
+    """Of maps (maps, 40, 40), NaN where a pixel does not count."""
+    found = np.stack([np.where(kept(m), m, np.nan) for m in maps]).astype(np.float32)
+    found = quadrants(found)
+    return Experiments(np.nan_to_num(found), np.isfinite(found), np.array(labels))
+
+
+def parts(draws: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
+    """Draws of each rival for the training and for the test."""
+    cut = round(SHARE * len(next(iter(draws.values()))))
+    return [list(part) for part in zip(*(np.split(d, [cut]) for d in draws.values()), strict=True)]
+
+
+def experiments(
+    signals: list[np.ndarray], known: np.ndarray, seed: int, repeats: int = REPEATS
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Experiments with draws of each rival and the number of the rival."""
+    rng = np.random.default_rng(seed)
+    for label, quarters in enumerate(signals):
+        for quarter in quarters:
+            for _ in range(repeats):
+                yield experiment(rng, whole(quarter), known), label
+
+
+def composites(signals: list[np.ndarray], known: np.ndarray, seed: int, kind: str) -> Iterator[np.ndarray]:
+    """Experiments with a composite of a draw of each rival, of the same intensity."""
+    rng = np.random.default_rng(seed)
+    for pair in [p for p in zip(*signals, strict=True) for _ in range(2)]:
+        one, other = (w / np.sqrt((w[known] ** 2).mean()) for w in map(whole, pair))
+        yield experiment(rng, np.where(COMPOSITES[kind](rng), one, other), known)
+
+
+# -- what is asked
+
+#: How the maps are asked for: the draws it takes, and what tables say of simulated experiments.
+SEEN = {"as measured": "convolved", "removed": "sharp"}
+SIMULATED = {"as measured": "as measured", "removed": "simulated without resolution"}
+
+
+def images(folder: Path) -> dict[str, np.ndarray]:
+    """The maps (maps, 40, 40) that are asked for, NaN where nothing was measured or is cut off."""
+    found = {"measured mosaic": measured(folder)}
+    found |= {f"Tobyfit's {NAMES[name]}": values[:, :, ::-1] for name, values in read(folder).items()}
+    composite = tiles(np.load(folder / "fraken-data-unnorm.npy").reshape(len(SETTINGS) * PIXELS, -1))[:, :, ::-1]
+    found["fraken"] = np.where(np.isnan(found["measured mosaic"]), np.nan, composite)
+    found = {name: values[list(ROWS)].reshape(-1, PIXELS, PIXELS) for name, values in found.items()}
+    return {name: np.where(values < CLIPPED, values, np.nan) for name, values in found.items()}
+
+
+def collected(made: Iterable[tuple[np.ndarray, int]]) -> Experiments:
+    """Maps and the numbers of their models as experiments."""
+    maps, labels = zip(*made, strict=True)
+    return as_experiments(list(maps), list(labels))
+
+
+SCORES = (
+    column(""),
+    column("experiments"),
+    column("accuracy", "{:.3f}"),
+    column("expected calibration error", "{:.3f}"),
+    column("Brier score", "{:.3f}"),
+    column("answered unknown", "{:.2f}"),
+)
+
+
+def scored(name: str, classifier: JointClassifier, data: Experiments) -> list:
+    """A row of `SCORES`."""
+    seen = classifier.votes(data)
+    flagged = float(np.mean([classifier.judged(v).unknown for v in seen]))
+    if (data.label < 0).any():
+        return [name, len(seen), None, None, None, flagged]
+    found = np.array([classifier.probabilities(v) for v in seen])
+    return [name, len(seen), *scores(found, data.label), flagged]
+
+
+ANSWERS = (
+    column(""),
+    column("answer"),
+    column("probability of Goodenough", "{:.3f}"),
+    column("contradiction, in thresholds", "{:.2f}"),
+    column("distance, in thresholds", "{:.2f}"),
+    column("maps for Goodenough"),
+    column("maps for dimer"),
+)
+
+
+def answered(name: str, resolution: str, classifier: JointClassifier, maps: np.ndarray) -> list:
+    """A row of `ANSWERS`."""
+    found = classifier.judged(classifier.votes(as_experiments([maps], [-1]))[0])
+    of_maps = found.votes.of_maps(0, 1)
+    return [
+        name if resolution == "as measured" else f"{name}, resolution removed",
+        found.answer if found.unknown else NAMES[found.answer],
+        found.probabilities[RIVALS[0]],
+        found.contradiction,
+        found.distance,
+        int((of_maps > 0).sum()),
+        int((of_maps < 0).sum()),
+    ]
+
+
+def classifier_of(draws: dict[str, np.ndarray], known: np.ndarray) -> tuple[JointClassifier, list[list]]:
+    """A classifier of one kind of draws, and its scores on experiments with others and on their composites."""
+    training, test = parts(draws)
+    made = [collected(experiments(part, known, seed)) for seed, part in enumerate((training, test))]
+    classifier = train_joint(RIVALS, made[0], np.arange(len(made[0].label)) // REPEATS)
+    rows = [scored("test", classifier, made[1])]
+    for kind in COMPOSITES:
+        mixed = collected((maps, -1) for maps in composites(test, known, 3, kind))
+        rows.append(scored(f"composites: {kind}", classifier, mixed))
+    return classifier, rows
+
+
+def one_way(folder: Path, asked: dict[str, np.ndarray], way: str) -> Iterator[list[dict]]:
+    """Tables, as maps are or with the resolution removed."""
+    known, removal = np.isfinite(asked["measured mosaic"]), Removal() if way == "removed" else None
+    draws, began = read_draws(folder, SEEN[way]), time.process_time()
+    facts = {"draws": len(draws[RIVALS[0]]), "around": AROUND}
+    classifier, rows = classifier_of(draws, known)
+    rows = [[f"{name}, {SIMULATED[way]}", *more] for name, *more in rows]
+    answers = [answered(name, way, classifier, removal(m) if removal else m) for name, m in asked.items()]
+    yield _tables(rows, answers, facts, began)
+    if removal:
+        test = parts(read_draws(folder, "convolved"))[1]
+        cleaned = collected((removal(maps), label) for maps, label in experiments(test, known, 2, repeats=1))
+        rows.append(scored("test, resolution removed", classifier, cleaned))
+        yield _tables(rows, answers, facts, began)
+
+
+def _tables(rows: list[list], answers: list[list], facts: dict, began: float) -> list[dict]:
+    print(f"{time.process_time() - began:.0f} s of processor time")
+    note = "{draws} draws of each model, couplings within {around:.0%} of the published ones."
+    return [
+        table("scores", list(SCORES), rows, note=note, facts=facts),
+        table("answers", list(ANSWERS), answers),
+    ]
+
+
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/pcsmo_classifier.py FOLDER"
+CONDITIONS = (
+    "Maps of 50 meV and more of the mosaics of Pr(Ca0.9Sr0.1)2Mn2O7, 40 maps with 4 quadrants each. Of the draws of "
+    f"couplings {SHARE:.0%} train and calibrate (cross-validation), the others test; {REPEATS} simulated experiments a "
+    "draw; seeds 0 to 3."
+)
+
+
+def main() -> None:
+    """Train, ask, print and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="of the draws: benchmarks/pcsmo_draws.py")
+    parser.add_argument("--images", type=Path, default=IMAGES, help="folder of the mosaics")
+    parser.add_argument("--way", action="append", choices=tuple(SEEN), help="both if not given")
+    add_option(parser, "pcsmo_classifier")
+    options = parser.parse_args()
+    asked = images(options.images)
+    for way in options.way or SEEN:
+        for found in one_way(options.folder, asked, way):
+            for each in found:
+                print(f"\n{each['name']}\n\n{table_text(each)}", flush=True)
+            write_results(options.results, COMMAND, CONDITIONS, found, keep_rows=True)
+
+
+if __name__ == "__main__":
+    main()
