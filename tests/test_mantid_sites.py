@@ -268,7 +268,8 @@ def test_live_data_at_sns(reduced_run, mantid_script):
         "import numpy as np\n"
         "print(np.nansum(mtd['total'].getNumEventsArray()) / np.nansum(mtd['one'].getNumEventsArray()))\n"
         "from mantid_insgan.mantid_support.workspace import read_workspace\n"
-        "print(read_workspace(mtd['corrected']).run.value('resolution'), int(mtd['corrected'].displayNormalization()))\n"
+        "corrected = mtd['corrected']\n"
+        "print(read_workspace(corrected).run.value('resolution'), int(corrected.displayNormalization()))\n"
     )
     resolution = "instrument=SEQUOIA,Ei=60,chopper=High-Flux,frequency=300,sharpness=3"
     assert said.splitlines()[-2:] == ["2.0", f"{resolution} 2"], said

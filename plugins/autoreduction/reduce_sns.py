@@ -1,7 +1,7 @@
 """After the reduction of a run at SNS: its nxspe files, or a scan of a crystal, with the resolution in or out.
 
 The post-processing agent runs it as ``reduce_<INST>.py input_file output_dir/`` in the environment named below, and
-takes any text on standard error for a failure; only the line of an error goes there, everything else to standard output.
+takes any text on standard error for a failure; only the line of an error goes there, the rest to standard output.
 There is one script for each instrument, so `reduction` names the script that reduces the run, which is run first.
 """
 

@@ -1,6 +1,6 @@
-# The sum of all chunks so far at SNS, installed as reduce_<INST>_live_post_proc.py: the cut in `input` (the sum of those
-# of reduce_<INST>_live_proc.py) -> ApplyResolutionGAN -> a workspace named `output`. The resolution cannot be removed
-# chunk by chunk, because a network is not linear.
+# The sum of all chunks so far at SNS, installed as reduce_<INST>_live_post_proc.py: the sum in `input` of the cuts
+# that reduce_<INST>_live_proc.py makes -> ApplyResolutionGAN -> a workspace named `output`. The resolution cannot be
+# removed chunk by chunk, because a network is not linear.
 instrument = "SEQUOIA"
 chopper = "High-Flux"
 frequency = 300.0
