@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import weakref
 from pathlib import Path
 
 import h5py
@@ -20,7 +21,7 @@ from mantid_insgan.core.spectrum import per_event
 from mantid_insgan.demo import DATA
 from mantid_insgan.errors import InputError, InsganError, RunFactError
 from mantid_insgan.io import read_nexus
-from mantid_insgan.io.crystal import Setting, bin_crystal
+from mantid_insgan.io.crystal import Setting, bin_crystal, cut_axes
 from mantid_insgan.mantid_support.autoreduction import (
     cut_of,
     files_of_pattern,
@@ -107,6 +108,26 @@ def test_a_scan_of_a_crystal_is_the_same_both_ways(crystal_scan, tmp_path, capsy
     with h5py.File(tmp_path / "with.nxs") as file:
         angles = [file[f"MDHistoWorkspace/experiment{i}/logs/psi/value"][0] for i in range(16)]
     assert angles == list(range(-24, 24, 3)), "each run has its ExperimentInfo"
+
+
+def test_the_events_of_a_run_are_let_go_before_the_next(crystal_scan, monkeypatch):
+    from mantid_insgan.mantid_support import workspace
+    from mantid_insgan.mantid_support.autoreduction import _cut_of_scan
+
+    made, alive = [], []
+
+    def watched(name, **properties):
+        if name == "LoadNXSPE":
+            alive.append(sum(found() is not None for found in made))
+        result = run_child(name, **properties)
+        if name in ("ConvertToMD", "LoadNXSPE", "BinMD"):
+            made.append(weakref.ref(result))
+        return result
+
+    run_child = workspace.run_child
+    monkeypatch.setattr(workspace, "run_child", watched)
+    _cut_of_scan(crystal_scan[:4], cut_axes(CUTS["straight"]), SETTING)
+    assert alive[:2] == [0, 1] and max(alive) <= 1, "the cut of the first run is the sum that others are added to"
 
 
 @pytest.mark.parametrize("way", [True, False])

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..core.options import option
-from .flags import Json
+from .flags import Json, Overwrite
 from .progress import progress
 
 
@@ -45,10 +45,20 @@ def install_plugins(
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the plug-ins again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, without changing it.")] = False,
+    scripts: Annotated[
+        Path | None,
+        typer.Option("--scripts", help="Instead, copy the scripts for autoreduction and live data into this folder."),
+    ] = None,
+    overwrite: Overwrite = False,
 ):
     """Install the algorithms in Mantid: add the folder of the plug-ins to its properties file."""
     from ..mantid_support.install import carry_out, plan, user_properties
 
+    if scripts is not None:
+        if user or remove or prefix is not None:
+            raise typer.BadParameter("--scripts copies the scripts alone; leave --user, --prefix and --remove out")
+        _copy_scripts(scripts, overwrite=overwrite, dry_run=dry_run)
+        return
     if user and prefix is not None:
         raise typer.BadParameter("--user and --prefix are two different files; give one of them")
     change = plan(user_properties(prefix), remove=remove)
@@ -56,3 +66,10 @@ def install_plugins(
         carry_out(change)
     done = "needs no change" if not change.needed else "would change" if dry_run else "changed"
     typer.echo("\n".join([f"{change.path} {done}", *(f"  {line}" for line in change.lines())]))
+
+
+def _copy_scripts(folder: Path, *, overwrite: bool, dry_run: bool) -> None:
+    from ..mantid_support.install import copy_scripts
+
+    for path, differs in copy_scripts(folder, overwrite=overwrite, dry_run=dry_run).items():
+        typer.echo(f"{path} {'is there' if not differs else 'would be written' if dry_run else 'written'}")

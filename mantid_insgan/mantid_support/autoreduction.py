@@ -252,6 +252,8 @@ def _cut_of_scan(files: list[Path], axes: tuple[Axis, ...], setting: Setting):
         else:
             total = run_child("PlusMD", LHSWorkspace=total, RHSWorkspace=cut)
             total.addExperimentInfo(measured)
+        # Mantid keeps the events with the cut: without this, those of a third run are in memory while the next is read.
+        del measured, events, cut
         said((number + 1) / len(files))
     return shown_per_event(total)
 
