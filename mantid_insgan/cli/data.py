@@ -29,17 +29,17 @@ def bin_(
     json: Json = False,
 ):
     """Bin the runs of a crystal to h, k, l and energy transfer, as input for apply."""
-    from .. import __version__
-    from ..core.files import check_output
-    from ..io import write_nexus
-    from ..io.crystal import Setting, bin_crystal, parse_angles
-
     if len(files) < 2 or options.lattice is None:
         raise typer.BadParameter("give one or more nxspe files, the OUTPUT, and --lattice")
     *runs, target = files
-    check_output(target, overwrite)
-    setting = Setting.parsed(options.lattice, options.u, options.v, options.psi_offset)
-    with progress("binning", quiet=json) as bar:
+    with progress(f"binning {len(runs)} runs", quiet=json) as bar:
+        from .. import __version__
+        from ..core.files import check_output
+        from ..io import write_nexus
+        from ..io.crystal import Setting, bin_crystal, parse_angles
+
+        check_output(target, overwrite, runs)
+        setting = Setting.parsed(options.lattice, options.u, options.v, options.psi_offset)
         how = {"ei": options.ei, "psi": parse_angles(options.psi), "instrument": options.instrument, "progress": bar}
         spectrum = bin_crystal(runs, setting, options.axis, **how)
     kept = {name: getattr(options, name) for name in ("lattice", "u", "v", "psi_offset")} | {"runs": len(runs)}
@@ -85,7 +85,7 @@ def plot(
     from ..report.spectrum import plot_spectrum
 
     output = file.with_suffix(".png") if output is None else output
-    check_output(output, overwrite)
+    check_output(output, overwrite, [file])
     plot_spectrum(read_spectrum(file), output, title=file.name)
     typer.echo(f"wrote {output}")
 

@@ -30,10 +30,10 @@ def demo(
     device: Annotated[str, typer.Option("--device", help=option("device")["help"])] = "auto",
 ):
     """Add and remove the resolution on the demo data; files of an earlier demo are replaced."""
-    from ..demo import run_demo
-    from ..report.text import columns
-
     with progress("demo") as bar:
+        from ..demo import run_demo
+        from ..report.text import columns
+
         written = run_demo(output, device=device, progress=bar)
     typer.echo(columns(written.items()))
 

@@ -43,23 +43,23 @@ def simulate(
     json: Json = False,
 ):
     """Simulate a model of S(Q,E) as a spectrometer would record it, on the grid of a data file or a given one."""
-    from ..core.files import check_output
-    from ..io import write_nexus
-    from ..models.definition import read_model
-    from ..translate.simulate import plan_simulation
-
     if (like is None) == (not grid) or (path and not grid):
         raise typer.BadParameter(
             "give --like FILE, or --grid NAME=LOW:HIGH:BINS for each axis; --path needs --grid for the energy"
         )
-    definition = read_model(model)
-    grids = _grids(definition, like, grid, path, options, segment_bins, across)
-    outputs = _outputs(output, len(grids))
-    for file in outputs:
-        check_output(file, overwrite)
-    plans = [plan_simulation(definition, g, options=options) for g in grids]
     started, found = time.monotonic(), []
-    with progress("simulating", quiet=json) as bar:
+    with progress(f"simulating {model.name}", quiet=json) as bar:
+        from ..core.files import check_output
+        from ..io import write_nexus
+        from ..models.definition import read_model
+        from ..translate.simulate import plan_simulation
+
+        definition = read_model(model)
+        grids = _grids(definition, like, grid, path, options, segment_bins, across)
+        outputs = _outputs(output, len(grids))
+        for file in outputs:
+            check_output(file, overwrite, filter(None, (model, like)))
+        plans = [plan_simulation(definition, g, options=options) for g in grids]
         for number, (plan, file) in enumerate(zip(plans, outputs, strict=True)):
             result = plan.spectrum(lambda share, n=number: bar((n + share) / len(plans)))
             more = {"model file": model.name} | ({} if like is None else {"like": like.name})

@@ -14,7 +14,7 @@ from ..core.options import OUT_OF_DOMAIN, ApplyOptions, check_target, overridden
 from ..core.run import RESOLUTION_FACTS, Run, Setting
 from ..core.slices import network_axes, regions_of, require_network_axes, require_valid
 from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
-from ..errors import ModelError, OutputError, RunFactError
+from ..errors import ModelError, RunFactError
 from ..instruments.catalogue import with_known_name
 from ..instruments.instrument import Resolution
 from ..io import open_spectrum
@@ -141,8 +141,7 @@ def apply_to_file(
     InsganError
         As `apply`; also if the output exists and `overwrite` is False, or cannot be written.
     """
-    check_output(target, overwrite)
-    _require_another(source, target)
+    check_output(target, overwrite, [source])
     with open_spectrum(source, ei=options.ei, axes=parse_axes(options.axes)) as file:
         run, resolution, translators = _prepare(file, options, opened)
         plan, quality = plan_for(file, run, options, resolution, translators), Quality()
@@ -179,12 +178,6 @@ def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings
     names = " and ".join(translator.card.name for translator in used) or "no model"
     coverage = used[-1].card.coverage if used else None
     return Report(names, run, quality, tuple(dict.fromkeys(n for some in notes for n in some)), coverage, plan.setting)
-
-
-def _require_another(source: Path, target: Path) -> None:
-    """Raise OutputError if the result would replace its input."""
-    if target.exists() and source.exists() and target.samefile(source):
-        raise OutputError(f"the output {target} is the input, which would be lost", "give another name for the output")
 
 
 def _notes_on_flux(quality: Quality) -> tuple[str, ...]:
