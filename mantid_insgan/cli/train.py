@@ -74,7 +74,7 @@ def train(
         text = (
             "wrote {model} after {steps} steps in {minutes} minutes; also {losses}, {curves}, {picture}, {checkpoint}"
         )
-        stopped = "stopped before the end: {model} is the model so far, and the same command resumes the training"
+        stopped = "stopped before the end: {model} is the model so far; the same command with --overwrite goes on"
         lines = [text, *noted(trained.notes), *[stopped] * (not trained.finished)]
         typer.echo("\n".join(lines).format(**vars(trained)))
     if not trained.finished:

@@ -96,7 +96,7 @@ def errors_of_stopped(generator: Generator, held_out, seed: int, most: int) -> E
     part = Part(held_out, np.arange(min(most, len(held_out))))
     note = (
         f"the training was stopped: the errors are calibrated on {len(part)} held-out pairs, the domain of application "
-        "is found from few, and nothing is scored; the same command resumes the training, and its end makes up for that"
+        "is found from few, and nothing is scored, until the training is resumed and ends"
     )
     return Errors(calibrate(generator, part, seed), notes=(note,))
 

@@ -49,7 +49,7 @@ WINDOW = {1: 64, 2: 64, 3: 32}
 MINUTES = 20.0
 #: Inputs from which the domain of a model is found; fewer for a model whose training was stopped, and pairs that
 #: calibrate its errors, so that it is written in seconds.
-DOMAIN_OF, DOMAIN_OF_STOPPED, CALIBRATION_OF_STOPPED = 200, 24, 16
+DOMAIN_OF, DOMAIN_OF_STOPPED, CALIBRATION_OF_STOPPED = 200, 16, 16
 #: What is said when a stop is asked for.
 STOPPING = "interrupted: ends the current step, then writes the model so far (Ctrl-C again keeps only the checkpoint)"
 #: More steps than any training by minutes reaches.
