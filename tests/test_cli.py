@@ -710,7 +710,15 @@ def test_models(insgan, tmp_path, monkeypatch):
     _, listed, _ = insgan("models", "--json")
     names = [m["name"] for m in json.loads(listed)]
     assert names == cards.bundled_names() and {m["direction"] for m in json.loads(listed)} == set(DIRECTIONS)
-    assert all(re.search(rf"^{name} version ", text, re.MULTILINE) for name in names)
+    assert text.startswith("model ") and max(map(len, text.splitlines())) <= 120
+    details = insgan("models", "--details")[1]
+    for model in json.loads(listed):
+        (line,) = (line for line in text.splitlines() if line.startswith(f"{model['name']} "))
+        column = model["metrics"][0]["columns"].index("300 peak counts")
+        rows = {name: values[column] for name, values in model["metrics"][0]["rows"].items()}
+        own = rows.pop("this model")
+        assert f" {own:.3f} " in line and f" {min(rows.values()):.3f} ({min(rows, key=rows.get)})" in line
+        assert re.search(rf"^{model['name']} version ", details, re.MULTILINE) and model["sha256"] in details
     monkeypatch.setattr(cards, "models_folder", lambda: tmp_path)
     assert insgan("models")[1] == "no models are bundled with this installation\n"
     assert insgan("models", "--json")[1] == "[]\n"

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..core.numbers import digits
 from ..core.options import ApplyOptions
 from .flags import Dask, Json, Overwrite, Workers, takes
 from .output import noted
@@ -78,10 +79,10 @@ def _title(options: ApplyOptions, what: str) -> str:
 
 
 def _report_text(summary: dict) -> str:
-    used = "; ".join(f"{name} {fact['value']} ({fact['source']})" for name, fact in summary["run"].items())
+    used = "; ".join(f"{name} {digits(fact['value'])} ({fact['source']})" for name, fact in summary["run"].items())
     lines = [f"wrote {summary['output']} in {summary['seconds']:.1f} s with {summary['model']}", f"  run: {used}"]
     lines.append(f"  resolution of the result: {summary['resolution_of_result']}")
     for name, value in summary.items():
         if isinstance(value, float) and name != "seconds":
-            lines.append(f"  {name.replace('_', ' ')}: {value:.4g}")
+            lines.append(f"  {name.replace('_', ' ')}: {digits(value)}")
     return "\n".join([*lines, *noted(summary["notes"])])

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..core.model_options import SimulateOptions
+from ..core.numbers import digits
 from .flags import Json, Overwrite, takes
 from .output import noted
 from .progress import progress
@@ -116,8 +117,8 @@ def _summary(plans, outputs, found) -> dict:
 
 
 def _text(summary: dict) -> str:
-    used = "; ".join(f"{name} {fact['value']} ({fact['source']})" for name, fact in summary["run"].items())
-    values = ", ".join(f"{name} {value:g}" for name, value in summary["values"].items())
+    used = "; ".join(f"{name} {digits(fact['value'])} ({fact['source']})" for name, fact in summary["run"].items())
+    values = ", ".join(f"{name} {digits(value)}" for name, value in summary["values"].items())
     lines = [f"simulated {summary['model']} ({summary['resolution']}) in {summary['seconds']:.1f} s: {values}"]
     lines.append(f"  run: {used}")
     for file, valid, bins in zip(summary["outputs"], summary["valid_bins"], summary["bins"], strict=True):

@@ -50,6 +50,8 @@ class SimulateOptions(Options):
         "lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees; from the data or the model if not given."
     )
     width_factor: float = as_for_apply("width_factor")
+    sample: str | None = as_for_apply("sample")
+    mosaic: float = as_for_apply("mosaic")
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ class FitOptions(Options):
     frequency: float | None = as_for_apply("frequency")
     lattice: str | None = as_for_apply("lattice")
     width_factor: float = as_for_apply("width_factor")
+    sample: str | None = as_for_apply("sample")
+    mosaic: float = as_for_apply("mosaic")
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,8 @@ class ClassifierOptions(Options):
     frequency: float | None = as_for_apply("frequency")
     lattice: str | None = as_for_apply("lattice")
     width_factor: float = as_for_apply("width_factor")
+    sample: str | None = as_for_apply("sample")
+    mosaic: float = as_for_apply("mosaic")
 
 
 def parse_settings(texts: tuple[str, ...]) -> dict[str, float]:

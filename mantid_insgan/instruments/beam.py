@@ -21,6 +21,10 @@ NICKEL_CRITICAL_ANGLE = math.radians(0.0990)
 HELIUM_ABSORPTION = 50.05
 
 
+#: Sizes that each shape has.
+_SIZES = {"cylinder": ("width", "height"), "annulus": ("width", "height"), "sphere": ("width",)}
+
+
 @dataclass(frozen=True)
 class Sample:
     """Shape and size of the sample.
@@ -52,6 +56,32 @@ class Sample:
                 f"the sample is {self.width:g} x {self.height:g} x {self.thickness:g} m",
                 "give its width, height and thickness in metres, none of them negative",
             )
+
+    @classmethod
+    def parsed(cls, given: str | Sample | None) -> Sample | None:
+        """``'cylinder,10,40'`` (shape, then width, height and thickness in mm, as many as the shape has) as a Sample; a
+        Sample and None are returned as they are.
+
+        Raises
+        ------
+        InputError
+            If the text has another form, the shape is not known, or a size is negative.
+        """
+        if given is None or isinstance(given, cls):
+            return given
+        shape, *sizes = str(given).split(",")
+        try:
+            metres = [float(size) / 1000 for size in sizes]
+        except ValueError:
+            metres = []
+        names = _SIZES.get(shape.strip(), ("width", "height", "thickness"))
+        if not all(map(math.isfinite, metres)) or not len(names) <= len(metres) <= 3:
+            raise InputError(
+                f"the sample {given!r} is no shape with its sizes in mm",
+                "give --sample cuboid,WIDTH,HEIGHT,THICKNESS, cylinder,WIDTH,HEIGHT, annulus,WIDTH,HEIGHT or "
+                "sphere,WIDTH",
+            )
+        return cls(shape.strip(), **dict(zip(("width", "height", "thickness"), metres, strict=False)))
 
     def variances(self) -> np.ndarray:
         """Variance of the scattering point along x, y, z in m^2, shape (3,), for uniform illumination."""

@@ -396,10 +396,8 @@ def _card(name: str, generator: Generator, trainer: Trainer, data: _Data, option
 def command_of(options: TrainOptions) -> str:
     """The command line of the same training, with paths shortened to file names."""
     words = ["insgan train"]
-    for name, entry in TrainOptions.__dataclass_fields__.items():
-        value, flag = getattr(options, name), entry.metadata["flag"]
-        if value == entry.default:
-            continue
+    for name, value in options.given().items():
+        flag = TrainOptions.__dataclass_fields__[name].metadata["flag"]
         if isinstance(value, bool):
             words.append(flag)
         elif isinstance(value, tuple):

@@ -310,6 +310,8 @@ def translated(cut, options: ApplyOptions):
 
 def _as_property(name: str, value) -> tuple:
     about = option(name)
+    if about["property"] is None:
+        raise InputError(f"ApplyResolutionGAN has no property for the option {name}", "process the file without Mantid")
     if name == "model" and str(value).endswith(".onnx"):
         return "ModelFile", value
     return about["property"], about["choices"][value] if about["choices"] else value

@@ -217,7 +217,7 @@ def _prepare(
     check_target(options)
     run = with_known_name(options.run(spectrum.run))
     require_network_axes(spectrum.axes)
-    resolution = Resolution.of_spectrometer(run, width_factor=options.width_factor)
+    resolution = Resolution.of_spectrometer(run, **options.of_resolution())
     return run, resolution, tuple(_opened(model, options.device, opened) for model in _models(spectrum, options))
 
 
