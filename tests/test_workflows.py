@@ -1,6 +1,7 @@
 """The workflows of continuous integration: what each runs, so that no test runs nowhere."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKFLOWS = ("container", "mantid", "nightly", "tests")
+WORKFLOWS = ("container", "mantid", "nightly", "release", "tests")
 
 
 def workflow(name: str) -> dict:
@@ -94,3 +95,22 @@ def test_the_runner_image_is_made_of_what_the_checkout_has():
     assert any("packaging/container/Containerfile" in s.get("run", "") for s in steps)
     (publish,) = (s for s in steps if "push" in s.get("run", ""))
     assert publish["if"] == "startsWith(github.ref, 'refs/tags/v')"
+
+
+def test_a_release_is_built_checked_and_published_in_this_order():
+    jobs = workflow("release")["jobs"]
+    assert list(jobs) == ["build", "check", "publish"]
+    assert (jobs["check"]["needs"], jobs["publish"]["needs"]) == ("build", "check")
+    run = "\n".join(commands("release"))
+    assert "python -m build" in run and "packaging/check_install.py" in run and "cd " in run
+    publish = jobs["publish"]
+    assert publish["if"] == "startsWith(github.ref, 'refs/tags/v')" and publish["permissions"] == {"id-token": "write"}
+    assert publish["steps"][-1]["uses"].startswith("pypa/gh-action-pypi-publish@"), "trusted publishing: no token"
+    (version,) = (s["run"] for s in jobs["build"]["steps"] if s.get("name") == "The tag is the version")
+    said = (ROOT / "mantid_insgan" / "__init__.py").read_text()
+    tag = "v" + re.search(r'^__version__ = "(.*)"$', said, re.MULTILINE)[1]
+    for name, good in ((tag, True), ("v9.9.9", False)):
+        ran = subprocess.run(
+            ["bash", "-c", version], cwd=ROOT, env={"GITHUB_REF_NAME": name, "PATH": os.environ["PATH"]}
+        )
+        assert (ran.returncode == 0) is good
