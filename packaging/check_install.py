@@ -1,8 +1,8 @@
 """Checks an installed package from outside the checkout: ``python check_install.py RUN.nxspe`` in an empty folder.
 
 Before a release, and in the tests, this runs the demo, the list of models, `install-plugins --dry-run` and a script of
-the autoreduction on a reduced run (an nxspe file of MERLIN), all with the interpreter that runs it. It prints what it did,
-and ends with an error if something is missing.
+the autoreduction on a reduced run (an nxspe file of MERLIN), all with the interpreter that runs it. It prints what it
+did, and ends with an error if something is missing.
 """
 
 from __future__ import annotations
