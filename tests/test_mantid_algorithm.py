@@ -473,6 +473,14 @@ def test_a_workspace_without_energy_and_one_without_data():
     assert "there is no energy axis" in problems(InputWorkspace="flat", **FACTS)["InputWorkspace"]
 
 
+def test_a_sample_and_a_mosaic(measured):
+    assert "no shape with its sizes in mm" in problems(InputWorkspace="measured", Sample="cylinder")["Sample"]
+    assert "sample shape 'cone' is not known" in problems(InputWorkspace="measured", Sample="cone,1,2,3")["Sample"]
+    plain = apply(measured, OutputWorkspace="plain")
+    wide = apply(measured, OutputWorkspace="wide", Sample="cuboid,30,30,30", Mosaic=3.0)
+    assert np.nanmax(np.abs(wide.getSignalArray() - plain.getSignalArray())) > 0
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -482,6 +490,7 @@ def test_a_workspace_without_energy_and_one_without_data():
         ("IncidentEnergy", -1.0),
         ("ChopperFrequency", 0.0),
         ("WidthFactor", 0.0),
+        ("Mosaic", -1.0),
         ("Device", "tpu"),
         ("OutOfDomain", "Ignore"),
         ("InputWorkspace", "table"),

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.mantid
 
 ALGORITHMS = ("ApplyResolutionGAN", "FitSpinWModel", "SimulateSpinWModel", "TrainResolutionGAN")
 SPECTRA = {"Simulation", "SimulationFiles", "Experiment", "ExperimentFiles"}
-MEASUREMENT = {"Instrument", "ChopperPackage", "ChopperFrequency", "IncidentEnergy", "Lattice", "WidthFactor"}
+MEASUREMENT = {"Instrument", "ChopperPackage", "ChopperFrequency", "IncidentEnergy", "Lattice"}
+MEASUREMENT |= {"WidthFactor", "Sample", "Mosaic"}
 
 
 @pytest.fixture(autouse=True)

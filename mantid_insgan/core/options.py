@@ -160,8 +160,9 @@ class ApplyOptions(Options):
         "Sample: shape (cuboid, cylinder, annulus, sphere), width, height, thickness in mm, such as cylinder,10,40; a "
         "cube of 10 mm if not given.",
         "--sample",
+        "Sample",
     )
-    mosaic: float = job_option(0.0, "FWHM of the crystal's mosaic in degrees.", "--mosaic", zero=True)
+    mosaic: float = job_option(0.0, "FWHM of the crystal's mosaic in degrees.", "--mosaic", "Mosaic", zero=True)
     sharpen: float = job_option(
         SHARPEN,
         "How many times finer the resolution of the result is than that of the data; 0 for none at all.",

@@ -50,7 +50,9 @@ class Sample:
 
     def __post_init__(self):
         if self.shape not in ("cuboid", "cylinder", "annulus", "sphere"):
-            raise InputError(f"sample shape {self.shape!r} is not known", "use cuboid, cylinder, annulus or sphere")
+            raise InputError(
+                f"sample shape {self.shape!r} is not known", "use cuboid, cylinder, annulus or sphere (--sample)"
+            )
         if not min(self.width, self.height, self.thickness) >= 0:
             raise InputError(
                 f"the sample is {self.width:g} x {self.height:g} x {self.thickness:g} m",

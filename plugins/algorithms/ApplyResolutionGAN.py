@@ -40,7 +40,7 @@ GROUPS = {
     "Model": ("direction", "model"),
     "Target": ("sharpen", "to"),
     "Measurement": ("instrument", "chopper", "frequency", "ei", "lattice"),
-    "Calculation": ("width_factor", "device", "out_of_domain"),
+    "Calculation": ("width_factor", "sample", "mosaic", "device", "out_of_domain"),
 }
 
 #: Output property -> (name in the report's summary, meaning).
@@ -183,10 +183,8 @@ class ApplyResolutionGAN(PythonAlgorithm):
             for name in missing_facts(run, spectrum.axes):
                 about = option(name)
                 problems[about["property"]] = f"it is not in the data. Fix: give it. {about['help']}"
-            Resolution.of_spectrometer(run, width_factor=options.width_factor).frame(spectrum)
-        except InputError as error:
-            problems["InputWorkspace"] = str(error)
-        except RunFactError as error:
+            Resolution.of_spectrometer(run, **options.of_resolution()).frame(spectrum)
+        except (InputError, RunFactError) as error:
             problems[next(iter(properties_named(error.fix)), "InputWorkspace")] = str(error)
         return problems
 
