@@ -121,6 +121,11 @@ def test_one_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", mantid_insgan.__version__)
     assert metadata.version("mantid-insgan") == mantid_insgan.__version__
     assert citation["version"] == mantid_insgan.__version__
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    (released,) = re.findall(
+        rf"^## {re.escape(mantid_insgan.__version__)} - (\d{{4}}-\d\d-\d\d)$", changes, re.MULTILINE
+    )
+    assert str(citation["date-released"]) == released
 
 
 def test_citation_names_software_and_paper():
