@@ -147,5 +147,6 @@ def insgan(monkeypatch, capsys):
     run.shown = []
     monkeypatch.setattr(progress._Lines, "_print", staticmethod(run.shown.append))
     yield run
+    progress._interrupted.clear()
     for number, handler in before.items():
         signal.signal(number, handler)
