@@ -17,7 +17,7 @@ PYTEST_FLAGS ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
 INSTALL := PIP_NO_INPUT=1 $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
-METADATA := setup.py pyproject.toml constraints.txt
+METADATA := setup.py pyproject.toml constraints.txt mantid_insgan/__init__.py
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 .PHONY: help demo test test-all models docs lint clean

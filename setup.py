@@ -70,7 +70,7 @@ setup(
     packages=[*find_packages(include=["mantid_insgan*"]), "mantid_insgan.plugins", "mantid_insgan.bundled_models"],
     package_dir={"mantid_insgan.plugins": "plugins", "mantid_insgan.bundled_models": "models"},
     package_data={
-        "mantid_insgan.plugins": ["README.md", "**/*.py"],
+        "mantid_insgan.plugins": ["README.md", "**/*.py", "**/*.template"],
         "mantid_insgan.bundled_models": ["README.md", "**/*.onnx", "**/*.json"],
         "mantid_insgan": ["**/*.toml", "**/*.json", "demo/data/*.nxs"],
     },

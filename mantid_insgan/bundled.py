@@ -34,6 +34,11 @@ def plugin_folders() -> list[Path]:
     return [f.resolve() for f in folders if any(f.glob("*.py"))]
 
 
+def scripts_folder() -> Path:
+    """The folder of the scripts for autoreduction and live data, which Mantid must not execute."""
+    return (_folder("plugins") / "autoreduction").resolve()
+
+
 @cache
 def instrument_names() -> tuple[str, ...]:
     """Names of the instruments whose resolution is known."""

@@ -129,7 +129,10 @@ def crystal_scan(tmp_path) -> list[Path]:
 
 @pytest.fixture
 def insgan(monkeypatch, capsys):
-    """Run the command in this process: exit status, standard output, standard error."""
+    """Run the command in this process: exit status, standard output, standard error without the lines that show the
+    progress, which are in ``insgan.shown``."""
+    from mantid_insgan.cli import progress
+
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*words) -> tuple[int, str, str]:
@@ -141,6 +144,9 @@ def insgan(monkeypatch, capsys):
         out, err = capsys.readouterr()
         return ended.value.code or 0, out, err
 
+    run.shown = []
+    monkeypatch.setattr(progress._Lines, "_print", staticmethod(run.shown.append))
     yield run
+    progress._interrupted.clear()
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -1,11 +1,13 @@
 """The main job on spectra and files: sums over events, and data unlike the training data."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mantid_insgan import InsganError, Lattice, Run
+from mantid_insgan.core.model_options import ClassifierOptions, FitOptions, SimulateOptions
 from mantid_insgan.core.options import (
     ApplyOptions,
     ResolutionOptions,
@@ -17,8 +19,9 @@ from mantid_insgan.core.options import (
 from mantid_insgan.demo import DATA
 from mantid_insgan.errors import ModelError, RunFactError
 from mantid_insgan.io import read_nexus, write_nexus
+from mantid_insgan.io.crystal import Setting
 from mantid_insgan.translate import cards
-from mantid_insgan.translate.job import apply, apply_to_file, per_event, summed
+from mantid_insgan.translate.job import apply, apply_to_file, is_result, per_event, summed
 
 OPTIONS = ApplyOptions(device="cpu")
 
@@ -185,3 +188,20 @@ def test_the_report_of_a_file_says_what_an_option_replaced(tmp_path):
     assert note in report.notes and note in report.summary()["notes"]
     report = apply_to_file(DATA / "measured.nxs", tmp_path / "same.nxs", ApplyOptions(device="cpu", ei=logged.value))
     assert not any("replaces" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("lattice", [Lattice(4.0, 4.0, 13.0), (4.0, 4.0, 13.0), [4, 4, 13, 90, 90, 90]], ids=str)
+def test_a_lattice_is_text_numbers_or_an_object(tmp_path, lattice):
+    """In every job's options: where it is used, in the history of a file, and in a command line."""
+    source, target = tmp_path / "in.nxs", tmp_path / "out.nxs"
+    spectrum = read_nexus(DATA / "calculated.nxs")
+    write_nexus(spectrum.replace(run=replace(spectrum.run, lattice=None)), source)
+    options = ApplyOptions(direction="add-resolution", lattice=lattice, device="cpu")
+    apply_to_file(source, target, options)
+    assert read_nexus(target).run.value("lattice").cell == (4.0, 4.0, 13.0, 90.0, 90.0, 90.0)
+    assert is_result(source, target, options)
+    assert options.given()["lattice"] == "4.0,4.0,13.0,90.0,90.0,90.0"
+    assert ApplyOptions(lattice="4,4,13").given()["lattice"] == "4,4,13" and "lattice" not in ApplyOptions().given()
+    for kind in (ResolutionOptions, SimulateOptions, FitOptions, ClassifierOptions, TrainOptions):
+        assert kind(lattice=lattice).run(Run()).value("lattice").cell[:3] == (4.0, 4.0, 13.0)
+    assert Setting.parsed(lattice, (1, 0, 0), "0,1,0").lattice.cell[2] == 13.0

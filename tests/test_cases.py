@@ -628,7 +628,7 @@ def test_inspect_has_the_option_that_it_asks_for_and_short_numbers(insgan, tmp_p
     status, said, _ = insgan("inspect", path, "--ei", 50)
     assert status == 0 and "ei: 50 (option --ei)" in said
     _, said, _ = insgan("inspect", file(powder(run=MAPS.updated("other", ei=49.925115331692076))))
-    assert "ei: 49.9251 (log Ei of experiment0)" in said
+    assert "ei: 49.93 (log Ei of experiment0)" in said
 
 
 def test_the_label_of_a_momentum_has_its_unit():

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -435,3 +436,12 @@ def test_training_without_torch_says_what_to_install(insgan, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     status, _, err = insgan("train-classifier", "a.yaml", "b.yaml", "--like", "c.nxs", "-o", "c.onnx")
     assert status == DeviceError.exit_code and "training needs torch, which is not installed" in err
+
+
+def test_the_exporter_does_not_miss_torchvision():
+    """Its own logger warns of each operator of torchvision, on standard error."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before = logger.level
+    with learning._quiet_exporter():
+        assert not logger.isEnabledFor(logging.WARNING) and logger.isEnabledFor(logging.ERROR)
+    assert logger.level == before

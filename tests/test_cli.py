@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it prints, what it writes, and how it ends."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -713,7 +714,15 @@ def test_models(insgan, tmp_path, monkeypatch):
     _, listed, _ = insgan("models", "--json")
     names = [m["name"] for m in json.loads(listed)]
     assert names == cards.bundled_names() and {m["direction"] for m in json.loads(listed)} == set(DIRECTIONS)
-    assert all(re.search(rf"^{name} version ", text, re.MULTILINE) for name in names)
+    assert text.startswith("model ") and max(map(len, text.splitlines())) <= 120
+    details = insgan("models", "--details")[1]
+    for model in json.loads(listed):
+        (line,) = (line for line in text.splitlines() if line.startswith(f"{model['name']} "))
+        column = model["metrics"][0]["columns"].index("300 peak counts")
+        rows = {name: values[column] for name, values in model["metrics"][0]["rows"].items()}
+        own = rows.pop("this model")
+        assert f" {own:.3f} " in line and f" {min(rows.values()):.3f} ({min(rows, key=rows.get)})" in line
+        assert re.search(rf"^{model['name']} version ", details, re.MULTILINE) and model["sha256"] in details
     monkeypatch.setattr(cards, "models_folder", lambda: tmp_path)
     assert insgan("models")[1] == "no models are bundled with this installation\n"
     assert insgan("models", "--json")[1] == "[]\n"
@@ -844,20 +853,83 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path, number):
     assert (tmp_path / "out.nxs").read_bytes() == b"of an earlier run"
 
 
-def test_progress_shows_on_a_terminal_after_two_seconds(monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    now = iter([0.0, 1.0, 2.5, 3.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now, 4.0))
-    shown = []
-    monkeypatch.setattr("rich.progress.Progress.start", lambda self: shown.append("start"))
-    monkeypatch.setattr("rich.progress.Progress.stop", lambda self: shown.append("stop"))
-    monkeypatch.setattr("rich.progress.Progress.update", lambda self, task, completed: shown.append(completed))
+def made_a_terminal(monkeypatch) -> io.StringIO:
+    """A standard error that says that it is a terminal; called in the test, because pytest sets its own before."""
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    return stream
+
+
+def seen(stream, text: str) -> bool:
+    """Waits until a text stands in a stream."""
+    deadline = time.monotonic() + 60
+    while text not in stream.getvalue():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_on_a_terminal_a_short_job_shows_its_title_and_erases_it(monkeypatch):
+    terminal = made_a_terminal(monkeypatch)
     with progress.progress("work") as bar:
         bar(0.1)
-        assert shown == []
-        bar(0.2)
-        bar(0.3)
-    assert shown == ["start", 0.2, 0.3, "stop"]
+        assert terminal.getvalue() == "\r\x1b[2Kwork", "at once"
+    assert terminal.getvalue() == "\r\x1b[2Kwork\r\x1b[2K"
+
+
+def test_on_a_terminal_a_long_job_has_a_bar_that_moves_by_itself(monkeypatch):
+    terminal = made_a_terminal(monkeypatch)
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+    with progress.progress("work") as bar:
+        assert seen(terminal, "work \x1b"), "without any report"
+        bar(0.25)
+        assert seen(terminal, "25%")
+        bar.say("writing")
+        assert seen(terminal, "writing \x1b")
+        length = len(terminal.getvalue())
+        while len(terminal.getvalue()) == length:  # the bar of unknown length goes to and fro
+            time.sleep(0.01)
+        bar.tell("chi-squared 1.2")
+        assert seen(terminal, "writing: chi-squared 1.2")
+
+
+def test_off_a_terminal_there_are_lines(insgan, monkeypatch):
+    monkeypatch.setattr(progress, "_EVERY", 0.01)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+
+    def awaited(pattern):
+        deadline = time.monotonic() + 60
+        while not re.fullmatch(pattern, insgan.shown[-1]):
+            assert time.monotonic() < deadline, insgan.shown
+            time.sleep(0.01)
+
+    with progress.progress("work") as bar:
+        assert insgan.shown[0] == "work"
+        awaited("work: \\d+ s")
+        bar(0.25)
+        awaited("work: 25%, \\d+ s")
+        bar.say("writing")
+        awaited("writing: \\d+ s")
+        bar.tell("chi-squared 1.2")
+        awaited("writing: \\d+ s, chi-squared 1.2")
+    with progress.progress("other", quiet=True) as bar:
+        bar(0.5)
+    assert "other" not in insgan.shown
+
+
+def test_apply_says_at_once_what_it_does(measured):
+    """Before it imports what the work needs; the time is measured by benchmarks, not here."""
+    code = (
+        "import sys\nfrom mantid_insgan.cli import progress\n"
+        "def said(text):\n    print(text, 'numpy' in sys.modules)\n    sys.exit()\n"
+        "progress._Lines._print = staticmethod(said)\n"
+        "from mantid_insgan.cli.main import main\nmain()"
+    )
+    process = python("-c", code, "apply", "measured.nxs", "out.nxs", cwd=measured.parent)
+    assert process.communicate(timeout=120)[0] == "remove-resolution: measured.nxs False\n"
 
 
 def test_an_interrupt_that_a_library_swallows_ends_the_work_at_the_next_step(insgan, measured, monkeypatch):

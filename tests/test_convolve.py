@@ -315,7 +315,7 @@ class TestModeGrid:
 
     def test_coarse_grid_warns(self, resolution, monkeypatch):
         monkeypatch.setitem(run_module.GRID_LIMIT, "covariance", 150)
-        with pytest.warns(GridAccuracyWarning, match="150 momenta"):
+        with pytest.warns(GridAccuracyWarning, match="150 momenta. Fix: take a smaller range.* tolerance above 0"):
             convolve(CURVED, AXES, resolution, method="covariance")
 
 

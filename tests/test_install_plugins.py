@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mantid_insgan.bundled import plugin_folders
+from mantid_insgan.bundled import plugin_folders, scripts_folder
 from mantid_insgan.cli import main as cli
 from mantid_insgan.errors import OutputError
 from mantid_insgan.mantid_support.install import COMMENT, KEY, carry_out, plan, user_properties
@@ -191,3 +191,22 @@ def test_the_command_refuses_what_it_cannot_do(insgan, tmp_path):
     assert code == 2 and "--user and --prefix are two different files" in err
     code, _, err = insgan("install-plugins", "--prefix", tmp_path)
     assert code == 6 and "there is no Mantid.properties" in err
+
+
+def test_the_scripts_are_copied_for_a_site_to_change(insgan, tmp_path):
+    names = {f.name for f in scripts_folder().iterdir() if f.is_file()}
+    assert {"reduce_sns.py", "reduce_sns.py.template", "live_data.py", "fia_powder.py"} <= names
+    code, out, _ = insgan("install-plugins", "--scripts", tmp_path, "--dry-run")
+    assert code == 0 and out.count("would be written") == len(names) and not list(tmp_path.iterdir())
+    code, out, _ = insgan("install-plugins", "--scripts", tmp_path)
+    assert code == 0 and {f.name for f in tmp_path.iterdir()} == names
+    (tmp_path / "fia_powder.py").write_text("changed")
+    (tmp_path / "reduce.py").unlink()
+    code, _, err = insgan("install-plugins", "--scripts", tmp_path)
+    assert code == OutputError.exit_code and "fia_powder.py already exists" in err and "--overwrite" in err
+    assert not (tmp_path / "reduce.py").exists(), "all or none"
+    code, out, _ = insgan("install-plugins", "--scripts", tmp_path, "--overwrite")
+    assert code == 0 and out.count(" written") == 2 and out.count("is there") == len(names) - 2
+    assert (tmp_path / "fia_powder.py").read_bytes() == (scripts_folder() / "fia_powder.py").read_bytes()
+    code, _, err = insgan("install-plugins", "--scripts", tmp_path, "--remove")
+    assert code == 2 and "copies the scripts alone" in err

@@ -4,17 +4,16 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
+import weakref
 from pathlib import Path
 
 import h5py
-import mantid
 import numpy as np
 import pytest
 from conftest import CRYSTAL
 from mantid.api import mtd
 from mantid.simpleapi import LoadMD
+from scripts import SCRIPTS, ended, script, started
 
 from mantid_insgan.bundled import plugin_folders
 from mantid_insgan.core.options import ApplyOptions
@@ -22,7 +21,7 @@ from mantid_insgan.core.spectrum import per_event
 from mantid_insgan.demo import DATA
 from mantid_insgan.errors import InputError, InsganError, RunFactError
 from mantid_insgan.io import read_nexus
-from mantid_insgan.io.crystal import Setting, bin_crystal
+from mantid_insgan.io.crystal import Setting, bin_crystal, cut_axes
 from mantid_insgan.mantid_support.autoreduction import (
     cut_of,
     files_of_pattern,
@@ -35,8 +34,6 @@ from mantid_insgan.mantid_support.autoreduction import (
 
 pytestmark = pytest.mark.mantid
 
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "plugins" / "autoreduction"
 RESULT = "MER40874_Ei62.00meV_Rings_sharpened.nxs"
 OPTIONS = ApplyOptions(instrument="MERLIN", chopper="G", frequency=600.0, device="cpu")
 BINNING = ["|Q|,40", "DeltaE,55"]
@@ -53,35 +50,6 @@ def empty_service():
     mtd.clear()
     yield
     mtd.clear()
-
-
-def script(name: str, **values) -> str:
-    """A script as the autoreduction runs it: lines rewritten, a line appended that tells of the outputs."""
-    text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
-    for key, value in values.items():
-        text, count = re.subn(rf"^{key} = .*$", lambda _, k=key, v=value: f"{k} = {v!r}", text, flags=re.MULTILINE)
-        assert count == 1, key
-    return text + "\nimport json\nprint(json.dumps({'status': 'Successful', 'output_files': output}))\n"
-
-
-def started(text: str, folder: Path, *arguments) -> subprocess.Popen:
-    """A Python of its own that has this checkout and Mantid and runs a text."""
-    path = os.pathsep.join(map(str, [ROOT, Path(mantid.__file__).resolve().parents[1]]))
-    environment = os.environ | {"PYTHONPATH": path, "HOME": str(folder), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", text, *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def ended(process) -> tuple[int, str, str]:
-    """Exit status, last line of standard output, last line of standard error."""
-    out, err = process.communicate(timeout=300)
-    return process.returncode, (out.splitlines() or [""])[-1], (err.splitlines() or [""])[-1]
 
 
 def good(path: Path) -> bool:
@@ -140,6 +108,26 @@ def test_a_scan_of_a_crystal_is_the_same_both_ways(crystal_scan, tmp_path, capsy
     with h5py.File(tmp_path / "with.nxs") as file:
         angles = [file[f"MDHistoWorkspace/experiment{i}/logs/psi/value"][0] for i in range(16)]
     assert angles == list(range(-24, 24, 3)), "each run has its ExperimentInfo"
+
+
+def test_the_events_of_a_run_are_let_go_before_the_next(crystal_scan, monkeypatch):
+    from mantid_insgan.mantid_support import workspace
+    from mantid_insgan.mantid_support.autoreduction import _cut_of_scan
+
+    made, alive = [], []
+
+    def watched(name, **properties):
+        if name == "LoadNXSPE":
+            alive.append(sum(found() is not None for found in made))
+        result = run_child(name, **properties)
+        if name in ("ConvertToMD", "LoadNXSPE", "BinMD"):
+            made.append(weakref.ref(result))
+        return result
+
+    run_child = workspace.run_child
+    monkeypatch.setattr(workspace, "run_child", watched)
+    _cut_of_scan(crystal_scan[:4], cut_axes(CUTS["straight"]), SETTING)
+    assert alive[:2] == [0, 1] and max(alive) <= 1, "the cut of the first run is the sum that others are added to"
 
 
 @pytest.mark.parametrize("way", [True, False])
@@ -307,5 +295,5 @@ def test_a_script_is_flat(name):
     text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
     head = text[: text.index("import sys")]
     assert all(re.match(r"#|\w+ = |$", line) for line in head.splitlines()), "tunables stand on lines of their own"
-    assert "__file__" not in text and re.search(r"^output = \[\]$", text, re.MULTILINE)
+    assert "__file__" not in text and re.search(r"^output = ", text, re.MULTILINE)
     assert len(text) < 131072 and "def " not in text

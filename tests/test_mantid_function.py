@@ -129,7 +129,8 @@ def test_errors_of_the_function(model, tmp_path):
 def test_how_the_algorithm_presents_itself():
     algorithm = AlgorithmManager.create("PrepareSpinWFit")
     assert AlgorithmFactory.exists("PrepareSpinWFit", 1) and "SpinWResolution" in FunctionFactory.getFunctionNames()
-    assert algorithm.summary().endswith(".") and algorithm.helpURL().startswith("https://")
+    assert algorithm.summary().endswith(".")
+    assert AlgorithmManager.createUnmanaged(algorithm.name()).helpURL().startswith("https://")
     assert all(p.documentation.endswith(".") and "." not in p.documentation[:-1] for p in algorithm.getProperties())
 
 

@@ -7,12 +7,10 @@ from mantid.kernel import config
 from mantid.simpleapi import (
     CreateEmptyTableWorkspace,
     CreateMDHistoWorkspace,
-    CreateWorkspace,
     DeleteWorkspace,
     GroupWorkspaces,
     LoadMD,
     MaskMD,
-    SetUB,
 )
 
 from mantid_insgan.core.run import Fact, Lattice, Run
@@ -22,6 +20,7 @@ from mantid_insgan.io import read_nexus
 from mantid_insgan.mantid_support.workspace import (
     read_outline,
     read_workspace,
+    run_child,
     run_of_workspace,
     set_arrays,
     to_workspace,
@@ -57,14 +56,15 @@ def ws():
 
 
 def add_experiment(ws, ub=None, **logs):
-    carrier = CreateWorkspace(DataX=[0.0, 1.0], DataY=[1.0], OutputWorkspace="carrier")
+    """Gives a workspace an experiment. Its carrier is outside the data service: one in it would be lent, and gone when
+    it is deleted."""
+    carrier = run_child("CreateWorkspace", DataX=[0.0, 1.0], DataY=[1.0])
     for name, value in logs.items():
         values = value if isinstance(value, tuple) else (value,)
         carrier.mutableRun().addProperty(name, *values, True)
     if ub is not None:
-        SetUB(Workspace="carrier", UB=ub)
+        run_child("SetUB", Workspace=carrier, UB=ub)
     ws.addExperimentInfo(carrier)
-    DeleteWorkspace("carrier")
 
 
 def test_arrays_are_copied_at_once(ws):

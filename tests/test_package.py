@@ -5,9 +5,11 @@ import json
 import os
 import pkgutil
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+import tarfile
 import types
 import zipfile
 from importlib import metadata
@@ -119,6 +121,11 @@ def test_one_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", mantid_insgan.__version__)
     assert metadata.version("mantid-insgan") == mantid_insgan.__version__
     assert citation["version"] == mantid_insgan.__version__
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    (released,) = re.findall(
+        rf"^## {re.escape(mantid_insgan.__version__)} - (\d{{4}}-\d\d-\d\d)$", changes, re.MULTILINE
+    )
+    assert str(citation["date-released"]) == released
 
 
 def test_citation_names_software_and_paper():
@@ -145,6 +152,108 @@ def test_pins_are_what_is_tested():
         assert metadata.version(name).partition("+")[0] == versions[name], name
     (spinw,) = (r for r in metadata.requires("mantid-insgan") if r.startswith("pyspinw"))
     assert f"=={versions['pyspinw']};" in spinw.replace(" ", "")  # a pre-release: pinned in setup.py, too
+
+
+def requirements(lines) -> dict[str, str]:
+    """Name -> versions, from lines such as 'numpy>=2.0' or 'numpy >=2.0'."""
+    found = (re.fullmatch(r"([\w.-]+?) *([<>=].*)?", line).groups() for line in lines)
+    return {name.lower(): versions or "" for name, versions in found}
+
+
+def setup_arguments(monkeypatch) -> dict:
+    """What setup.py calls setup with."""
+    import setuptools
+
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", given.update)
+    monkeypatch.chdir(ROOT)
+    runpy.run_path("setup.py")
+    return given
+
+
+def test_conda_has_the_dependencies_of_setup(monkeypatch):
+    """The recipe those of the extras that it names; environment.yml those of the recipe."""
+    given = setup_arguments(monkeypatch)
+    text = (ROOT / "packaging" / "conda" / "recipe.yaml").read_text(encoding="utf-8")
+    extras = re.search(r"with its extras (.*)\.", text)[1].replace(" and", ",").replace(" ", "").split(",")
+    needed = requirements(given["install_requires"])
+    for extra in extras:
+        needed |= requirements(given["extras_require"][extra])
+    recipe = yaml.safe_load(text)
+    run = requirements(recipe["requirements"]["run"])
+    assert run.pop("python") == given["python_requires"] and run == needed
+    assert recipe["context"] == {"name": given["name"], "version": given["version"]}
+    assert recipe["build"]["python"]["entry_points"] == given["entry_points"]["console_scripts"]
+    built_by = yaml.safe_load(json.dumps(recipe["requirements"]["host"]))
+    assert "setuptools >=77" in built_by and '"setuptools>=77"' in (ROOT / "pyproject.toml").read_text()
+
+    *conda, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    here = requirements([*conda, *(line for line in pip["pip"] if not line.startswith("--"))])
+    assert here.pop("python") == given["python_requires"] and {"mantidworkbench", "pip"} <= set(here)
+    here = {name: versions for name, versions in here.items() if name not in ("mantidworkbench", "pip")}
+    assert here == needed | {"numpy": ">=2.1"}, "ResINS asks for 2.1, which pip would install beside Mantid's"
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory) -> Path:
+    """The source distribution of a copy of what git tracks, so that nothing else gets in."""
+    folder = tmp_path_factory.mktemp("sdist")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout.split(b"\0")
+    for name in filter(None, map(os.fsdecode, tracked)):
+        if not name.startswith(("docs/", "tests/", "benchmarks/")) and (ROOT / name).is_file():
+            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / "source" / name)
+    build = "from setuptools import build_meta; build_meta.build_sdist('..')"
+    subprocess.run([sys.executable, "-c", build], cwd=folder / "source", check=True, capture_output=True, timeout=300)
+    (made,) = folder.glob("*.tar.gz")
+    return made
+
+
+@pytest.mark.slow
+def test_a_wheel_from_the_sdist_works_outside_the_checkout(sdist, tmp_path):
+    """As release.yml does it, but with the packages of this environment and without network."""
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "source", filter="data")
+    (source,) = (tmp_path / "source").iterdir()
+    assert {"CHANGELOG.md", "CITATION.cff", "LICENSE", "README.md", "constraints.txt"} <= {
+        p.name for p in source.iterdir()
+    }
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    alone = ["--no-deps", "--no-index", "--no-build-isolation"]
+    environment = os.environ | {"HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "PIP_NO_INPUT": "1"}
+    environment.pop("PYTHONPATH", None)
+    for command in (
+        [*pip, "wheel", *alone, "--wheel-dir", tmp_path / "wheels", source],
+        [*pip, "install", *alone, "--target", tmp_path / "bare", "--find-links", tmp_path / "wheels", "mantid-insgan"],
+    ):
+        ran = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    reduced = ROOT / "tests" / "data" / "bi2fe4o9-merlin" / "MER40874_Ei62.00meV_Rings.nxspe"
+    checked = subprocess.run(
+        [sys.executable, ROOT / "packaging" / "check_install.py", reduced],
+        cwd=elsewhere,
+        env=environment | {"PYTHONPATH": str(tmp_path / "bare")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert f"in {tmp_path / 'bare' / 'mantid_insgan'}: all checks passed" in checked.stdout
+
+
+@pytest.mark.slow
+def test_the_check_of_an_install_refuses_the_checkout(tmp_path):
+    checked = subprocess.run(
+        [sys.executable, ROOT / "packaging" / "check_install.py", "run.nxspe"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert checked.returncode == 1 and "it is imported from the checkout" in checked.stderr
 
 
 def test_models_are_found_in_the_checkout():

@@ -116,7 +116,9 @@ class TestEquality:
 
     def test_a_powder_that_would_need_too_many_directions_is_told(self, turned, monkeypatch):
         monkeypatch.setattr("mantid_insgan.convolve.prepared.MOST_OF_POWDER", 1000)
-        with pytest.warns(GridAccuracyWarning, match=r"from 400 directions at each .* is off by about .*1000 momenta"):
+        with pytest.warns(
+            GridAccuracyWarning, match=r"from 400 directions at each .* off by about .*1000 momenta. Fix: take fewer"
+        ):
             prepare(POWDER, turned, model=Spike())
 
     def test_one_crystal_angle(self, along_beam, still):

@@ -10,7 +10,7 @@ from mantid_insgan.cli.main import app
 from mantid_insgan.core.run import Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, OutputError, RunFactError
-from mantid_insgan.instruments import Resolution
+from mantid_insgan.instruments import Resolution, Sample
 from mantid_insgan.instruments.table import reach_of_modulus, resolution_at, resolution_over
 from mantid_insgan.io import write_nexus
 
@@ -44,6 +44,38 @@ def file(tmp_path):
     path = tmp_path / "slice.nxs"
     write_nexus(slice_of(), path)
     return path
+
+
+def test_sample_and_mosaic(file):
+    """Those of the option are those of `Resolution`, in metres there and millimetres here."""
+    words = [*FACTS, "--lattice", "4,4,6", "--q", "1,0,0", "--energy", "20", "--json"]
+    found = json.loads(call(*words, "--sample", "cylinder,10,40", "--mosaic", "2").stdout)
+    lattice = Lattice(4, 4, 6)
+    given = Resolution("MAPS", 100, "S", 300, sample=Sample("cylinder", 0.01, 0.04), mosaic=2.0, lattice=lattice)
+    expected = resolution_at(given, [(1.0, 0.0, 0.0)], [20.0])
+    np.testing.assert_allclose(found["points"][0]["fwhm"], expected.fwhm[0], rtol=1e-6)
+    default = json.loads(call(*words).stdout)
+    assert found["points"][0]["fwhm"][2] > 1.1 * default["points"][0]["fwhm"][2]
+    cube = json.loads(call(*words, "--sample", "cuboid,10,10,10").stdout)
+    assert cube["points"] == default["points"], "a cube of 10 mm if not given"
+
+
+@pytest.mark.parametrize(
+    "given", ["cylinder", "cylinder,10", "cuboid,10,10", "sphere,x", "cuboid,1,2,3,4", "sphere,inf"]
+)
+def test_a_sample_that_is_none(given):
+    with pytest.raises(InputError, match=f"the sample '{given}' is no shape with its sizes in mm. Fix: give --sample "):
+        Sample.in_mm(given)
+
+
+def test_samples():
+    assert Sample.in_mm("sphere, 5").width == 0.005 and Sample.in_mm(None) is None
+    assert Sample.in_mm("annulus,10,40,1") == Sample("annulus", 0.01, 0.04, 0.001)
+    assert Sample.in_mm(Sample()) == Sample()
+    with pytest.raises(InputError, match="sample shape 'cone' is not known"):
+        Sample.in_mm("cone,1,2,3")
+    result = call(*FACTS, "--q", "1.5", "--energy", "10", "--mosaic", "-1")
+    assert "the mosaic (degrees)" in str(result.exception)
 
 
 def test_table_of_modulus_is_that_of_the_resolution():

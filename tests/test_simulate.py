@@ -347,7 +347,7 @@ def test_the_command_like_data(insgan, model, tmp_path, method):
     code, out, err = insgan(*words)
     assert (code, err) == (0, "")
     assert f"wrote {output}: " in out and f"of {data.signal.size} bins" in out and "J 25" in out
-    assert "ei 200.0 (log Ei of experiment0)" in out and "note: the data are at 10 K" in out
+    assert "ei 200 (log Ei of experiment0)" in out and "note: the data are at 10 K" in out
     found = read_nexus(output)
     assert found.axes == data.axes and np.nanmax(found.signal) > 0
     np.testing.assert_allclose(found.run.value("lattice").ub, data.run.value("lattice").ub, atol=1e-9)

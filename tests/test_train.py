@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -231,6 +232,48 @@ def test_a_training_that_is_stopped_leaves_a_model_and_goes_on(tmp_path, not_exp
     assert not stopped.finished and stopped.steps == 2 and read_model(stopped.model)
     finished = train_model(options, tmp_path / "mine.onnx", overwrite=True)
     assert finished.finished and finished.steps == 3
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_an_interrupted_training_says_what_it_does_and_ends_with_one_true_line(
+    tmp_path, not_exported, insgan, monkeypatch, paired
+):
+    kind = job.PairedTrainer if paired else job.UnpairedTrainer
+    real = kind._train_step
+
+    def interrupted(self, rng):
+        signal.raise_signal(signal.SIGINT)
+        return real(self, rng)
+
+    monkeypatch.setattr(kind, "_train_step", interrupted)
+    given, output = write_sides(tmp_path), tmp_path / "mine.onnx"
+    words = ["train", "--output", output, "--steps", 50, "--batch", 2, "--warm-start", "none"]
+    words += [w for side in ("simulation", "experiment") for w in (f"--{side}", given[side][0])]
+    code, out, err = insgan(*words, *["--paired"] * paired)
+    assert (code, err) == (130, "")
+    assert insgan.shown == ["training add-resolution", job.STOPPING, "writing mine.onnx after 1 steps"]
+    stopped = f"stopped before the end: {output} is the model so far; the same command with --overwrite goes on"
+    assert out.splitlines()[0].startswith(f"wrote {output} after 1 steps") and out.splitlines()[-1] == stopped
+    card = read_model(output).card
+    assert card.metrics == [] and len(card.domain.mean) > 0
+    assert any("the training was stopped: the errors are calibrated on 1 held-out" in n for n in card.notes) is paired
+
+
+def test_a_second_interrupt_keeps_the_checkpoint_alone(tmp_path, not_exported, insgan, monkeypatch):
+    real = job.UnpairedTrainer._train_step
+
+    def interrupted(self, rng):
+        signal.raise_signal(signal.SIGINT)
+        return real(self, rng)
+
+    monkeypatch.setattr(job.UnpairedTrainer, "_train_step", interrupted)
+    monkeypatch.setattr(job, "write_model", lambda *_: signal.raise_signal(signal.SIGINT))
+    given, output = write_sides(tmp_path), tmp_path / "mine.onnx"
+    words = ["train", "--output", output, "--steps", 50, "--batch", 2, "--warm-start", "none"]
+    words += [w for side in ("simulation", "experiment") for w in (f"--{side}", given[side][0])]
+    code, out, err = insgan(*words)
+    assert (code, out, err) == (130, "", "insgan: interrupted; no half-written file is left\n")
+    assert not output.exists() and (tmp_path / "mine.training" / "checkpoint.safetensors").exists()
 
 
 @pytest.mark.parametrize("paired", [False, True])

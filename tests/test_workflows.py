@@ -1,13 +1,17 @@
 """The workflows of continuous integration: what each runs, so that no test runs nowhere."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKFLOWS = ("mantid", "nightly", "tests")
+WORKFLOWS = ("container", "mantid", "nightly", "release", "tests")
 
 
 def workflow(name: str) -> dict:
@@ -67,3 +71,46 @@ def test_each_change_is_tested_by_the_script_that_contributors_have():
     assert commands("tests")[-1] == ".ci/run"
     script = (ROOT / ".ci" / "run").read_text().splitlines()
     assert {"make lint", "make test"} <= set(script)
+
+
+CONTAINER = ROOT / "packaging" / "container" / "Containerfile"
+
+
+def test_the_runner_image_runs_the_text_of_a_script():
+    """Its entry point with the environment's Python at the front of PATH, as `docker run IMAGE "$(cat script.py)"`."""
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", CONTAINER.read_text(), re.MULTILINE)
+    text = "import sys\nprint('quotes \\'\"', sys.argv[1:])"
+    path = f"{Path(sys.executable).parent}"
+    ran = subprocess.run([*json.loads(entry), text, "more"], env={"PATH": path}, capture_output=True, text=True)
+    assert ran.stdout == "quotes '\" ['more']\n", ran.stderr
+
+
+def test_the_runner_image_is_made_of_what_the_checkout_has():
+    text = CONTAINER.read_text()
+    copied = [word for line in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE) for word in line.split()]
+    assert all((ROOT / name).exists() for name in copied) and {"models", "plugins", "setup.py"} <= set(copied)
+    environment = (ROOT / "environment.yml").read_text()
+    assert "mantidworkbench" in environment and "--editable" in environment, "what its sed takes out"
+    steps = [s for job in workflow("container")["jobs"].values() for s in job["steps"]]
+    assert any("packaging/container/Containerfile" in s.get("run", "") for s in steps)
+    (publish,) = (s for s in steps if "push" in s.get("run", ""))
+    assert publish["if"] == "startsWith(github.ref, 'refs/tags/v')"
+
+
+def test_a_release_is_built_checked_and_published_in_this_order():
+    jobs = workflow("release")["jobs"]
+    assert list(jobs) == ["build", "check", "publish"]
+    assert (jobs["check"]["needs"], jobs["publish"]["needs"]) == ("build", "check")
+    run = "\n".join(commands("release"))
+    assert "python -m build" in run and "packaging/check_install.py" in run and "cd " in run
+    publish = jobs["publish"]
+    assert publish["if"] == "startsWith(github.ref, 'refs/tags/v')" and publish["permissions"] == {"id-token": "write"}
+    assert publish["steps"][-1]["uses"].startswith("pypa/gh-action-pypi-publish@"), "trusted publishing: no token"
+    (version,) = (s["run"] for s in jobs["build"]["steps"] if s.get("name") == "The tag is the version")
+    said = (ROOT / "mantid_insgan" / "__init__.py").read_text()
+    tag = "v" + re.search(r'^__version__ = "(.*)"$', said, re.MULTILINE)[1]
+    for name, good in ((tag, True), ("v9.9.9", False)):
+        ran = subprocess.run(
+            ["bash", "-c", version], cwd=ROOT, env={"GITHUB_REF_NAME": name, "PATH": os.environ["PATH"]}
+        )
+        assert (ran.returncode == 0) is good

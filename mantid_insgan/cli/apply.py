@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..core.numbers import digits
 from ..core.options import ApplyOptions
 from .flags import Dask, Json, Overwrite, Workers, takes
 from .output import noted
@@ -36,8 +37,6 @@ def apply(
     json: Json = False,
 ):
     """Add the resolution to a simulation, or remove it from data: for one file, or for many into a folder."""
-    from ..translate.job import apply_to_file
-
     if output_dir is not None:
         _apply_to_many(files, output_dir, options, {"workers": workers, "dask": dask, "overwrite": overwrite}, json)
         return
@@ -48,17 +47,19 @@ def apply(
         )
     source, target = files
     started = time.monotonic()
-    with progress(options.direction, quiet=json) as bar:
+    with progress(_title(options, source.name), quiet=json) as bar:
+        from ..translate.job import apply_to_file  # takes longer than a user waits for a sign of life
+
         report = apply_to_file(source, target, options, overwrite=overwrite, progress=bar)
     summary = {"output": str(target), "seconds": round(time.monotonic() - started, 2), **report.summary()}
     typer.echo(json_text.dumps(summary) if json else _report_text(summary))
 
 
 def _apply_to_many(files, folder, options, how: dict, json: bool) -> None:
-    from ..translate.many import apply_to_many, exit_code
-
     started = time.monotonic()
-    with progress(options.direction, quiet=json) as bar:
+    with progress(_title(options, f"{len(files)} files"), quiet=json) as bar:
+        from ..translate.many import apply_to_many, exit_code
+
         outcomes = apply_to_many(files, folder, options, **how, progress=bar)
     count = {s: sum(o.status == s for o in outcomes) for s in ("written", "kept", "failed")}
     summary = {"output_dir": str(folder), "seconds": round(time.monotonic() - started, 2), **count}
@@ -73,11 +74,15 @@ def _apply_to_many(files, folder, options, how: dict, json: bool) -> None:
         raise typer.Exit(exit_code(outcomes))
 
 
+def _title(options: ApplyOptions, what: str) -> str:
+    return f"{'to ' + options.to if options.to else options.direction}: {what}"
+
+
 def _report_text(summary: dict) -> str:
-    used = "; ".join(f"{name} {fact['value']} ({fact['source']})" for name, fact in summary["run"].items())
+    used = "; ".join(f"{name} {digits(fact['value'])} ({fact['source']})" for name, fact in summary["run"].items())
     lines = [f"wrote {summary['output']} in {summary['seconds']:.1f} s with {summary['model']}", f"  run: {used}"]
     lines.append(f"  resolution of the result: {summary['resolution_of_result']}")
     for name, value in summary.items():
         if isinstance(value, float) and name != "seconds":
-            lines.append(f"  {name.replace('_', ' ')}: {value:.4g}")
+            lines.append(f"  {name.replace('_', ' ')}: {digits(value)}")
     return "\n".join([*lines, *noted(summary["notes"])])

@@ -32,7 +32,7 @@ def train_classifier(
     json: Json = False,
 ):
     """Train a classifier between rival models, on simulated experiments on the grid of a data file."""
-    with progress("simulating and training", quiet=json) as bar:
+    with progress("simulating and training a classifier", quiet=json) as bar:
         trained = _training()(models, like, output, options, overwrite=overwrite, progress=bar)
     card = trained.card
     if json:

@@ -29,20 +29,18 @@ def bin_(
     json: Json = False,
 ):
     """Bin the runs of a crystal to h, k, l and energy transfer, as input for apply."""
-    from .. import __version__
-    from ..core.files import check_output, require_another
-    from ..io import write_spectrum, writer_for
-    from ..io.crystal import Setting, bin_crystal, parse_angles
-
     if len(files) < 2 or options.lattice is None:
         raise typer.BadParameter("give one or more nxspe files, the OUTPUT, and --lattice")
     *runs, target = files
-    check_output(target, overwrite)
-    writer_for(target)
-    for run in runs:
-        require_another(run, target)
-    setting = Setting.parsed(options.lattice, options.u, options.v, options.psi_offset)
-    with progress("binning", quiet=json) as bar:
+    with progress(f"binning {len(runs)} runs", quiet=json) as bar:
+        from .. import __version__
+        from ..core.files import check_output
+        from ..io import write_spectrum, writer_for
+        from ..io.crystal import Setting, bin_crystal, parse_angles
+
+        check_output(target, overwrite, runs)
+        writer_for(target)
+        setting = Setting.parsed(options.lattice, options.u, options.v, options.psi_offset)
         how = {"ei": options.ei, "psi": parse_angles(options.psi), "instrument": options.instrument, "progress": bar}
         spectrum = bin_crystal(runs, setting, options.axis, **how)
     kept = {name: getattr(options, name) for name in ("lattice", "u", "v", "psi_offset")} | {"runs": len(runs)}
@@ -118,14 +116,14 @@ def plot(
     overwrite: Overwrite = False,
 ):
     """Plot a file: a line for one open axis, a map for two, several slices for more."""
-    from ..core.files import require_another
+    from ..core.files import check_output
     from ..io import read_spectrum
     from ..report.spectrum import plot_spectrum
     from ..report.style import check_figure
 
     output = file.with_suffix(".png") if output is None else output
     check_figure(output, overwrite)
-    require_another(file, output)
+    check_output(output, overwrite, [file])
     plot_spectrum(read_spectrum(file, **reading_of(options)), output, title=file.name)
     typer.echo(f"wrote {output}")
 

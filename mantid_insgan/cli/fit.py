@@ -11,7 +11,7 @@ import typer
 
 from ..core.model_options import FitOptions
 from .flags import Dask, Json, Overwrite, takes
-from .progress import end_if_interrupted
+from .progress import progress
 
 Source = Annotated[
     Path,
@@ -40,11 +40,11 @@ def fit(
     json: Json = False,
 ):
     """Fit the free parameters of a model to one or several measurements, through the resolution."""
-    from ..fit.job import fit_files
-    from ..report.fit import fit_text, plot_fit
+    with _best_so_far(f"fitting {source.name}", quiet=json) as tell:
+        from ..fit.job import fit_files
+        from ..report.fit import fit_text, plot_fit
 
-    _check(output, figure, log, resume, overwrite, inputs=(source, *(data or ())))
-    with _best_so_far(quiet=json) as tell:
+        _check(output, figure, log, resume, overwrite, [source, *(data or [])])
         how = {"log": log, "resume": resume, "progress": tell, "workers": workers, "dask": dask}
         result = fit_files(source, data or (), options, **how)
     if output is not None:
@@ -75,12 +75,12 @@ def compare(
     json: Json = False,
 ):
     """Fit rival models to the same data, and say which the data prefer."""
-    from ..core.files import replacing
-    from ..fit.job import compare_files
-    from ..report.fit import comparison_text, fit_text
+    with _best_so_far(f"comparing the models of {source.name}", quiet=json) as tell:
+        from ..core.files import replacing
+        from ..fit.job import compare_files
+        from ..report.fit import comparison_text, fit_text
 
-    _check(output, None, log, resume, overwrite, inputs=(source, *(models or ())))
-    with _best_so_far(quiet=json) as tell:
+        _check(output, None, log, resume, overwrite, [source, *(models or [])])
         how = {"block": block, "log": log, "resume": resume, "progress": tell, "workers": workers, "dask": dask}
         fits, verdicts = compare_files(source, models or (), options, **how)
     summary = {"fits": [f.as_dict() for f in fits], "verdicts": [vars(v) | {"decided": v.decided} for v in verdicts]}
@@ -97,37 +97,26 @@ def compare(
         typer.echo(f"wrote {output}")
 
 
-def _check(output: Path | None, figure: Path | None, log: Path | None, resume: bool, overwrite: bool, inputs) -> None:
-    """Before the work: whether what is asked for can be written, and replaces no input."""
-    from ..core.files import check_output, require_another
+def _check(output, figure, log, resume: bool, overwrite: bool, inputs: list[Path]) -> None:
+    """Before the work: whether what is asked for can be written, without replacing what is read."""
+    from ..core.files import check_output
     from ..report.style import check_figure
 
     if resume and log is None:
         raise typer.BadParameter("--resume needs the log to resume (--log)")
-    for file in filter(None, (output, figure, log)):
-        for one in inputs:
-            require_another(one, file)
     if output is not None:
-        check_output(output, overwrite)
+        check_output(output, overwrite, inputs)
     if figure is not None:
         check_figure(figure, overwrite)
 
 
 @contextmanager
-def _best_so_far(quiet: bool):
-    """A function that shows the best chi-squared and values on a terminal, and ends the work after an interrupt."""
-    import sys
-
-    if quiet or not sys.stderr.isatty():
-        yield end_if_interrupted
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("preparing") as status:
+def _best_so_far(title: str, quiet: bool):
+    """A function that shows the best chi-squared and values so far, and ends the work after an interrupt."""
+    with progress(title, quiet=quiet) as shown:
 
         def tell(count: int, chi_squared: float, values) -> None:
-            end_if_interrupted()
             best = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            status.update(f"{count} evaluations, best chi-squared {chi_squared:.6g}: {best}")
+            shown.tell(f"{count} evaluations, best chi-squared {chi_squared:.6g}: {best}")
 
         yield tell

@@ -9,20 +9,33 @@ from typing import Annotated
 import typer
 
 from ..core.options import option
-from .flags import Json
+from .flags import Json, Overwrite
 from .progress import progress
 
 
-def models(json: Json = False):
-    """List the bundled models with their held-out scores."""
+def models(
+    details: Annotated[bool, typer.Option("--details", help="Show the whole card of each model.")] = False,
+    json: Json = False,
+):
+    """List the bundled models with their held-out scores, one line each."""
+    from ..report.text import columns
     from ..translate.cards import bundled_models
-    from ..translate.inspect import ModelSheet
+    from ..translate.inspect import COUNTED, ModelSheet
 
     sheets = [ModelSheet(m) for m in bundled_models()]
     if json:
         typer.echo(json_text.dumps([s.as_dict() for s in sheets]))
+    elif not sheets:
+        typer.echo("no models are bundled with this installation")
+    elif details:
+        typer.echo("\n\n".join(s.as_text() for s in sheets))
     else:
-        typer.echo("\n\n".join(s.as_text() for s in sheets) or "no models are bundled with this installation")
+        typer.echo(columns([s.row() for s in sheets], ModelSheet.HEADER))
+        typer.echo(
+            f"\nNRMSE: median over spectra of held-out Hamiltonians with {COUNTED}, 0 is exact.\n"
+            "1 s.e.: share of bins whose truth lies within one standard error, 0.683 is expected.\n"
+            "--details shows all scores and their conditions."
+        )
 
 
 def demo(
@@ -30,10 +43,10 @@ def demo(
     device: Annotated[str, typer.Option("--device", help=option("device")["help"])] = "auto",
 ):
     """Add and remove the resolution on the demo data; files of an earlier demo are replaced."""
-    from ..demo import run_demo
-    from ..report.text import columns
-
     with progress("demo") as bar:
+        from ..demo import run_demo
+        from ..report.text import columns
+
         written = run_demo(output, device=device, progress=bar)
     typer.echo(columns(written.items()))
 
@@ -45,10 +58,20 @@ def install_plugins(
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the plug-ins again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, without changing it.")] = False,
+    scripts: Annotated[
+        Path | None,
+        typer.Option("--scripts", help="Instead, copy the scripts for autoreduction and live data into this folder."),
+    ] = None,
+    overwrite: Overwrite = False,
 ):
     """Install the algorithms in Mantid: add the folder of the plug-ins to its properties file."""
     from ..mantid_support.install import carry_out, plan, user_properties
 
+    if scripts is not None:
+        if user or remove or prefix is not None:
+            raise typer.BadParameter("--scripts copies the scripts alone; leave --user, --prefix and --remove out")
+        _copy_scripts(scripts, overwrite=overwrite, dry_run=dry_run)
+        return
     if user and prefix is not None:
         raise typer.BadParameter("--user and --prefix are two different files; give one of them")
     change = plan(user_properties(prefix), remove=remove)
@@ -56,3 +79,10 @@ def install_plugins(
         carry_out(change)
     done = "needs no change" if not change.needed else "would change" if dry_run else "changed"
     typer.echo("\n".join([f"{change.path} {done}", *(f"  {line}" for line in change.lines())]))
+
+
+def _copy_scripts(folder: Path, *, overwrite: bool, dry_run: bool) -> None:
+    from ..mantid_support.install import copy_scripts
+
+    for path, differs in copy_scripts(folder, overwrite=overwrite, dry_run=dry_run).items():
+        typer.echo(f"{path} {'is there' if not differs else 'would be written' if dry_run else 'written'}")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..core.model_options import SimulateOptions
+from ..core.numbers import digits
 from ..core.options import binning_of
 from .flags import Json, Overwrite, takes
 from .output import noted
@@ -48,28 +49,26 @@ def simulate(
     json: Json = False,
 ):
     """Simulate a model of S(Q,E) as a spectrometer would record it, on the grid of a data file or a given one."""
-    from ..core.files import check_output, require_another
-    from ..io import write_spectrum, writer_for
-    from ..models.definition import read_model
-    from ..translate.simulate import plan_simulation
-
     if like is None and any(value is not None for value in (options.axes, *binning_of(options).values())):
         raise typer.BadParameter("--axes and bins (--q-bins, --energy-range...) are for --like; --grid has bins")
     if (like is None) == (not grid) or (path and not grid):
         raise typer.BadParameter(
             "give --like FILE, or --grid NAME=LOW:HIGH:BINS for each axis; --path needs --grid for the energy"
         )
-    definition = read_model(model)
-    grids = _grids(definition, like, grid, path, options, segment_bins, across)
-    outputs = _outputs(output, len(grids))
-    for file in outputs:
-        check_output(file, overwrite)
-        writer_for(file)
-        for source in filter(None, (model, like)):
-            require_another(source, file)
-    plans = [plan_simulation(definition, g, options=options) for g in grids]
     started, found = time.monotonic(), []
-    with progress("simulating", quiet=json) as bar:
+    with progress(f"simulating {model.name}", quiet=json) as bar:
+        from ..core.files import check_output
+        from ..io import write_spectrum, writer_for
+        from ..models.definition import read_model
+        from ..translate.simulate import plan_simulation
+
+        definition = read_model(model)
+        grids = _grids(definition, like, grid, path, options, segment_bins, across)
+        outputs = _outputs(output, len(grids))
+        for file in outputs:
+            check_output(file, overwrite, filter(None, (model, like)))
+            writer_for(file)
+        plans = [plan_simulation(definition, g, options=options) for g in grids]
         for number, (plan, file) in enumerate(zip(plans, outputs, strict=True)):
             result = plan.spectrum(lambda share, n=number: bar((n + share) / len(plans)))
             more = {"model file": model.name} | ({} if like is None else {"like": like.name})
@@ -126,8 +125,8 @@ def _summary(plans, outputs, found) -> dict:
 
 
 def _text(summary: dict) -> str:
-    used = "; ".join(f"{name} {fact['value']} ({fact['source']})" for name, fact in summary["run"].items())
-    values = ", ".join(f"{name} {value:g}" for name, value in summary["values"].items())
+    used = "; ".join(f"{name} {digits(fact['value'])} ({fact['source']})" for name, fact in summary["run"].items())
+    values = ", ".join(f"{name} {digits(value)}" for name, value in summary["values"].items())
     lines = [f"simulated {summary['model']} ({summary['resolution']}) in {summary['seconds']:.1f} s: {values}"]
     lines.append(f"  run: {used}")
     for file, valid, bins in zip(summary["outputs"], summary["valid_bins"], summary["bins"], strict=True):

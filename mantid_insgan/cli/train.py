@@ -41,12 +41,12 @@ def make_pairs(
     json: Json = False,
 ):
     """Make training pairs: cuts of spin-wave models without resolution, convolved, and with experimental effects."""
-    from ..learn.pairs import make_pairs as make
-
     started = time.monotonic()
     how = {"method": method, "bins": bins, "energy_bins": energy_bins, "per_shard": per_shard}
     how["families"] = tuple(family or ())
     with progress("pairs", quiet=json) as bar:
+        from ..learn.pairs import make_pairs as make
+
         made = make(
             dimensions, count, seed, workers, output, **how, dask=dask, progress=lambda done, total: bar(done / total)
         )
@@ -65,18 +65,20 @@ def train(
     json: Json = False,
 ):
     """Train a model on simulated and measured spectra, or on pairs; Ctrl-C stops and writes the model so far."""
-    train_model = _training()
     with progress(f"training {options.direction}", quiet=json) as bar:
-        trained = train_model(options, output, overwrite=overwrite, progress=lambda share, step, terms: bar(share))
+        told = {"progress": lambda share, step, terms: bar(share), "said": bar.say}
+        trained = _training()(options, output, overwrite=overwrite, **told)
     if json:
         typer.echo(json_text.dumps(vars(trained), default=str))
     else:
         text = (
             "wrote {model} after {steps} steps in {minutes} minutes; also {losses}, {curves}, {picture}, {checkpoint}"
         )
-        typer.echo("\n".join([text.format(**vars(trained)), *noted(trained.notes)]))
+        stopped = "stopped before the end: {model} is the model so far; the same command with --overwrite goes on"
+        lines = [text, *noted(trained.notes), *[stopped] * (not trained.finished)]
+        typer.echo("\n".join(lines).format(**vars(trained)))
     if not trained.finished:
-        raise typer.Exit(INTERRUPTED)
+        raise SystemExit(INTERRUPTED)  # without the line of a command that an interrupt has ended
 
 
 def _training():

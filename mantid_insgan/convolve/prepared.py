@@ -214,7 +214,8 @@ class Prepared:
         if error > tolerance:
             warnings.warn(
                 f"the powder's spectrum from {count} directions at each |Q| is off by about {error:.1%} (root mean "
-                f"square), tolerance {tolerance:.1%}; more would need more than {MOST_OF_POWDER} momenta",
+                f"square), tolerance {tolerance:.1%}; more would need more than {MOST_OF_POWDER} momenta. Fix: take "
+                f"fewer bins of |Q|, or accept this error with a tolerance above {error:.2g}",
                 GridAccuracyWarning,
                 stacklevel=4,
             )

@@ -156,7 +156,9 @@ def modes_seen(
     if grid.error > tolerance:
         warnings.warn(
             f"spectra between the {grid.size} momenta at which the model was asked are off by {grid.error:.1%} (root "
-            f"mean square), tolerance {tolerance:.1%}; a finer grid would need more than {most} momenta",
+            f"mean square), tolerance {tolerance:.1%}; a finer grid would need more than {most} momenta. Fix: take a "
+            "smaller range, or the method montecarlo, which asks the model itself (--resolution montecarlo); or accept "
+            f"this error with a tolerance above {grid.error:.2g}",
             GridAccuracyWarning,
             stacklevel=4,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,16 +39,25 @@ def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_output(path: str | Path, overwrite: bool = False) -> None:
+def check_output(path: str | Path, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> None:
     """Check before a long calculation whether a result can be written.
+
+    Parameters
+    ----------
+    path : path
+    overwrite : bool
+    inputs : iterable of path
+        Files that are read, none of which it may replace.
 
     Raises
     ------
     OutputError
-        If the file exists and may not be overwritten, is a folder, or its folder is missing or read-only.
+        If the file exists and may not be overwritten, is an input or a folder, or its folder is missing or read-only.
     """
     path = Path(path)
     folder = path.parent
+    if path.exists() and any(Path(one).exists() and path.samefile(one) for one in inputs):
+        raise OutputError(f"the output {path} is the input, which would be lost", "give another name for the output")
     if path.is_dir():
         raise OutputError(f"the output {path} is a folder", "name a file inside it")
     if path.exists() and not overwrite:

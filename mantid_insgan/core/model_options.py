@@ -55,6 +55,8 @@ class SimulateOptions(Options):
     q_range: str | None = as_for_files("q_range")
     energy_bins: int | None = as_for_files("energy_bins")
     energy_range: str | None = as_for_files("energy_range")
+    sample: str | None = as_for_apply("sample")
+    mosaic: float = as_for_apply("mosaic")
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ class FitOptions(Options):
     frequency: float | None = as_for_apply("frequency")
     lattice: str | None = as_for_apply("lattice")
     width_factor: float = as_for_apply("width_factor")
+    sample: str | None = as_for_apply("sample")
+    mosaic: float = as_for_apply("mosaic")
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,8 @@ class ClassifierOptions(Options):
     frequency: float | None = as_for_apply("frequency")
     lattice: str | None = as_for_apply("lattice")
     width_factor: float = as_for_apply("width_factor")
+    sample: str | None = as_for_apply("sample")
+    mosaic: float = as_for_apply("mosaic")
 
 
 def parse_settings(texts: tuple[str, ...]) -> dict[str, float]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ..errors import InputError, InsganError, RunFactError
+from .numbers import digits
+from .sample import Sample
 
 if TYPE_CHECKING:
     from .run import Lattice, Run, Setting
@@ -74,11 +76,20 @@ class Options:
             if name == "lattice":
                 value = _oriented_as(parse_lattice(value), run.value(name))
             run = run.updated(f"option {option(name, type(self))['flag']}", **{name: value})
-        return run
+        if getattr(self, "sample", None) is not None:
+            run = run.updated("option --sample", sample=Sample.in_mm(self.sample))
+        return run.updated("option --mosaic", mosaic=getattr(self, "mosaic", None) or None)
+
+    def of_resolution(self) -> dict[str, object]:
+        """Keyword arguments of `Resolution`: width factor, and sample and mosaic in place of those of the run."""
+        return {"width_factor": self.width_factor, "sample": self.sample, "mosaic": self.mosaic or None}
 
     def given(self) -> dict[str, object]:
-        """The options that differ from their defaults, for the history of the output."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        """The options that differ from their defaults, for the history of the output; a lattice as text."""
+        found = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        if not isinstance(found.get("lattice"), str | None):
+            found["lattice"] = ",".join(map(repr, map(float, parse_lattice(found["lattice"]).cell)))
+        return found
 
     def updated(self, **options) -> Self:
         """These options with some changed.
@@ -166,6 +177,14 @@ class ApplyOptions(Options):
         "--width-factor",
         "WidthFactor",
     )
+    sample: str | None = job_option(
+        None,
+        "Sample: shape (cuboid, cylinder, annulus, sphere), width, height, thickness in mm, such as cylinder,10,40; a "
+        "cube of 10 mm if not given.",
+        "--sample",
+        "Sample",
+    )
+    mosaic: float = job_option(0.0, "FWHM of the crystal's mosaic in degrees.", "--mosaic", "Mosaic", zero=True)
     sharpen: float = job_option(
         SHARPEN,
         "How many times finer the resolution of the result is than that of the data; 0 for none at all.",
@@ -229,6 +248,8 @@ class ResolutionOptions(Options):
     frequency: float | None = as_for_apply("frequency")
     lattice: str | None = as_for_apply("lattice")
     width_factor: float = as_for_apply("width_factor")
+    sample: str | None = as_for_apply("sample")
+    mosaic: float = as_for_apply("mosaic")
 
 
 @dataclass(frozen=True)
@@ -455,7 +476,7 @@ def _same(one, other) -> bool:
 def _shown(value) -> str:
     if hasattr(value, "cell"):
         return ",".join(map(_shown, value.cell))
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
+    return digits(value)
 
 
 def _oriented_as(lattice: Lattice | None, other: Lattice | None) -> Lattice | None:
@@ -558,3 +579,5 @@ class TrainOptions(Options):
     frequency: float | None = as_for_apply("frequency")
     lattice: str | None = as_for_apply("lattice")
     width_factor: float = as_for_apply("width_factor")
+    sample: str | None = as_for_apply("sample")
+    mosaic: float = as_for_apply("mosaic")

@@ -9,6 +9,8 @@ import numpy as np
 
 from ..errors import InputError
 
+#: Sizes that each shape has.
+_SIZES = {"cylinder": ("width", "height"), "annulus": ("width", "height"), "sphere": ("width",)}
 SHAPES = ("cuboid", "cylinder", "annulus", "sphere")
 
 
@@ -39,7 +41,9 @@ class Sample:
 
     def __post_init__(self):
         if self.shape not in SHAPES:
-            raise InputError(f"sample shape {self.shape!r} is not known", "use cuboid, cylinder, annulus or sphere")
+            raise InputError(
+                f"sample shape {self.shape!r} is not known", "use cuboid, cylinder, annulus or sphere (--sample)"
+            )
         if not min(self.width, self.height, self.thickness) >= 0:
             raise InputError(
                 f"the sample is {self.width:g} x {self.height:g} x {self.thickness:g} m",
@@ -66,6 +70,32 @@ class Sample:
                 "give shape,width,height,thickness in metres, such as cylinder,0.01,0.04,0.01",
             )
         return cls(shape.lower(), *numbers)
+
+    @classmethod
+    def in_mm(cls, given: str | Sample | None) -> Sample | None:
+        """``'cylinder,10,40'`` (shape, then width, height and thickness in mm, as many as the shape has) as a Sample; a
+        Sample and None are returned as they are.
+
+        Raises
+        ------
+        InputError
+            If the text has another form, the shape is not known, or a size is negative.
+        """
+        if given is None or isinstance(given, cls):
+            return given
+        shape, *sizes = str(given).split(",")
+        try:
+            metres = [float(size) / 1000 for size in sizes]
+        except ValueError:
+            metres = []
+        names = _SIZES.get(shape.strip(), ("width", "height", "thickness"))
+        if not all(map(math.isfinite, metres)) or not len(names) <= len(metres) <= 3:
+            raise InputError(
+                f"the sample {given!r} is no shape with its sizes in mm",
+                "give --sample cuboid,WIDTH,HEIGHT,THICKNESS, cylinder,WIDTH,HEIGHT, annulus,WIDTH,HEIGHT or "
+                "sphere,WIDTH",
+            )
+        return cls(shape.strip(), **dict(zip(("width", "height", "thickness"), metres, strict=False)))
 
     def __str__(self) -> str:
         return f"{self.shape},{self.width:.10g},{self.height:.10g},{self.thickness:.10g}"

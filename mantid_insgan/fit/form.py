@@ -94,6 +94,8 @@ class DataForm(Form):
     lattice: list[float] | None = None
     orientation: OrientationForm | None = None
     width_factor: _Positive = 1.0
+    sample: str | None = None
+    mosaic: float = 0.0
     fixed: dict[str, float] = {}
     background: _Names | None = None
     group: str | None = None
@@ -210,7 +212,8 @@ def _lattice(form: DataForm) -> Lattice | None:
 def _dataset(form: DataForm, spectrum: Spectrum, number: int, count: int) -> Dataset:
     run = run_with(spectrum.run, form)
     orientation = None if form.orientation is None else Orientation(form.orientation.u, form.orientation.v)
-    resolution = Resolution.from_run(run, orientation=orientation, width_factor=form.width_factor)
+    how = {"width_factor": form.width_factor, "sample": form.sample, "mosaic": form.mosaic}
+    resolution = Resolution.from_run(run, orientation=orientation, **how)
     name = form.name or (Path(form.file).name if form.file else spectrum.title)
     group = form.group or ""
     if count > 1:  # segments of one path

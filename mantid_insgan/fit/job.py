@@ -167,7 +167,7 @@ def _dataset(definition: ModelDefinition, name: str, spectrum: Spectrum, options
     run = options.run(spectrum.run)
     if run.lattice is not None or any(a.is_rlu or a.projection is not None for a in spectrum.axes):
         run = run_in_cell(definition, run)
-    resolution = Resolution.from_run(run, width_factor=options.width_factor)
+    resolution = Resolution.from_run(run, **options.of_resolution())
     resolution.frame(spectrum)  # refuses axes that cannot be placed
     return Dataset(spectrum.replace(run=run), resolution, name)
 

@@ -49,8 +49,8 @@ class Resolution:
     width_factor : float
         Factor on the time widths of moderator pulse and chopper burst. `mantid_insgan.fit.vanadium` fits it to a
         vanadium run.
-    sample : Sample, optional
-        A cube of 10 mm if not given.
+    sample : Sample or str, optional
+        A cube of 10 mm if not given; a text as in `Sample.in_mm`.
     mosaic : float
         FWHM of the crystal's mosaic, degrees.
     divergence_horizontal, divergence_vertical : float, optional
@@ -83,7 +83,7 @@ class Resolution:
         frequency=None,
         *,
         width_factor: float = 1.0,
-        sample: Sample | None = None,
+        sample: Sample | str | None = None,
         mosaic: float = 0.0,
         divergence_horizontal: float | None = None,
         divergence_vertical: float | None = None,
@@ -100,7 +100,7 @@ class Resolution:
         #: Values outside the ranges of the chopper package, within the tolerance.
         self.notes = checks.notes_on_ranges(self.instrument, self.chopper, self.ei, self.frequencies)
         self.width_factor = checks.positive("the width factor", width_factor)
-        self.sample = Sample() if sample is None else sample
+        self.sample = Sample.in_mm(sample) or Sample()
         self.mosaic = checks.not_negative("the mosaic (degrees)", mosaic)
         self.divergence = tuple(
             None if d is None else checks.positive("the divergence (degrees)", d)

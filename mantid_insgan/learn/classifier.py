@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +260,18 @@ def nearest_mean(training: Examples, validation: Examples, test: Examples) -> np
     return softmax(closeness(test) / temperature)[:, 0]
 
 
+@contextmanager
+def _quiet_exporter():
+    """Without the exporter's warnings in the log that it does not find torchvision, which no model here uses."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def export_classifier(ensemble: Ensemble, path: Path, examples: Examples) -> None:
     """Write an ensemble as ONNX for one spectrum of its grid.
 
@@ -274,7 +288,7 @@ def export_classifier(ensemble: Ensemble, path: Path, examples: Examples) -> Non
         If the answers of ONNX Runtime differ from those of torch; nothing is written then.
     """
     one = tuple(torch.from_numpy(x[:1]) for x in (examples.signal, examples.valid))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet_exporter():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             ensemble.eval(),

@@ -169,7 +169,7 @@ def _laboratory(definitions: Sequence[ModelDefinition], like: Spectrum, options:
     if run.lattice is not None or any(a.is_rlu or a.projection is not None for a in like.axes):
         for definition in definitions:
             run = run_in_cell(definition, run)
-    resolution = Resolution.from_run(run, width_factor=options.width_factor)
+    resolution = Resolution.from_run(run, **options.of_resolution())
     widest = [ranges_of(d).get("width_factor", (0, d.values().get("width_factor", 1.0)))[1] for d in definitions]
     return Laboratory(like.replace(run=run), resolution, max(1.25, *widest))
 

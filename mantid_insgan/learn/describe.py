@@ -16,6 +16,7 @@ from ..translate.cards import COVERAGE, Domain, ModelCard, Table, Training, writ
 from .evaluate import FEWEST_TO_PART, calibrate, coverage, domain_of_application, halves, held_out_scores
 from .export import export
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
+from .libraries import Part
 from .losses import STANDARD
 from .trainer import Trainer
 
@@ -77,6 +78,27 @@ def errors_of(generator: Generator, held_out, seed: int) -> Errors:
     conditions = f"over {scoring} spectra; calibrated on {calibrating} others; seed {seed}"
     covered = coverage_table("held-out data", conditions, coverage(generator, parts[1], factor, seed + 1))
     return Errors(factor, tables=(scores, covered))
+
+
+def errors_of_stopped(generator: Generator, held_out, seed: int, most: int) -> Errors:
+    """The errors of a model whose training was stopped: calibrated on a few held-out pairs and not scored, because the
+    user waits.
+
+    Parameters
+    ----------
+    generator, held_out, seed
+        As `errors_of`.
+    most : int
+        Pairs that calibrate.
+    """
+    if held_out is None:
+        return errors_of(generator, None, seed)
+    part = Part(held_out, np.arange(min(most, len(held_out))))
+    note = (
+        f"the training was stopped: the errors are calibrated on {len(part)} held-out pairs, the domain of application "
+        "is found from few, and nothing is scored, until the training is resumed and ends"
+    )
+    return Errors(calibrate(generator, part, seed), notes=(note,))
 
 
 def coverage_table(of: str, conditions: str, rows: dict[str, list[float]]) -> Table:

@@ -56,10 +56,10 @@ class PairedTrainer(Trainer):
         self.pairs = len(library)
         self._batches = None
 
-    def run(self, progress=None, checkpoint_every: int = 250) -> bool:
+    def run(self, progress=None, checkpoint_every: int = 250, on_stop=None) -> bool:
         """As `Trainer.run`; processes that draw examples ahead end with it."""
         try:
-            return super().run(progress, checkpoint_every)
+            return super().run(progress, checkpoint_every, on_stop)
         finally:
             self._batches = None
 

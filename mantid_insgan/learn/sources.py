@@ -96,7 +96,7 @@ def source_of(name: str, spectrum: Spectrum, options: TrainOptions) -> Source:
         )
     try:
         spectrum = per_event(spectrum.replace(run=options.run(spectrum.run)))
-        resolution = Resolution.from_run(spectrum.run, width_factor=options.width_factor)
+        resolution = Resolution.from_run(spectrum.run, **options.of_resolution())
         resolution.frame(spectrum)
     except (InputError, RunFactError) as problem:
         raise type(problem)(f"{name}: {problem.reason}", problem.fix) from problem

@@ -18,7 +18,7 @@ from ..errors import InputError, ModelError
 from ..report.training import draw_example, draw_losses
 from ..translate.cards import ModelCard, choose_model
 from .checkpoint import CHECKPOINT, check_recipe, read_facts, recipe_text
-from .describe import SCORING, card_of, domain_of, errors_of, training_of, write_model
+from .describe import SCORING, card_of, domain_of, errors_of, errors_of_stopped, training_of, write_model
 from .evaluate import FEWEST_TO_PART
 from .examples import stack
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
@@ -47,6 +47,11 @@ CHANNELS = {1: 32, 2: 24, 3: 12}
 WINDOW = {1: 64, 2: 64, 3: 32}
 #: Minutes of a training for which neither minutes, epochs nor steps are given.
 MINUTES = 20.0
+#: Inputs from which the domain of a model is found; fewer for a model whose training was stopped, and pairs that
+#: calibrate its errors, so that it is written in seconds.
+DOMAIN_OF, DOMAIN_OF_STOPPED, CALIBRATION_OF_STOPPED = 200, 16, 16
+#: What is said when a stop is asked for.
+STOPPING = "interrupted: ends the current step, then writes the model so far (Ctrl-C again keeps only the checkpoint)"
 #: More steps than any training by minutes reaches.
 _ENDLESS = 10_000_000
 
@@ -112,6 +117,7 @@ def train_model(
     *,
     overwrite: bool = False,
     progress=None,
+    said=None,
     sides: dict[str, list[Source]] | None = None,
 ) -> Trained:
     """Train a model and write it with its card, loss curves and a picture.
@@ -126,6 +132,8 @@ def train_model(
     progress : callable, optional
         Called with (share done, step, losses) after each step; if it returns True, the training stops and
         its model is written.
+    said : callable, optional
+        Called with a text when a stop is asked for (Ctrl-C, SIGTERM), and when the model is written.
     sides : dict of list of Source, optional
         Spectra in memory instead of files, as {'--simulation': ..., '--experiment': ...}, and optionally those that
         only score the model (`sources.VALIDATION`).
@@ -145,7 +153,9 @@ def train_model(
     check_device(options.device)
     data = _data(options, sides)
     trainer = _trainer(options, data, resume_folder(options, output))
-    finished = trainer.run(progress)
+    said = said or (lambda text: None)
+    finished = trainer.run(progress, on_stop=lambda: said(STOPPING))
+    said(f"writing {output.name} after {trainer.step} steps")
     generator = trainer.averaged("generator" if isinstance(trainer, PairedTrainer) else options.direction)
     return _written(generator, trainer, data, options, output, finished)
 
@@ -353,7 +363,7 @@ def _written(generator, trainer, data, options, output: Path, finished: bool) ->
     draw_losses(trainer.history, beside["losses.png"])
     shown = data.held_out or data.inputs(generator.direction)
     draw_example(*_example_of(generator, shown, trainer.schedule.seed), beside["example.png"])
-    card = _card(output.stem, generator, trainer, data, options)
+    card = _card(output.stem, generator, trainer, data, options, finished)
     write_model(generator, card, output, output.with_suffix(".json"))
     return Trained(
         output,
@@ -369,11 +379,14 @@ def _written(generator, trainer, data, options, output: Path, finished: bool) ->
     )
 
 
-def _card(name: str, generator: Generator, trainer: Trainer, data: _Data, options: TrainOptions) -> ModelCard:
+def _card(name: str, generator: Generator, trainer: Trainer, data: _Data, options, finished: bool) -> ModelCard:
     seed = trainer.schedule.seed + SCORING
-    errors = errors_of(generator, data.held_out, seed)
+    if finished:
+        errors, most = errors_of(generator, data.held_out, seed), DOMAIN_OF
+    else:
+        errors, most = errors_of_stopped(generator, data.held_out, seed, CALIBRATION_OF_STOPPED), DOMAIN_OF_STOPPED
     seen, unseen = data.inputs(generator.direction), data.held_out or data.unseen
-    domain, notes = domain_of(generator, seen, unseen, seed, most=200)
+    domain, notes = domain_of(generator, seen, unseen, seed, most=most)
     what, kind = "families of pairs" if options.pairs else "spectra", "paired" if data.other is None else "unpaired"
     description = f"Trained on {len(data.names)} {what}, {kind}."
     training = training_of(trainer, command_of(options), len(data.training), data.names)
@@ -383,10 +396,8 @@ def _card(name: str, generator: Generator, trainer: Trainer, data: _Data, option
 def command_of(options: TrainOptions) -> str:
     """The command line of the same training, with paths shortened to file names."""
     words = ["insgan train"]
-    for name, entry in TrainOptions.__dataclass_fields__.items():
-        value, flag = getattr(options, name), entry.metadata["flag"]
-        if value == entry.default:
-            continue
+    for name, value in options.given().items():
+        flag = TrainOptions.__dataclass_fields__[name].metadata["flag"]
         if isinstance(value, bool):
             words.append(flag)
         elif isinstance(value, tuple):

@@ -167,7 +167,7 @@ class Trainer(ABC):
 
     # -- the loop
 
-    def run(self, progress=None, checkpoint_every: int = 250) -> bool:
+    def run(self, progress=None, checkpoint_every: int = 250, on_stop=None) -> bool:
         """Train to the end of the schedule, resuming from the checkpoint if there is one.
 
         On Ctrl-C (SIGINT) or SIGTERM the current step is finished, a checkpoint is written, and the training stops.
@@ -177,6 +177,8 @@ class Trainer(ABC):
         progress : callable, optional
             Called with (share done, step, losses) after each step; if it returns True, the training
             stops as on Ctrl-C. A KeyboardInterrupt in it is raised again after a checkpoint has been written.
+        on_stop : callable, optional
+            Called as soon as a signal arrives; the step may take seconds to end.
 
         Returns
         -------
@@ -194,7 +196,7 @@ class Trainer(ABC):
         if self.step == 0:
             self.save()  # a folder that cannot be written to is reported now, not after hours
         asked = False
-        with _stop_signals() as stopped:
+        with _stop_signals(on_stop) as stopped:
             while self.done < 1 and not asked:
                 started = time.monotonic()
                 terms = self._guarded_step()
@@ -395,9 +397,9 @@ def _made(folder: Path) -> None:
 
 
 @contextmanager
-def _stop_signals():
+def _stop_signals(told=None):
     """Yield a function that says whether SIGINT or SIGTERM has arrived; a second signal interrupts at once. Python
-    delivers signals to the main thread only: in other threads nothing is changed."""
+    delivers signals to the main thread only: in other threads nothing is changed. `told` is called at the first."""
     seen = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -407,6 +409,8 @@ def _stop_signals():
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
+        if told is not None:
+            told()
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

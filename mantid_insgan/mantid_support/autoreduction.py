@@ -30,15 +30,27 @@ _STRAIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 _MD_ENTRIES = (ENTRY, "MDEventWorkspace")
 
 
+class _Any:
+    """Whatever the format of a number in a pattern, any text matches."""
+
+    def __format__(self, spec: str) -> str:
+        return "*"
+
+
+_ANY = _Any()
+
+
 def files_of_pattern(pattern: str, **numbers) -> list[Path]:
     """Files whose names match a pattern such as ``'/output/MER{runno}_Ei{ei:.2f}meV*.nxspe'``.
+
+    A number that is the text ``auto`` matches any, as an incident energy that the reduction finds itself.
 
     Raises
     ------
     InputError
         If there is none.
     """
-    named = pattern.format(**numbers)
+    named = pattern.format(**{name: _ANY if value == "auto" else value for name, value in numbers.items()})
     found = [Path(f) for f in sorted(glob(named))]
     if not found:
         raise InputError(f"there is no file {named}", "check whether the reduction ran, and how it names its files")
@@ -63,8 +75,13 @@ def files_of_scan(pattern: str, first: int, last: int, **numbers) -> list[Path]:
     return found
 
 
-def reduced_of(file: str | Path, folder: str | Path) -> list[Path]:
-    """The reduced files of a run: the file itself if it is reduced, otherwise the nxspe files with its run number.
+#: Names of the reduced files of a run.
+REDUCED = "*{runno}*.nxspe"
+
+
+def reduced_of(file: str | Path, folder: str | Path, pattern: str = REDUCED) -> list[Path]:
+    """The reduced files of a run: the file itself if it is reduced, otherwise those in the folder whose names match a
+    pattern with its run number.
 
     Raises
     ------
@@ -77,7 +94,7 @@ def reduced_of(file: str | Path, folder: str | Path) -> list[Path]:
     digits = re.findall(r"\d+", file.stem)
     if not digits:
         raise InputError(f"{file.name} has no run number in its name", "give a raw run, or a reduced file")
-    return files_of_pattern(f"{folder}/*{int(digits[-1])}*.nxspe")
+    return files_of_pattern(str(Path(folder) / pattern), runno=int(digits[-1]))
 
 
 def _holds_md(file: Path) -> bool:
@@ -181,9 +198,9 @@ def with_mantid(
     check_output(target, overwrite=True)
     try:
         cut = _cut(str(files[0]), binning) if setting is None else _cut_of_scan(files, cut_axes(binning), setting)
-        return _saved(_translated(cut, options), target)
+        return saved(translated(cut, options), target)
     except RuntimeError as error:  # that of any algorithm of Mantid
-        raise _in_one_line(error) from error
+        raise in_one_line(error) from error
 
 
 def _cut(file: str, binning: list[str]):
@@ -191,24 +208,24 @@ def _cut(file: str, binning: list[str]):
 
     if file.lower().endswith(".nxspe"):
         measured = run_child("LoadNXSPE", Filename=file)
-        found = _events(measured, QDimensions="|Q|")
+        found = events_of(measured, QDimensions="|Q|")
     else:
         found = run_child("LoadMD", Filename=file)
     if hasattr(found, "getSignalArray"):
         return found
     names = {found.getDimension(i).name: found.getDimension(i) for i in range(found.getNumDims())}
-    aligned = {f"AlignedDim{i}": _with_limits(text, names) for i, text in enumerate(binning)}
-    return _per_event(run_child("BinMD", InputWorkspace=found, AxisAligned=True, **aligned))
+    aligned = {f"AlignedDim{i}": with_limits(text, names) for i, text in enumerate(binning)}
+    return shown_per_event(run_child("BinMD", InputWorkspace=found, AxisAligned=True, **aligned))
 
 
-def _events(measured, **how):
+def events_of(measured, **how):
     """Events of spectra; the detectors are processed for each file, because their positions may differ."""
     from .workspace import run_child
 
     return run_child("ConvertToMD", InputWorkspace=measured, dEAnalysisMode="Direct", PreprocDetectorsWS="-", **how)
 
 
-def _per_event(cut):
+def shown_per_event(cut):
     """Set the display normalisation: BinMD gives the sum over the events in a bin, the intensity is their mean."""
     from mantid.api import MDNormalization
 
@@ -228,15 +245,17 @@ def _cut_of_scan(files: list[Path], axes: tuple[Axis, ...], setting: Setting):
         psi = required_psi(file, float(measured.run().getProperty("psi").value)) + setting.psi_offset
         run_child("SetUB", Workspace=measured, **cell, u=list(setting.u), v=list(setting.v))
         run_child("SetGoniometer", Workspace=measured, Axis0=f"{psi!r},0,1,0,1")
-        events = _events(measured, QDimensions="Q3D", Q3DFrames="HKL", QConversionScales="HKL")
+        events = events_of(measured, QDimensions="Q3D", Q3DFrames="HKL", QConversionScales="HKL")
         cut = run_child("BinMD", InputWorkspace=events, **_bins(axes))
         if total is None:
             total = cut
         else:
             total = run_child("PlusMD", LHSWorkspace=total, RHSWorkspace=cut)
             total.addExperimentInfo(measured)
+        # Mantid keeps the events with the cut: without this, those of a third run are in memory while the next is read.
+        del measured, events, cut
         said((number + 1) / len(files))
-    return _per_event(total)
+    return shown_per_event(total)
 
 
 def _bins(axes: tuple[Axis, ...]) -> dict:
@@ -259,7 +278,7 @@ def _bins(axes: tuple[Axis, ...]) -> dict:
     }
 
 
-def _with_limits(text: str, dimensions: dict) -> str:
+def with_limits(text: str, dimensions: dict) -> str:
     """A dimension for BinMD; names such as '[H,0,0]' contain commas."""
     name = next((n for n in sorted(dimensions, key=len, reverse=True) if text.startswith(f"{n},")), None)
     if name is None:
@@ -270,7 +289,8 @@ def _with_limits(text: str, dimensions: dict) -> str:
     return ",".join([name, *numbers])
 
 
-def _translated(cut, options: ApplyOptions):
+def translated(cut, options: ApplyOptions):
+    """The result of ApplyResolutionGAN for a cut; it is not in the data service."""
     from mantid.api import AlgorithmManager
 
     algorithm = AlgorithmManager.createUnmanaged("ApplyResolutionGAN")
@@ -283,19 +303,21 @@ def _translated(cut, options: ApplyOptions):
         algorithm.setProperty(*_as_property(name, value))
     problems = algorithm.validateInputs()
     if problems:
-        raise _in_one_line(": ".join(next(iter(problems.items()))))
+        raise in_one_line(": ".join(next(iter(problems.items()))))
     algorithm.execute()
     return algorithm.getProperty("OutputWorkspace").value
 
 
 def _as_property(name: str, value) -> tuple:
     about = option(name)
+    if about["property"] is None:
+        raise InputError(f"ApplyResolutionGAN has no property for the option {name}", "process the file without Mantid")
     if name == "model" and str(value).endswith(".onnx"):
         return "ModelFile", value
     return about["property"], about["choices"][value] if about["choices"] else value
 
 
-def _saved(workspace, path: Path) -> Path:
+def saved(workspace, path: Path) -> Path:
     """Save under a temporary name, then rename: readers and other runs never see an incomplete file."""
     from .workspace import run_child
 
@@ -304,7 +326,7 @@ def _saved(workspace, path: Path) -> Path:
     return path
 
 
-def _in_one_line(error: RuntimeError | str) -> InsganError:
+def in_one_line(error: RuntimeError | str) -> InsganError:
     """An error with the first line of a message, to which Mantid adds further lines with its origin."""
     reason, _, fix = str(error).split("\n")[0].partition(". Fix: ")
     return InsganError(reason or "a Mantid algorithm failed without a message", fix or "see the log above")

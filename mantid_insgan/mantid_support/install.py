@@ -1,4 +1,4 @@
-"""Adds the plug-in folder to Mantid's properties file, and removes it.
+"""Adds the plug-in folder to Mantid's properties file, and removes it; copies the scripts for autoreduction.
 
 Mantid has no entry points; it executes the Python files below the folders that its property
 ``user.python.plugins.directories`` lists. If the user's file has that line, our folder is added at its end; otherwise a
@@ -13,8 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..bundled import plugin_folders
-from ..core.files import replacing
+from ..bundled import plugin_folders, scripts_folder
+from ..core.files import check_output, replacing
 from ..errors import OutputError
 
 KEY = "user.python.plugins.directories"
@@ -149,6 +149,43 @@ def carry_out(change: Change) -> None:
         raise OutputError(
             f"{change.path} cannot be written ({error.strerror})", "check the permissions of the file and its folder"
         ) from error
+
+
+def copy_scripts(folder: Path, *, overwrite: bool = False, dry_run: bool = False) -> dict[Path, bool]:
+    """Copy the scripts for autoreduction and live data into a folder, all or none of them.
+
+    Parameters
+    ----------
+    folder : Path
+    overwrite : bool
+        Whether to replace scripts that were changed there.
+    dry_run : bool
+        Whether only to say what would be written.
+
+    Returns
+    -------
+    dict of Path to bool
+        Each script -> whether it is new or different; the others are left alone.
+
+    Raises
+    ------
+    OutputError
+        If a script there has other contents, or the folder cannot be written to.
+    """
+    sources = [f for f in sorted(scripts_folder().iterdir()) if f.is_file()]
+    needed = {f: not _same_file(f, folder / f.name) for f in sources}
+    for source, differs in needed.items():
+        if differs:
+            check_output(folder / source.name, overwrite)
+    for source, differs in needed.items():
+        if differs and not dry_run:
+            with replacing(folder / source.name) as temporary:
+                shutil.copy(source, temporary)
+    return {folder / source.name: differs for source, differs in needed.items()}
+
+
+def _same_file(source: Path, target: Path) -> bool:
+    return target.is_file() and target.read_bytes() == source.read_bytes()
 
 
 def _text(content: bytes) -> str:

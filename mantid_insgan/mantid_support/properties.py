@@ -70,7 +70,7 @@ class Rule:
 
 _SPECTRA = ("Simulation", "SimulationFiles", "Experiment", "ExperimentFiles")
 _VALIDATION = ("ValidationSimulation", "ValidationExperiment")
-_MEASUREMENT = ("Instrument", "ChopperFrequency", "IncidentEnergy", "Lattice", "WidthFactor")
+_MEASUREMENT = ("Instrument", "ChopperFrequency", "IncidentEnergy", "Lattice", "WidthFactor", "Sample", "Mosaic")
 _CHOPPER = Rule(hides=True, unlike=(("Instrument", "HYSPEC"),))
 _WITHOUT_PAIRS = Rule(hides=True, empty=("Pairs",))
 #: Algorithm -> property -> rule. Pairs contain the facts of their measurement; HYSPEC has one chopper package.

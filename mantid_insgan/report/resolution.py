@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.numbers import digits
 from ..core.options import ResolutionOptions, overridden
 from ..core.run import Run
 from ..core.spectrum import Spectrum
@@ -38,7 +39,7 @@ def resolution_for(run: Run, options: ResolutionOptions) -> Resolution:
     run = options.run(run)
     if options.lattice is not None:
         run.value("lattice").b_matrix()  # refuses a cell without volume
-    return Resolution.from_run(run, width_factor=options.width_factor)
+    return Resolution.from_run(run, **options.of_resolution())
 
 
 def resolution_table(
@@ -105,7 +106,7 @@ def table_text(table: ResolutionTable) -> str:
     """The table as text: the setting, then one line for each point, with the correlation coefficients last."""
     s = table.setting
     hertz = "/".join(f"{f:g}" for f in s["frequencies"])
-    head = f"{s['instrument']}, Ei {s['ei']:g} meV, chopper {s['chopper']} at {hertz} Hz"
+    head = f"{s['instrument']}, Ei {digits(s['ei'])} meV, chopper {s['chopper']} at {hertz} Hz"
     if s["width_factor"] != 1:
         head += f", width factor {s['width_factor']:g}"
     if "sharpness" in s:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.numbers import digits
 from ..core.options import ReadOptions, reading_of
 from ..core.run import RUN_FACTS, Lattice, Run, Setting, required_facts
 from ..core.sample import Sample
@@ -15,6 +16,9 @@ from ..core.spectrum import Axis, Spectrum, energy_axis
 from ..errors import InsganError
 from .cards import ModelFile, bundled_names, find_model
 from .findings import Findings
+
+#: Column of a card's scores that a list of models shows.
+COUNTED = "300 peak counts"
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ class FileSheet:
         """The sheet as text."""
         lines = [f"{self.path}" + (f": {self.title}" if self.title else "")]
         for i, a in enumerate(self.axes):
-            span = f"{a.edges[0]:g} to {a.edges[-1]:g} {a.unit}"
-            lines.append(f"  axis {i}: {a.name:12s} {len(a):5d} bins of {a.width:.5g}, {span} ({a.frame})")
+            span = f"{digits(a.edges[0])} to {digits(a.edges[-1])} {a.unit}"
+            lines.append(f"  axis {i}: {a.name:12s} {len(a):5d} bins of {digits(a.width)}, {span} ({a.frame})")
         facts = self.as_dict()["run"]
         stated = facts.pop("resolution")
         for name, fact in facts.items():
@@ -84,6 +88,23 @@ class ModelSheet:
     def as_dict(self) -> dict:
         """The card and the path of the model."""
         return {"path": str(self.model.path), **self.model.card.model_dump(exclude={"domain"})}
+
+    #: Titles of the cells of `row`.
+    HEADER = ("model", "version", "axes", "MB", "NRMSE", "best simpler method", "1 s.e.")
+
+    def row(self) -> tuple[str, ...]:
+        """The model in a line: its first score, that of the best simpler method, and the coverage of its errors."""
+        card, none = self.model.card, "-"
+        scores = next((t for t in card.metrics if "this model" in t.rows and "NRMSE" in t.conditions), None)
+        own = best = none
+        if scores is not None:
+            column = scores.columns.index(COUNTED) if COUNTED in scores.columns else 0
+            own = f"{scores.rows['this model'][column]:.3f}"
+            others = [(values[column], name) for name, values in scores.rows.items() if name != "this model"]
+            best = "{:.3f} ({})".format(*min(others)) if others else none
+        covered = none if card.coverage is None else f"{card.coverage[0]:.3f}"
+        size = f"{self.model.path.stat().st_size / 1e6:.1f}"
+        return card.name, card.version, str(card.dimensions), size, own, best, covered
 
     def as_text(self) -> str:
         """Name, description, and scores with those of the baselines."""
@@ -230,14 +251,7 @@ def _told(name: str, value) -> str:
     if name == "divergence":
         across, up = ("that of the instrument" if x is None else f"{x:.3g} degrees" for x in value)
         return f"FWHM {across} (horizontal) and {up} (vertical)"
-    return f"{value:g} degrees FWHM" if name == "mosaic" else _short(value)
-
-
-def _short(value) -> str:
-    """A fact as text, numbers to six digits."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(_short, value))}]"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:g} degrees FWHM" if name == "mosaic" else digits(value)
 
 
 def _plain(value):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from ..core.files import check_output, require_another
+from ..core.files import check_output
 from ..core.merging import binned
 from ..core.options import (
     OUT_OF_DOMAIN,
@@ -166,9 +166,8 @@ def apply_to_file(
     InsganError
         As `apply`; also if the output exists and `overwrite` is False, or cannot be written.
     """
-    check_output(target, overwrite)
+    check_output(target, overwrite, [source])
     writer_for(target)
-    require_another(source, target)
     with open_spectrum(source, **reading_of(options)) as file:
         run, resolution, translators = _prepare(file, options, opened)
         plan, quality = plan_for(file, run, options, resolution, translators), Quality()
@@ -246,7 +245,7 @@ def _prepare(
     check_target(options)
     run = with_known_name(options.run(spectrum.run))
     require_network_axes(spectrum.axes)
-    resolution = Resolution.of_spectrometer(run, width_factor=options.width_factor)
+    resolution = Resolution.of_spectrometer(run, **options.of_resolution())
     return run, resolution, tuple(_opened(model, options.device, opened) for model in _models(spectrum, options))
 
 

@@ -132,8 +132,8 @@ class Simulation:
 
     def _through_network(self, sharp: Spectrum, progress: _Phases) -> Spectrum:
         progress.next()
-        factor = self.resolution.width_factor
-        options = ApplyOptions(direction="add-resolution", width_factor=factor)
+        how = {name: getattr(self.resolution, name) for name in ("width_factor", "sample", "mosaic")}
+        options = ApplyOptions(direction="add-resolution", **how)
         sharp = sharp.replace(run=replace(sharp.run, resolution=None))
         found, report = apply(sharp, options, progress=lambda share: progress(share, 1))
         self.notes.append(f"resolution added by the model {report.model}")
@@ -171,7 +171,8 @@ def plan_simulation(
     factor *= options.width_factor
     if resolution is None:
         of_run = Resolution.of_spectrometer if options.resolution in ("none", "gan") else Resolution.from_run
-        resolution = of_run(facts, orientation=_orientation(options), width_factor=factor)
+        how = options.of_resolution() | {"width_factor": factor}
+        resolution = of_run(facts, orientation=_orientation(options), **how)
     else:
         resolution = resolution.scaled(factor)
     spectrum = spectrum.replace(run=_oriented(spectrum, resolution))

@@ -222,7 +222,7 @@ def _other_setting(run: Run, options: ApplyOptions) -> tuple[Resolution, Setting
     other = other.updated("option --to", **asked.facts)
     factor = options.width_factor if asked.width_factor is None else asked.width_factor
     try:
-        wanted = Resolution.of_spectrometer(other, width_factor=factor)
+        wanted = Resolution.of_spectrometer(other, **options.of_resolution() | {"width_factor": factor})
     except RunFactError as problem:
         raise RunFactError(
             f"the setting --to {options.to}: {problem.reason}",

@@ -42,7 +42,7 @@ GROUPS = {
     "Target": ("sharpen", "to"),
     "Measurement": ("instrument", "chopper", "frequency", "ei", "lattice"),
     "Range": ("energy_range", "q_range"),
-    "Calculation": ("width_factor", "device", "out_of_domain"),
+    "Calculation": ("width_factor", "sample", "mosaic", "device", "out_of_domain"),
 }
 
 #: Output property -> (name in the report's summary, meaning).
@@ -191,7 +191,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
             for name in missing_facts(run, spectrum.axes):
                 about = option(name)
                 problems[about["property"]] = f"it is not in the data. Fix: give it. {about['help']}"
-            Resolution.of_spectrometer(run, width_factor=options.width_factor).frame(spectrum)
+            Resolution.of_spectrometer(run, **options.of_resolution()).frame(spectrum)
         except InputError as error:
             named = (*properties_named(str(error)), "InputWorkspace")
             problems[next(n for n in named if n in ("EnergyRange", "QRange", "InputWorkspace"))] = str(error)

@@ -38,6 +38,8 @@ GROUPS = {
     "Calculation": (
         "resolution",
         "width_factor",
+        "sample",
+        "mosaic",
         "points",
         "starts",
         "spread",

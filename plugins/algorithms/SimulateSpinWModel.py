@@ -30,7 +30,7 @@ from mantid_insgan.mantid_support.properties import (
 GROUPS = {
     "Model": ("set", "line", "shape"),
     "Measurement": ("instrument", "chopper", "frequency", "ei", "lattice", "u", "v"),
-    "Calculation": ("resolution", "width_factor", "points", "seed"),
+    "Calculation": ("resolution", "width_factor", "sample", "mosaic", "points", "seed"),
 }
 
 #: Tooltips of properties that are filled otherwise than options of the command line.

@@ -75,7 +75,7 @@ GROUPS = {
         "tensorboard",
         "resume",
     ),
-    "Measurement": ("instrument", "chopper", "frequency", "ei", "lattice", "width_factor"),
+    "Measurement": ("instrument", "chopper", "frequency", "ei", "lattice", "width_factor", "sample", "mosaic"),
 }
 
 

@@ -22,7 +22,8 @@ import sys  # noqa: E402
 sys.path.append(packages)  # where `pip install --target` put this package and what the image lacks
 
 from mantid_insgan.core.options import ApplyOptions  # noqa: E402
-from mantid_insgan.mantid_support.autoreduction import ENDINGS, files_of_pattern, with_mantid  # noqa: E402
+from mantid_insgan.mantid_support.autoreduction import ENDINGS, with_mantid  # noqa: E402
+from mantid_insgan.mantid_support.batch import Batch  # noqa: E402
 
 options = ApplyOptions(
     direction=direction,
@@ -37,8 +38,8 @@ options = ApplyOptions(
     to=to,
     device="cpu",
 )
-output = []
-for file in files_of_pattern(input_files, runno=runno):
+batch = Batch(direction)
+for file in batch.files(input_files, runno=runno):
     if not file.stem.endswith(tuple(ENDINGS.values())):  # results of an earlier run lie there too
-        print(f"{file.name}: ApplyResolutionGAN, {direction}", flush=True)
-        output.append(with_mantid(file, output_folder, options, binning).name)
+        batch.run(with_mantid, file, output_folder, options, binning)
+output = [path.name for path in batch.finished()]

@@ -20,7 +20,8 @@ import sys  # noqa: E402
 sys.path.append(packages)  # where `pip install --target` put this package and what the image lacks
 
 from mantid_insgan.core.options import ApplyOptions  # noqa: E402
-from mantid_insgan.mantid_support.autoreduction import files_of_pattern, with_mantid  # noqa: E402
+from mantid_insgan.mantid_support.autoreduction import with_mantid  # noqa: E402
+from mantid_insgan.mantid_support.batch import Batch  # noqa: E402
 
 options = ApplyOptions(
     direction=direction,
@@ -33,8 +34,8 @@ options = ApplyOptions(
     to=to,
     device="cpu",
 )
-output = []
+batch = Batch(direction)
 for energy in ei if isinstance(ei, list) else [ei]:
-    for file in files_of_pattern(input_files, runno=runno, ei=energy):
-        print(f"{file.name}: ApplyResolutionGAN, {direction}", flush=True)
-        output.append(with_mantid(file, output_folder, options, binning).name)
+    for file in batch.files(input_files, runno=runno, ei=energy):
+        batch.run(with_mantid, file, output_folder, options, binning)
+output = [path.name for path in batch.finished()]

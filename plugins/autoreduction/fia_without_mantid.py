@@ -19,8 +19,8 @@ import sys  # noqa: E402
 sys.path.append(packages)  # where `pip install --target` put this package, if the container has it not
 
 from mantid_insgan.core.options import ApplyOptions  # noqa: E402
-from mantid_insgan.errors import InsganError  # noqa: E402
-from mantid_insgan.mantid_support.autoreduction import files_of_pattern, without_mantid  # noqa: E402
+from mantid_insgan.mantid_support.autoreduction import without_mantid  # noqa: E402
+from mantid_insgan.mantid_support.batch import Batch  # noqa: E402
 
 options = ApplyOptions(
     direction=direction,
@@ -33,15 +33,8 @@ options = ApplyOptions(
     to=to,
     device="cpu",
 )
-output = []
-failed = []
+batch = Batch(direction)
 for energy in ei if isinstance(ei, list) else [ei]:
-    for file in files_of_pattern(input_files, runno=runno, ei=energy):
-        print(f"{file.name}: {direction}", flush=True)
-        try:
-            output.append(without_mantid(file, output_folder, options).name)
-        except InsganError as problem:  # the other files are still processed
-            print(f"{file.name} failed: {problem}", flush=True)
-            failed.append(problem)
-if failed:
-    raise failed[-1]
+    for file in batch.files(input_files, runno=runno, ei=energy):
+        batch.run(without_mantid, file, output_folder, options)
+output = [path.name for path in batch.finished()]

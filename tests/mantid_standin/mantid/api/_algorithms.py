@@ -179,6 +179,11 @@ class IAlgorithm(IPropertyManager):
             if self._m_child or self._m_rethrows:
                 raise
             return False
+        except KeyboardInterrupt:  # what Python sees of Mantid's CancelException
+            self._m_tell("errorHandle", "Algorithm terminated")
+            if self._m_child or self._m_rethrows:
+                raise
+            return False
         finally:
             self._m_running = False
             if not self._m_child:
@@ -213,14 +218,12 @@ class IAlgorithm(IPropertyManager):
             raise RuntimeError(INVALID)
 
     def _m_execute(self):
-        """PyExec; whatever it raises leaves as a RuntimeError of the text alone."""
+        """PyExec; whatever it raises leaves as a RuntimeError of the text alone, cancelling as a KeyboardInterrupt."""
         try:
             self.PyExec()
         except BaseException as error:
             if self._m_is_cancelled():
-                if self._m_parent is not None:
-                    raise KeyboardInterrupt from None
-                raise RuntimeError("") from None
+                raise KeyboardInterrupt from None
             where = traceback.extract_tb(sys.exc_info()[2])[-1]
             raise RuntimeError(f"{error}\n  at line {where.lineno} in '{where.filename}'") from None
 
@@ -231,7 +234,7 @@ class IAlgorithm(IPropertyManager):
         if len({len(g) for g in groups}) != 1:
             raise RuntimeError("Input WorkspaceGroups are not of the same size.")
         similar = all(
-            m.name.startswith(f"{p._body.name}_")
+            m.name.rpartition("_")[0] == p._body.name
             for p in inputs
             if isinstance(p._body, GroupBody)
             for m in p._body.members
@@ -242,7 +245,6 @@ class IAlgorithm(IPropertyManager):
             child.initialize()
             child.setChild(True)
             child.setAlwaysStoreInADS(True)
-            child.enableHistoryRecordingForChild(True)
             child._m_parent = self
             for name, prop in self._m_properties.items():
                 if (
@@ -268,6 +270,8 @@ class IAlgorithm(IPropertyManager):
         for prop in outputs:
             group = GroupBody()
             group.members = members[prop.name]
+            for member in group.members:  # the run itself is not recorded on the members
+                member.history.append(AlgorithmHistory("GroupWorkspaces", 1, {"OutputWorkspace": prop._name}))
             AnalysisDataService.addOrReplace(prop._name, group)
 
     def _m_record(self):
@@ -441,6 +445,7 @@ class AlgorithmManagerImpl:
     def create(self, name, version=-1):
         algorithm = self.createUnmanaged(name, version)
         algorithm.initialize()
+        algorithm.helpURL = lambda: ""  # a proxy does not know it
         return algorithm
 
     def createUnmanaged(self, name, version=-1):

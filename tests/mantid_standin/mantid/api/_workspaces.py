@@ -116,6 +116,25 @@ class InfoBody:
         self.goniometer = 0.0  # degrees about the vertical axis
 
 
+class LentInfo:
+    """The info of a workspace that was given by a weak handle: it is gone with that workspace."""
+
+    def __init__(self, body):
+        self._reference = weakref.ref(body)
+
+    def _there(self):
+        body = self._reference()
+        if body is None:
+            raise RuntimeError(_GONE)
+        return body.info
+
+    def __getattr__(self, name):
+        return getattr(self._there(), name)
+
+    def __deepcopy__(self, memo):
+        return deepcopy(self._there(), memo)
+
+
 class LogProperty:
     def __init__(self, name, value, units="", times=None):
         self.name, self.value, self.units, self.times = name, value, units, times
@@ -225,7 +244,7 @@ class Workspace(DataItem):
     """A handle. Weak ones, from simpleapi and the data service, die with the workspace."""
 
     def __init__(self, body, weak=False):
-        self._reference = weakref.ref(body) if weak else (lambda: body)
+        self._reference, self._is_weak = weakref.ref(body) if weak else (lambda: body), weak
 
     @property
     def _body(self):
@@ -347,11 +366,13 @@ class MultipleExperimentInfos:
     def getExperimentInfo(self, run_index):
         if not 0 <= run_index < len(self._body.infos):
             raise ValueError("MDWorkspace::getExperimentInfo(): expInfoNumber is out of range.")
-        return ExperimentInfo(self._body.infos[run_index])
+        info = self._body.infos[run_index]
+        info.logs  # noqa: B018  (raises where the workspace that lent it is gone)
+        return ExperimentInfo(info)
 
     def addExperimentInfo(self, ExperimentalInfo):
-        info = ExperimentalInfo._experiment
-        self._body.infos.append(info)
+        lent = getattr(ExperimentalInfo, "_is_weak", False)
+        self._body.infos.append(LentInfo(ExperimentalInfo._body) if lent else ExperimentalInfo._experiment)
         return len(self._body.infos) - 1
 
     def copyExperimentInfos(self, MultipleExperimentInfos):
