@@ -63,7 +63,7 @@ class Report:
 
 
 def apply(
-    spectrum: Spectrum, options: ApplyOptions | None = None, *, progress=None, **keywords
+    spectrum: Spectrum, options: ApplyOptions | None = None, *, progress=None, watch=None, **keywords
 ) -> tuple[Spectrum, Report]:
     """Add the resolution to a spectrum in memory, or remove it.
 
@@ -74,6 +74,8 @@ def apply(
         The defaults of `ApplyOptions` if not given.
     progress : callable, optional
         Called with the fraction done, 0 to 1.
+    watch : callable, optional
+        Told what the first model gives for each slice (`Translator.watch`).
     **keywords
         Fields of `ApplyOptions`; they replace those of `options`:
         ``apply(spectrum, direction="add-resolution", instrument="MAPS", chopper="S", frequency=400)``.
@@ -101,6 +103,8 @@ def apply(
     require_valid(told)
     if plan.removes:
         plan = replace(plan, lines=find_lines(told, resolution))
+    if plan.steps:
+        plan.steps[0].translator.watch = watch
     result, quality = plan.apply(told, progress=progress)
     _require_reached(options, quality)
     _require_known(options, quality)
@@ -225,7 +229,7 @@ def _prepare(
     run = with_known_name(options.run(spectrum.run))
     require_network_axes(spectrum.axes)
     resolution = Resolution.of_spectrometer(run, width_factor=options.width_factor)
-    return run, resolution, tuple(_opened(model, options.device, opened) for model in _models(spectrum, options))
+    return run, resolution, tuple(_opened(model, options.device, opened) for model in models_of(spectrum, options))
 
 
 def _opened(model: ModelFile, device: str, opened: dict | None) -> Translator:
@@ -237,7 +241,7 @@ def _opened(model: ModelFile, device: str, opened: dict | None) -> Translator:
     return opened[key]
 
 
-def _models(spectrum, options: ApplyOptions) -> list[ModelFile]:
+def models_of(spectrum, options: ApplyOptions) -> list[ModelFile]:
     """The given model, or the bundled one for the open axes of a spectrum or file; for another setting that which
     removes the resolution and that which adds it."""
     opened = len(open_axes(spectrum.axes))
@@ -272,7 +276,7 @@ def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
     """
     with open_spectrum(source, ei=options.ei, axes=parse_axes(options.axes)) as file:
         run = with_known_name(options.run(file.run))
-        models = _models(file, options)
+        models = models_of(file, options)
     expected = _parameters(source, [model.card for model in models], run, options)
     found = last_record(target)
     if found.get("name") != HISTORY_NAME or found.get("version") != __version__:
