@@ -44,7 +44,7 @@ GROUPS = {
 }
 
 #: Of the property for a report.
-REPORT_HELP = "Report on the result to write: one page (.html) with all its figures inside, or a PDF (.pdf)."
+REPORT_HELP = "Report on the result to write, an HTML page with its figures inside or a PDF."
 
 #: Output property -> (name in the report's summary, meaning).
 QUALITY = {
