@@ -41,8 +41,9 @@ setup(
     ],
     extras_require={
         # cpu and gpu install the same module, onnxruntime, and overwrite each other: choose one of them.
-        "cpu": ["onnxruntime>=1.20"],
-        "gpu": ["onnxruntime-gpu>=1.20"],
+        # onnx checks models that are not bundled before they are opened.
+        "cpu": ["onnxruntime>=1.20", "onnx>=1.17"],
+        "gpu": ["onnxruntime-gpu>=1.20", "onnx>=1.17"],
         "train": [
             "torch>=2.9",
             "lightning-fabric>=2.5",

@@ -295,9 +295,24 @@ class Translator:
             reach = reach_of(float(tile["width"].max()))
             inputs[STEPS] = np.arange(-reach, reach + 1, dtype=np.float32)
         answer = run_interruptibly(self.session, list(OUTPUTS), inputs, look)
+        self._require_sound(answer, inputs["signal"].shape)
         quality.distances.append(self._distance(answer[3][0]))
         crop = (0, 0, *(slice(0, n) for n in grid))
         return np.stack([x[crop] for x in answer[:3]])
+
+    def _require_sound(self, answer: list[np.ndarray], shape: tuple[int, ...]) -> None:
+        """Raise ModelError unless a model gives finite numbers in the shapes of the contract."""
+        wanted = [shape, shape, shape, (1, len(self.card.domain.mean))]
+        if (found := [x.shape for x in answer]) != wanted:
+            raise ModelError(
+                f"the model {self.card.name} gives arrays of the shapes {found}, expected {wanted}",
+                "use the file and the card that were written together",
+            )
+        if not all(np.isfinite(x).all() for x in answer):
+            raise ModelError(
+                f"the model {self.card.name} gives numbers that are not finite for these data",
+                "look at the data for values out of all proportion, or use another model",
+            )
 
     def _distance(self, features: np.ndarray) -> float:
         domain = self.card.domain
