@@ -192,26 +192,28 @@ def test_inputs_of_another_kind(copied):
 # -- answers
 
 
-def simple(folder, translated: str) -> cards.ModelFile:
+def simple(folder, kind: str) -> cards.ModelFile:
     """A model whose answer is one node of the signal."""
 
     def change(m):
         del m.graph.node[:], m.graph.initializer[:], m.graph.value_info[:]
-        count = len(model.card.domain.mean)
+        count = len(model.card.domain.mean) - (kind == "features")
         m.graph.initializer.append(onnx.helper.make_tensor("f", FLOAT, [1, count], np.zeros(count)))
         m.graph.initializer.append(onnx.helper.make_tensor("none", FLOAT, [1], [0.0]))
         m.graph.initializer.append(onnx.helper.make_tensor("one", INT64, [1], [1]))
         m.graph.node.extend(
             [
                 node("Div", ("signal", "none"), ("translated",))
-                if translated == "nan"
-                else node("Squeeze", ("signal", "one"), ("translated",)),
+                if kind == "nan"
+                else node("Squeeze", ("signal", "one"), ("translated",))
+                if kind == "shape"
+                else node("Identity", ("signal",), ("translated",)),
                 node("Identity", ("signal",), ("log_variance",)),
                 node("Identity", ("signal",), ("convolved",)),
                 node("Identity", ("f",), ("features",)),
             ]
         )
-        if translated != "nan":
+        if kind == "shape":
             del m.graph.output[0].type.tensor_type.shape.dim[1]
 
     model = cards.read_model(folder)
@@ -222,7 +224,11 @@ def simple(folder, translated: str) -> cards.ModelFile:
     ("kind", "said"),
     [
         ("nan", "the model remove-resolution-2d gives numbers that are not finite for these data"),
-        ("shape", r"the model remove-resolution-2d gives arrays of the shapes .*, expected \[\(1, 1, "),
+        (
+            "shape",
+            r"the model remove-resolution-2d gives arrays of the shapes .*, expected \(1, 1, 96, 100\) for the first",
+        ),
+        ("features", r"the model remove-resolution-2d gives features of the shape \(143,\), expected 144 numbers"),
     ],
 )
 def test_a_model_whose_answer_is_none(copied, tmp_path, kind, said):
