@@ -19,9 +19,9 @@ import numpy as np
 from ..core.files import check_output, read_only, replacing
 from ..core.run import Run
 from ..core.spectrum import Axis, Spectrum
-from ..errors import OutputError
+from ..errors import InputError, OutputError
 from .facts import LATTICE_LOG, RESOLUTION_LOG, experiment_groups, logs_of_run, written_lattice
-from .hdf5 import fixed, open_hdf5
+from .hdf5 import fixed, open_hdf5, reading, text
 from .region import normal_region
 
 ENTRY = "MDHistoWorkspace"
@@ -319,11 +319,21 @@ def last_record(path: Path) -> dict:
     InputError
         If the file cannot be read.
     """
-    with open_hdf5(path) as file:
+    with open_hdf5(path) as file, reading(path):
         process = file.get(f"{ENTRY}/process")
         numbers = [int(m[1]) for name in process or () if (m := re.fullmatch(r"MantidAlgorithm_(\d+)", name))]
         note = process[f"MantidAlgorithm_{max(numbers)}"] if numbers else {}
-        return json.loads(note["json"][0]) if "json" in note else {}
+        record = text(note["json"][()]) if "json" in note else "{}"
+    try:
+        found = json.loads(record)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{path}: the last record of its history is {record[:60]!r}, expected a record in JSON",
+            "take the file as insgan wrote it",
+        )
+    return found
 
 
 def _history_text(history: dict) -> str:
