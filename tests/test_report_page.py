@@ -60,11 +60,14 @@ class Page(HTMLParser):
 
     def __init__(self, text: str):
         super().__init__()
-        self.tags, self.texts, self.places, self.pictures = [], [], [], []
+        self.tags, self.texts, self.places, self.pictures, self.open = [], [], [], [], []
         self.feed(text)
+        assert not self.open, "elements that are not closed"
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
         about = dict(attributes)
         if tag == "img":
             head, _, body = about["src"].partition(",")
@@ -72,6 +75,9 @@ class Page(HTMLParser):
             self.pictures.append(base64.b64decode(body).decode("utf-8"))
         else:
             self.places += [v for k, v in attributes if k in ("src", "href", "srcset", "data", "action", "poster")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
 
     def handle_data(self, data):
         self.texts.append(data)
