@@ -50,15 +50,17 @@ def test_a_mutation_is_the_same_again(seeds, tmp_path):
     [
         (fuzz.CRASH, lambda *_: os.kill(os.getpid(), signal.SIGSEGV)),
         (fuzz.HANG, lambda *_: time.sleep(60)),
+        (fuzz.HANG, lambda *_: sum(iter(int, 1))),
         (fuzz.EXCEPTION, lambda *_: [][1]),
         (fuzz.LEFT, lambda kind, path, seeds, output, opened: output.with_name("half.part").write_text("x")),
         (fuzz.EXCEPTION, lambda *_: bytearray(2 * fuzz.MEMORY)),
         (fuzz.ANSWERED, lambda *_: None),
     ],
-    ids=["crash", "hang", "exception", "file left", "memory", "answer"],
+    ids=["crash", "hang", "busy", "exception", "file left", "memory", "answer"],
 )
 def test_each_kind_of_finding_is_found(seeds, monkeypatch, what, act):
-    monkeypatch.setattr(fuzz, "SECONDS", 1.0)
+    monkeypatch.setattr(fuzz, "SECONDS", 3.0)
+    monkeypatch.setattr(fuzz, "CLOCK", 5.0 if what == fuzz.HANG else 60.0)
     monkeypatch.setattr(fuzz, "tried", act)
     outcomes = fuzz.run_all([0, 1], 1, seeds, 1)
     assert sorted(o.number for o in outcomes) == [0, 1]
@@ -116,6 +118,30 @@ def test_a_history_that_links_to_itself(seeds, tmp_path):
     path = changed(seeds / "result.nxs", tmp_path / "odd.nxs", change)
     with pytest.raises(InputError, match="could not be read completely"):
         last_record(path)
+
+
+def test_a_dataset_that_does_not_fit_into_the_memory(seeds, tmp_path):
+    def change(entry):
+        del entry["data/signal"]
+        huge = entry.create_dataset("data/signal", (24, 1, 8), "f8", data=np.zeros((24, 1, 8)))
+        huge.attrs["axes"] = "DeltaE:[0,0,L]:[H,0,0]"
+        edges = entry["data/[H,0,0]"]
+        kept = dict(edges.attrs)
+        del entry["data/[H,0,0]"]
+        entry.create_dataset("data/[H,0,0]", (2**40,), "f8", chunks=(64,))
+        entry["data/[H,0,0]"].attrs.update(kept)
+
+    path = changed(seeds / "slice.nxs", tmp_path / "huge.nxs", change)
+    with pytest.raises(
+        InputError, match=r"huge.nxs has an array that does not fit into the memory \(Unable to allocate"
+    ):
+        read_nexus(path)
+
+
+def test_a_text_that_is_not_utf_8(seeds, tmp_path):
+    path = changed(seeds / "cut.nxs", tmp_path / "odd.nxs", lambda e: e.attrs.__setitem__("QConvention", b"\xff\xfe"))
+    apply_to_file(path, tmp_path / "out.nxs", ApplyOptions())
+    assert read_nexus(tmp_path / "out.nxs").q_convention == "??"
 
 
 def test_results_are_kept(tmp_path, monkeypatch):

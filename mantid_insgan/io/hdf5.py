@@ -53,6 +53,11 @@ def reading(path: Path):
     """
     try:
         yield
+    except MemoryError as problem:
+        raise InputError(
+            f"{path} has an array that does not fit into the memory ({problem or 'no more is free'})",
+            "cut or rebin the data, or save them again if they are not as large as that",
+        ) from problem
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as problem:
         raise InputError(
             f"{path} could not be read completely: HDF5 says '{problem}'",
@@ -81,7 +86,7 @@ def text(value, default: str = "") -> str:
         value = value.reshape(-1)[0]
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
-    value = str(value)
+    value = str(value).encode("utf-8", "replace").decode("utf-8")  # h5py gives bytes that are not UTF-8 as surrogates
     return "" if value == " " else value
 
 

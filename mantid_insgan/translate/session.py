@@ -49,7 +49,7 @@ def start_session(path: Path, device: str = "auto", threads: int | None = None, 
     use_cuda = available and wanted != "cpu"
     providers = (["CUDAExecutionProvider"] if use_cuda else []) + ["CPUExecutionProvider"]
     options = runtime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised
     wished = os.environ.get("OMP_NUM_THREADS", "")
     options.intra_op_num_threads = threads or (int(wished) if wished.isdigit() else 0)
     content = model_bytes(path, sha256)
