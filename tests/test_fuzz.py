@@ -12,7 +12,7 @@ import pytest
 
 from mantid_insgan.core.options import ApplyOptions
 from mantid_insgan.errors import InputError
-from mantid_insgan.io import read_nexus
+from mantid_insgan.io import read_nexus, read_spectrum
 from mantid_insgan.io.writer import last_record
 from mantid_insgan.translate.job import apply_to_file
 
@@ -142,6 +142,16 @@ def test_a_text_that_is_not_utf_8(seeds, tmp_path):
     path = changed(seeds / "cut.nxs", tmp_path / "odd.nxs", lambda e: e.attrs.__setitem__("QConvention", b"\xff\xfe"))
     apply_to_file(path, tmp_path / "out.nxs", ApplyOptions())
     assert read_nexus(tmp_path / "out.nxs").q_convention == "??"
+
+
+def test_a_dataset_where_a_group_is_expected(seeds, tmp_path):
+    path = tmp_path / "odd.nxspe"
+    path.write_bytes((seeds / "nxspe.nxspe").read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["ws/NXSPE_info"]
+        file["ws/NXSPE_info"] = 3.0
+    with pytest.raises(InputError, match="odd.nxspe has another structure than such a file: 'Dataset' object has no"):
+        read_spectrum(path)
 
 
 def test_results_are_kept(tmp_path, monkeypatch):
