@@ -343,6 +343,12 @@ def test_a_total_that_changed_and_errors_without_calibration_are_doubts(found):
     )
 
 
+def test_a_total_near_zero_means_nothing(found):
+    mean = float(found.given.signal[found.given.valid].mean())
+    noise = replace(found, given=found.given.replace(signal=found.given.signal - mean))
+    assert noise.flux_ratio is None and found.flux_ratio is not None
+
+
 def test_nothing_valid_is_no_result(found):
     nothing = found.result.replace(valid=np.zeros(found.result.shape, bool))
     assert verdict(replace(found, result=nothing)).reasons == ("it has no valid bin",)

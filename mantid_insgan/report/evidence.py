@@ -26,6 +26,7 @@ from ..io.writer import last_record
 from ..translate.again import SAME_RESULT, Again, made_again, recorded_options
 from ..translate.cards import ModelFile
 from ..translate.job import MISFIT, OUTSIDE
+from ..translate.translator import TELLING
 
 #: A total that changes by more than this share of itself is worth a look: results keep it but for what an edge cuts.
 FLUX = 0.1
@@ -92,7 +93,11 @@ class Evidence:
     missing : tuple of (str, str)
         What is not shown, and why.
     made : str
-        When the result was written, as its file says; empty if not known.
+        When the file of the result was changed last; empty if there is none.
+    title : str
+        Of the run, or the name of the result.
+    written : str
+        When this was put together.
     """
 
     given: Spectrum
@@ -113,10 +118,11 @@ class Evidence:
 
     @property
     def flux_ratio(self) -> float | None:
-        """Total of the result over that of the input in its valid bins; None if that is not above zero."""
+        """Total of the result over that of the input in the valid bins of both; None if that of the input is near zero
+        (`translator.TELLING`), as of data minus their background."""
         here = self.result.valid & self.given.valid
         before, after = (float(s.signal[here].sum()) for s in (self.given, self.result))
-        return after / before if before > 0 else None
+        return after / before if before > TELLING * float(np.abs(self.given.signal[here]).sum()) else None
 
     @property
     def notes(self) -> tuple[str, ...]:
