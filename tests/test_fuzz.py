@@ -59,8 +59,8 @@ def test_a_mutation_is_the_same_again(seeds, tmp_path):
     ids=["crash", "hang", "busy", "exception", "file left", "memory", "answer"],
 )
 def test_each_kind_of_finding_is_found(seeds, monkeypatch, what, act):
-    monkeypatch.setattr(fuzz, "SECONDS", 3.0)
-    monkeypatch.setattr(fuzz, "CLOCK", 5.0 if what == fuzz.HANG else 60.0)
+    monkeypatch.setattr(fuzz, "SECONDS", 1.5)
+    monkeypatch.setattr(fuzz, "CLOCK", 2.5 if what == fuzz.HANG else 60.0)
     monkeypatch.setattr(fuzz, "tried", act)
     outcomes = fuzz.run_all([0, 1], 1, seeds, 1)
     assert sorted(o.number for o in outcomes) == [0, 1]
