@@ -14,6 +14,7 @@ beyond what that one has, and 10 s of processor time for each file.
 from __future__ import annotations
 
 import argparse
+import copy
 import faulthandler
 import json
 import os
@@ -277,11 +278,11 @@ def mutate_json(content: bytes, rng) -> bytes:
         if way == 0:
             del holder[key]
         elif way == 1 and isinstance(holder, dict):
-            holder["more" + str(int(rng.integers(9)))] = WRONG[int(rng.integers(len(WRONG)))]
+            holder["more" + str(int(rng.integers(9)))] = copy.deepcopy(WRONG[int(rng.integers(len(WRONG)))])
         elif way == 2 and isinstance(holder[key], int | float):
             holder[key] = holder[key] * float(rng.choice([-1, 0, 1e3, 1e9, 1e-12]))
         else:
-            holder[key] = WRONG[int(rng.integers(len(WRONG)))]
+            holder[key] = copy.deepcopy(WRONG[int(rng.integers(len(WRONG)))])
     return json.dumps(data).encode()
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from mantid_insgan.core.options import ApplyOptions
-from mantid_insgan.errors import InputError
+from mantid_insgan.core.run import Run
+from mantid_insgan.errors import InputError, RunFactError
+from mantid_insgan.instruments import Resolution
 from mantid_insgan.io import read_nexus, read_spectrum
 from mantid_insgan.io.writer import last_record
 from mantid_insgan.translate.job import apply_to_file
@@ -152,6 +154,24 @@ def test_a_dataset_where_a_group_is_expected(seeds, tmp_path):
         file["ws/NXSPE_info"] = 3.0
     with pytest.raises(InputError, match="odd.nxspe has another structure than such a file: 'Dataset' object has no"):
         read_spectrum(path)
+
+
+def test_a_chopper_that_is_none_of_the_instrument_where_ei_is_missing():
+    run = Run().updated("log", instrument="MERLIN", chopper="<b>", frequency=400.0)
+    with pytest.raises(RunFactError, match="<b>"):
+        Resolution.of_spectrometer(run)
+
+
+def test_attributes_of_a_template_that_are_not_utf_8(seeds, tmp_path):
+    def change(entry):
+        entry.attrs["note"] = b"\xff\xfe"
+        h5py.h5a.create(entry.id, b"\xff", h5py.h5t.NATIVE_INT32, h5py.h5s.create(h5py.h5s.SCALAR))
+
+    path = changed(seeds / "cut.nxs", tmp_path / "odd.nxs", change)
+    apply_to_file(path, tmp_path / "out.nxs", ApplyOptions())
+    with h5py.File(tmp_path / "out.nxs") as file:
+        names = list(file["MDHistoWorkspace"].attrs)
+        assert "note" in names and b"\xff" not in names
 
 
 def test_results_are_kept(tmp_path, monkeypatch):

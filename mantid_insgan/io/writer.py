@@ -283,8 +283,9 @@ def _dimension_count(entry: h5py.Group) -> int:
 
 def _copy_attributes(old, new, but: re.Pattern | None = None) -> None:
     for name, value in old.attrs.items():
-        if but is None or not but.fullmatch(name):
-            new.attrs[name] = value
+        if isinstance(name, bytes) or (but is not None and but.fullmatch(name)):
+            continue  # h5py gives a name that is not UTF-8 as bytes, and takes none
+        new.attrs[name] = value.encode("utf-8", "replace") if isinstance(value, str) else value
 
 
 def _group(parent: h5py.Group, name: str, nx_class: str, **attributes) -> h5py.Group:
