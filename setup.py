@@ -41,8 +41,9 @@ setup(
     ],
     extras_require={
         # cpu and gpu install the same module, onnxruntime, and overwrite each other: choose one of them.
-        "cpu": ["onnxruntime>=1.20"],
-        "gpu": ["onnxruntime-gpu>=1.20"],
+        # onnx checks models that are not bundled before they are opened.
+        "cpu": ["onnxruntime>=1.20", "onnx>=1.17"],
+        "gpu": ["onnxruntime-gpu>=1.20", "onnx>=1.17"],
         "train": [
             "torch>=2.9",
             "lightning-fabric>=2.5",
@@ -58,7 +59,7 @@ setup(
         "phonons": ["euphonic>=2,<3", "PyYAML", "periodictable>=2", "scipy>=1.15", "spglib>=2.1", "asteval>=1.0"],
         # numba compiles the kernel that fits call; without it the same answer takes longer.
         "fit": ["scipy>=1.13", "lmfit>=1.3", "PyYAML", "numba>=0.61"],
-        "report": ["matplotlib>=3.9"],
+        "report": ["matplotlib>=3.9", "jinja2>=3.1"],
         # make-pairs on several machines; dask-jobqueue starts workers under Slurm.
         "dask": ["dask[distributed]>=2025.1", "dask-jobqueue>=0.9"],
         # docs/examples/README.md names two more packages, which are installed without their dependencies.
@@ -72,7 +73,7 @@ setup(
     package_data={
         "mantid_insgan.plugins": ["README.md", "**/*.py", "**/*.template"],
         "mantid_insgan.bundled_models": ["README.md", "**/*.onnx", "**/*.json"],
-        "mantid_insgan": ["**/*.toml", "**/*.json", "demo/data/*.nxs"],
+        "mantid_insgan": ["**/*.toml", "**/*.json", "report/*.html", "demo/data/*.nxs"],
     },
     entry_points={"console_scripts": ["insgan = mantid_insgan.cli.main:main"]},
     zip_safe=False,

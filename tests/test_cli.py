@@ -767,7 +767,8 @@ def test_plot_output(insgan, measured):
 
 def test_demo_twice(insgan, tmp_path):
     pytest.importorskip("matplotlib")
-    files = ["calculated.nxs", "demo.png", "measured.nxs", "resolution_added.nxs", "resolution_removed.nxs"]
+    results = ["resolution_added.nxs", "resolution_removed.nxs"]
+    files = ["calculated.nxs", "demo.png", "measured.nxs", "report.html", *results]
     for _ in range(2):
         code, out, _ = insgan("demo", "--output", tmp_path / "new" / "demo")
         assert code == 0
@@ -777,6 +778,7 @@ def test_demo_twice(insgan, tmp_path):
             "calculated.nxs",
             "resolution_added.nxs",
             "demo.png",
+            "report.html",
         ]
         assert sorted(listing(tmp_path / "new" / "demo")) == files
     for before, after in (("measured", "resolution_removed"), ("calculated", "resolution_added")):

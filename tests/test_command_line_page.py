@@ -117,4 +117,5 @@ def test_the_examples_run(monkeypatch, capsys, tmp_path):
         signal.signal(number, handler)
     written = {p.name for p in tmp_path.iterdir()}
     assert written == {"demo", "corrected.nxs", "corrected.png", "broadened.nxs", "sharp.nxs", "measured.pdf", "many",
+                           "removed.html", "removed.pdf", "again.nxs", "again.html",
                        "la2nio4.yaml", "dispersion.png"}  # fmt: skip

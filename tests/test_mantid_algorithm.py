@@ -143,7 +143,7 @@ def test_groups_stand_together():
     properties = [p for p in initialized().getProperties() if p.direction == Direction.Input]
     groups = [p.getGroup for p in properties]
     changes = [g for i, g in enumerate(groups) if i == 0 or groups[i - 1] != g]
-    assert changes == ["", "Model", "Target", "Measurement", "Range", "Calculation"]
+    assert changes == ["", "Model", "Target", "Measurement", "Range", "Calculation", "Quality"]
 
 
 def test_model_and_model_file_exclude_each_other(tmp_path):
@@ -386,6 +386,22 @@ def test_quality_of_each_bin(measured):
         out.OutputQuality.getSignalArray() ** 2, out.OutputWorkspace.getErrorSquaredArray(), equal_nan=True
     )
     assert np.nanmax(out.OutputQuality.getErrorSquaredArray()) == 0.0
+
+
+def test_a_report_of_the_live_workspace(measured, tmp_path):
+    page = tmp_path / "report.html"
+    ApplyResolutionGAN(measured, OutputWorkspace="out", OutputReport=str(page))
+    text = page.read_text(encoding="utf-8")
+    assert "Report of out" in text and "Nothing was found that speaks against this result" in text
+    assert "SHA-256 of input and output" in text and "they are workspaces in memory, not files" in text
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_run(measured, tmp_path):
+    assert problems(InputWorkspace=measured, OutputReport=str(tmp_path / "report.doc"))["OutputReport"] == (
+        f"the report {tmp_path}/report.doc has the suffix '.doc', expected .html or .pdf. "
+        "Fix: name it report.html or report.pdf."
+    )
 
 
 def test_a_group_is_done_member_by_member(measured):

@@ -32,13 +32,13 @@ def cut(tmp_path, monkeypatch):
 def test_the_commands_of_your_own_data(cut, monkeypatch, capsys):
     part = README.split("## Your own data")[1].split("\n## ")[0]
     commands = [line.strip() for line in part.splitlines() if line.startswith("    insgan ")]
-    assert [shlex.split(c)[1] for c in commands] == ["inspect", "apply", "plot"]
+    assert [shlex.split(c)[1] for c in commands] == ["inspect", "apply", "report"]
     for command in commands:
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         with pytest.raises(SystemExit) as stopped:
             main()
         assert not stopped.value.code, capsys.readouterr().err
-    assert {p.name for p in cut.iterdir()} == {"cut.nxs", "corrected.nxs", "corrected.png"}
+    assert {p.name for p in cut.iterdir()} == {"cut.nxs", "corrected.nxs", "report.html"}
 
 
 def test_the_script(cut, capsys):

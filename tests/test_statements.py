@@ -54,6 +54,8 @@ CREDITS = {
     "rich": "rich",
     "pydantic": "pydantic",
     "matplotlib": "matplotlib",
+    "Jinja2": "jinja2",
+    "onnx": "onnx",
     "hypothesis": "hypothesis",
 }
 

@@ -33,10 +33,15 @@ def apply(
     ] = None,
     workers: Workers = 1,
     dask: Dask = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Report on the result to write as well (.html or .pdf).")
+    ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ):
     """Add the resolution to a simulation, or remove it from data: for one file, or for many into a folder."""
+    if report is not None:
+        _check_report(report, files, output_dir, overwrite)
     if output_dir is not None:
         _apply_to_many(files, output_dir, options, {"workers": workers, "dask": dask, "overwrite": overwrite}, json)
         return
@@ -50,9 +55,30 @@ def apply(
     with progress(_title(options, source.name), quiet=json) as bar:
         from ..translate.job import apply_to_file  # takes longer than a user waits for a sign of life
 
-        report = apply_to_file(source, target, options, overwrite=overwrite, progress=bar)
-    summary = {"output": str(target), "seconds": round(time.monotonic() - started, 2), **report.summary()}
+        made = apply_to_file(source, target, options, overwrite=overwrite, progress=bar)
+    summary = {"output": str(target), "seconds": round(time.monotonic() - started, 2), **made.summary()}
+    if report is not None:
+        _write_report(report, source, target, options, overwrite)
+        summary |= {"report": str(report)}
     typer.echo(json_text.dumps(summary) if json else _report_text(summary))
+
+
+def _check_report(report: Path, files: list[Path], output_dir: Path | None, overwrite: bool) -> None:
+    from ..report.page import check_report
+
+    if output_dir is not None:
+        raise typer.BadParameter("--report is for one INPUT and OUTPUT; insgan report makes one for each result")
+    if report in files:
+        raise typer.BadParameter(f"--report {report} is also the INPUT or OUTPUT")
+    check_report(report, overwrite)
+
+
+def _write_report(report: Path, source: Path, target: Path, options: ApplyOptions, overwrite: bool) -> None:
+    from ..report.evidence import evidence_of_files
+    from ..report.page import write_report
+
+    evidence = evidence_of_files(source, target, model=options.model, device=options.device)
+    write_report(evidence, report, overwrite=overwrite)
 
 
 def _apply_to_many(files, folder, options, how: dict, json: bool) -> None:
@@ -82,6 +108,7 @@ def _report_text(summary: dict) -> str:
     used = "; ".join(f"{name} {digits(fact['value'])} ({fact['source']})" for name, fact in summary["run"].items())
     lines = [f"wrote {summary['output']} in {summary['seconds']:.1f} s with {summary['model']}", f"  run: {used}"]
     lines.append(f"  resolution of the result: {summary['resolution_of_result']}")
+    lines += [f"  report: {summary['report']}"] if "report" in summary else []
     for name, value in summary.items():
         if isinstance(value, float) and name != "seconds":
             lines.append(f"  {name.replace('_', ' ')}: {digits(value)}")

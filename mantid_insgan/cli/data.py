@@ -1,5 +1,5 @@
-"""Commands that bin data, show the contents of a file, and calculate the resolution: ``bin``, ``inspect``, ``plot``,
-``resolution``."""
+"""Commands that bin data, show a file or a result, and calculate the resolution: ``bin``, ``inspect``, ``plot``,
+``report``, ``resolution``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..core.options import BinOptions, ReadOptions, ResolutionOptions, overridden, reading_of
+from ..core.options import BinOptions, ReadOptions, ResolutionOptions, option, overridden, reading_of
 from .flags import Json, Overwrite, takes
 from .output import noted
 from .progress import progress
@@ -126,6 +126,37 @@ def plot(
     check_output(output, overwrite, [file])
     plot_spectrum(read_spectrum(file, **reading_of(options)), output, title=file.name)
     typer.echo(f"wrote {output}")
+
+
+def report(
+    file: Annotated[Path, typer.Argument(metavar="INPUT", help="The data file that apply was given.")],
+    result: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The result of apply.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Report to write: a page (.html) with all its figures inside, or .pdf."),
+    ] = Path("report.html"),
+    model: Annotated[
+        str | None, typer.Option("--model", help="The model that made the result, if it is not bundled.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help=option("device")["help"])] = "auto",
+    overwrite: Overwrite = False,
+    json: Json = False,
+):
+    """Report on a result of apply: a verdict in words, figures with errors, facts with their sources, provenance."""
+    from ..report.evidence import evidence_of_files, verdict
+    from ..report.page import check_report, write_report
+
+    check_report(output, overwrite)
+    with progress("report", quiet=json) as bar:
+        evidence = evidence_of_files(file, result, model=model, device=device, progress=bar)
+    write_report(evidence, output, overwrite=overwrite)
+    found = verdict(evidence)
+    summary = {"report": str(output), "verdict": found.words, "reasons": list(found.reasons)}
+    summary |= {"left_out": [f"{what}: {why}" for what, why in evidence.missing], "notes": list(evidence.notes)}
+    reasons = [f"  {reason}" for reason in found.reasons]
+    left_out = [f"  left out: {line}" for line in summary["left_out"]]
+    text = [f"wrote {output}", found.words, *reasons, *left_out, *noted(summary["notes"])]
+    typer.echo(json_text.dumps(summary) if json else "\n".join(text))
 
 
 @takes(ResolutionOptions)

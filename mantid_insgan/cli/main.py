@@ -30,6 +30,7 @@ COMMANDS = {
     "inspect": data.inspect,
     "models": setup.models,
     "plot": data.plot,
+    "report": data.report,
     "demo": setup.demo,
     "make-pairs": train.make_pairs,
     "resolution": data.resolution,

@@ -16,7 +16,7 @@ JOBS = {
 
 
 def run_demo(output: Path, *, device: str = "auto", progress=None) -> dict[str, Path]:
-    """Copy the demo data to `output`, apply the bundled models in both directions and draw the results.
+    """Copy the demo data to `output`, apply the bundled models in both directions, draw the results, and report on one.
 
     Parameters
     ----------
@@ -41,6 +41,8 @@ def run_demo(output: Path, *, device: str = "auto", progress=None) -> dict[str, 
     from ..errors import OutputError
     from ..io import read_spectrum
     from ..report.comparison import plot_comparison
+    from ..report.evidence import evidence_of_files
+    from ..report.page import write_report
     from ..translate.job import apply_to_file
 
     try:
@@ -64,7 +66,10 @@ def run_demo(output: Path, *, device: str = "auto", progress=None) -> dict[str, 
     picture = output / "demo.png"
     spectra = {title: read_spectrum(output / name).squeeze() for title, name in panels.items()}
     plot_comparison(spectra, picture, cut=(1.7, 1.8), notes=notes)  # at the zone boundary, where the band is flat
-    return written | {"picture": picture}
+    page = output / "report.html"
+    measured = [output / name for name in ("measured.nxs", "resolution_removed.nxs")]
+    write_report(evidence_of_files(*measured, device=device), page, overwrite=True)
+    return written | {"picture": picture, "report, remove-resolution": page}
 
 
 def _say(direction: str, summary: dict) -> str:

@@ -174,7 +174,9 @@ class Resolution:
         if value["chopper"] is None and len(packages) == 1:
             value["chopper"] = packages[0]
         if value["ei"] is None:
-            low, high = choppers.limits(instrument, value["chopper"] or packages[0]).ei
+            low, high = choppers.limits(
+                instrument, choppers.chopper_name(instrument, value["chopper"] or packages[0])
+            ).ei
             raise checks.missing("incident energy", f"{low:g} to {high:g} meV on {instrument}", "--ei")
         if value["chopper"] is None:
             why = "; ".join(n.removeprefix(CHOPPER_UNKNOWN) for n in run.notes if n.startswith(CHOPPER_UNKNOWN))

@@ -53,7 +53,17 @@ def reading(path: Path):
     """
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as problem:
+    except MemoryError as problem:
+        raise InputError(
+            f"{path} has an array that does not fit into the memory ({problem or 'no more is free'})",
+            "cut or rebin the data, or save them again if they are not as large as that",
+        ) from problem
+    except AttributeError as problem:  # of a dataset where a group is expected, or the reverse
+        raise InputError(
+            f"{path} has another structure than such a file: {problem}",
+            "save the data again with SaveMD, SaveNXSPE or SaveNexus",
+        ) from problem
+    except (OSError, RuntimeError, KeyError, IndexError, OverflowError, ValueError, TypeError) as problem:
         raise InputError(
             f"{path} could not be read completely: HDF5 says '{problem}'",
             "copy or save the file again; an interrupted transfer leaves such files",
@@ -81,7 +91,7 @@ def text(value, default: str = "") -> str:
         value = value.reshape(-1)[0]
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
-    value = str(value)
+    value = str(value).encode("utf-8", "replace").decode("utf-8")  # h5py gives bytes that are not UTF-8 as surrogates
     return "" if value == " " else value
 
 

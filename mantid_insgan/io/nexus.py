@@ -96,7 +96,7 @@ class SpectrumFile:
         self._entry = entry
         self.layout = "v2" if isinstance(entry.get("data"), h5py.Group) else "v1"
         self.coordinate_system = _coordinate_system(entry)
-        self.visual_normalization = int(dataset_number(entry, "visual_normalization") or 0)
+        self.visual_normalization = _one_of(range(3), entry, "visual_normalization")
         self.q_convention = text(entry.attrs.get("QConvention")) or "Inelastic"
         self.normalised = is_normalised(entry)
         self._data = entry["data"] if self.layout == "v2" else entry
@@ -213,10 +213,25 @@ def _entry(file: h5py.File, path: Path) -> h5py.Group:
 
 def _coordinate_system(entry: h5py.Group) -> int:
     # The first version of the format stored it in the logs.
-    for name in ("coordinate_system", "experiment0/logs/CoordinateSystem/value"):
-        if (value := dataset_number(entry, name)) is not None:
-            return int(value)
-    return 0
+    names = ("coordinate_system", "experiment0/logs/CoordinateSystem/value")
+    return _one_of(range(4), entry, next((n for n in names if dataset_number(entry, n) is not None), names[0]))
+
+
+def _one_of(allowed: range, entry: h5py.Group, name: str) -> int:
+    """A whole number of Mantid's, 0 if there is none.
+
+    Raises
+    ------
+    InputError
+        If it is another number.
+    """
+    value = dataset_number(entry, name) or 0
+    if value not in allowed:
+        raise InputError(
+            f"{entry.name}/{name} is {value:g}, expected one of {', '.join(map(str, allowed))}",
+            "save the workspace again with SaveMD",
+        )
+    return int(value)
 
 
 def _dimensions_v2(source: SpectrumFile) -> list[_Dimension]:

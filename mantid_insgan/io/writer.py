@@ -19,10 +19,10 @@ import numpy as np
 from ..core.files import check_output, read_only, replacing
 from ..core.run import Run
 from ..core.spectrum import Axis, Spectrum
-from ..errors import OutputError
+from ..errors import InputError, OutputError
 from .facts import experiment_groups, logs_of_run, own_logs
 from .geometry import shape_xml
-from .hdf5 import fixed, open_hdf5
+from .hdf5 import fixed, open_hdf5, reading, text
 from .history import NORMALISED
 from .region import normal_region
 
@@ -287,8 +287,9 @@ def _dimension_count(entry: h5py.Group) -> int:
 
 def _copy_attributes(old, new, but: re.Pattern | None = None) -> None:
     for name, value in old.attrs.items():
-        if but is None or not but.fullmatch(name):
-            new.attrs[name] = value
+        if isinstance(name, bytes) or (but is not None and but.fullmatch(name)):
+            continue  # h5py gives a name that is not UTF-8 as bytes, and takes none
+        new.attrs[name] = value.encode("utf-8", "replace") if isinstance(value, str) else value
 
 
 def _group(parent: h5py.Group, name: str, nx_class: str, **attributes) -> h5py.Group:
@@ -323,11 +324,21 @@ def last_record(path: Path) -> dict:
     InputError
         If the file cannot be read.
     """
-    with open_hdf5(path) as file:
+    with open_hdf5(path) as file, reading(path):
         process = file.get(f"{ENTRY}/process")
         numbers = [int(m[1]) for name in process or () if (m := re.fullmatch(r"MantidAlgorithm_(\d+)", name))]
         note = process[f"MantidAlgorithm_{max(numbers)}"] if numbers else {}
-        return json.loads(note["json"][0]) if "json" in note else {}
+        record = text(note["json"][()]) if "json" in note else "{}"
+    try:
+        found = json.loads(record)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{path}: the last record of its history is {record[:60]!r}, expected a record in JSON",
+            "take the file as insgan wrote it",
+        )
+    return found
 
 
 def _history_text(history: dict) -> str:

@@ -7,6 +7,7 @@ import torch
 
 from ..errors import ModelError
 from ..translate.cards import ModelFile
+from ..translate.graph import model_bytes
 from .generator import COARSE_BLOCKS, Generator
 
 
@@ -22,7 +23,9 @@ def generator_of(model: ModelFile) -> Generator:
     import onnx
     from onnx import numpy_helper
 
-    stored = {i.name: i for i in onnx.load(model.path).graph.initializer}
+    # from its bytes, so that no other file is read
+    content = model_bytes(model.path, model.card.sha256)
+    stored = {i.name: i for i in onnx.load_model_from_string(content).graph.initializer}
     first = stored.get("generator.network.enter.weight")
     if first is None:
         raise ModelError(f"{model.path} holds no generator weights", "start without it (--warm-start none)")

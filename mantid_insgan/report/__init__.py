@@ -6,8 +6,11 @@ from importlib import import_module
 _PLACES = {
     "FORMATS": "style",
     "axis_label": "style",
+    "check_report": "page",
     "columns": "text",
     "comparison_figure": "comparison",
+    "evidence_in_memory": "evidence",
+    "evidence_of_files": "evidence",
     "plot_comparison": "comparison",
     "plot_resolution": "resolution",
     "plot_spectrum": "spectrum",
@@ -15,6 +18,8 @@ _PLACES = {
     "resolution_table": "resolution",
     "spectrum_figure": "spectrum",
     "table_text": "resolution",
+    "verdict": "evidence",
+    "write_report": "page",
 }
 __all__ = list(_PLACES)
 

@@ -78,7 +78,7 @@ def comparison_figure(
 ) -> Figure:
     """A figure of several spectra with one colour scale, and below each map a cut through the brightest region.
 
-    The cut is the mean over the same narrow range of momentum in every panel, with a band of one standard error; the
+    The cut is the mean over the same narrow range of momentum in every panel, with bars of one standard error; the
     cuts of the other panels are shown behind it in grey. Spectra of three or more open axes are first cut through the
     middle.
 
@@ -104,7 +104,7 @@ def comparison_figure(
     """
     spectra = _comparable(panels)
     columns = min(len(panels), columns or _LARGEST_PANELS_IN_A_ROW)
-    explained = "Grey curves: the other panels. Bands: one standard error. Grey areas: not measured."
+    explained = "Grey curves: the other panels. Bars and bands: one standard error. Grey areas: not measured."
     if next(iter(spectra.values())).ndim == 1:
         figure = _compare_profiles(spectra, columns)
     else:
@@ -258,6 +258,8 @@ def _show_cut(axes: Axes, cuts: Mapping[str, Spectrum], name: str, limits: tuple
     cut = cuts[name]
     centers, signal, error = cut.axes[0].centers, gapped(cut), np.sqrt(np.where(cut.valid, cut.variance, 0))
     axes.fill_between(centers, signal - error, signal + error, color=LINE, alpha=0.3, linewidth=0, zorder=2)
+    if error.any():
+        axes.errorbar(centers, signal, error, fmt="none", ecolor=FAINT, elinewidth=0.7, zorder=2.5)
     axes.plot(centers, signal, color=LINE, linewidth=1.2, zorder=3)
     dress_curve(axes, cut)
     if limits is not None:

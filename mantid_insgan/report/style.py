@@ -150,7 +150,9 @@ def show_map(axes: Axes, plane: Spectrum, scale: Normalize):
     return image
 
 
-def add_colour_bar(figure: Figure, images, axes: Sequence[Axes], planes: Sequence[Spectrum]) -> None:
+def add_colour_bar(
+    figure: Figure, images, axes: Sequence[Axes], planes: Sequence[Spectrum], name: str = "Intensity"
+) -> None:
     """One colour bar for maps with one scale, with arrows where data lie outside it."""
     from matplotlib.colors import AsinhNorm
 
@@ -159,9 +161,9 @@ def add_colour_bar(figure: Figure, images, axes: Sequence[Axes], planes: Sequenc
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
     bar = figure.colorbar(images[0], ax=list(axes), extend=extend, extendfrac=0.03, aspect=30, pad=0.015)
     bar.outline.set_visible(False)
-    bar.set_label("Intensity")
+    bar.set_label(name)
     if isinstance(scale, AsinhNorm):
-        bar.set_label("Intensity (asinh scale)")
+        bar.set_label(f"{name} (asinh scale)")
         ticks = asinh_ticks(scale.linear_width, scale.vmax)
         bar.set_ticks(ticks, labels=[f"{x:g}" for x in ticks], minor=False)
         bar.minorticks_off()

@@ -13,12 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..bundled import model_names, models_folder
 from ..core.files import replacing
 from ..core.options import DIRECTIONS
 from ..errors import ModelError
+from .graph import LARGEST_CARD, LARGEST_FILE
 
 #: Inputs of every model, and optional inputs.
 INPUTS = ("signal", "valid", "error", "width")
@@ -28,10 +29,12 @@ STEPS = "steps"
 OUTPUTS = ("translated", "log_variance", "convolved", "features")
 #: Start of the title of the table with the fraction of bins with the truth within one and two standard errors.
 COVERAGE = "coverage of the standard errors"
+#: Pattern of names that are shown: no control characters.
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, str_max_length=20_000)
 
 
 class Table(_Part):
@@ -41,6 +44,17 @@ class Table(_Part):
     conditions: str
     columns: list[str]
     rows: dict[str, list[float]]
+
+    @model_validator(mode="after")
+    def _rows_have_all_columns(self):
+        wrong = next((name for name, row in self.rows.items() if len(row) != len(self.columns)), None)
+        if wrong is not None:
+            raise ValueError(
+                f"row {wrong!r} of {self.title!r} has not {len(self.columns)} numbers, one for each column"
+            )
+        if self.title.startswith(COVERAGE) and (len(self.columns) != 2 or "this model" not in self.rows):
+            raise ValueError(f"the table {self.title!r} needs two columns and the row 'this model'")
+        return self
 
 
 class Training(_Part):
@@ -65,14 +79,24 @@ class Domain(_Part):
     mean: list[float]
     components: list[list[float]]
     scale: list[float]
-    threshold: float = Field(description="distance that 1 % of held-out slices like the training data exceed")
+    threshold: float = Field(gt=0, description="distance that 1 % of held-out slices like the training data exceed")
+
+    @model_validator(mode="after")
+    def _shapes_fit(self):
+        features = {len(row) for row in self.components}
+        if features != {len(self.mean)} or len(self.scale) != len(self.components) or min(self.scale) <= 0:
+            raise ValueError(
+                f"{len(self.components)} components of {sorted(features)} numbers do not go with {len(self.mean)} "
+                f"means and {len(self.scale)} scales above 0"
+            )
+        return self
 
 
 class ModelCard(_Part):
     """The card of one model (``card.json``)."""
 
-    name: str
-    version: str
+    name: str = Field(max_length=200, pattern=PRINTABLE)
+    version: str = Field(max_length=200, pattern=PRINTABLE)
     direction: Literal["add-resolution", "remove-resolution"]
     dimensions: int = Field(ge=1, le=3)
     simulation: Literal["ideal", "convolved"] = Field(
@@ -83,10 +107,10 @@ class ModelCard(_Part):
     licence: str = "GPL-3.0-or-later"
     description: str
     normalisation: str
-    grid_multiple: int = Field(ge=1)
-    smallest_grid: int = Field(ge=1)
-    largest_fwhm_bins: float = Field(gt=0, description="widest resolution, in bins, that the model can apply")
-    error_factor: float = Field(gt=0, description="the model's standard errors are multiplied by this")
+    grid_multiple: int = Field(ge=1, le=64)
+    smallest_grid: int = Field(ge=1, le=256)
+    largest_fwhm_bins: float = Field(gt=0, le=1000, description="widest resolution, in bins, that the model can apply")
+    error_factor: float = Field(gt=0, le=1000, description="the model's standard errors are multiplied by this")
     errors: Literal["calibrated", "not calibrated"] = Field(
         "calibrated",
         description="whether that factor was found on pairs held out of the training, or only follows from the loss",
@@ -280,11 +304,18 @@ def verified_card(onnx: Path, kind: type[BaseModel]):
 
 
 def _hash_of(onnx: Path) -> str:
+    if (size := onnx.stat().st_size) > LARGEST_FILE:
+        raise ModelError(f"{onnx} has {size:,} bytes, and a model may have {LARGEST_FILE:,}", "give another model")
     return hashlib.sha256(onnx.read_bytes()).hexdigest()
 
 
 def _read_card(path: Path, kind: type[BaseModel] = ModelCard):
     about = path.stat()
+    if about.st_size > LARGEST_CARD:
+        raise ModelError(
+            f"the card {path} has {about.st_size:,} bytes, and a card may have {LARGEST_CARD:,}",
+            "use the card that was written with the model",
+        )
     return _parsed_card(path, about.st_size, about.st_mtime_ns, kind)
 
 
@@ -295,7 +326,7 @@ def _parsed_card(path: Path, size: int, changed: int, kind: type[BaseModel]):
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
+        where = repr(".".join(map(str, first["loc"]))[:80])[1:-1] or "the file"
         raise ModelError(
             f"the card {path} is not valid: {where}: {first['msg']}", "use the card that was written with the model"
         ) from error

@@ -17,7 +17,7 @@ from ..core.slices import intensity_scale, require_valid
 from ..core.spectrum import Axis, Spectrum, per_event
 from ..errors import ModelError
 from .cards import Table, verified_card
-from .session import start_session
+from .session import run_interruptibly, start_session
 
 #: Inputs of a classifier, both (1, 1, *open axes), and its outputs: (1, models), and three of shape (1,).
 INPUTS = ("signal", "valid")
@@ -186,14 +186,27 @@ def classify(spectrum: Spectrum, classifier: ClassifierFile | str | Path) -> Cla
     card = classifier.card
     _require_grid(card, spectrum)
     require_valid(spectrum)
-    session = start_session(classifier.path, "cpu", 1)
+    session = start_session(classifier.path, "cpu", 1, card.sha256)
     _check_graph(classifier, session)
     spectrum = per_event(spectrum)
     inputs = network_input(spectrum.signal, spectrum.valid)
     grid = tuple(n for n in spectrum.shape if n > 1)
     given = {name: x.reshape(1, 1, *grid) for name, x in zip(INPUTS, inputs, strict=True)}
-    probability, *measures = (np.asarray(x, float)[0] for x in session.run(list(OUTPUTS), given))
+    answer = [np.asarray(x, float) for x in run_interruptibly(session, list(OUTPUTS), given, lambda: None)]
+    _check_answer(classifier, answer)
+    probability, *measures = (x[0] for x in answer)
     return _judged(card, probability, dict(zip(MEASURES, measures, strict=True)), _notes(card, spectrum))
+
+
+def _check_answer(classifier: ClassifierFile, answer: list[np.ndarray]) -> None:
+    probability, *measures = answer
+    whole = probability.shape == (1, len(classifier.card.names)) and all(x.shape == (1,) for x in measures)
+    if not (whole and all(np.isfinite(x).all() for x in answer) and probability.min() >= 0 < probability.sum()):
+        raise ModelError(
+            f"{classifier.path} gives arrays of the shapes {[x.shape for x in answer]}, expected "
+            f"{len(classifier.card.names)} probabilities and one finite number for each of {', '.join(MEASURES)}",
+            "use the file and the card that were written together",
+        )
 
 
 def network_input(signal: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

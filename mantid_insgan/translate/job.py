@@ -75,7 +75,7 @@ class Report:
 
 
 def apply(
-    spectrum: Spectrum, options: ApplyOptions | None = None, *, progress=None, **keywords
+    spectrum: Spectrum, options: ApplyOptions | None = None, *, progress=None, watch=None, **keywords
 ) -> tuple[Spectrum, Report]:
     """Add the resolution to a spectrum in memory, or remove it.
 
@@ -86,6 +86,8 @@ def apply(
         The defaults of `ApplyOptions` if not given.
     progress : callable, optional
         Called with the fraction done, 0 to 1.
+    watch : callable, optional
+        Told what the first model gives for each slice (`Translator.watch`).
     **keywords
         Fields of `ApplyOptions`; they replace those of `options`:
         ``apply(spectrum, direction="add-resolution", instrument="MAPS", chopper="S", frequency=400)``.
@@ -118,6 +120,8 @@ def apply(
         plan = plan_for(coarse.outline, run, options, resolution, translators)
     if plan.removes:
         plan = replace(plan, lines=find_lines(told, resolution))
+    if plan.steps and coarse is None:  # in other bins it would be told of those
+        plan.steps[0].translator.watch = watch
     result, quality = _worked(clean, None, plan, coarse, progress)
     _require_reached(options, quality)
     _require_known(options, quality)
@@ -246,7 +250,7 @@ def _prepare(
     run = with_known_name(options.run(spectrum.run))
     require_network_axes(spectrum.axes)
     resolution = Resolution.of_spectrometer(run, **options.of_resolution())
-    return run, resolution, tuple(_opened(model, options.device, opened) for model in _models(spectrum, options))
+    return run, resolution, tuple(_opened(model, options.device, opened) for model in models_of(spectrum, options))
 
 
 def _opened(model: ModelFile, device: str, opened: dict | None) -> Translator:
@@ -258,7 +262,7 @@ def _opened(model: ModelFile, device: str, opened: dict | None) -> Translator:
     return opened[key]
 
 
-def _models(spectrum, options: ApplyOptions) -> list[ModelFile]:
+def models_of(spectrum, options: ApplyOptions) -> list[ModelFile]:
     """The given model, or the bundled one for the open axes of a spectrum or file; for another setting that which
     removes the resolution and that which adds it."""
     opened = len(open_axes(spectrum.axes))
@@ -293,7 +297,7 @@ def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
     """
     with open_spectrum(source, **reading_of(options)) as file:
         run = with_known_name(options.run(file.run))
-        models = _models(file, options)
+        models = models_of(file, options)
     expected = _parameters(source, [model.card for model in models], run, options)
     found = last_record(target)
     if found.get("name") != HISTORY_NAME or found.get("version") != __version__:

@@ -11,6 +11,7 @@ import numpy as np
 from ..core.options import DEVICES
 from ..errors import DeviceError, ModelError
 from .cards import INPUTS, MORE_INPUTS, OUTPUTS, STEPS, ModelFile
+from .graph import model_bytes
 
 #: Seconds between two checks, while the network runs, whether to stop.
 LOOK = 0.1
@@ -33,23 +34,27 @@ def open_session(model: ModelFile, device: str = "auto", threads: int | None = N
     ModelError
         If the file is not an ONNX model, or its inputs and outputs do not match its card.
     """
-    session = start_session(model.path, device, threads)
+    session = start_session(model.path, device, threads, model.card.sha256)
     _check_graph(model, session)
     return session
 
 
-def start_session(path: Path, device: str = "auto", threads: int | None = None):
-    """A session of any ONNX file; parameters and errors as `open_session`, without the check against a card."""
+def start_session(path: Path, device: str = "auto", threads: int | None = None, sha256: str | None = None):
+    """A session of any ONNX file; parameters and errors as `open_session`, without the check against a card.
+
+    What it contains is checked first (`graph.model_bytes`), and its hash, if one is given.
+    """
     runtime, available = available_cuda(device)
     wanted = device.lower()
     use_cuda = available and wanted != "cpu"
     providers = (["CUDAExecutionProvider"] if use_cuda else []) + ["CPUExecutionProvider"]
     options = runtime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised
     wished = os.environ.get("OMP_NUM_THREADS", "")
     options.intra_op_num_threads = threads or (int(wished) if wished.isdigit() else 0)
+    content = model_bytes(path, sha256)
     try:
-        session = runtime.InferenceSession(str(path), options, providers=providers)
+        session = runtime.InferenceSession(content, options, providers=providers)
     except Exception as error:  # ONNX Runtime raises its own types; the text of the first line says enough
         raise ModelError(
             f"ONNX Runtime cannot open {path}: {str(error).splitlines()[0]}", "install or export the model again"
@@ -102,11 +107,17 @@ def _check_graph(model: ModelFile, session) -> None:
     expected = dict.fromkeys(INPUTS, rank)
     allowed = expected | dict.fromkeys(MORE_INPUTS, rank) | {STEPS: 1}
     outputs = {o.name for o in session.get_outputs()}
+    kinds = {i.type for i in (*session.get_inputs(), *session.get_outputs())}
     if not expected.items() <= found.items() <= allowed.items() or not set(OUTPUTS) <= outputs:
         raise ModelError(
             f"{model.path} takes {found} and gives {sorted(outputs)}; a model of {model.card.dimensions} dimensions "
             f"takes {expected} (name: number of axes), optionally also {', '.join(MORE_INPUTS)} and {STEPS}, and gives "
             f"{sorted(OUTPUTS)}",
+            "export the model with this version of mantid-insgan",
+        )
+    if kinds != {"tensor(float)"}:
+        raise ModelError(
+            f"{model.path} takes and gives {', '.join(sorted(kinds))}, expected tensor(float)",
             "export the model with this version of mantid-insgan",
         )
 
@@ -124,6 +135,11 @@ def run_interruptibly(session, outputs, inputs: dict, look) -> list[np.ndarray]:
     inputs : dict of ndarray
     look : callable
         Called without arguments every `LOOK` seconds, in the calling thread.
+
+    Raises
+    ------
+    ModelError
+        If ONNX Runtime fails.
     """
     from onnxruntime import RunOptions
 
@@ -136,4 +152,10 @@ def run_interruptibly(session, outputs, inputs: dict, look) -> list[np.ndarray]:
         except BaseException:
             options.terminate = True
             raise
+    problem = answer.exception()
+    if isinstance(problem, Exception):  # ONNX Runtime raises its own types
+        raise ModelError(
+            f"ONNX Runtime failed while it ran the model: {(str(problem).splitlines() or ['no reason given'])[0]}",
+            "use less data at a time if the memory is short, or another model",
+        ) from problem
     return answer.result()

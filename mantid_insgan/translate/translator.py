@@ -149,6 +149,9 @@ class Translator:
         self.session = open_session(model, device, threads)
         self.inputs = [i.name for i in self.session.get_inputs()]
         self.device = "cuda" if self.session.get_providers()[0].startswith("CUDA") else "cpu"
+        #: Called for each slice with the direction, the spectrum, the place of the slice, and its signal, variance and
+        #: convolved ideal spectrum.
+        self.watch = None
 
     @property
     def takes_target(self) -> bool:
@@ -203,8 +206,10 @@ class Translator:
         total = math.prod(n for i, n in enumerate(spectrum.shape) if i not in axes)
         for done, (place, data, channels) in enumerate(network_slices(spectrum, grid, axes, finer)):
             tell = partial(_share_of, done, total, progress)
-            answer = self._translate(*data, channels, quality, tell)
-            signal[place], variance[place] = (from_network(x, axes) for x in answer)
+            answer = [from_network(x, axes) for x in self._translate(*data, channels, quality, tell)]
+            signal[place], variance[place], _ = answer
+            if self.watch is not None:
+                self.watch(self.card.direction, spectrum, place, *answer)
             tell(1.0)
         return spectrum.replace(signal=frozen(signal), variance=frozen(variance)), quality
 
@@ -231,9 +236,9 @@ class Translator:
                 )
 
     def _translate(self, signal, valid, error, conditions, quality, tell):
-        """Signal and variance of one slice; its quality is added."""
+        """Signal, variance and convolved ideal spectrum of one slice; its quality is added."""
         if not valid.any():
-            return np.full(signal.shape, np.nan), np.full(signal.shape, np.nan)
+            return [np.full(signal.shape, np.nan)] * 3
         scale = intensity_scale(signal, valid)
         answer = self._run_tiles(signal / scale, valid, error / scale, conditions, quality, tell)
         translated = np.where(valid, answer[0] * scale, np.nan)
@@ -242,7 +247,7 @@ class Translator:
         self._judge(quality, signal, error, valid, translated, answer[2] * scale, conditions["width"])
         # float32 could round the smallest errors to zero; an error is never zero
         sigma = scale * np.maximum(self.card.error_factor * np.exp(0.5 * answer[1]), 1e-9)
-        return translated, np.where(valid, sigma**2, np.nan)
+        return translated, np.where(valid, sigma**2, np.nan), np.where(valid, answer[2] * scale, np.nan)
 
     def _judge(self, quality, signal, error, valid, translated, convolved, width) -> None:
         quality.flux_in += float(signal[valid].sum())
@@ -291,12 +296,30 @@ class Translator:
             reach = reach_of(float(tile["width"].max()))
             inputs[STEPS] = np.arange(-reach, reach + 1, dtype=np.float32)
         answer = run_interruptibly(self.session, list(OUTPUTS), inputs, look)
+        self._require_sound(answer, inputs["signal"].shape)
         quality.distances.append(self._distance(answer[3][0]))
         crop = (0, 0, *(slice(0, n) for n in grid))
         return np.stack([x[crop] for x in answer[:3]])
 
+    def _require_sound(self, answer: list[np.ndarray], shape: tuple[int, ...]) -> None:
+        """Raise ModelError unless a model gives finite numbers in the shapes of the contract."""
+        if (found := [x.shape for x in answer])[:3] != [shape] * 3:
+            raise self._not_of_card(f"arrays of the shapes {found}, expected {shape} for the first three")
+        if not all(np.isfinite(x).all() for x in answer):
+            raise ModelError(
+                f"the model {self.card.name} gives numbers that are not finite for these data",
+                "look at the data for values out of all proportion, or use another model",
+            )
+
+    def _not_of_card(self, what: str) -> ModelError:
+        return ModelError(
+            f"the model {self.card.name} gives {what}", "use the file and the card that were written together"
+        )
+
     def _distance(self, features: np.ndarray) -> float:
         domain = self.card.domain
+        if features.shape not in ((1,), (len(domain.mean),)):
+            raise self._not_of_card(f"features of the shape {features.shape}, expected {len(domain.mean)} numbers")
         away = np.array(domain.components) @ (features - np.array(domain.mean)) / np.array(domain.scale)
         return float(np.sqrt(np.mean(away**2))) / domain.threshold
 

@@ -45,6 +45,9 @@ GROUPS = {
     "Calculation": ("width_factor", "sample", "mosaic", "device", "out_of_domain"),
 }
 
+#: Of the property for a report.
+REPORT_HELP = "Report on the result to write, an HTML page with its figures inside or a PDF."
+
 #: Output property -> (name in the report's summary, meaning).
 QUALITY = {
     "ValidBins": ("valid_bins", "Number of valid bins, to which the model was applied."),
@@ -116,6 +119,9 @@ class ApplyResolutionGAN(PythonAlgorithm):
             doc="Workspace for the standard error of each bin of the result.",
         )
         self.setPropertyGroup("OutputQuality", "Quality")
+        report = FileProperty("OutputReport", "", FileAction.OptionalSave, [".html", ".pdf"])
+        self.declareProperty(report, doc=REPORT_HELP)
+        self.setPropertyGroup("OutputReport", "Quality")
         for name, (_, doc) in QUALITY.items():
             default = 0 if name == "ValidBins" else float("nan")
             self.declareProperty(name=name, defaultValue=default, doc=doc, direction=Direction.Output)
@@ -128,7 +134,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
 
     def _problems(self):
         """Property -> the problem with it. Mantid also calls this while the dialog is only partly filled."""
-        problems = self._problems_of_model() | self._problems_of_device()
+        problems = self._problems_of_model() | self._problems_of_device() | self._problems_of_report()
         try:
             parse_lattice(option_value(self, "lattice"))
         except RunFactError as error:
@@ -166,6 +172,16 @@ class ApplyResolutionGAN(PythonAlgorithm):
                 available_cuda("cuda")
         except DeviceError as error:
             return {"Device": str(error)}
+        return {}
+
+    def _problems_of_report(self):
+        from mantid_insgan.report import check_report
+
+        try:
+            if self._given("OutputReport"):
+                check_report(self.getProperty("OutputReport").value, overwrite=True)
+        except InsganError as error:
+            return {"OutputReport": str(error)}
         return {}
 
     def _open_axes(self):
@@ -216,9 +232,11 @@ class ApplyResolutionGAN(PythonAlgorithm):
         report_progress = Reports(self)
         report_progress(0.0, "Reading the workspace")
         # the output is a clone: its dimensions stay, and bins outside the ranges are empty
+        spectrum = only_within(read_workspace(workspace), **binning_of(options))
+        options = options.updated(energy_range=None, q_range=None)
         result, report = apply(
-            only_within(read_workspace(workspace), **binning_of(options)),
-            options.updated(energy_range=None, q_range=None),
+            spectrum,
+            options,
             progress=lambda share: report_progress(share, "Translating slices"),
         )
         self._tell(report)
@@ -226,6 +244,15 @@ class ApplyResolutionGAN(PythonAlgorithm):
         if self._given("OutputQuality"):
             errors = result.replace(signal=result.variance**0.5, variance=result.variance * 0.0)
             self.setProperty("OutputQuality", to_workspace(errors, template=workspace))
+        if self._given("OutputReport"):
+            self._write_report(spectrum, result, options)
+
+    def _write_report(self, spectrum, result, options):
+        from mantid_insgan.report import evidence_in_memory, write_report
+
+        names = (self.getPropertyValue("InputWorkspace"), self.getPropertyValue("OutputWorkspace"))
+        evidence = evidence_in_memory(spectrum, result, options, names)
+        write_report(evidence, self.getProperty("OutputReport").value, overwrite=True)
 
     def _tell(self, report):
         """Write the facts used and the quality of the result to the log and the output properties."""
