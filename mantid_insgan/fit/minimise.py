@@ -21,6 +21,8 @@ from .problem import Evaluation, Problem
 
 #: Step of a numerical derivative, as a share of the parameter's size.
 _STEP = 1e-3
+#: Nearer to a limit than this share of its range, a parameter is where a search may have gone astray.
+_NEAR_LIMIT = 0.1
 #: Rounds in which errors that depend on the fit are taken from the one before.
 _ERROR_ROUNDS = 3
 
@@ -276,14 +278,15 @@ def _search_from(
     first, begin = evaluations.count, _found_smoothed(problem, evaluations, start, smoothing)
     found = _search_sharp(problem, evaluations, begin, tolerance, most)
     if begin != start and (_at_limit(problem, found[0]) or not _describes(problem, evaluations, found[0])):
-        # Smoothed data may have led astray: the best of some places around the start gets a chance, with its errors.
+        # Smoothed data may have led astray: the start itself and the best of some places around it get a chance.
         share = smoothing / _NARROWER
         smoothed = problem.smoothed(share)
         evaluations.take_up(smoothed or problem, share if smoothed else 0.0)
-        begin = _best_place(smoothed or problem, evaluations, start)
+        around = _best_place(smoothed or problem, evaluations, start)
         evaluations.take_up(problem)
-        other = _search_sharp(problem, evaluations, begin, tolerance, most)
-        found = min(found, other, key=lambda one: evaluations(one[0]).chi_squared)
+        for begin in (start, around):
+            other = _search_sharp(problem, evaluations, begin, tolerance, most)
+            found = min(found, other, key=lambda one: evaluations(one[0]).chi_squared)
         if problem.reweighted and found is not other:
             _take_errors(problem, found[0])
             evaluations.take_up(problem)
@@ -303,9 +306,13 @@ def _search_sharp(problem: Problem, evaluations: _Evaluations, values: dict, tol
 
 
 def _at_limit(problem: Problem, values: Mapping[str, float]) -> bool:
-    """Whether a parameter of the model, other than its line, is at one of its limits."""
+    """Whether a parameter of the model, other than its line, is at one of its limits or near it."""
     limits = {n: problem.definition.parameters[n] for n in problem.free if n not in (LINE, WIDTH_FACTOR)}
-    return any(min(values[n] - p.low, p.high - values[n]) <= _STEP * abs(values[n]) for n, p in limits.items())
+    for name, p in limits.items():
+        near = _NEAR_LIMIT * (p.high - p.low) if np.isfinite(p.high - p.low) else 0.0
+        if min(values[name] - p.low, p.high - values[name]) <= max(_STEP * abs(values[name]), near):
+            return True
+    return False
 
 
 def _found_smoothed(problem: Problem, evaluations: _Evaluations, start: dict, smoothing: float) -> dict:
