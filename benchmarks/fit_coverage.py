@@ -22,7 +22,7 @@ import numpy as np
 from pages import table_text
 from results import add_option, column, table, write_results
 
-from mantid_insgan.convolve import GridAccuracyWarning, convolve
+from mantid_insgan.convolve import GridAccuracyWarning, convolve, sample_modes
 from mantid_insgan.convolve.bins import Bins
 from mantid_insgan.convolve.detectors import Detectors
 from mantid_insgan.convolve.experiment import ExperimentSettings, background, make_experiment
@@ -48,8 +48,12 @@ POINTS, TRUE_DIRECTIONS = {"path": 2000, "plane": 700, "powder": 4000}, 4000
 #: Most counts expected in a bin of the root mean square; and fewer, so that the variance of the truth's Monte Carlo is
 #: no more than this share of that of the counts: both grow with the intensity, and only one is in the errors.
 MOST_COUNTS, NOISE_SHARE = 100.0, 0.1
-#: A truth with more noise than this is left out, and a case with fewer bins than these beyond the elastic line.
-NOISIEST, FEWEST = 0.08, 200
+#: Error that the truth may have between the momenta at which its model is asked: with many counts 2 % would move couplings
+#: by as much as their errors.
+TOLERANCE = 0.005
+#: A truth with more noise than this, or more error between its momenta, is left out, and a case with fewer bins than
+#: these beyond the elastic line.
+NOISIEST, COARSEST, FEWEST = 0.08, 0.01, 200
 #: Where the magnetic scattering in the bins that are left is less than these standard errors in all, it shows nothing.
 FAINTEST = 10.0
 #: What is left out about the elastic line, in FWHM; and, as one sees them, bins where the elastic line, its tail or the
@@ -116,8 +120,9 @@ def drawn(number: int) -> Pair:
     return draw_pair(Recipe(2, SEED, method="covariance", bins=BINS, only=FAMILIES), number)
 
 
-def truth_of(folder: Path, number: int, pair: Pair) -> tuple[Spectrum, float]:
-    """The noiseless spectrum of a case, and the noise of its Monte Carlo as a share of the root mean square.
+def truth_of(folder: Path, number: int, pair: Pair) -> tuple[Spectrum, float, float]:
+    """The noiseless spectrum of a case, and the noise of its Monte Carlo and the error between the momenta at which the
+    model was asked, as shares of the root mean square.
 
     It is kept in the folder: it takes longer than a fit.
     """
@@ -126,14 +131,18 @@ def truth_of(folder: Path, number: int, pair: Pair) -> tuple[Spectrum, float]:
     if not path.exists():
         model = definition_of(pair, np.random.default_rng(0))[1].build(values_of(pair))
         how = {"method": "interpolated", "points": POINTS[pair.facts["kind"]], "seed": number}
-        seen = convolve(model, grid, pair.resolution, **how, orientations=TRUE_DIRECTIONS, **pair.facts["line"])
+        source = None
+        if pair.facts["kind"] != "powder":
+            source = sample_modes(model, grid, pair.resolution, method="interpolated", tolerance=TOLERANCE)
+        how |= {"orientations": TRUE_DIRECTIONS, "source": source}
+        seen = convolve(model, grid, pair.resolution, **how, **pair.facts["line"])
         with replacing(path) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, signal=seen.signal, variance=seen.variance)
+            np.savez(stream, signal=seen.signal, variance=seen.variance, modes=getattr(source, "error", 0.0))
     with np.load(path) as kept:
-        signal, variance = kept["signal"], kept["variance"]
+        signal, variance, modes = kept["signal"], kept["variance"], float(kept["modes"])
     valid = grid.valid & np.isfinite(signal)
     noise = float(np.sqrt(variance[valid].mean() / (signal[valid] ** 2).mean()))
-    return grid.replace(signal=signal, variance=np.zeros_like(signal), valid=valid), noise
+    return grid.replace(signal=signal, variance=np.zeros_like(signal), valid=valid), noise, modes
 
 
 def measured_case(folder: Path, number: int) -> tuple[Pair, Spectrum, dict]:
@@ -144,13 +153,13 @@ def measured_case(folder: Path, number: int) -> tuple[Pair, Spectrum, dict]:
     first = experiment_of(pair, pair.spectrum("convolved"), number, 0.0)
     if np.count_nonzero(first.valid) < FEWEST:
         return pair, first, found | {"left_out": f"fewer than {FEWEST} bins beyond the elastic line"}
-    truth, noise = truth_of(folder, number, pair)
+    truth, noise, modes = truth_of(folder, number, pair)
     measured = experiment_of(pair, truth, number, noise)
     where = measured.valid
     shown = float(np.sqrt((truth.signal[where] ** 2 / measured.variance[where]).sum()))
-    found |= {"noise": noise, "bins": int(np.count_nonzero(where)), "shown": shown}
-    if noise > NOISIEST:
-        return pair, measured, found | {"left_out": "noise of the truth"}
+    found |= {"noise": noise, "modes": modes, "bins": int(np.count_nonzero(where)), "shown": shown}
+    if noise > NOISIEST or modes > COARSEST:
+        return pair, measured, found | {"left_out": "noise of the truth" if noise > NOISIEST else "modes of the truth"}
     return pair, measured, found | ({"left_out": "no magnetic scattering"} if shown < FAINTEST else {})
 
 
@@ -265,6 +274,7 @@ def report(options) -> None:
             facts = {"drawn": len(cases), "determined": DETERMINED, "model_error": MODEL_ERROR}
             facts |= {"bins": sum("bins beyond" in c.get("left_out", "") for c in cases), "fewest": FEWEST}
             facts |= {"faint": sum("magnetic" in c.get("left_out", "") for c in cases)}
+            facts |= {"coarse": sum("modes" in c.get("left_out", "") for c in cases), "coarsest": COARSEST}
             facts |= {"noisy": sum("noise" in c.get("left_out", "") for c in cases), "noisiest": NOISIEST}
     columns = [
         column("engine"),
@@ -281,7 +291,8 @@ def report(options) -> None:
     ]
     note = (
         "Of {drawn} draws {bins} had fewer than {fewest} bins beyond the elastic line, {faint} no magnetic scattering "
-        "there, and {noisy} a truth whose own noise was above {noisiest:.0%}; they were not fitted. Couplings that the "
+        "there, {noisy} a truth whose own noise was above {noisiest:.0%}, and {coarse} one whose modes were off by more "
+        "than {coarsest:.0%} between their momenta; they were not fitted. Couplings that the "
         "data do not determine, as the fit says, do not count. 'determined': only couplings whose error the fit gives "
         "as less than {determined:.0%} of them. 'model-error': the engine covariance with {model_error:.0%} of the "
         "intensity added to the errors."
