@@ -48,8 +48,8 @@ POINTS, TRUE_DIRECTIONS = {"path": 2000, "plane": 700, "powder": 4000}, 4000
 #: Most counts expected in a bin of the root mean square; and fewer, so that the variance of the truth's Monte Carlo is
 #: no more than this share of that of the counts: both grow with the intensity, and only one is in the errors.
 MOST_COUNTS, NOISE_SHARE = 100.0, 0.1
-#: Error that the truth may have between the momenta at which its model is asked: with many counts 2 % would move couplings
-#: by as much as their errors.
+#: Error that the truth may have between the momenta at which its model is asked: with many counts 2 % would move
+#: couplings by as much as their errors.
 TOLERANCE = 0.005
 #: A truth with more noise than this, or more error between its momenta, is left out, and a case with fewer bins than
 #: these beyond the elastic line.
@@ -198,6 +198,7 @@ def fitted(folder: Path, number: int, engine: str) -> dict:
         "scaled": dict(zip(names, map(float, result.errors.scaled), strict=True)),
         "reduced": result.reduced_chi_squared,
         "evaluations": result.search.evaluations,
+        "at_limit": list(result.errors.at_limit),
         "notes": list(result.notes),
     }
 
@@ -291,11 +292,11 @@ def report(options) -> None:
     ]
     note = (
         "Of {drawn} draws {bins} had fewer than {fewest} bins beyond the elastic line, {faint} no magnetic scattering "
-        "there, {noisy} a truth whose own noise was above {noisiest:.0%}, and {coarse} one whose modes were off by more "
-        "than {coarsest:.0%} between their momenta; they were not fitted. Couplings that the "
-        "data do not determine, as the fit says, do not count. 'determined': only couplings whose error the fit gives "
-        "as less than {determined:.0%} of them. 'model-error': the engine covariance with {model_error:.0%} of the "
-        "intensity added to the errors."
+        "there, {noisy} a truth whose own noise was above {noisiest:.0%}, and {coarse} one whose modes were off by "
+        "more than {coarsest:.0%} between their momenta; they were not fitted. Couplings that the data do not "
+        "determine or that end at a limit, as the fit says, do not count. 'determined': only couplings whose error the fit gives as less than "
+        "{determined:.0%} of them. 'model-error': the engine covariance with {model_error:.0%} of the intensity added "
+        "to the errors."
     )
     made = table("coverage", columns, rows, note=note, facts=facts)
     print(table_text(made))
@@ -308,7 +309,9 @@ def row_of(name: str, cases: list[dict], most: float) -> list:
     away, errors, truths = [], [], []
     for case in fits:
         for coupling, error in case["scaled"].items():
-            if coupling != "line" and np.isfinite(error) and error < most * abs(case["values"][coupling]):
+            if coupling == "line" or coupling in case["at_limit"] or not np.isfinite(error):
+                continue
+            if error < most * abs(case["values"][coupling]):
                 away.append(case["values"][coupling] - case["truth"][coupling])
                 truths.append(case["truth"][coupling])
                 errors.append(error)
