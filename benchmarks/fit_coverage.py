@@ -294,9 +294,9 @@ def report(options) -> None:
         "Of {drawn} draws {bins} had fewer than {fewest} bins beyond the elastic line, {faint} no magnetic scattering "
         "there, {noisy} a truth whose own noise was above {noisiest:.0%}, and {coarse} one whose modes were off by "
         "more than {coarsest:.0%} between their momenta; they were not fitted. Couplings that the data do not "
-        "determine or that end at a limit, as the fit says, do not count. 'determined': only couplings whose error the fit gives as less than "
-        "{determined:.0%} of them. 'model-error': the engine covariance with {model_error:.0%} of the intensity added "
-        "to the errors."
+        "determine or that end at a limit, as the fit says, do not count. 'determined': only couplings whose error the "
+        "fit gives as less than {determined:.0%} of them. 'model-error': the engine covariance with {model_error:.0%} "
+        "of the intensity added to the errors."
     )
     made = table("coverage", columns, rows, note=note, facts=facts)
     print(table_text(made))
