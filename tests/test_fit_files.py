@@ -194,6 +194,10 @@ def test_what_is_missing_is_named(folder):
         fit_files(bare)
     with pytest.raises(InputError, match="is a model, and no data to fit were given"):
         fit_files(folder / "square.yaml")
+    with pytest.raises(
+        InputError, match=r"names its data, and --ei, --width-factor would be of all of them.*in the file"
+    ):
+        fit_files(changed(folder), options=FitOptions(ei=20.0, width_factor=1.1))
     with pytest.raises(InputError, match="names its data, and 1 more files were given"):
         fit_files(folder / "problem.yaml", [folder / "cut.nxs"])
     with pytest.raises(InputError, match="use `insgan compare` for rivals"):

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ..core.model_options import FitOptions, parse_settings
+from ..core.options import RUN_OPTIONS, option
 from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..instruments import Resolution
@@ -19,6 +20,9 @@ from .measured import Dataset
 from .minimise import Progress
 from .problem import Problem
 from .result import FitResult, fit
+
+#: Options that belong to a measurement, beside the facts of its run.
+_OF_DATA = ("width_factor", "sample", "mosaic")
 
 
 def fit_files(
@@ -139,6 +143,12 @@ def _read(source, data, options: FitOptions) -> ProblemFile:
     if is_problem(source):
         if data:
             raise InputError(f"{source} names its data, and {len(data)} more files were given", "give them in the file")
+        of_data = [option(n, FitOptions)["flag"] for n in (*RUN_OPTIONS, *_OF_DATA) if n in options.given()]
+        if of_data:
+            raise InputError(
+                f"{source} names its data, and {', '.join(of_data)} would be of all of them",
+                "give such facts in the file, beside the data that they belong to",
+            )
         found = read_problem(source)
         options = FitOptions().updated(**_plain(found.options)).updated(**options.given())
         definitions = tuple(changed(d, parse_settings(options.set), options.free) for d in found.definitions)
