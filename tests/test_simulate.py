@@ -72,7 +72,7 @@ def close(found, expected) -> bool:
 # ------------------------------------------------------------------------------------------------ the function
 
 
-@pytest.mark.parametrize("method", ["covariance", "interpolated", "montecarlo", "energy", "none"])
+@pytest.mark.parametrize("method", ["covariance", "shapes", "interpolated", "montecarlo", "energy", "none"])
 def test_a_simulation_is_what_convolve_gives(definition, method):
     axes, options = grid_axes(GRID), {"points": 20, "seed": 3, "fwhm": 2.5, "shape": "gaussian"}
     found = simulate(
