@@ -333,7 +333,7 @@ def test_only_columns_that_are_valid(turned):
 class TestRefusals:
     def test_method(self, turned):
         with pytest.raises(
-            InputError, match="method 'montecarlo' cannot be prepared.*use one of 'covariance', 'pulses'"
+            InputError, match="method 'montecarlo' cannot be prepared.*use one of 'covariance', 'shapes'"
         ):
             prepare(CUT, turned, method="montecarlo")
 

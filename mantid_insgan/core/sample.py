@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Sizes that each shape has.
 _SIZES = {"cylinder": ("width", "height"), "annulus": ("width", "height"), "sphere": ("width",)}
@@ -110,6 +112,8 @@ class Sample:
 
     def variances(self) -> np.ndarray:
         """Variance of the scattering point along x, y, z in m^2, shape (3,), for uniform illumination."""
+        import numpy as np
+
         across = self.width**2
         if self.shape == "sphere":
             return np.full(3, across / 20)

@@ -210,7 +210,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
             Resolution.of_spectrometer(run, **options.of_resolution()).frame(spectrum)
         except InputError as error:
             named = (*properties_named(str(error)), "InputWorkspace")
-            problems[next(n for n in named if n in ("EnergyRange", "QRange", "InputWorkspace"))] = str(error)
+            problems[next(n for n in named if n in ("EnergyRange", "QRange", "Sample", "InputWorkspace"))] = str(error)
         except RunFactError as error:
             problems[next(iter(properties_named(error.fix)), "InputWorkspace")] = str(error)
         return problems
