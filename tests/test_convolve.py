@@ -16,7 +16,7 @@ from mantid_insgan.models.lineshape import SHAPES, drawn
 from mantid_insgan.models.spinw import bin_modes
 
 LATTICE = Lattice(4.0, 4.0, 6.0)
-BLURRED = ("montecarlo", "interpolated", "covariance", "energy")
+BLURRED = ("montecarlo", "interpolated", "covariance", "shapes", "energy")
 
 
 class Bands:

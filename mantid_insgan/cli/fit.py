@@ -99,13 +99,16 @@ def compare(
 
 def _check(output, figure, log, resume: bool, overwrite: bool, inputs: list[Path]) -> None:
     """Before the work: whether what is asked for can be written, without replacing what is read."""
-    from ..core.files import check_output
+    from ..core.files import check_output, require_another
     from ..report.style import check_figure
 
     if resume and log is None:
         raise typer.BadParameter("--resume needs the log to resume (--log)")
+    for file in filter(None, (output, figure, log)):
+        for one in inputs:
+            require_another(one, file)
     if output is not None:
-        check_output(output, overwrite, inputs)
+        check_output(output, overwrite)
     if figure is not None:
         check_figure(figure, overwrite)
 

@@ -22,7 +22,8 @@ from .sources import GRID_LIMIT, as_spectrum, extent_of, modes_seen
 from .tasks import collected
 
 #: The methods, from exact to quick, and the points that each takes for a bin if not told.
-METHODS = {"montecarlo": 200, "interpolated": 1000, "energy": 32, **POINTS}
+METHODS = {"montecarlo": 200, "interpolated": 1000, "covariance": POINTS["covariance"], "shapes": POINTS["shapes"]}
+METHODS |= {"energy": 32, "outside": POINTS["outside"]}
 
 Progress = Callable[[int, int], None]
 

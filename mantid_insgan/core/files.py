@@ -56,8 +56,8 @@ def check_output(path: str | Path, overwrite: bool = False, inputs: Iterable[str
     """
     path = Path(path)
     folder = path.parent
-    if path.exists() and any(Path(one).exists() and path.samefile(one) for one in inputs):
-        raise OutputError(f"the output {path} is the input, which would be lost", "give another name for the output")
+    for one in inputs:
+        require_another(one, path)
     if path.is_dir():
         raise OutputError(f"the output {path} is a folder", "name a file inside it")
     if path.exists() and not overwrite:
