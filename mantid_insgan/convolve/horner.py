@@ -7,6 +7,8 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from .compiled import loops_of
+
 
 class Rows:
     """Rows of Fourier transforms at evenly spaced frequencies, to be summed with weights and shifts.
@@ -60,10 +62,4 @@ class Rows:
 @lru_cache(1)
 def _compiled():
     """The loops as numba compiles them, or None where it is not installed."""
-    try:
-        from .horner_loops import by_loops
-    except ImportError as missing:
-        if missing.name != "numba":
-            raise
-        return None
-    return by_loops
+    return loops_of("horner_loops")

@@ -16,6 +16,8 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from .compiled import loops_of
+
 #: How far a Gaussian reaches, in standard deviations, and values of its cumulative in a table for each.
 REACH, _PER_SIGMA = 5.0, 1024
 #: Where a mode is met at almost all energies of a patch at once, with 1 - c' below this, the middle of a bin counts.
@@ -241,13 +243,7 @@ def _cumulative() -> np.ndarray:
 @lru_cache(1)
 def compiled_loops():
     """The loops as numba compiles them, or None where it is not installed."""
-    try:
-        from .loops import by_loops
-    except ImportError as missing:
-        if missing.name != "numba":
-            raise
-        return None
-    return by_loops
+    return loops_of("loops")
 
 
 def _by_arrays(total, patches: Patches, mixtures: Mixtures, ranges: Ranges, table: ModeTable, line, factor) -> None:

@@ -1,4 +1,4 @@
-"""The shapes of a spectrometer's pulses as sums of Gaussians, for convolutions without random numbers.
+"""The shapes of a spectrometer's pulses as sums of Gaussians, for the powders of the method 'shapes'.
 
 The pulses at moderator and chopper are the widest deviations that are no Gaussians. Each is replaced by a few Gaussians
 with its mean and variance; given which of them, (Q, E) has a Gaussian of its own, so that the resolution is a sum of
