@@ -158,6 +158,13 @@ class TestFit:
         cut.signal(model)
         assert 0 < model.asked < cut.source.size
 
+    def test_threads_ask_for_the_same(self, cut, monkeypatch):
+        monkeypatch.setattr("mantid_insgan.convolve.modes._LEAST", 16)
+        model, used = Wave(28.0), np.ones(cut.source.size, bool)
+        one, two = (cut.source.table_of(model, used, workers) for workers in (1, 2))
+        np.testing.assert_allclose(two.energies, one.energies, rtol=1e-12)
+        np.testing.assert_allclose(two.strengths, one.strengths, rtol=1e-9)
+
     def test_widths(self, turned):
         flat = prepare(CUT, turned, model=Wave())
         energy = ENERGY.centers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -17,6 +18,8 @@ _FLOOR = 1e-4
 _TRIALS, _MOST_FIRST = 64, 13
 #: Momenta in one call of the model, and in one for several rows of a powder.
 _CALL, _ROWS_TOGETHER = 16384, 4096
+#: Calls of each thread that asks a model, so that none waits long for the others; and least momenta of one.
+_CALLS_EACH, _LEAST = 2, 1024
 
 
 class Direct:
@@ -328,22 +331,34 @@ class ModeGrid:
         parts = (np.ascontiguousarray(part) for part in (self._values[:, :half], self._values[:, half:]))
         return ModeTable(self.counts, *parts, self._floor)
 
-    def table_of(self, model, used: np.ndarray) -> ModeTable:
-        """Modes of another model at the nodes that are `used` (N,), bool; zeros at the others."""
+    def table_of(self, model, used: np.ndarray, workers: int = 1) -> ModeTable:
+        """Modes of another model, asked in `workers` threads, at the nodes that are `used` (N,), bool; zeros at the
+        others."""
         index = np.unravel_index(np.flatnonzero(used), tuple(self.counts))
         coordinates = np.stack([nodes[i] for nodes, i in zip(self._nodes(), index, strict=True)], axis=1)
-        energies, intensities = _asked(model, coordinates @ self.directions)
+        energies, intensities = _asked(model, coordinates @ self.directions, workers)
         full = np.zeros((2, used.size, energies.shape[1]))
         full[:, used] = energies, intensities * np.maximum(energies, self._floor)
         return ModeTable(self.counts, *full, self._floor)
 
 
-def _asked(model, momenta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _asked(model, momenta: np.ndarray, workers: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Energies in ascending order and intensities, each (N, M), at (h, k, l)."""
-    parts = [model.modes(part) for part in np.array_split(momenta, 1 + len(momenta) // _CALL)]
-    energies, intensities = (np.vstack(a) for a in zip(*parts, strict=True))
-    order = np.argsort(energies, axis=1, kind="stable")
-    return np.take_along_axis(energies, order, axis=1), np.take_along_axis(intensities, order, axis=1)
+
+    def ordered(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        energies, intensities = model.modes(part)
+        order = np.argsort(energies, axis=1, kind="stable")
+        return np.take_along_axis(energies, order, axis=1), np.take_along_axis(intensities, order, axis=1)
+
+    calls = 1 + len(momenta) // _CALL
+    if workers > 1:
+        calls = max(calls, min(workers * _CALLS_EACH, len(momenta) // _LEAST))
+    if calls <= 1 or workers == 1:
+        parts = map(ordered, np.array_split(momenta, calls))
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            parts = list(pool.map(ordered, np.array_split(momenta, calls)))
+    return tuple(np.vstack(a) for a in zip(*parts, strict=True))
 
 
 def _mesh(nodes: list[np.ndarray]) -> np.ndarray:

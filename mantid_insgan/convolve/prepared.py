@@ -285,7 +285,7 @@ class Prepared:
         if not self._is_last(model, how):
             shape_of_all = (len(self.bins.columns), len(edges) - 1)
             factors = tuple(width_factor / times for times in sharpness)
-            run = self._run(model, edges, line, factors, compiled)
+            run = self._run(model, edges, line, factors, compiled, 1 if processes else workers)
             found, _ = collected(run, shape_of_all, workers, processes, progress)
             self._last = (model, how, found)
         return self._on_grid(self._last[2] @ finish)
@@ -294,11 +294,11 @@ class Prepared:
         """Whether this was asked for last, but for the width of a line that is put in afterwards."""
         return self._keep and self._last is not None and self._last[0] is model and self._last[1] == how
 
-    def _run(self, model, edges: np.ndarray, line: float, factors: tuple[float, float], compiled: bool | None):
+    def _run(self, model, edges: np.ndarray, line: float, factors: tuple[float, float], compiled, threads: int):
         """The tasks of one convolution, with factors on the widths in momentum and in energy at a given momentum."""
         if self.bins.powder:
             return PowderRun(self._geometry, self._powder_table(model), edges, line, factors)
-        return _CrystalRun(self, self._mode_table(model, factors[0]), edges, line, factors, compiled)
+        return _CrystalRun(self, self._mode_table(model, factors[0], threads), edges, line, factors, compiled)
 
     def convolve(self, model, **options) -> Spectrum:
         """As `signal`, which takes the same options, as a spectrum with the facts of the grid; its variance is 0."""
@@ -361,12 +361,12 @@ class Prepared:
             self._patches[number] = found
         return found
 
-    def _mode_table(self, model, factor: float) -> ModeTable:
+    def _mode_table(self, model, factor: float, threads: int) -> ModeTable:
         if model is None:
             return self._table_of_source
         if model is self._start:
             return self._source.table.merged()
-        return self._source.table_of(model, self._nodes_used(factor)).merged()
+        return self._source.table_of(model, self._nodes_used(factor), threads).merged()
 
     @cached_property
     def _table_of_source(self) -> ModeTable:
