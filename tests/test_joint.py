@@ -119,7 +119,7 @@ def test_draws_are_held_out_together(monkeypatch):
 
     data, groups, held = made(1, 80), np.arange(80) // 4 * 2 + np.arange(80) % 2, []
     real = joint._weights
-    monkeypatch.setattr(joint, "_weights", lambda d, *more: held.append(len(d.label)) or real(d, *more))
+    monkeypatch.setattr(joint, "_weights", lambda d, chosen, *more: held.append(len(chosen)) or real(d, chosen, *more))
     train_joint(NAMES, data, groups, folds=4)
     assert held == [60, 60, 60, 60, 80]
 

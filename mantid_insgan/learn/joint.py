@@ -66,14 +66,10 @@ class Experiments:
         if not self.valid.any(axis=(1, 2, 3)).all():
             raise InputError("an experiment has no valid bin", "leave out experiments without data")
 
-    def some(self, chosen: np.ndarray) -> Experiments:
-        """Those of a mask or of numbers."""
-        return Experiments(self.values[chosen], self.valid[chosen], self.label[chosen])
-
     def inputs(self, chosen=slice(None), maps=slice(None)) -> tuple[torch.Tensor, torch.Tensor]:
         """Values and valid bins of some experiments and maps, as discriminants take them."""
-        valid = self.valid[chosen][:, maps]
-        values = np.where(valid, self.values[chosen][:, maps], 0.0)
+        valid = self.valid[:, maps][chosen]
+        values = np.where(valid, self.values[:, maps][chosen], 0.0)
         return torch.from_numpy(values.astype(float)), torch.from_numpy(valid.astype(float))
 
     @property
@@ -104,7 +100,7 @@ class Discriminants(nn.Module):
     probability is the softmax of its sum, divided by a temperature, because what parts say is not independent. The
     distance is the mean over the parts of the squared distance from what the nearest model gives, in standard
     deviations. The contradiction is the probability of a composite of two models by the `signs`. All is in double
-    precision.
+    precision, but the weights, which are most of the file.
 
     Parameters
     ----------
@@ -124,10 +120,11 @@ class Discriminants(nn.Module):
         composite = np.zeros(_SIGNS + 1) if composite is None else composite
         given = {"weights": weights, "means": means, "precisions": precisions}
         for name, value in (given | {"temperature": temperature, "composite": composite}).items():
-            self.register_buffer(name, torch.as_tensor(np.asarray(value, float)))
+            kind = np.float32 if name == "weights" else np.float64
+            self.register_buffer(name, torch.as_tensor(np.asarray(value, kind)))
 
     def forward(self, signal, valid):
-        found = torch.einsum("nmpb,mbk->nmpk", features(signal, valid), self.weights)
+        found = torch.einsum("nmpb,mbk->nmpk", features(signal, valid), self.weights.double())
         evidence, distance = self.votes(found, (valid.sum(3) > 0).to(valid.dtype))
         probability = torch.softmax(evidence.sum((1, 2)) / self.temperature, dim=1)
         odds = signs(evidence, distance) @ self.composite[:-1] + self.composite[-1]
@@ -258,14 +255,14 @@ def train_joint(
     models, fold = len(names), np.unique(groups, return_inverse=True)[1] % folds
     scores = np.empty((*data.values.shape[:3], models))
     for number in range(folds):
-        held = fold == number
-        scores[held] = _scores(_weights(data.some(~held), models, ridge), data.some(held))
+        held = np.flatnonzero(fold == number)
+        scores[held] = _scores(_weights(data, np.flatnonzero(fold != number), models, ridge), data, held)
     spread = _spread(scores, data, models)
     votes = Discriminants(np.zeros((0, 0, 0)), *spread).votes
     evidence, distance = votes(*(torch.from_numpy(x.astype(float)) for x in (scores, data.seen)))
     temperature = best_temperature(evidence.sum((1, 2))[:, None].numpy(), data.label)
     composite, contradiction = _composite_weights(evidence, distance, data.label, fold)
-    network = Discriminants(_weights(data, models, ridge), *spread, temperature, composite)
+    network = Discriminants(_weights(data, np.arange(len(fold)), models, ridge), *spread, temperature, composite)
     held_out = np.column_stack([contradiction, distance.numpy()])
     return JointClassifier(names, network, limits(held_out), held_out)
 
@@ -373,22 +370,23 @@ def _chosen(rng: np.random.Generator, kind: int, maps: int, parts: int) -> np.nd
     return np.broadcast_to(some if kind == 2 else some[:, None], (maps, parts))
 
 
-def _weights(training: Experiments, models: int, ridge: float) -> np.ndarray:
-    """Ridge regression of the features of each map on which model they are of, (maps, bins, models)."""
-    _, maps, parts, bins = training.values.shape
-    target = np.repeat(np.eye(models)[training.label] - 1 / models, parts, axis=0)
+def _weights(data: Experiments, training: np.ndarray, models: int, ridge: float) -> np.ndarray:
+    """Ridge regression of the features of each map of some experiments on which model they are of, (maps, bins,
+    models)."""
+    _, maps, parts, bins = data.values.shape
+    target = np.repeat(np.eye(models)[data.label[training]] - 1 / models, parts, axis=0)
     found = np.empty((maps, bins, models))
     for number in range(maps):
-        seen = features(*training.inputs(maps=slice(number, number + 1))).numpy().reshape(-1, bins)
+        seen = features(*data.inputs(training, slice(number, number + 1))).numpy().reshape(-1, bins)
         matrix = seen.T @ seen
         matrix += ridge * max(np.trace(matrix), 1e-300) / len(matrix) * np.eye(len(matrix))
         found[number] = np.linalg.solve(matrix, seen.T @ target)
     return found
 
 
-def _scores(weights: np.ndarray, data: Experiments) -> np.ndarray:
-    """What the discriminants give, (N, maps, parts, models)."""
-    seen = (features(*data.inputs(part)).numpy() for part in _batches(len(data.label)))
+def _scores(weights: np.ndarray, data: Experiments, chosen: np.ndarray) -> np.ndarray:
+    """What the discriminants give for some experiments, (N, maps, parts, models)."""
+    seen = (features(*data.inputs(chosen[part])).numpy() for part in _batches(len(chosen)))
     return np.concatenate([np.einsum("nmpb,mbk->nmpk", s, weights, optimize=True) for s in seen])
 
 

@@ -98,20 +98,21 @@ def train_maps(
 
 def _experiments(laboratories, mirrors, signals, which: slice, seed: Sequence[int]) -> Experiments:
     """Experiments with some draws of each rival, `REPEATS` times; signals (draws, columns, energies) by rival, map."""
-    rng, made, labels = np.random.default_rng(seed), [], []
-    for label, maps in enumerate(signals):
-        for draw in zip(*(m[which] for m in maps), strict=True):
-            for _ in range(REPEATS):
-                measured = same_exposure(rng, laboratories, draw)
-                made.append([[folded(x, m) for x, m in zip(each, mirrors, strict=True)] for each in measured])
-                labels.append(label)
-    values, valid = (np.stack([filled(m[which]) for m in made]) for which in (0, 1))
-    return Experiments(values, valid > 0, np.array(labels))
+    rng, draws = np.random.default_rng(seed), [list(zip(*(m[which] for m in maps), strict=True)) for maps in signals]
+    labels = np.repeat(np.arange(len(draws)), [REPEATS * len(each) for each in draws])
+    values = valid = None
+    for number, draw in enumerate(draw for each in draws for draw in each for _ in range(REPEATS)):
+        measured = same_exposure(rng, laboratories, draw)
+        laid = [filled([folded(x, m) for x, m in zip(each, mirrors, strict=True)]) for each in measured]
+        if values is None:
+            values, valid = (np.empty((len(labels), *laid[0].shape), kind) for kind in (np.float32, bool))
+        values[number], valid[number] = laid
+    return Experiments(values, valid, labels)
 
 
 def write_joint(
     classifier: JointClassifier,
-    output: Path,
+    output: str | Path,
     *,
     grids: Sequence[Grid],
     rivals: Sequence[Rival],
@@ -127,8 +128,8 @@ def write_joint(
     Parameters
     ----------
     classifier : JointClassifier
-    output : Path
-        Name of the ONNX file.
+    output : path
+        The ONNX file to write.
     grids : sequence of Grid
         Of the maps, in the order of the training.
     rivals : sequence of Rival
@@ -149,6 +150,7 @@ def write_joint(
     """
     from .. import __version__
 
+    output = Path(output)
     maps, parts, bins = compared.values.shape[1:]
     card = MapsCard(
         kind="classifier of maps",
@@ -218,14 +220,17 @@ def _metrics(classifier: JointClassifier, training: Experiments, test: Experimen
 
 
 def _nearest(training: Experiments, test: Experiments) -> np.ndarray:
-    """Probabilities of the baseline `nearest_mean`, whose temperature is found on a fifth of the draws."""
-    held = np.arange(len(training.label)) // REPEATS % 5 == 0
-    return nearest_mean(*(_as_examples(data) for data in (training.some(~held), training.some(held), test)))
+    """Probabilities of the baseline `nearest_mean`, from one experiment of each draw; its temperature is found on a
+    fifth of them."""
+    one = np.arange(0, len(training.label), REPEATS)
+    held = np.arange(len(one)) % 5 == 0
+    given = (training, one[~held]), (training, one[held]), (test, np.arange(len(test.label)))
+    return nearest_mean(*(_as_examples(data, chosen) for data, chosen in given))
 
 
-def _as_examples(data: Experiments) -> Examples:
-    """Each map divided by its root mean square, as images of a single spectrum."""
-    valid = data.valid.astype(np.float32)
-    seen = np.where(data.valid, data.values, 0.0)
+def _as_examples(data: Experiments, chosen: np.ndarray) -> Examples:
+    """Some experiments, with each map divided by its root mean square, as images of a single spectrum."""
+    valid = data.valid[chosen].astype(np.float32)
+    seen = valid * data.values[chosen]
     size = np.sqrt((seen**2).sum((2, 3), keepdims=True) / np.maximum(valid.sum((2, 3), keepdims=True), 1))
-    return Examples(seen / np.where(size > 0, size, 1.0), valid, data.label, np.ones(len(data.label)))
+    return Examples(seen / np.where(size > 0, size, 1.0), valid, data.label[chosen], np.ones(len(chosen)))
