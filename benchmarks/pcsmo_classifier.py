@@ -7,7 +7,7 @@ Asked are the measured mosaic, the two images that SpinW and Tobyfit made, and a
 each as it is and with the resolution removed map by map by the model remove-resolution-2d. The maps are those of 50 meV
 and more. A classifier (`learn.joint`) is made of draws as MAPS sees them for the first, of draws without resolution for
 the second, each with simulated experiments (`experiment`). It is written to FOLDER with its card, read again, and asked
-as `insgan classify` does. What it says is tried on experiments with other draws, and on composites of these
+as `insgan classify` does; the measured maps are written to FOLDER/measured. What it says is tried on experiments with other draws, and on composites of these
 (`COMPOSITES`).
 """
 
@@ -28,6 +28,7 @@ from tobyfit_images import HALF, IMAGES, PIXELS, SETTINGS, SLICES, Row, read, ti
 
 from mantid_insgan.core.run import Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
+from mantid_insgan.io import write_nexus
 from mantid_insgan.learn.classifier import scores
 from mantid_insgan.learn.joint import UNKNOWN, Experiments, JointClassifier, limits, train_joint
 from mantid_insgan.learn.joint_job import write_joint
@@ -93,6 +94,13 @@ def filled_in(grid: Spectrum, values: np.ndarray, valid: np.ndarray, sigma: np.n
 def spectra(maps: np.ndarray) -> list[Spectrum]:
     """Maps (maps, 40, 40), NaN where nothing was measured, as files of them would be."""
     return [filled_in(grid, *of_map) for grid, *of_map in zip(grids(), maps, kept(maps), strict=True)]
+
+
+def write_maps(maps: np.ndarray, folder: Path) -> None:
+    """Maps (maps, 40, 40) as files that `insgan classify` reads."""
+    folder.mkdir(exist_ok=True)
+    for number, spectrum in enumerate(spectra(maps)):
+        write_nexus(spectrum, folder / f"map-{number:02}.nxs", overwrite=True)
 
 
 def errors(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
@@ -422,6 +430,7 @@ def main() -> None:
     add_option(parser, "pcsmo_classifier")
     options = parser.parse_args()
     asked = images(options.images)
+    write_maps(asked["measured mosaic"], options.folder / "measured")
     for way in options.way or SEEN:
         for found in one_way(options.folder, asked, way):
             for each in found:
