@@ -7,8 +7,8 @@ Asked are the measured mosaic, the two images that SpinW and Tobyfit made, and a
 each as it is and with the resolution removed map by map by the model remove-resolution-2d. The maps are those of 50 meV
 and more. A classifier (`learn.joint`) is made of draws as MAPS sees them for the first, of draws without resolution for
 the second, each with simulated experiments (`experiment`). It is written to FOLDER with its card, read again, and asked
-as `insgan classify` does; the measured maps are written to FOLDER/measured. What it says is tried on experiments with other draws, and on composites of these
-(`COMPOSITES`).
+as `insgan classify` does; the measured maps are written to FOLDER/measured. What it says is tried on experiments with
+other draws, and on composites of these (`COMPOSITES`).
 """
 
 from __future__ import annotations

@@ -285,10 +285,11 @@ def _check(names: Sequence[str], data: Experiments, groups: np.ndarray, folds: i
 
 
 def limits(held_out: np.ndarray, share: float = UNKNOWN) -> MapsThresholds:
-    """Thresholds above which lies at most a share of further experiments like those held out.
+    """Thresholds above which lies a share of further experiments like those held out, or less.
 
-    Each is the smallest conformal p-value's: of n experiments held out and a further one, the latter is as likely as
-    any other to be among the largest (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005).
+    They are those of conformal p-values: of n experiments held out and a further one, the latter is as likely as any
+    other to be among the largest (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005). That is
+    nearly so here: the discriminants that are applied have seen all draws, and some experiments are of one draw.
 
     Parameters
     ----------

@@ -211,8 +211,8 @@ def _metrics(classifier: JointClassifier, training: Experiments, test: Experimen
         ),
         Table(
             title="unknown",
-            conditions="the same experiments, and as many composites of the evidence of two; at most "
-            f"{classifier.unknown.share:.0%} of the experiments of one model should be flagged",
+            conditions="the same experiments, and as many composites of the evidence of two; the thresholds "
+            f"are for {classifier.unknown.share:.0%} of the experiments of one model",
             columns=list(shares),
             rows={"this classifier": list(shares.values())},
         ),
