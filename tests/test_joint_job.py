@@ -79,7 +79,7 @@ def test_either_rival_is_recognised(trained, measured, period, name):
 def test_the_card(trained):
     card = read_classifier(trained.path).card
     assert card == trained.card and card.kind == "classifier of maps" and card.command == "test"
-    assert card.names == ["wide", "narrow"] and card.mirrors == ["[H,0,0]"] and (card.parts, card.bins) == (2, 36)
+    assert card.names == ["wide", "narrow"] and card.mirrors == ["[H,0,0]"] and (card.parts, card.most_bins) == (2, 36)
     assert [grid.axes[-1].low for grid in card.maps] == [12.5, 16.5, 20.5] and card.maps[0].run == RUN
     assert card.unknown.share == 0.1 and card.rivals[1].unstable > 0
     tables = {t.title: t for t in card.metrics}

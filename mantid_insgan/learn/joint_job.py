@@ -167,9 +167,9 @@ def write_joint(
         metrics=list(metrics),
         notes=list(notes),
     )
-    if (len(card.maps), card.parts, card.bins, tuple(card.names)) != (maps, parts, bins, classifier.names):
+    if (len(card.maps), card.parts, card.most_bins, tuple(card.names)) != (maps, parts, bins, classifier.names):
         raise InputError(
-            f"the card has {len(card.maps)} maps of {card.parts} parts with up to {card.bins} bins for "
+            f"the card has {len(card.maps)} maps of {card.parts} parts with up to {card.most_bins} bins for "
             f"{', '.join(card.names)}, but the classifier was trained with {maps} of {parts} with {bins} for "
             f"{', '.join(classifier.names)}",
             "give the grids, mirrors and models of the training",

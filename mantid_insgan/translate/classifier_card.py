@@ -161,7 +161,7 @@ class MapsCard(_CommonCard):
         return 2 ** len(self.mirrors)
 
     @property
-    def bins(self) -> int:
+    def most_bins(self) -> int:
         """Of each part, of the map that has most."""
         return max(int(np.prod(grid.open_shape)) for grid in self.maps) // self.parts
 
