@@ -6,8 +6,9 @@
 Asked are the measured mosaic, the two images that SpinW and Tobyfit made, and a composite of two models ("fraken"),
 each as it is and with the resolution removed map by map by the model remove-resolution-2d. The maps are those of 50 meV
 and more. A classifier (`learn.joint`) is made of draws as MAPS sees them for the first, of draws without resolution for
-the second, each with simulated experiments (`experiment`). What they say is tried on experiments with other draws, and
-on composites of these (`COMPOSITES`).
+the second, each with simulated experiments (`experiment`). It is written to FOLDER with its card, read again, and asked
+as `insgan classify` does; the measured maps are written to FOLDER/measured. What it says is tried on experiments with
+other draws, and on composites of these (`COMPOSITES`).
 """
 
 from __future__ import annotations
@@ -20,14 +21,20 @@ from pathlib import Path
 
 import numpy as np
 from pages import table_text
-from pcsmo_draws import AROUND, ROWS, read_draws
-from pcsmo_verdict import CLIPPED, RIVALS, measured, mirrored, scatter
+from pcsmo_draws import AROUND, ROWS, read_draws, unstable_draws
+from pcsmo_verdict import CLIPPED, RIVALS, definition_of, measured, mirrored, scatter
 from results import add_option, column, table, write_results
 from tobyfit_images import HALF, IMAGES, PIXELS, SETTINGS, SLICES, Row, read, tiles
 
+from mantid_insgan.core.run import Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
+from mantid_insgan.io import write_nexus
 from mantid_insgan.learn.classifier import scores
-from mantid_insgan.learn.joint import Experiments, JointClassifier, train_joint
+from mantid_insgan.learn.joint import UNKNOWN, Experiments, JointClassifier, limits, train_joint
+from mantid_insgan.learn.joint_job import write_joint
+from mantid_insgan.translate.classifier_card import ClassifierFile, Grid, Rival, read_classifier
+from mantid_insgan.translate.classify import classify
+from mantid_insgan.translate.classify_maps import MEASURES, MapsAnswer, classify_arrays, folded
 
 #: Share of the draws for training and calibration; the others are for the test.
 SHARE = 0.75
@@ -37,6 +44,12 @@ REPEATS = 4
 OFF = 0.4
 #: Pixels left out beside the gaps of the detectors.
 ERODE = 1
+#: Axes with mirrors.
+MIRRORS = ("[H,0,0]", "[0,K,0]")
+#: Shares of experiments of one model that may be called unknown.
+ALARMS = (0.05, UNKNOWN, 0.20, 0.35)
+#: The rule that the thresholds replace: no answer where no model is as probable as this.
+DECIDED = 0.95
 NAMES = dict(zip(RIVALS, ("Goodenough", "dimer"), strict=True))
 
 
@@ -54,6 +67,40 @@ def kept(values: np.ndarray) -> np.ndarray:
 def whole(quarter: np.ndarray) -> np.ndarray:
     """Maps (maps, 40, 40) from quarters (rows, 10, 20, 20)."""
     return np.stack([mirrored(q[:, :, None])[..., 0] for q in quarter.reshape(-1, *quarter.shape[2:])])
+
+
+@cache
+def grids() -> tuple[Spectrum, ...]:
+    """The maps without data."""
+    edges = np.linspace(-HALF, HALF, PIXELS + 1)
+    h, k = (Axis(name, edges, "r.l.u.", frame="HKL") for name in MIRRORS)
+    el, none, found = Axis("[0,0,L]", [-40, 40], "r.l.u.", frame="HKL"), np.zeros((PIXELS, PIXELS, 1, 1)), []
+    for ei, frequency in (SETTINGS[row] for row in ROWS):
+        run = Run().updated("settings", instrument="MAPS", ei=ei, chopper="S", frequency=frequency)
+        energies = np.linspace(0.1 * ei, 0.7 * ei, SLICES + 1)
+        slices = (Axis("DeltaE", energies[n : n + 2], "meV") for n in range(SLICES))
+        found += [Spectrum(none, none, (h, k, el, energy), run=run) for energy in slices]
+    return tuple(found)
+
+
+def filled_in(grid: Spectrum, values: np.ndarray, valid: np.ndarray, sigma: np.ndarray | float = 1.0) -> Spectrum:
+    """A map with values (40, 40) where they are valid."""
+    signal, variance, valid = (
+        np.broadcast_to(x, values.shape).reshape(grid.shape) for x in (values, np.square(sigma), valid)
+    )
+    return grid.replace(signal=np.where(valid, signal, 0.0), variance=np.where(valid, variance, 0.0), valid=valid)
+
+
+def spectra(maps: np.ndarray) -> list[Spectrum]:
+    """Maps (maps, 40, 40), NaN where nothing was measured, as files of them would be."""
+    return [filled_in(grid, *of_map) for grid, *of_map in zip(grids(), maps, kept(maps), strict=True)]
+
+
+def write_maps(maps: np.ndarray, folder: Path) -> None:
+    """Maps (maps, 40, 40) as files that `insgan classify` reads."""
+    folder.mkdir(exist_ok=True)
+    for number, spectrum in enumerate(spectra(maps)):
+        write_nexus(spectrum, folder / f"map-{number:02}.nxs", overwrite=True)
 
 
 def errors(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
@@ -146,56 +193,32 @@ class Removal:
 
         (model,) = (m for m in bundled_models() if m.card.direction == "remove-resolution" and m.card.dimensions == 2)
         self.name, self._translator = model.card.name, Translator(model, "cpu", 1)
-        self._rows = {r: Row(*SETTINGS[r]) for r in ROWS}
+        self._rows = [Row(*SETTINGS[r]) for r in ROWS]
 
     @cache  # noqa: B019 - one for each process
-    def _grid(self, row: int, number: int):
-        edges = np.linspace(-HALF, HALF, PIXELS + 1)
-        axes = (
-            Axis("[H,0,0]", edges, "r.l.u.", frame="HKL"),
-            Axis("[0,K,0]", edges, "r.l.u.", frame="HKL"),
-            Axis("[0,0,L]", [-40, 40], "r.l.u.", frame="HKL"),
-            Axis("DeltaE", self._rows[row].edges[number : number + 2], "meV"),
-        )
-        empty = Spectrum(np.zeros((PIXELS, PIXELS, 1, 1)), np.zeros((PIXELS, PIXELS, 1, 1)), axes)
-        return empty, self._rows[row].resolution.on_grid(empty)
+    def _resolution(self, number: int):
+        return self._rows[number // SLICES].resolution.on_grid(grids()[number])
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Maps (maps, 40, 40) without resolution, NaN where they are NaN."""
         error = errors(values, np.isfinite(values))
         found = np.full(values.shape, np.nan)
-        places = [(row, number) for row in ROWS for number in range(SLICES)]
-        for place, map_, sigma, out in zip(places, values, error, found, strict=True):
+        for number, (map_, sigma, out) in enumerate(zip(values, error, found, strict=True)):
             valid = np.isfinite(map_)
             if valid.sum() < 16 or not np.abs(map_[valid]).max() > 0:
                 out[valid] = 0.0
                 continue
-            empty, grid = self._grid(*place)
-            shape = (PIXELS, PIXELS, 1, 1)
-            spectrum = empty.replace(
-                signal=np.where(valid, map_, 0.0).reshape(shape),
-                variance=np.where(valid, sigma, 0.0).reshape(shape) ** 2,
-                valid=valid.reshape(shape),
-            )
-            out[:] = self._translator.apply(spectrum, grid)[0].signal.reshape(PIXELS, PIXELS)
+            spectrum = filled_in(grids()[number], map_, valid, sigma)
+            out[:] = self._translator.apply(spectrum, self._resolution(number))[0].signal.reshape(PIXELS, PIXELS)
         return found
 
 
 # -- classifier
 
 
-def quadrants(values: np.ndarray) -> np.ndarray:
-    """The four mirror images of maps (..., 40, 40) laid alike, (..., 4, 400): h and k from 0 on."""
-    half = PIXELS // 2
-    sides = [values[..., half:, :], values[..., half - 1 :: -1, :]]
-    found = [q for s in sides for q in (s[..., half:], s[..., half - 1 :: -1])]
-    return np.stack([q.reshape(*q.shape[:-2], -1) for q in found], axis=-2)
-
-
 def as_experiments(maps: list[np.ndarray], labels: list[int]) -> Experiments:
     """Of maps (maps, 40, 40), NaN where a pixel does not count."""
-    found = np.stack([np.where(kept(m), m, np.nan) for m in maps]).astype(np.float32)
-    found = quadrants(found)
+    found = np.stack([[folded(x, (0, 1)) for x in np.where(kept(m), m, np.nan).astype(np.float32)] for m in maps])
     return Experiments(np.nan_to_num(found), np.isfinite(found), np.array(labels))
 
 
@@ -247,6 +270,16 @@ def collected(made: Iterable[tuple[np.ndarray, int]]) -> Experiments:
     return as_experiments(list(maps), list(labels))
 
 
+def asked_of(file: ClassifierFile, data: Experiments) -> list[MapsAnswer]:
+    """What a classifier on disk answers to experiments."""
+    return [classify_arrays(values, valid, file) for values, valid in zip(data.values, data.valid, strict=True)]
+
+
+def probabilities(found: list[MapsAnswer]) -> np.ndarray:
+    """Of the models, (N, models)."""
+    return np.array([list(f.probabilities.values()) for f in found])
+
+
 SCORES = (
     column(""),
     column("experiments"),
@@ -254,17 +287,44 @@ SCORES = (
     column("expected calibration error", "{:.3f}"),
     column("Brier score", "{:.3f}"),
     column("answered unknown", "{:.2f}"),
+    column("accuracy of the others", "{:.3f}"),
 )
 
 
-def scored(name: str, classifier: JointClassifier, data: Experiments) -> list:
+def scored(name: str, found: list[MapsAnswer], label: np.ndarray) -> list:
     """A row of `SCORES`."""
-    seen = classifier.votes(data)
-    flagged = float(np.mean([classifier.judged(v).unknown for v in seen]))
-    if (data.label < 0).any():
-        return [name, len(seen), None, None, None, flagged]
-    found = np.array([classifier.probabilities(v) for v in seen])
-    return [name, len(seen), *scores(found, data.label), flagged]
+    flagged = np.array([f.unknown for f in found])
+    if (label < 0).any():
+        return [name, len(found), None, None, None, float(flagged.mean()), None]
+    known = probabilities(found)[~flagged].argmax(1) == label[~flagged]
+    return [name, len(found), *scores(probabilities(found), label), float(flagged.mean()), float(known.mean())]
+
+
+TRADE = (
+    column(""),
+    column("experiments of one model", "{:.2f}"),
+    *(column(f"composites: {kind}", "{:.2f}") for kind in COMPOSITES),
+    column("accuracy of the answers", "{:.3f}"),
+)
+
+
+def traded(name: str, unknown: Callable, found: dict[str, list[MapsAnswer]], label: np.ndarray) -> list:
+    """A row of `TRADE`: shares that a rule calls unknown. Experiments of one model come first."""
+    flagged = [np.array([unknown(f) for f in each]) for each in found.values()]
+    right = probabilities(next(iter(found.values()))).argmax(1) == label
+    return [name, *(float(f.mean()) for f in flagged), float(right[~flagged[0]].mean())]
+
+
+def rules(classifier: JointClassifier) -> dict[str, Callable]:
+    """Rules of 'unknown' for answers of a classifier, by name."""
+
+    def over(share: float) -> Callable:
+        other = limits(classifier.held_out, share)
+        factors = {name: getattr(classifier.unknown, name) / getattr(other, name) for name in MEASURES}
+        return lambda answer: any(getattr(answer, name) * factors[name] > 1 for name in MEASURES)
+
+    found = {f"{share:.0%} of those held out": over(share) for share in ALARMS}
+    return found | {f"no model {DECIDED:.0%} probable": lambda answer: max(answer.probabilities.values()) < DECIDED}
 
 
 ANSWERS = (
@@ -278,31 +338,48 @@ ANSWERS = (
 )
 
 
-def answered(name: str, resolution: str, classifier: JointClassifier, maps: np.ndarray) -> list:
-    """A row of `ANSWERS`."""
-    found = classifier.judged(classifier.votes(as_experiments([maps], [-1]))[0])
-    of_maps = found.votes.of_maps(0, 1)
+def answered(name: str, way: str, file: ClassifierFile, maps: np.ndarray) -> list:
+    """A row of `ANSWERS`: what `insgan classify` says to files of the maps."""
+    found = classify(spectra(maps), file)
     return [
-        name if resolution == "as measured" else f"{name}, resolution removed",
-        found.answer if found.unknown else NAMES[found.answer],
+        name if way == "as measured" else f"{name}, resolution removed",
+        NAMES.get(found.answer, found.answer),
         found.probabilities[RIVALS[0]],
         found.contradiction,
         found.distance,
-        int((of_maps > 0).sum()),
-        int((of_maps < 0).sum()),
+        *found.maps_for.values(),
     ]
 
 
-def classifier_of(draws: dict[str, np.ndarray], known: np.ndarray) -> tuple[JointClassifier, list[list]]:
-    """A classifier of one kind of draws, and its scores on experiments with others and on their composites."""
+def rival(name: str, draws: int, unstable: int) -> Rival:
+    """What a card says of the draws of `pcsmo_draws.py`."""
+    couplings = {n: p.value for n, p in definition_of(name).parameters.items() if n != "line"}
+    ranges = {n: tuple(sorted((v * (1 - AROUND), v * (1 + AROUND)))) for n, v in couplings.items()}
+    return Rival(name=name, source=f"{name}.yaml", ranges=ranges, draws=draws, unstable=unstable, unseen=0)
+
+
+def kept_on_disk(classifier: JointClassifier, path: Path, compared: Experiments, rivals: list[Rival]) -> ClassifierFile:
+    """A classifier written to a file with its card, and read again."""
+    about = {"grids": [Grid.of(g) for g in grids()], "mirrors": MIRRORS, "rivals": rivals, "command": COMMAND}
+    write_joint(classifier, path, compared=compared, **about)
+    return read_classifier(path)
+
+
+def classifier_of(
+    draws: dict[str, np.ndarray], unstable: dict[str, int], known: np.ndarray, path: Path
+) -> tuple[JointClassifier, ClassifierFile, dict[str, list[MapsAnswer]], np.ndarray]:
+    """A classifier of one kind of draws as trained and as read again, what it answers to experiments with other draws
+    and to their composites, and the labels of the former."""
     training, test = parts(draws)
     made = [collected(experiments(part, known, seed)) for seed, part in enumerate((training, test))]
     classifier = train_joint(RIVALS, made[0], np.arange(len(made[0].label)) // REPEATS)
-    rows = [scored("test", classifier, made[1])]
+    rivals = [rival(name, len(of), unstable[name]) for name, of in draws.items()]
+    file, label = kept_on_disk(classifier, path, made[1], rivals), made[1].label
+    found = {"test": asked_of(file, made[1])}
     for kind in COMPOSITES:
         mixed = collected((maps, -1) for maps in composites(test, known, 3, kind))
-        rows.append(scored(f"composites: {kind}", classifier, mixed))
-    return classifier, rows
+        found[f"composites: {kind}"] = asked_of(file, mixed)
+    return classifier, file, found, label
 
 
 def one_way(folder: Path, asked: dict[str, np.ndarray], way: str) -> Iterator[list[dict]]:
@@ -310,22 +387,28 @@ def one_way(folder: Path, asked: dict[str, np.ndarray], way: str) -> Iterator[li
     known, removal = np.isfinite(asked["measured mosaic"]), Removal() if way == "removed" else None
     draws, began = read_draws(folder, SEEN[way]), time.process_time()
     facts = {"draws": len(draws[RIVALS[0]]), "around": AROUND}
-    classifier, rows = classifier_of(draws, known)
-    rows = [[f"{name}, {SIMULATED[way]}", *more] for name, *more in rows]
-    answers = [answered(name, way, classifier, removal(m) if removal else m) for name, m in asked.items()]
-    yield _tables(rows, answers, facts, began)
+    path = folder / f"goodenough-or-dimer-{SEEN[way]}.onnx"
+    classifier, file, found, label = classifier_of(draws, unstable_draws(folder), known, path)
+    rows = [
+        scored(f"{name}, {SIMULATED[way]}", each, label if name == "test" else np.array([-1]))
+        for name, each in found.items()
+    ]
+    trade = [traded(f"{name}, {SIMULATED[way]}", rule, found, label) for name, rule in rules(classifier).items()]
+    answers = [answered(name, way, file, removal(m) if removal else m) for name, m in asked.items()]
+    yield _tables(rows, trade, answers, facts, began)
     if removal:
         test = parts(read_draws(folder, "convolved"))[1]
         cleaned = collected((removal(maps), label) for maps, label in experiments(test, known, 2, repeats=1))
-        rows.append(scored("test, resolution removed", classifier, cleaned))
-        yield _tables(rows, answers, facts, began)
+        rows.append(scored("test, resolution removed", asked_of(file, cleaned), cleaned.label))
+        yield _tables(rows, trade, answers, facts, began)
 
 
-def _tables(rows: list[list], answers: list[list], facts: dict, began: float) -> list[dict]:
+def _tables(rows: list[list], trade: list[list], answers: list[list], facts: dict, began: float) -> list[dict]:
     print(f"{time.process_time() - began:.0f} s of processor time")
     note = "{draws} draws of each model, couplings within {around:.0%} of the published ones."
     return [
         table("scores", list(SCORES), rows, note=note, facts=facts),
+        table("unknown", list(TRADE), trade),
         table("answers", list(ANSWERS), answers),
     ]
 
@@ -347,6 +430,7 @@ def main() -> None:
     add_option(parser, "pcsmo_classifier")
     options = parser.parse_args()
     asked = images(options.images)
+    write_maps(asked["measured mosaic"], options.folder / "measured")
     for way in options.way or SEEN:
         for found in one_way(options.folder, asked, way):
             for each in found:

@@ -63,6 +63,11 @@ def read_draws(folder: Path, how: str) -> dict[str, np.ndarray]:
     return {name: np.stack([np.load(f)[how] for f in found[:count]]) for name, found in files.items()}
 
 
+def unstable_draws(folder: Path) -> dict[str, int]:
+    """How many draws of each rival were not stable and were drawn again."""
+    return {name: sum(int(np.load(f)["unstable"]) for f in folder.glob(f"{name}-*.npz")) for name in RIVALS}
+
+
 def main() -> None:
     """Make the draws that are not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -18,7 +18,8 @@ from mantid_insgan.io import write_nexus
 from mantid_insgan.models.base import UnstableModelError
 from mantid_insgan.models.definition import definition_of_callable
 from mantid_insgan.models.parameters import Parameter
-from mantid_insgan.translate.classify import classify, network_input, read_classifier
+from mantid_insgan.translate.classifier_card import read_classifier
+from mantid_insgan.translate.classify import classify, network_input
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
@@ -26,6 +27,7 @@ pytest.importorskip("onnxscript")
 
 from mantid_insgan.learn import classifier as learning  # noqa: E402
 from mantid_insgan.learn import classifier_job as job  # noqa: E402
+from mantid_insgan.learn import export as exporting  # noqa: E402
 from mantid_insgan.learn.rivals import Examples, Laboratory, examples, ranges_of  # noqa: E402
 
 LATTICE = Lattice(4.0, 4.0, 12.0, ub=np.diag([1 / 4, 1 / 4, 1 / 12]))
@@ -180,7 +182,8 @@ def test_the_file_answers_as_torch(trained, kept):
 def test_a_file_that_answers_differently_is_refused(trained, kept):
     other = learning.Ensemble((20, 24), 2).eval()
     with pytest.raises(ModelError, match="exported classifier's .* differs from torch's"):
-        learning._check(other, trained.path, kept["compared"])
+        inputs = {"signal": kept["compared"].signal, "valid": kept["compared"].valid}
+        exporting.check_graph(other, trained.path, inputs, learning.OUTPUTS, 1e-4)
 
 
 def test_torch_is_not_needed_to_classify(trained, measured, monkeypatch):
@@ -392,7 +395,10 @@ def test_the_commands(trained, measured, insgan, tmp_path, monkeypatch):
     assert (status, err) == (0, "") and "wide, narrow" in out and "this classifier: accuracy" in out
     assert "note: narrow: " in out and "draws were unstable and 0 had no intensity on the grid" in out
     ((models, like, output, options, overwrite),) = seen
-    assert [m.name for m in models] == ["a.yaml", "b.yaml"] and (like.name, output.name) == ("cut.nxs", "c.onnx")
+    assert [m.name for m in models] == ["a.yaml", "b.yaml"] and ([p.name for p in like], output.name) == (
+        ["cut.nxs"],
+        "c.onnx",
+    )
     assert options == ClassifierOptions(draws=50, ei=60.0) and not overwrite
     status, out, _ = insgan(*words, "--json")
     assert json.loads(out)["kind"] == "classifier"
@@ -442,6 +448,6 @@ def test_the_exporter_does_not_miss_torchvision():
     """Its own logger warns of each operator of torchvision, on standard error."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     before = logger.level
-    with learning._quiet_exporter():
+    with exporting._quiet_exporter():
         assert not logger.isEnabledFor(logging.WARNING) and logger.isEnabledFor(logging.ERROR)
     assert logger.level == before

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
 
 import pcsmo_classifier as bench
 import pcsmo_draws as drawing
@@ -17,10 +19,10 @@ def test_quadrants_of_a_mirrored_map_are_alike():
     assert maps.shape == (MAPS, 40, 40)
     np.testing.assert_array_equal(maps, maps[:, ::-1])
     np.testing.assert_array_equal(maps, maps[:, :, ::-1])
-    found = bench.quadrants(maps)
-    assert found.shape == (MAPS, 4, 400)
+    found = bench.as_experiments([maps], [0])
+    assert found.values.shape == (1, MAPS, 4, 400)
     for part in range(4):
-        np.testing.assert_array_equal(found[:, part], quarter.reshape(MAPS, 400))
+        np.testing.assert_array_equal(found.values[0, :, part], quarter.reshape(MAPS, 400).astype(np.float32))
 
 
 def test_an_experiment_is_measured_where_detectors_are():
@@ -47,6 +49,32 @@ def test_pixels_beside_gaps_do_not_count():
     maps[3, 10, 10] = np.nan
     found = bench.as_experiments([maps], [1])
     assert found.valid.sum() == maps.size - 9 and found.label.tolist() == [1]
+
+
+def test_the_classifier_on_disk_is_asked(tmp_path):
+    """Trained, written, read and asked with maps as files, it answers as in memory."""
+    rng, place = np.random.default_rng(3), np.linspace(0, np.pi, 20)
+    wave = np.cos(place[:, None] + place) ** 2
+    signals = [
+        [np.tile(wave + 0.4 * n * rng.random() * wave.T[::-1], (4, 10, 1, 1)) for _ in range(10)] for n in (0, 1)
+    ]
+    known = np.ones((MAPS, 40, 40), bool)
+    training = bench.collected(bench.experiments(signals, known, 0, repeats=2))
+    classifier = bench.train_joint(bench.RIVALS, training, np.arange(len(training.label)) // 2)
+    rivals = [bench.rival(name, 10, 0) for name in bench.RIVALS]
+    file = bench.kept_on_disk(classifier, tmp_path / "c.onnx", training, rivals)
+    assert file.path.stat().st_size < 10_000_000 and len(file.card.maps) == MAPS and file.card.parts == 4
+    maps = [m for m, _ in bench.experiments(signals, known, 1, repeats=1)][::5]
+    data = bench.as_experiments(maps, [-1] * len(maps))
+    for number, after in enumerate(bench.asked_of(file, data)):
+        before = classifier.judge(data.values[number], data.valid[number])
+        as_files = bench.classify(bench.spectra(maps[number])[::-1], file)
+        assert after.answer == before.answer == as_files.answer
+        for found in (after, as_files):
+            assert found.probabilities == pytest.approx(before.probabilities, abs=1e-5)
+            assert found.contradiction == pytest.approx(before.contradiction, abs=1e-5)
+            assert found.distance == pytest.approx(before.distance, abs=1e-5)
+        assert sum(after.maps_for.values()) == MAPS
 
 
 def test_draws_are_those_of_their_number():

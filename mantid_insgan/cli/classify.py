@@ -22,7 +22,12 @@ def train_classifier(
     ],
     *,
     like: Annotated[
-        Path, typer.Option("--like", help="A data file whose axes, valid bins and facts of the run are taken.")
+        list[Path],
+        typer.Option(
+            "--like",
+            help="A data file whose axes, valid bins and facts of the run are taken; given again, or a folder: maps of "
+            "one measurement that are classified together.",
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Classifier to write (.onnx); its card is written beside it (.json).")
@@ -31,7 +36,7 @@ def train_classifier(
     overwrite: Overwrite = False,
     json: Json = False,
 ):
-    """Train a classifier between rival models, on simulated experiments on the grid of a data file."""
+    """Train a classifier between rival models, on simulated experiments on the grid of one data file or several."""
     with progress("simulating and training a classifier", quiet=json) as bar:
         trained = _training()(models, like, output, options, overwrite=overwrite, progress=bar)
     card = trained.card
@@ -53,7 +58,14 @@ def train_classifier(
 
 
 def classify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A data file on the grid of the classifier.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="A data file on the grid of the classifier; or all maps of one that was trained for several, or their "
+            "folder.",
+        ),
+    ],
     *,
     classifier: Annotated[
         Path, typer.Option("--classifier", help="ONNX file that train-classifier wrote, with its card beside it.")
@@ -65,18 +77,21 @@ def classify(
 ):
     """Say which of the rival models of a classifier the data show, with probabilities, or that it is none of them."""
     from ..io import read_spectrum
+    from ..learn.sources import find_files
     from ..translate.classify import classify as apply_classifier
+    from ..translate.classify_maps import MapsAnswer
 
-    found = apply_classifier(read_spectrum(file, ei=ei), classifier)
+    found = apply_classifier([read_spectrum(file, ei=ei) for file in find_files(files, "FILE")], classifier)
     if json:
         typer.echo(json_text.dumps(found.as_dict()))
         return
     typer.echo(found.answer)
     for name, probability in sorted(found.probabilities.items(), key=lambda item: -item[1]):
         typer.echo(f"  {name}: probability {probability:.3f}")
-    typer.echo(
-        f"  distance {found.distance:.2f}, disagreement {found.disagreement:.2f} (1 is the threshold of unknown)"
-    )
+    if isinstance(found, MapsAnswer):
+        typer.echo(f"  maps for {', for '.join(f'{name}: {count}' for name, count in found.maps_for.items())}")
+    measures = ", ".join(f"{name} {getattr(found, name):.2f}" for name in found.measures)
+    typer.echo(f"  {measures} (1 is the threshold of unknown)")
     for reason in found.reasons:
         typer.echo(f"  unknown: {reason}")
     for line in noted(found.notes):

@@ -149,8 +149,20 @@ class ClassifierOptions(Options):
     Those of instrument, ei, chopper, frequency and lattice that are None are taken from the data.
     """
 
-    draws: int = job_option(400, "Simulations of each model; 15 % validate and 15 % test.", "--draws")
-    epochs: int = job_option(30, "Passes through the training simulations, each with new experiments.", "--epochs")
+    draws: int = job_option(
+        400,
+        "Simulations of each model; 15 % test and 15 % validate (with several files the rest is held out in turn).",
+        "--draws",
+    )
+    epochs: int = job_option(
+        30, "Passes through the training simulations, each with new experiments; for one file.", "--epochs"
+    )
+    mirror: tuple[str, ...] = job_option(
+        (),
+        "Axis about whose 0 models and instrument have a mirror, such as [H,0,0]: each half of a map then counts as a "
+        "part of its own; may be given again.",
+        "--mirror",
+    )
     seed: int = job_option(0, "Seed of the random numbers.", "--seed")
     instrument: str | None = as_for_apply("instrument")
     ei: float | None = as_for_apply("ei")

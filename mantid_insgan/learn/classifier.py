@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..core.files import replacing
-from ..errors import ModelError
-from ..translate.classify import INPUTS, MEASURES, OUTPUTS, Thresholds
-from .export import OPSET, TOLERANCE, forget_where
+from ..translate.classifier_card import Thresholds
+from ..translate.classify import INPUTS, MEASURES, OUTPUTS
+from .export import export_graph
 from .generator import CONVOLUTION
 from .rivals import Examples
 
@@ -260,64 +256,6 @@ def nearest_mean(training: Examples, validation: Examples, test: Examples) -> np
     return softmax(closeness(test) / temperature)[:, 0]
 
 
-@contextmanager
-def _quiet_exporter():
-    """Without the exporter's warnings in the log that it does not find torchvision, which no model here uses."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
 def export_classifier(ensemble: Ensemble, path: Path, examples: Examples) -> None:
-    """Write an ensemble as ONNX for one spectrum of its grid.
-
-    Parameters
-    ----------
-    ensemble : Ensemble
-    path : Path
-    examples : Examples
-        On which ONNX Runtime is compared with torch.
-
-    Raises
-    ------
-    ModelError
-        If the answers of ONNX Runtime differ from those of torch; nothing is written then.
-    """
-    one = tuple(torch.from_numpy(x[:1]) for x in (examples.signal, examples.valid))
-    with warnings.catch_warnings(), _quiet_exporter():
-        warnings.simplefilter("ignore")  # the exporter warns about its own internals
-        program = torch.onnx.export(
-            ensemble.eval(),
-            one,
-            dynamo=True,
-            opset_version=OPSET,
-            verbose=False,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
-        )
-    with replacing(path, ".part.onnx") as temporary:
-        program.save(temporary)
-        forget_where(temporary)
-        _check(ensemble, temporary, examples)
-
-
-def _check(ensemble: Ensemble, path: Path, examples: Examples) -> None:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    expected = answers(ensemble, examples)
-    for n in range(len(examples.label)):
-        given = {"signal": examples.signal[n : n + 1], "valid": examples.valid[n : n + 1]}
-        for name, found in zip(OUTPUTS, session.run(list(OUTPUTS), given), strict=True):
-            wanted = expected[name][n]
-            off = float(np.abs(found[0] - wanted).max() / max(1.0, np.abs(wanted).max()))
-            if not off < TOLERANCE:
-                raise ModelError(
-                    f"the exported classifier's {name} differs from torch's by {off:.2g} (relative), allowed is "
-                    f"{TOLERANCE:g}",
-                    "export with the versions in constraints.txt",
-                )
+    """Write an ensemble as ONNX for one spectrum of its grid; `examples` and errors as `export_graph`."""
+    export_graph(ensemble, path, dict(zip(INPUTS, (examples.signal, examples.valid), strict=True)), OUTPUTS)

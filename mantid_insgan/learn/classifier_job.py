@@ -21,7 +21,7 @@ from ..io import read_spectrum
 from ..models.definition import ModelDefinition, read_model
 from ..models.placing import run_in_cell
 from ..translate.cards import Table, write_card
-from ..translate.classify import CardAxis, ClassifierCard, ClassifierFile, run_facts
+from ..translate.classifier_card import ClassifierCard, ClassifierFile, Grid
 from .classifier import (
     MEMBERS,
     Ensemble,
@@ -35,6 +35,7 @@ from .classifier import (
 )
 from .describe import SOFTWARE
 from .rivals import COUNTS, Examples, Laboratory, Simulated, examples, ranges_of
+from .sources import find_files
 
 #: Shares of the draws for training and validation; the rest is for the test.
 SHARES = (0.70, 0.15)
@@ -63,21 +64,22 @@ class HeldOut:
 
 def train_classifier(
     models: Sequence[str | Path],
-    like: str | Path,
+    like: str | Path | Sequence[str | Path],
     output: str | Path,
     options: ClassifierOptions | None = None,
     *,
     overwrite: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> ClassifierFile:
-    """Train a classifier between rival models on the grid of a data file.
+    """Train a classifier between rival models on the grid of a data file, or of several maps together on theirs.
 
     Parameters
     ----------
     models : sequence of path
         Files of two or more models (docs/models.md).
-    like : path
-        A data file whose axes, valid bins and facts of the run are taken.
+    like : path or sequence of path
+        A data file whose axes, valid bins and facts of the run are taken; several, or a folder of them, are maps of one
+        measurement that are classified together.
     output : path
         The ONNX file to write; the card is written beside it (.json).
     options : ClassifierOptions, optional
@@ -97,32 +99,54 @@ def train_classifier(
     for file in (output, output.with_suffix(".json")):
         check_output(file, overwrite)
     definitions = [read_model(path) for path in models]
-    spectrum = read_spectrum(like, ei=options.ei)
-    words = ["insgan", "train-classifier", *map(str, models), "--like", str(like), "-o", str(output)]
-    words += [f"--{name.replace('_', '-')}={value}" for name, value in options.given().items()]
-    return train_between(definitions, spectrum, output, options, command=shlex.join(words), progress=progress)
+    given = [like] if isinstance(like, str | Path) else list(like)
+    spectra = [read_spectrum(path, ei=options.ei) for path in find_files(given, "--like")]
+    words = ["insgan", "train-classifier", *map(str, models)]
+    words += [word for path in given for word in ("--like", str(path))] + ["-o", str(output)]
+    for name, value in options.given().items():
+        words += [f"--{name.replace('_', '-')}={v}" for v in (value if isinstance(value, tuple) else (value,))]
+    return train_between(definitions, spectra, output, options, command=shlex.join(words), progress=progress)
 
 
 def train_between(
     definitions: Sequence[ModelDefinition],
-    like: Spectrum,
+    like: Spectrum | Sequence[Spectrum],
     output: Path,
     options: ClassifierOptions,
     *,
     command: str = "",
     progress: Callable[[float], None] = lambda share: None,
 ) -> ClassifierFile:
-    """As `train_classifier`, for models and a spectrum in memory; an existing output is replaced.
+    """As `train_classifier`, for models and spectra in memory; an existing output is replaced.
 
     Raises
     ------
     InputError
         If there are fewer than two models, or two of one name; if a parameter has no range, or too many draws are
-        unstable; if there are fewer than `FEWEST` draws; if the axes cannot be placed.
+        unstable; if there are fewer than `FEWEST` draws; if the axes cannot be placed, or lack the mirrors that the
+        options name; if epochs are given for several maps.
     RunFactError
         If the resolution lacks a fact.
     """
-    _check(definitions, like, options)
+    spectra = [like] if isinstance(like, Spectrum) else list(like)
+    for spectrum in spectra:
+        _check(definitions, spectrum, options)
+    if len(spectra) == 1 and not options.mirror:
+        return _train_one(definitions, spectra[0], output, options, command, progress)
+    from .joint_job import train_maps
+
+    if options.epochs != ClassifierOptions().epochs:
+        raise InputError(
+            f"--epochs {options.epochs} was given for {len(spectra)} maps, whose discriminants need none",
+            "leave it out",
+        )
+    laboratories = [_laboratory(definitions, spectrum, options) for spectrum in spectra]
+    told = {"command": command, "progress": progress, "notes": _notes(definitions)}
+    return train_maps(definitions, spectra, laboratories, output, options, **told)
+
+
+def _train_one(definitions, like: Spectrum, output: Path, options, command: str, progress) -> ClassifierFile:
+    """A classifier of one spectrum."""
     laboratory = _laboratory(definitions, like, options)
     simulated = _simulate(laboratory, definitions, options, lambda share: progress(_SIMULATING * share))
     training, validation, test = _split([s.signals for s in simulated], options.draws)
@@ -207,8 +231,7 @@ def _written(ensemble: Ensemble, simulated, held_out, like, output, options, com
         kind="classifier",
         version=__version__,
         rivals=[s.rival for s in simulated],
-        axes=[CardAxis.of(a) for a in like.axes],
-        run=run_facts(options.run(like.run)),
+        **Grid.of(like.replace(run=options.run(like.run))).model_dump(),
         normalisation="signal divided by its root mean square over the valid bins",
         members=MEMBERS,
         temperature=float(ensemble.temperature),

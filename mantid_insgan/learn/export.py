@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +85,82 @@ def export(generator: Generator, path: Path) -> None:
         _check(model, temporary)
 
 
+def export_graph(
+    module: nn.Module,
+    path: Path,
+    inputs: dict[str, np.ndarray],
+    outputs: Sequence[str],
+    tolerance: float = TOLERANCE,
+) -> None:
+    """Write a module as ONNX for one example of its inputs.
+
+    Parameters
+    ----------
+    module : Module
+    path : Path
+    inputs : dict of ndarray, each of shape (N, ...)
+        Examples by the names of the inputs; ONNX Runtime is compared with torch on each.
+    outputs : sequence of str
+        Names of what the module gives.
+    tolerance : float
+        Largest difference, relative to the largest value or to 1.
+
+    Raises
+    ------
+    ModelError
+        If the answers of ONNX Runtime differ from those of torch; nothing is written then.
+    """
+    with warnings.catch_warnings(), _quiet_exporter():
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(torch.from_numpy(x[:1]) for x in inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            input_names=list(inputs),
+            output_names=list(outputs),
+        )
+    with replacing(path, ".part.onnx") as temporary:
+        program.save(temporary)
+        forget_where(temporary)
+        check_graph(module, temporary, inputs, outputs, tolerance)
+
+
+@contextmanager
+def _quiet_exporter():
+    """Without the exporter's warnings in the log that it does not find torchvision, which no model here uses."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def check_graph(module: nn.Module, path: Path, inputs: dict[str, np.ndarray], outputs, tolerance: float) -> None:
+    """Raise ModelError if an ONNX file answers otherwise than its module (parameters as `export_graph`)."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for n in range(len(next(iter(inputs.values())))):
+        given = {name: x[n : n + 1] for name, x in inputs.items()}
+        with torch.no_grad():
+            expected = module(*map(torch.from_numpy, given.values()))
+        for name, found, wanted in zip(outputs, session.run(list(outputs), given), expected, strict=True):
+            _compare(f"the exported classifier's {name}", found, wanted.numpy(), tolerance)
+
+
+def _compare(what: str, found: np.ndarray, wanted: np.ndarray, tolerance: float, where: str = "") -> None:
+    off = float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max()))
+    if not off < tolerance:
+        raise ModelError(
+            f"{what} differs from torch's by {off:.2g} (relative){where}, allowed is {tolerance:g}",
+            "export with the versions in constraints.txt",
+        )
+
+
 def _asinh(graph, x):
     """The operator that the exporter lacks."""
     return graph.op("Asinh", x)
@@ -130,13 +209,7 @@ def _check(model: _Exported, path: Path) -> None:
         named = zip(input_names(dimensions), inputs, strict=True)
         found = session.run(list(OUTPUTS), {name: x.numpy() for name, x in named})
         for name, one, other in zip(OUTPUTS, found, expected, strict=True):
-            off = float(np.abs(one - other.numpy()).max() / max(1.0, other.abs().max()))
-            if not off < TOLERANCE:
-                raise ModelError(
-                    f"the exported model's {name} differs from torch's by {off:.2g} (relative) on a grid of {size}, "
-                    f"allowed is {TOLERANCE:g}",
-                    "export with the versions in constraints.txt",
-                )
+            _compare(f"the exported model's {name}", one, other.numpy(), TOLERANCE, f" on a grid of {size}")
 
 
 def _random_inputs(size, dimensions: int, seed: int) -> tuple[torch.Tensor, ...]:

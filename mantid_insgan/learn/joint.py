@@ -9,27 +9,33 @@ what that means is learnt from composites of two models, which are near both of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
+import torch
+from torch import nn
 
 from ..errors import InputError
-from .classifier import UNKNOWN, best_temperature, common_limits, softmax
+from ..translate.classifier_card import MapsThresholds
+from ..translate.classify_maps import MEASURES, OUTPUTS, MapsAnswer, answer_of
+from .classifier import best_temperature
 
 #: Of the ridge, relative to the mean variance of a bin.
 RIDGE = 0.3
-#: Root mean squares of a map at which intensities begin to count by their logarithm.
-_SOFT = 0.3
+#: Intensities begin to count by their logarithm at the root mean square of a map divided by this.
+_SOFT = 10 / 3
+#: Least divisor; the exporter keeps numbers in single precision.
+_TINY = 1e-30
 #: Parts of the draws that are held out in turn, and fewest experiments of a model.
-FOLDS, _FEWEST = 5, 20
-#: Share of the held-out experiments that are compared with one: those with about as strong evidence.
-_NEAR = 0.25
+FOLDS, FEWEST = 5, 20
+#: Share of the experiments of one model that are flagged as unknown, and share of those for their distance.
+UNKNOWN, FAR = 0.10, 0.01
 #: Of the ridge on weights of signs of a composite.
 _SMALL = 1e-4
-#: Probability below which no model is the answer: composites, whose parts speak for both, stay below it.
-DECIDED = 0.95
-#: What is compared with thresholds.
-MEASURES = ("contradiction", "distance")
+#: Numbers in `signs`.
+_SIGNS = 8
+#: Experiments that are given to the discriminants at once.
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,22 +66,11 @@ class Experiments:
         if not self.valid.any(axis=(1, 2, 3)).all():
             raise InputError("an experiment has no valid bin", "leave out experiments without data")
 
-    def some(self, chosen: np.ndarray) -> Experiments:
-        """Those of a mask or of numbers."""
-        return Experiments(self.values[chosen], self.valid[chosen], self.label[chosen])
-
-    @property
-    def features(self) -> np.ndarray:
-        """What discriminants see, of the shape of the values.
-
-        The mean of a part is taken away, and a map is divided by its root mean square: neither a constant background
-        nor the unit matters. Strong bins count by their logarithm. Bins that are not valid are 0.
-        """
-        count = np.maximum(self.valid.sum(axis=3, keepdims=True), 1).astype(self.values.dtype)
-        seen = np.where(self.valid, self.values, 0.0)
-        seen = np.where(self.valid, seen - seen.sum(axis=3, keepdims=True) / count, 0.0)
-        size = np.sqrt((seen**2).sum(axis=(2, 3), keepdims=True) / count.sum(axis=2, keepdims=True))
-        return np.arcsinh(seen / np.maximum(_SOFT * size, np.finfo(size.dtype).tiny))
+    def inputs(self, chosen=slice(None), maps=slice(None)) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values and valid bins of some experiments and maps, as discriminants take them."""
+        valid = self.valid[:, maps][chosen]
+        values = np.where(valid, self.values[:, maps][chosen], 0.0)
+        return torch.from_numpy(values.astype(float)), torch.from_numpy(valid.astype(float))
 
     @property
     def seen(self) -> np.ndarray:
@@ -83,86 +78,105 @@ class Experiments:
         return self.valid.any(axis=3)
 
 
-@dataclass(frozen=True, eq=False)
-class Votes:
-    """How the parts of some maps speak for two or more models.
+def features(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """What discriminants see, of the shape of the values, (N, maps, parts, bins).
+
+    The mean of a part is taken away, and a map is divided by its root mean square: neither a constant background nor
+    the unit matters. Strong bins count by their logarithm. Bins that are not valid are 0.
+    """
+    count = valid.sum(3, keepdim=True).clamp(min=1)
+    seen = valid * (values - (valid * values).sum(3, keepdim=True) / count)
+    size = torch.sqrt((seen**2).sum((2, 3), keepdim=True) / count.sum(2, keepdim=True))
+    scaled = torch.tensor(_SOFT, dtype=seen.dtype) * seen / size.clamp(min=_TINY)
+    # asinh, which ONNX Runtime has in single precision only
+    return torch.sign(scaled) * torch.log(scaled.abs() + torch.sqrt(scaled**2 + 1))
+
+
+class Discriminants(nn.Module):
+    """Values and valid (N, maps, parts, bins) -> `OUTPUTS`: probability (N, models), contradiction and distance (N,),
+    and evidence (N, maps, parts, models).
+
+    Evidence is the log-likelihood of each model less that of the best in each part; 0 where nothing was seen. The
+    probability is the softmax of its sum, divided by a temperature, because what parts say is not independent. The
+    distance is the mean over the parts of the squared distance from what the nearest model gives, in standard
+    deviations. The contradiction is the probability of a composite of two models by the `signs`. All is in double
+    precision, but the weights, which are most of the file.
 
     Parameters
     ----------
-    evidence : ndarray, shape (maps, parts, models)
-        Log-likelihood of each model less that of the best in each part; 0 where nothing was seen.
-    distance : float
-        Mean over the parts of the squared distance from what the nearest model gives, in standard deviations.
+    weights : ndarray, shape (maps, bins, models)
+        Of the discriminants.
+    means : ndarray, shape (maps, models, models)
+        What each discriminant (last axis) gives on average for experiments of each model.
+    precisions : ndarray, shape (maps, models, models)
+        Inverse of their covariance within a model.
+    temperature : float
+    composite : ndarray, shape (9,)
+        Weights of the signs, and a constant: the log-odds of a composite.
     """
 
-    evidence: np.ndarray
-    distance: float
+    def __init__(self, weights, means, precisions, temperature: float = 1.0, composite=None):
+        super().__init__()
+        composite = np.zeros(_SIGNS + 1) if composite is None else composite
+        given = {"weights": weights, "means": means, "precisions": precisions}
+        for name, value in (given | {"temperature": temperature, "composite": composite}).items():
+            kind = np.float32 if name == "weights" else np.float64
+            self.register_buffer(name, torch.as_tensor(np.asarray(value, kind)))
 
-    @property
-    def total(self) -> np.ndarray:
-        """Of all parts, shape (models,)."""
-        return self.evidence.sum(axis=(0, 1))
+    def forward(self, signal, valid):
+        found = torch.einsum("nmpb,mbk->nmpk", features(signal, valid), self.weights.double())
+        evidence, distance = self.votes(found, (valid.sum(3) > 0).to(valid.dtype))
+        probability = torch.softmax(evidence.sum((1, 2)) / self.temperature, dim=1)
+        odds = signs(evidence, distance) @ self.composite[:-1] + self.composite[-1]
+        return probability, torch.sigmoid(odds), distance, evidence
 
-    @property
-    def best(self) -> int:
-        """Number of the model that all parts together prefer."""
-        return int(self.total.argmax())
-
-    @property
-    def strength(self) -> float:
-        """Logarithm of the mean evidence of a part: noise leaves little of it."""
-        return float(np.log(max(-self.evidence.min(axis=-1).mean(), 1e-6)))
-
-    @property
-    def signs(self) -> np.ndarray:
-        """What tells a composite of two models, shape (4,).
-
-        Evidence against the best model as a share of all evidence, without the share expected of parts that are right
-        as often as they say: of the parts, of the maps, and of the parts of all maps together; and `strength`.
-        """
-        levels = (self.evidence, self.evidence.sum(axis=1), self.evidence.sum(axis=0))
-        return np.array([*(_excess(level, self.best) for level in levels), self.strength])
-
-    def of_maps(self, first: int, second: int) -> np.ndarray:
-        """What each map says for one model against another, shape (maps,): positive for the first."""
-        return (self.evidence[..., first] - self.evidence[..., second]).sum(axis=1)
+    def votes(self, found, seen):
+        """Evidence and distance by what the discriminants give, (N, maps, parts, models), where something is seen,
+        (N, maps, parts)."""
+        away = found[..., None, :] - self.means[:, None]  # (N, maps, parts, models, models)
+        squared = ((away @ self.precisions[:, None]) * away).sum(-1) * seen[..., None]
+        least = squared.min(-1, keepdim=True).values
+        return -0.5 * (squared - least), least.sum((1, 2, 3)) / seen.sum((1, 2))
 
 
-def _excess(evidence: np.ndarray, best: int) -> float:
-    """Share of the evidence (..., models) against one model, without that of parts that are right as they say."""
-    evidence = evidence - evidence.max(axis=-1, keepdims=True)
-    strength, against = -evidence.min(axis=-1), -evidence[..., best]
-    wrong = strength / (1 + np.exp(np.minimum(strength, 700.0)))
-    return float((against - wrong).sum() / max(strength.sum(), 1e-300))
+def signs(evidence: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
+    """What tells a composite of two models, shape (N, 8).
 
-
-@dataclass(frozen=True)
-class JointAnswer:
-    """What several maps show together.
+    Evidence against the best model as a share of all evidence, without the share expected of parts that are right as
+    often as they say: of the parts, of the maps, and of the parts of all maps together; logarithm of the mean evidence
+    of a part, of which noise leaves little; logarithm of the evidence of all parts for the best model against the
+    second; that evidence in units of the root of the sum of its squares, of maps and of parts; and the distance.
 
     Parameters
     ----------
-    probabilities : dict of str to float
-        By the names of the models; the sum is 1. They hold if all maps are of one of the models.
-    unknown : bool
-    reasons : tuple of str
-        Why it is unknown.
-    contradiction, distance : float
-        In units of their thresholds.
-    votes : Votes
+    evidence : Tensor, shape (N, maps, parts, models)
+    distance : Tensor, shape (N,)
     """
+    order = torch.topk(evidence.sum((1, 2)), 2, dim=1).indices
+    parts = _of_model(evidence, order[:, :1]) - _of_model(evidence, order[:, 1:])
+    gap = parts.sum((1, 2))
 
-    probabilities: dict[str, float]
-    unknown: bool
-    reasons: tuple[str, ...]
-    contradiction: float
-    distance: float
-    votes: Votes = field(repr=False)
+    def steady(x):
+        return gap / torch.sqrt((x**2).flatten(1).sum(1)).clamp(min=_TINY)
 
-    @property
-    def answer(self) -> str:
-        """The name of the most probable model, or 'unknown'."""
-        return "unknown" if self.unknown else max(self.probabilities, key=self.probabilities.get)
+    levels = (evidence, evidence.sum(2), evidence.sum(1))
+    found = [_excess(level, order[:, :1]) for level in levels]
+    found.append(torch.log((-evidence.min(-1).values).flatten(1).mean(1).clamp(min=1e-6)))
+    return torch.stack([*found, torch.log(gap.clamp(min=1e-3)), steady(parts.sum(2)), steady(parts), distance], dim=1)
+
+
+def _of_model(level: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    """Evidence (N, ..., models) for one model of each experiment, whose number is given, (N, 1)."""
+    index = number.reshape(-1, *[1] * (level.dim() - 1)).expand(*level.shape[:-1], 1)
+    return torch.gather(level, -1, index)[..., 0]
+
+
+def _excess(level: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
+    """Share of the evidence (N, ..., models) against one model, without that of parts that are right as they say."""
+    level = level - level.max(-1, keepdim=True).values
+    strength, against = -level.min(-1).values, -_of_model(level, best)
+    wrong = strength / (1 + torch.exp(strength.clamp(max=700.0)))
+    return (against - wrong).flatten(1).sum(1) / strength.flatten(1).sum(1).clamp(min=_TINY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,79 +187,43 @@ class JointClassifier:
     ----------
     names : tuple of str
         Of the models.
-    weights : ndarray, shape (maps, bins, models)
-        Of the discriminants.
-    means : ndarray, shape (maps, models, models)
-        What each discriminant (last axis) gives on average for experiments of each model.
-    precisions : ndarray, shape (maps, models, models)
-        Inverse of their covariance within a model.
-    temperature : float
-        The sum of the evidence is divided by it: what parts say is not independent.
-    composite : ndarray, shape (5,)
-        Weights of `Votes.signs`, and a constant: the log-odds of a composite of two models.
-    held_out : ndarray, shape (N, 3)
-        Of the experiments of the calibration while they were held out: `Votes.strength`, and the `MEASURES`.
+    network : Discriminants
+    unknown : MapsThresholds
+    held_out : ndarray, shape (N, 2)
+        The `MEASURES` of the experiments of the calibration while they were held out.
     """
 
     names: tuple[str, ...]
-    weights: np.ndarray
-    means: np.ndarray
-    precisions: np.ndarray
-    temperature: float = 1.0
-    composite: np.ndarray = field(default_factory=lambda: np.zeros(5))
-    held_out: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    network: Discriminants
+    unknown: MapsThresholds
+    held_out: np.ndarray = field(repr=False)
 
-    def votes(self, data: Experiments) -> list[Votes]:
-        """What the parts of the maps of each experiment say.
+    def answers(self, data: Experiments) -> dict[str, np.ndarray]:
+        """The `OUTPUTS` for experiments, by name.
 
         Raises
         ------
         InputError
             If the maps or bins are not those of the training.
         """
-        maps, bins, _ = self.weights.shape
+        maps, bins, _ = self.network.weights.shape
         if data.values.shape[1] != maps or data.values.shape[3] != bins:
             raise InputError(
                 f"there are {data.values.shape[1]} maps of {data.values.shape[3]} bins, but the classifier was trained "
                 f"with {maps} of {bins}",
                 "give the maps of the training, in their order and on their bins",
             )
-        return _votes(_scores(self.weights, data), data.seen, self.means, self.precisions)
+        found = [self.network(*data.inputs(part)) for part in _batches(len(data.label))]
+        return dict(zip(OUTPUTS, (torch.cat(x).numpy() for x in zip(*found, strict=True)), strict=True))
 
-    def probabilities(self, seen: Votes) -> np.ndarray:
-        """Of the models, shape (models,)."""
-        return softmax(seen.total / self.temperature)
-
-    def measures(self, seen: Votes) -> dict[str, float]:
-        """Likeness to composites of two models, 0 to 1, and distance."""
-        odds = float(self.composite[:-1] @ seen.signs + self.composite[-1])
-        return {"contradiction": float(1 / (1 + np.exp(-np.clip(odds, -500, 500)))), "distance": seen.distance}
-
-    def limits(self, strength: float) -> dict[str, float]:
-        """Thresholds of the `MEASURES`: above them lie `classifier.UNKNOWN` of the experiments that were held out, of
-        those in which the evidence was about as strong."""
-        away = np.abs(self.held_out[:, 0] - strength)
-        near = self.held_out[np.argsort(away, kind="stable")[: max(_FEWEST, round(_NEAR * len(away)))]]
-        return dict(zip(MEASURES, common_limits(near[:, 1:].T, UNKNOWN).tolist(), strict=True))
-
-    def judged(self, seen: Votes) -> JointAnswer:
-        """The answer to votes."""
-        limits = self.limits(seen.strength)
-        over = {name: value / limits[name] for name, value in self.measures(seen).items()}
-        said = {
-            "contradiction": "its parts speak for different models {:.2f} times as much as the threshold",
-            "distance": "it is {:.2f} times as far from what any model gives as the threshold",
-        }
-        reasons = tuple(said[name].format(value) for name, value in over.items() if not value <= 1)
-        named = dict(zip(self.names, self.probabilities(seen).tolist(), strict=True))
-        if (most := max(named.values())) < DECIDED:
-            reasons += (f"no model is {DECIDED:.0%} probable, the most probable is {most:.0%}",)
-        return JointAnswer(named, bool(reasons), reasons, **over, votes=seen)
-
-    def judge(self, values: np.ndarray, valid: np.ndarray) -> JointAnswer:
+    def judge(self, values: np.ndarray, valid: np.ndarray) -> MapsAnswer:
         """Say which model maps (maps, parts, bins) show."""
-        (seen,) = self.votes(Experiments(values[None], valid[None], np.array([-1])))
-        return self.judged(seen)
+        found = self.answers(Experiments(values[None], valid[None], np.array([-1])))
+        return answer_of(self, {name: x[0] for name, x in found.items()})
+
+
+def _batches(count: int) -> list[slice]:
+    return [slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE)]
 
 
 def train_joint(
@@ -269,38 +247,86 @@ def train_joint(
     Raises
     ------
     InputError
-        If there are fewer than two models, or a model has fewer than 20 experiments or fewer draws than folds.
+        If there are fewer than two models, or a model has fewer than 20 experiments or fewer draws than folds; if
+        there is one map of one part, in which nothing can contradict itself.
     """
-    names, groups, models = tuple(names), np.asarray(groups), len(names)
-    fewest = min(((data.label == n).sum() for n in range(models)), default=0)
-    draws = min((len(np.unique(groups[data.label == n])) for n in range(models)), default=0)
-    if models < 2 or fewest < _FEWEST or not 2 <= folds <= draws:
-        raise InputError(
-            f"there are {models} models, with {fewest} experiments of {draws} draws of one of them, for {folds} folds",
-            f"give two models or more, {_FEWEST} experiments or more of each, and from 2 folds to as many as draws",
-        )
-    scores, fold = np.empty((*data.values.shape[:3], models)), np.unique(groups, return_inverse=True)[1] % folds
+    names, groups = tuple(names), np.asarray(groups)
+    _check(names, data, groups, folds)
+    models, fold = len(names), np.unique(groups, return_inverse=True)[1] % folds
+    scores = np.empty((*data.values.shape[:3], models))
     for number in range(folds):
+        held = np.flatnonzero(fold == number)
+        scores[held] = _scores(_weights(data, np.flatnonzero(fold != number), models, ridge), data, held)
+    spread = _spread(scores, data, models)
+    votes = Discriminants(np.zeros((0, 0, 0)), *spread).votes
+    evidence, distance = votes(*(torch.from_numpy(x.astype(float)) for x in (scores, data.seen)))
+    temperature = best_temperature(evidence.sum((1, 2))[:, None].numpy(), data.label)
+    composite, contradiction = _composite_weights(evidence, distance, data.label, fold)
+    network = Discriminants(_weights(data, np.arange(len(fold)), models, ridge), *spread, temperature, composite)
+    held_out = np.column_stack([contradiction, distance.numpy()])
+    return JointClassifier(names, network, limits(held_out), held_out)
+
+
+def _check(names: Sequence[str], data: Experiments, groups: np.ndarray, folds: int) -> None:
+    each = [data.label == n for n in range(len(names))]
+    fewest = min((int(own.sum()) for own in each), default=0)
+    draws = min((len(np.unique(groups[own])) for own in each), default=0)
+    if len(names) < 2 or fewest < FEWEST or not 2 <= folds <= draws:
+        raise InputError(
+            f"there are {len(names)} models, with {fewest} experiments of {draws} draws of one of them, for {folds} "
+            "folds",
+            f"give two models or more, {FEWEST} experiments or more of each, and from 2 folds to as many as draws",
+        )
+    if data.values.shape[1] * data.values.shape[2] < 2:
+        raise InputError(
+            "there is one map of one part, and a contradiction takes two",
+            "give several maps or parts, or train a classifier of one spectrum",
+        )
+
+
+def limits(held_out: np.ndarray, share: float = UNKNOWN) -> MapsThresholds:
+    """Thresholds above which lies a share of further experiments like those held out, or less.
+
+    They are those of conformal p-values: of n experiments held out and a further one, the latter is as likely as any
+    other to be among the largest (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005). That is
+    nearly so here: the discriminants that are applied have seen all draws, and some experiments are of one draw.
+
+    Parameters
+    ----------
+    held_out : ndarray, shape (N, 2)
+        The `MEASURES`.
+    share : float
+        Of the experiments, of which `FAR` are flagged for their distance.
+    """
+    found = []
+    for values, part in zip(held_out.T, (share - FAR, FAR), strict=True):
+        rank = min(int(np.ceil((1 - part) * (len(values) + 1))), len(values))
+        found.append(max(float(np.sort(values)[rank - 1]), 1e-9))
+    return MapsThresholds(**dict(zip(MEASURES, found, strict=True)), share=share)
+
+
+def _composite_weights(evidence, distance, label: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights that tell composites of two models from experiments of one by `signs`, and what those of the other folds
+    say of each experiment, (N,)."""
+    composites, theirs = composed(evidence.numpy(), distance.numpy(), label)
+    one = signs(evidence, distance).numpy()
+    two = signs(torch.from_numpy(composites), torch.from_numpy(theirs)).numpy()
+    odds = np.empty(len(one))
+    for number in np.unique(fold):
         held = fold == number
-        scores[held] = _scores(_weights(data.some(~held), models, ridge), data.some(held))
-    means, precisions = _spread(scores, data, models)
-    seen = _votes(scores, data.seen, means, precisions)
-    temperature = best_temperature(np.stack([v.total for v in seen])[:, None], data.label)
-    composite = _composite_weights(seen, data.label)
-    found = JointClassifier(names, _weights(data, models, ridge), means, precisions, temperature, composite)
-    held_out = np.array([[v.strength, *found.measures(v).values()] for v in seen])
-    return replace(found, held_out=held_out)
+        weights = _logistic(one[~held], two[~held])
+        odds[held] = one[held] @ weights[:-1] + weights[-1]
+    return _logistic(one, two), 0.5 * (1 + np.tanh(0.5 * odds))
 
 
-def _composite_weights(seen: list[Votes], label: np.ndarray) -> np.ndarray:
-    """Weights that tell composites of two models from experiments of one by `Votes.signs`: logistic regression."""
+def _logistic(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Weights, and a constant, of the log-odds of the second kind: logistic regression with both kinds as frequent."""
     from scipy.optimize import minimize
 
-    signs = np.array([v.signs for v in [*seen, *_composites(seen, label)]])
-    target = np.arange(len(signs)) >= len(seen)
-    middle, size = signs.mean(axis=0), np.maximum(signs.std(axis=0), 1e-9)
-    scaled = np.column_stack([(signs - middle) / size, np.ones(len(signs))])
-    weight = np.where(target, 0.5 / target.sum(), 0.5 / (~target).sum())
+    found, target = np.concatenate([one, two]), np.arange(len(one) + len(two)) >= len(one)
+    middle, size = found.mean(axis=0), np.maximum(found.std(axis=0), 1e-9)
+    scaled = np.column_stack([(found - middle) / size, np.ones(len(found))])
+    weight = np.where(target, 0.5 / len(two), 0.5 / len(one))
 
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
         odds = scaled @ w
@@ -308,30 +334,29 @@ def _composite_weights(seen: list[Votes], label: np.ndarray) -> np.ndarray:
         value = weight @ (np.logaddexp(0, odds) - target * odds) + _SMALL * w @ w
         return float(value), scaled.T @ (weight * (p - target)) + 2 * _SMALL * w
 
-    found = minimize(loss, np.zeros(scaled.shape[1]), jac=True).x
-    return np.append(found[:-1] / size, found[-1] - found[:-1] @ (middle / size))
+    best = minimize(loss, np.zeros(scaled.shape[1]), jac=True).x
+    return np.append(best[:-1] / size, best[-1] - best[:-1] @ (middle / size))
 
 
-def _composites(seen: list[Votes], label: np.ndarray) -> list[Votes]:
-    """Votes of which some maps, a run of maps or some parts of all are from another model, as many as there are votes.
+def composed(evidence: np.ndarray, distance: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Evidence and distance of as many composites as there are experiments: some maps, a run of maps or some parts of
+    all are from another model.
 
     Experiments in which models are told about as well are put together: their noise is about the same.
     """
-    rng, found = np.random.default_rng(0), []
-    maps, parts, _ = seen[0].evidence.shape
-    strength = np.array([v.total.max() - v.total.min() for v in seen])
+    rng, made = np.random.default_rng(0), np.empty_like(evidence)
+    _, maps, parts, _ = evidence.shape
+    total = evidence.sum(axis=(1, 2))
+    strength = total.max(axis=1) - total.min(axis=1)
     ranked = {n: np.flatnonzero(label == n)[np.argsort(strength[label == n])] for n in np.unique(label)}
     kinds = [k for k, open_ in enumerate((maps > 1, maps > 2, parts > 1)) if open_]
-    for number, (one, own) in enumerate(zip(seen, label, strict=True)):
-        if not kinds:
-            break
-        others = ranked[rng.choice([n for n in ranked if n != own])]
-        mine = ranked[own]
+    for number, own in enumerate(label):
+        others, mine = ranked[rng.choice([n for n in ranked if n != own])], ranked[own]
         place = int(np.flatnonzero(mine == number)[0] * len(others) / len(mine))
-        other = seen[others[min(place, len(others) - 1)]]
+        other = others[min(place, len(others) - 1)]
         chosen = _chosen(rng, kinds[number % len(kinds)], maps, parts)[..., None]
-        found.append(Votes(np.where(chosen, other.evidence, one.evidence), one.distance))
-    return found
+        made[number] = np.where(chosen, evidence[other], evidence[number])
+    return made, distance
 
 
 def _chosen(rng: np.random.Generator, kind: int, maps: int, parts: int) -> np.ndarray:
@@ -346,32 +371,24 @@ def _chosen(rng: np.random.Generator, kind: int, maps: int, parts: int) -> np.nd
     return np.broadcast_to(some if kind == 2 else some[:, None], (maps, parts))
 
 
-def _weights(training: Experiments, models: int, ridge: float) -> np.ndarray:
-    """Ridge regression of the features of each map on which model they are of, (maps, bins, models)."""
-    features, parts = training.features, training.values.shape[2]
-    target = np.repeat(np.eye(models)[training.label] - 1 / models, parts, axis=0)
-    found = []
-    for seen in features.swapaxes(0, 1):
-        seen = seen.reshape(-1, seen.shape[-1])
+def _weights(data: Experiments, training: np.ndarray, models: int, ridge: float) -> np.ndarray:
+    """Ridge regression of the features of each map of some experiments on which model they are of, (maps, bins,
+    models)."""
+    _, maps, parts, bins = data.values.shape
+    target = np.repeat(np.eye(models)[data.label[training]] - 1 / models, parts, axis=0)
+    found = np.empty((maps, bins, models))
+    for number in range(maps):
+        seen = features(*data.inputs(training, slice(number, number + 1))).numpy().reshape(-1, bins)
         matrix = seen.T @ seen
         matrix += ridge * max(np.trace(matrix), 1e-300) / len(matrix) * np.eye(len(matrix))
-        found.append(np.linalg.solve(matrix, seen.T @ target))
-    return np.array(found)
+        found[number] = np.linalg.solve(matrix, seen.T @ target)
+    return found
 
 
-def _scores(weights: np.ndarray, data: Experiments) -> np.ndarray:
-    """What the discriminants give, (N, maps, parts, models)."""
-    return np.einsum("nmpb,mbk->nmpk", data.features, weights, optimize=True)
-
-
-def _votes(scores: np.ndarray, seen: np.ndarray, means: np.ndarray, precisions: np.ndarray) -> list[Votes]:
-    """Votes by what the discriminants give, (N, maps, parts, models), where something is seen, (N, maps, parts)."""
-    away = scores[..., None, :] - means[:, None]  # (N, maps, parts, models, models)
-    squared = np.einsum("nmpki,mij,nmpkj->nmpk", away, precisions, away, optimize=True)
-    squared = np.where(seen[..., None], squared, 0.0)
-    evidence = -0.5 * (squared - squared.min(axis=-1, keepdims=True))
-    distance = squared.min(axis=-1).sum(axis=(1, 2)) / seen.sum(axis=(1, 2))
-    return [Votes(e, float(d)) for e, d in zip(evidence, distance, strict=True)]
+def _scores(weights: np.ndarray, data: Experiments, chosen: np.ndarray) -> np.ndarray:
+    """What the discriminants give for some experiments, (N, maps, parts, models)."""
+    seen = (features(*data.inputs(chosen[part])).numpy() for part in _batches(len(chosen)))
+    return np.concatenate([np.einsum("nmpb,mbk->nmpk", s, weights, optimize=True) for s in seen])
 
 
 def _spread(scores: np.ndarray, data: Experiments, models: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,8 @@ from ..errors import InputError
 from ..instruments import Resolution
 from ..models.base import UnstableModelError
 from ..models.definition import ModelDefinition
-from ..translate.classify import Rival, network_input
+from ..translate.classifier_card import Rival
+from ..translate.classify import network_input
 from .augment import WITH_BACKGROUND
 
 #: A parameter without a limit is drawn up to this share of its start away from it.
@@ -28,6 +29,8 @@ COUNTS = (20.0, 20000.0)
 _OWN_BINS = 0.5
 #: Attempts to draw parameters, for each draw that is wanted.
 _ATTEMPTS = 10
+#: Least intensity of a map as a share of that of the brightest one: the background of an empty map is counted too.
+_WEAKEST = 1e-3
 #: Where the run does not say it, Kelvin; of the phonons in the background.
 _TEMPERATURE = 10.0
 
@@ -109,44 +112,25 @@ class Laboratory:
         InputError
             If fewer than one in `_ATTEMPTS` draws is stable and has a mode on the grid.
         """
-        rng, ranges = np.random.default_rng(seed), ranges_of(definition)
-        signals, unstable, unseen, most = [], 0, 0, _ATTEMPTS * draws
-        for _ in range(most):
-            values = {name: rng.uniform(*limits) for name, limits in ranges.items()}
-            try:
-                signal = self._signal(definition, values)
-            except UnstableModelError:
-                unstable += 1
-                continue
-            if not signal[self._detectors.reachable].any():
-                unseen += 1
-                continue
-            signals.append(signal)
-            tell()
-            if len(signals) == draws:
-                rival = Rival(
-                    name=definition.name,
-                    source=definition.source,
-                    ranges=ranges,
-                    draws=draws,
-                    unstable=unstable,
-                    unseen=unseen,
-                )
-                return Simulated(rival, np.array(signals, np.float32))
-        raise InputError(
-            f"of {most} draws of the parameters of {definition.name!r} {unstable} are unstable and "
-            f"{unseen} have no intensity on the grid; {draws} others are needed",
-            "give its parameters narrower limits, or choose another grid",
-        )
+        rival, (signals,) = simulate_together([self], definition, draws, seed, tell)
+        return Simulated(rival, signals)
 
-    def _signal(self, definition: ModelDefinition, drawn: dict[str, float]) -> np.ndarray:
-        values = definition.values(drawn)
+    def signal(self, model, values: dict[str, float]) -> np.ndarray:
+        """The signal of a model that was built with values of its parameters, (momentum bins, energies)."""
         seen_with = {"fwhm": values.get("line"), "width_factor": values.get("width_factor", 1.0)}
-        signal = self._prepared.signal(definition.build(drawn), **seen_with)
-        return np.nan_to_num(self._bins.to_columns(signal))
+        return np.nan_to_num(self._bins.to_columns(self._prepared.signal(model, **seen_with)))
+
+    def sees(self, signal: np.ndarray) -> bool:
+        """Whether a signal has any intensity where a neutron can get to."""
+        return bool(signal[self._detectors.reachable].any())
 
     def experiment(
-        self, rng: np.random.Generator, signal: np.ndarray, *, other: bool = False
+        self,
+        rng: np.random.Generator,
+        signal: np.ndarray,
+        *,
+        other: bool = False,
+        counts: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray, float]:
         """One experiment with a simulated signal, shape (momentum bins, energies).
 
@@ -158,6 +142,8 @@ class Laboratory:
         signal : ndarray
         other : bool
             Make of the signal one that is of no model, see `without_model`.
+        counts : float, optional
+            Expected in the brightest bins; drawn between `COUNTS` if not given.
 
         Returns
         -------
@@ -176,7 +162,7 @@ class Laboratory:
         valid = known & self._seen(rng, settings)
         if valid.sum() < 0.2 * known.sum() or (magnet[valid] ** 2).sum() < 0.3 * (magnet**2).sum():
             valid = known & self._measured if (known & self._measured).any() else known
-        counts = 10 ** rng.uniform(*np.log10(COUNTS))
+        counts = drawn_counts(rng) if counts is None else counts
         on_grid = (x.reshape(self._grid) for x in (np.where(valid, mean, 0.0), magnet))
         counted = draw_counted(rng, detectors, *on_grid, counts)[0]
         inputs = (x.reshape(known.shape) for x in network_input(counted, valid.reshape(self._grid)))
@@ -186,6 +172,59 @@ class Laboratory:
         if rng.random() < _OWN_BINS:
             return self._measured
         return draw_seen(rng, self._detectors, settings, self._grid).reshape(self._measured.shape)
+
+
+def drawn_counts(rng: np.random.Generator) -> float:
+    """Counts in the brightest bins of an experiment."""
+    return 10 ** rng.uniform(*np.log10(COUNTS))
+
+
+def simulate_together(
+    laboratories: Sequence[Laboratory],
+    definition: ModelDefinition,
+    draws: int,
+    seed: Sequence[int],
+    tell: Callable[[], None] = lambda: None,
+) -> tuple[Rival, list[np.ndarray]]:
+    """As `Laboratory.simulate`, on several grids with the same draws of the parameters: signals by grid, each of shape
+    (draws, momentum bins, energies). A draw counts if it has intensity on one of the grids."""
+    rng, ranges = np.random.default_rng(seed), ranges_of(definition)
+    found, unstable, unseen, most = [], 0, 0, _ATTEMPTS * draws
+    for _ in range(most):
+        drawn = {name: rng.uniform(*limits) for name, limits in ranges.items()}
+        values = definition.values(drawn)
+        try:
+            model = definition.build(drawn)
+            signals = [laboratory.signal(model, values) for laboratory in laboratories]
+        except UnstableModelError:
+            unstable += 1
+            continue
+        if not any(one.sees(signal) for one, signal in zip(laboratories, signals, strict=True)):
+            unseen += 1
+            continue
+        found.append(signals)
+        tell()
+        if len(found) == draws:
+            about = {"name": definition.name, "source": definition.source, "ranges": ranges}
+            rival = Rival(**about, draws=draws, unstable=unstable, unseen=unseen)
+            return rival, [np.array(signals, np.float32) for signals in zip(*found, strict=True)]
+    raise InputError(
+        f"of {most} draws of the parameters of {definition.name!r} {unstable} are unstable and "
+        f"{unseen} have no intensity on the grid; {draws} others are needed",
+        "give its parameters narrower limits, or choose another grid",
+    )
+
+
+def same_exposure(
+    rng: np.random.Generator, laboratories: Sequence[Laboratory], signals: Sequence[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Signals and valid bins of one experiment with several maps, all measured equally long: `COUNTS` are those of the
+    brightest map, and the others have as many fewer as they are weaker."""
+    bright = np.array([np.percentile(signal, 99.7) for signal in signals])
+    share = np.maximum(bright / max(bright.max(), 1e-300), _WEAKEST)
+    counts = drawn_counts(rng) * share
+    made = [one.experiment(rng, s, counts=c) for one, s, c in zip(laboratories, signals, counts, strict=True)]
+    return [m[0] for m in made], [m[1] for m in made]
 
 
 def without_model(rng: np.random.Generator, magnet: np.ndarray, known: np.ndarray) -> np.ndarray:
