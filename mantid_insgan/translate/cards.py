@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from ..core.files import replacing
 from ..core.options import DIRECTIONS
 from ..errors import ModelError
 from .graph import LARGEST_CARD, LARGEST_FILE
+from .trust import QUANTILES, STATISTICS
 
 #: Inputs of every model, and optional inputs.
 INPUTS = ("signal", "valid", "error", "width")
@@ -92,6 +94,68 @@ class Domain(_Part):
         return self
 
 
+class Intervals(_Part):
+    """Quantiles of (truth - result) / s, with s the network's own standard deviation, on pairs that neither the
+    training nor the scores have seen (conformal prediction); see `trust.quantiles_at`."""
+
+    conditions: str
+    brightness: list[float] = Field(min_length=2, description="knots of the result, its root mean square being 1")
+    spread: list[float] = Field(min_length=2, description="knots of s")
+    quantiles: list[list[list[float]]] = Field(description="of trust.QUANTILES: for each knot and each knot of s")
+
+    @model_validator(mode="after")
+    def _shapes_fit(self):
+        for name in ("brightness", "spread"):
+            knots = getattr(self, name)
+            if knots[0] <= 0 or any(b <= a for a, b in pairwise(knots)):
+                raise ValueError(f"the knots of {name} are not above 0 and ascending: {knots}")
+        shapes = {(len(q), *{len(row) for row in q}) for q in self.quantiles}
+        if len(self.quantiles) != len(QUANTILES) or shapes != {(len(self.brightness), len(self.spread))}:
+            raise ValueError(
+                f"{len(self.quantiles)} tables of quantiles of the shapes {sorted(shapes)}, expected {len(QUANTILES)} "
+                f"of {(len(self.brightness), len(self.spread))}"
+            )
+        return self
+
+
+class Reconvolution(_Part):
+    """What is expected of (data - result convolved again): its variance is the sum of the squares of `counted` times
+    the data's error, `relative` times the convolved result, `spread` times the network's own standard deviation, and
+    `floor`; found on pairs as those of `Intervals`."""
+
+    counted: float = Field(gt=0, le=2)
+    relative: float = Field(ge=0, le=10)
+    spread: float = Field(ge=0, le=100)
+    floor: float = Field(ge=0, le=10)
+
+
+class Blocks(_Part):
+    """Where blocks of spectra like the training data lie in `trust.STATISTICS`, and how far from the nearest of them
+    blocks lie that neither the training nor the scores have seen."""
+
+    conditions: str
+    centre: list[float]
+    scale: list[float]
+    known: list[list[float]] = Field(min_length=10, max_length=5000)
+    nearest: int = Field(ge=1, le=10, description="number of known blocks over which the distance is averaged")
+    noise: list[float] = Field(min_length=2, description="knots of the statistic noise")
+    distances: list[list[float]] = Field(description="quantiles of the distances for each knot, ascending")
+
+    @model_validator(mode="after")
+    def _shapes_fit(self):
+        widths = {len(self.centre), len(self.scale), *(len(row) for row in self.known)}
+        if widths != {len(STATISTICS)} or min(self.scale) <= 0:
+            raise ValueError(f"blocks of {sorted(widths)} numbers, expected {len(STATISTICS)}, and scales above 0")
+        lengths = {len(row) for row in self.distances}
+        ascending = (
+            all(sorted(row) == row and row[0] > 0 for row in (*self.distances, [1.0]))
+            and sorted(self.noise) == self.noise
+        )
+        if len(self.distances) != len(self.noise) or len(lengths) != 1 or min(lengths) < 20 or not ascending:
+            raise ValueError("the distances of known blocks are not ascending, above 0, and as many for each noise")
+        return self
+
+
 class ModelCard(_Part):
     """The card of one model (``card.json``)."""
 
@@ -119,6 +183,9 @@ class ModelCard(_Part):
     training: Training
     metrics: list[Table]
     domain: Domain
+    intervals: Intervals | None = Field(None, description="without them, Gaussian errors by the factor alone")
+    blocks: Blocks | None = Field(None, description="without them, the domain by the network's features alone")
+    reconvolution: Reconvolution | None = Field(None, description="without it, the data's errors alone are expected")
     sha256: str = ""
 
     @property

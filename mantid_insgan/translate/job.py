@@ -35,11 +35,14 @@ from .elastic import find_lines
 from .findings import Findings, cleaned_source
 from .target import Plan, plan_for
 from .translator import Quality, Translator
+from .trust import STATISTICS
 
 #: Chi-squared per bin of the re-convolution above which there is a note.
 MISFIT = 3.0
 #: Fraction of slices unlike the training data above which there is a note, or an error if requested.
 OUTSIDE = 0.05
+#: Most things that are said to be unlike the training data.
+MOST_REASONS = 3
 #: Name of this job in the history of an output, and the options that do not change the result.
 HISTORY_NAME = "insgan apply"
 NEUTRAL = ("device", "out_of_domain", "resolution of the result")
@@ -325,10 +328,21 @@ def _require_known(options: ApplyOptions, quality: Quality) -> None:
 
 
 def _unlike(quality: Quality) -> str:
-    return (
-        f"{quality.outside:.0%} of the slices are unlike the training data of the model, by an experimental measure "
-        f"(median distance {np.median(quality.distances):.2g} of the threshold)"
-    )
+    """What is unlike the training data, and how much."""
+    found = f"median distance {np.median(quality.distances):.2g} of the threshold, which 1 % of like spectra exceed"
+    if quality.p_value is None:
+        found = f"by an experimental measure: {found}"
+    else:
+        found = f"p-value {quality.p_value:.2g}; {found}"
+    words = "".join(f"; at {where}: {STATISTICS[reason]}" for reason, where in quality.reasons[:MOST_REASONS])
+    return f"{quality.outside:.0%} of the slices are unlike the training data of the model ({found}){words}"
+
+
+def _usual_chi_squared(card) -> str:
+    """What chi-squared per bin of the result convolved again is usual."""
+    if card.reconvolution is None:
+        return "It is no test of the result: it grows with the counts, and spectra like the training data also exceed 1"
+    return "Spectra like the training data have about 1 at every number of counts"
 
 
 def nothing_measured(spectrum: Spectrum) -> Spectrum:
@@ -385,8 +399,7 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
         notes.append(
             "convolved again, the result differs from the data by chi-squared "
             f"{quality.chi_squared / quality.compared:.3g} per bin: the calculated widths or the strongest peaks may "
-            "be wrong (see --width-factor). It is no test of the result: it grows with the counts, and spectra like "
-            "the training data also exceed 1"
+            f"be wrong (see --width-factor). {_usual_chi_squared(translator.card)}"
         )
     if quality.outside > OUTSIDE:
         notes.append(f"{_unlike(quality)}: compare with a simulation before trusting details")

@@ -7,9 +7,11 @@ slice. Each slice is divided by its root mean square; large slices are cut into 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from ..errors import ModelError
 from ..instruments.grid import ResolutionOnGrid
 from .cards import OUTPUTS, STEPS, ModelFile, require_dimensions
 from .session import open_session, run_interruptibly
+from .trust import FEWEST, Plausible, all_statistics, blocks_of, combined, deviations, feature_distance, pulls_of
 
 #: Slices up to this many bins along each axis are processed whole, larger ones as tiles with this overlap: by the
 #: number of dimensions of the model.
@@ -38,6 +41,8 @@ LOOKED_AT = 200_000
 TELLING = 0.1
 #: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
 INTENSITY_SLACK = 0.03
+#: Blocks with a smaller p-value are told of, with what is unusual about them.
+UNUSUAL = 0.01
 
 
 #: Sums of `Quality` that are counts of bins: of two steps the larger is told.
@@ -59,8 +64,9 @@ class Quality:
     bins : int
         Valid bins.
     chi_squared : float
-        Sum of ((data - convolved) / error)^2 over the valid bins that have an error, where `convolved` is the result
-        convolved with the resolution again (remove-resolution); 0 for add-resolution.
+        Sum of ((data - convolved) / s)^2 over the valid bins that have an error, where `convolved` is the result
+        convolved with the resolution again (remove-resolution); 0 for add-resolution. s is what is expected of spectra
+        like the training data, if the card says so, and the error of the data otherwise.
     compared : int
         Number of bins in that sum.
     too_wide : int
@@ -68,7 +74,13 @@ class Quality:
     left_out : int
         Valid bins of the input that a spectrometer with the resolution of the result cannot reach.
     distances : list of float
-        For each slice or tile, the distance of its features from the training set, in units of the card's threshold.
+        For each slice, tile or block, its distance from the training set, in units of the card's threshold, which 1 %
+        of spectra that were held out exceed.
+    p_values : list of float
+        For each block of a model whose card has `blocks`: the share of blocks like the training data that are at least
+        as far from it.
+    unusual : list of tuple of str
+        Of blocks with p-values below `UNUSUAL`: which of `trust.STATISTICS`, and where.
     """
 
     flux_in: float = 0.0
@@ -79,6 +91,8 @@ class Quality:
     too_wide: int = 0
     left_out: int = 0
     distances: list[float] = field(default_factory=list)
+    p_values: list[float] = field(default_factory=list)
+    unusual: list[tuple[str, str]] = field(default_factory=list)
     magnitude: float = 0.0
     shown_in: float = 0.0
     shown_out: float = 0.0
@@ -108,13 +122,28 @@ class Quality:
         )
         both.flux_in, both.flux_out = self.flux_in, other.flux_out
         both.chi_squared, both.compared = self.chi_squared + other.chi_squared, self.compared + other.compared
-        both.distances = [*self.distances, *other.distances]
+        for name in ("distances", "p_values", "unusual"):
+            setattr(both, name, [*getattr(self, name), *getattr(other, name)])
         return both
 
     @property
     def outside(self) -> float:
         """Fraction of slices beyond the threshold of the domain of application."""
         return float(np.mean(np.array(self.distances) > 1.0)) if self.distances else 0.0
+
+    @property
+    def p_value(self) -> float | None:
+        """Of the whole result, from those of its blocks (their harmonic mean); None without any."""
+        return combined(self.p_values) if self.p_values else None
+
+    @property
+    def reasons(self) -> list[tuple[str, str]]:
+        """What is unusual and where first, the most frequent first."""
+        first: dict[str, str] = {}
+        for reason, where in self.unusual:
+            first.setdefault(reason, where)
+        counts = Counter(reason for reason, _ in self.unusual)
+        return [(reason, first[reason]) for reason, _ in counts.most_common()]
 
     def summary(self) -> dict[str, float | None]:
         """The numbers of the report, by name."""
@@ -125,7 +154,28 @@ class Quality:
             "share_of_bins_with_resolution_too_wide": self.too_wide / self.bins if self.bins else None,
             "median_distance_from_training": float(np.median(self.distances)) if self.distances else None,
             "share_of_slices_outside_training": self.outside,
+            "p_value_of_domain": self.p_value,
         }
+
+
+class _Seen(NamedTuple):
+    """One slice in the network's units, each (*grid): the data, the result, the network's own standard deviation, and
+    the result convolved again."""
+
+    signal: np.ndarray
+    valid: np.ndarray
+    error: np.ndarray
+    found: np.ndarray
+    spread: np.ndarray
+    again: np.ndarray
+
+    def part(self, block) -> _Seen:
+        """A block of it."""
+        return _Seen(*(x[block] for x in self))
+
+    def told(self) -> tuple[np.ndarray, ...]:
+        """What `trust.pulls_of` takes."""
+        return self.signal, self.error, self.found, self.again, self.spread
 
 
 class Translator:
@@ -152,6 +202,7 @@ class Translator:
         #: Called for each slice with the direction, the spectrum, the place of the slice, and its signal, variance and
         #: convolved ideal spectrum.
         self.watch = None
+        self._plausible = self.card.blocks and Plausible(self.card.blocks)
 
     @property
     def takes_target(self) -> bool:
@@ -206,7 +257,8 @@ class Translator:
         total = math.prod(n for i, n in enumerate(spectrum.shape) if i not in axes)
         for done, (place, data, channels) in enumerate(network_slices(spectrum, grid, axes, finer)):
             tell = partial(_share_of, done, total, progress)
-            answer = [from_network(x, axes) for x in self._translate(*data, channels, quality, tell)]
+            at = partial(_place_in_words, [spectrum.axes[a] for a in axes])
+            answer = [from_network(x, axes) for x in self._translate(*data, channels, quality, tell, at)]
             signal[place], variance[place], _ = answer
             if self.watch is not None:
                 self.watch(self.card.direction, spectrum, place, *answer)
@@ -235,32 +287,62 @@ class Translator:
                     f"(Rebin or BinMD in Mantid; {flag} on the command line), and apply the model to the result",
                 )
 
-    def _translate(self, signal, valid, error, conditions, quality, tell):
+    def _translate(self, signal, valid, error, conditions, quality, tell, at):
         """Signal, variance and convolved ideal spectrum of one slice; its quality is added."""
         if not valid.any():
             return [np.full(signal.shape, np.nan)] * 3
         scale = intensity_scale(signal, valid)
-        answer = self._run_tiles(signal / scale, valid, error / scale, conditions, quality, tell)
+        distances: list[float] = []
+        answer = self._run_tiles(signal / scale, valid, error / scale, conditions, distances, tell)
+        # float32 could round the smallest errors to zero; an error is never zero
+        seen = _Seen(
+            signal / scale, valid, error / scale, answer[0], np.maximum(np.exp(0.5 * answer[1]), 1e-9), answer[2]
+        )
         translated = np.where(valid, answer[0] * scale, np.nan)
         if self.card.direction == "add-resolution" and not self.card.background:
             translated *= kept_intensity(answer[0][valid], answer[2][valid])
-        self._judge(quality, signal, error, valid, translated, answer[2] * scale, conditions["width"])
-        # float32 could round the smallest errors to zero; an error is never zero
-        sigma = scale * np.maximum(self.card.error_factor * np.exp(0.5 * answer[1]), 1e-9)
-        return translated, np.where(valid, sigma**2, np.nan), np.where(valid, answer[2] * scale, np.nan)
-
-    def _judge(self, quality, signal, error, valid, translated, convolved, width) -> None:
         quality.flux_in += float(signal[valid].sum())
         quality.flux_out += float(translated[valid].sum())
         quality.bins += int(valid.sum())
-        quality.too_wide += int((valid & (width > self.card.largest_fwhm_bins).any(0)).sum())
-        if self.card.direction == "remove-resolution":
-            known = valid & (error > 0)
-            quality.chi_squared += float((((signal - convolved)[known] / error[known]) ** 2).sum())
-            quality.compared += int(known.sum())
+        quality.too_wide += int((valid & (conditions["width"] > self.card.largest_fwhm_bins).any(0)).sum())
+        self._judge(quality, seen, distances, at)
+        variance = np.where(valid, (scale * self._standard_error(seen)) ** 2, np.nan)
+        return translated, variance, np.where(valid, answer[2] * scale, np.nan)
 
-    def _run_tiles(self, signal, valid, error, conditions, quality, tell) -> np.ndarray:
-        """(3, *grid): translated, log variance and convolved, blended over overlapping tiles."""
+    def _standard_error(self, seen: _Seen) -> np.ndarray:
+        """Half of the 68 % interval; without intervals on the card, the network's standard deviation times a factor."""
+        if self.card.intervals is None:
+            return self.card.error_factor * seen.spread
+        _, low, high, _ = deviations(self.card.intervals, seen.found, seen.spread)
+        return np.maximum(0.5 * (high - low), 1e-9)
+
+    def _judge(self, quality: Quality, seen: _Seen, distances: list[float], at) -> None:
+        """Add what tells how far the result can be trusted; `at` says in words where a bin is."""
+        distance = float(np.median(distances))
+        if self.card.direction == "remove-resolution":
+            pulls = pulls_of(self.card.direction, self.card.reconvolution, *seen.told())
+            known = seen.valid & (seen.error > 0)
+            quality.chi_squared += float((pulls[known] ** 2).sum())
+            quality.compared += int(known.sum())
+        if self._plausible is None:
+            quality.distances += distances
+            return
+        shape, fewest = seen.valid.shape, FEWEST[seen.valid.ndim]
+        blocks = [b for b in blocks_of(shape, len(shape)) if seen.valid[b].sum() >= fewest]
+        for block in blocks or [(slice(0, n) for n in shape)]:
+            block = tuple(block)
+            numbers, pulls = all_statistics(self.card, self.card.reconvolution, *seen.part(block), distance)
+            p_value, away = self._plausible.judge(numbers)
+            quality.p_values.append(p_value)
+            quality.distances.append(away)
+            if p_value < UNUSUAL:
+                farthest = np.unravel_index(np.abs(pulls).argmax(), pulls.shape)
+                where = at([int(f) + part.start for f, part in zip(farthest, block, strict=True)])
+                quality.unusual.append((self._plausible.reason(numbers), where))
+
+    def _run_tiles(self, signal, valid, error, conditions, distances: list[float], tell) -> np.ndarray:
+        """(3, *grid): translated, log variance and convolved, blended over overlapping tiles; the distance of the
+        features of each is added."""
         shape = signal.shape
         inputs = {"signal": signal[None], "valid": valid[None], "error": error[None], **conditions}
         size, overlap = TILE[len(shape)], OVERLAP[len(shape)]
@@ -273,7 +355,7 @@ class Translator:
             tile = {name: x[(slice(None), *part)] for name, x in inputs.items()}
             if not tile["valid"].any():
                 continue
-            answer = self._run(tile, quality, look)
+            answer = self._run(tile, distances, look)
             blend = np.ones(())
             for p, n in zip(part, shape, strict=True):
                 blend = np.multiply.outer(blend, ramp(p.start, p.stop, n, overlap))
@@ -281,7 +363,7 @@ class Translator:
             weight[part] += blend
         return total / np.maximum(weight, 1e-30)
 
-    def _run(self, tile: dict[str, np.ndarray], quality, look) -> np.ndarray:
+    def _run(self, tile: dict[str, np.ndarray], distances: list[float], look) -> np.ndarray:
         """The network on one tile, padded with invalid bins to a suitable size."""
         multiple, least = self.card.grid_multiple, self.card.smallest_grid
         grid = tile["signal"].shape[1:]
@@ -297,7 +379,7 @@ class Translator:
             inputs[STEPS] = np.arange(-reach, reach + 1, dtype=np.float32)
         answer = run_interruptibly(self.session, list(OUTPUTS), inputs, look)
         self._require_sound(answer, inputs["signal"].shape)
-        quality.distances.append(self._distance(answer[3][0]))
+        distances.append(self._distance(answer[3][0]))
         crop = (0, 0, *(slice(0, n) for n in grid))
         return np.stack([x[crop] for x in answer[:3]])
 
@@ -320,8 +402,12 @@ class Translator:
         domain = self.card.domain
         if features.shape not in ((1,), (len(domain.mean),)):
             raise self._not_of_card(f"features of the shape {features.shape}, expected {len(domain.mean)} numbers")
-        away = np.array(domain.components) @ (features - np.array(domain.mean)) / np.array(domain.scale)
-        return float(np.sqrt(np.mean(away**2))) / domain.threshold
+        return feature_distance(domain, features)
+
+
+def _place_in_words(axes, place) -> str:
+    """Where a bin is: the name and value of each axis."""
+    return ", ".join(f"{axis.name} {axis.centers[i]:.3g}" for axis, i in zip(axes, place, strict=True))
 
 
 def _up(value: float) -> str:

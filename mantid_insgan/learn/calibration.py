@@ -1,0 +1,219 @@
+"""What a card says of trust, found on pairs that neither the training nor the scores see: see `translate.trust`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..translate.cards import Blocks, Intervals, Reconvolution
+from ..translate.trust import QUANTILES, STATISTICS, Plausible, all_statistics, deviations, feature_distance
+from .augment import AS_MADE
+from .evaluate import batches
+from .generator import Generator
+
+#: Peak counts of the noise; None is without.
+COUNTS = (None, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+#: Borders of the brightness, and number of cells along the network's standard deviation.
+_BRIGHTNESS, _CELLS = (0.05, 0.2, 0.6, 2.0, 4.0), 8
+#: Fewest bins for the quantiles of a cell.
+_FEWEST = 300
+#: Quantiles of the distances that a card keeps for each noise, and knots of the noise.
+_KEPT, _NOISES, _NEAREST = 101, 4, 5
+#: Most blocks against which distances are taken.
+_KNOWN = 600
+#: Bins of a spectrum that tell what is expected of the result convolved again.
+_SOME = 1500
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a generator makes of one spectrum; arrays of the shape of its grid, in the network's units."""
+
+    signal: np.ndarray
+    valid: np.ndarray
+    error: np.ndarray
+    target: np.ndarray
+    found: np.ndarray
+    spread: np.ndarray
+    again: np.ndarray
+    features: np.ndarray
+
+
+@torch.no_grad()
+def judged(generator: Generator, library, seed: int, counts=COUNTS, index=None) -> list[Judged]:
+    """What a generator makes of the spectra of a library with the noise of each of `counts`."""
+    found = []
+    for each in counts:
+        for batch in batches(library, generator.direction, each, seed, index, AS_MADE[generator.direction]):
+            translated, log_variance, features = generator(*batch.inputs())
+            again = generator.explained(batch.signal, translated, batch.valid, *batch.conditions())
+            spread = torch.exp(0.5 * log_variance)
+            grids = (batch.signal, batch.valid > 0, batch.error, batch.target, translated, spread, again)
+            members = zip(*(x[:, 0].numpy() for x in grids), features.numpy(), strict=True)
+            found += [Judged(*member) for member in members if member[1].any()]
+    return found
+
+
+def intervals_of(spectra: list[Judged], conditions: str) -> Intervals:
+    """The quantiles of (truth - result) / s by brightness and s (conformal prediction in strata)."""
+    gathered = [
+        np.stack([s.found[s.valid], s.spread[s.valid], (s.target - s.found)[s.valid] / s.spread[s.valid]])
+        for s in spectra
+    ]
+    brightness, spread, away = np.concatenate(gathered, axis=1)
+    borders = np.unique(np.quantile(spread, np.linspace(0, 1, _CELLS + 1)[1:-1]))
+    row, column = np.searchsorted(_BRIGHTNESS, brightness), np.searchsorted(borders, spread)
+    rows, columns = len(_BRIGHTNESS) + 1, len(borders) + 1
+    table = np.full((len(QUANTILES), rows, columns), np.nan)
+    for i in range(rows):
+        for j in range(columns):
+            inside = away[(row == i) & (column == j)]
+            if len(inside) >= _FEWEST:
+                table[:, i, j] = np.quantile(inside, QUANTILES)
+    whole = np.quantile(away, QUANTILES)
+    return Intervals(
+        conditions=conditions,
+        brightness=_knots(brightness, row, rows, _BRIGHTNESS),
+        spread=_knots(spread, column, columns, borders),
+        quantiles=np.round(_filled(table, whole), 4).tolist(),
+    )
+
+
+def _knots(values: np.ndarray, cell: np.ndarray, count: int, borders) -> list[float]:
+    """A value inside each cell: the median of those in it that are above 0, between its borders."""
+    ends = [min(borders) / 2, *borders, max(borders) * 2]
+    found = []
+    for k in range(count):
+        inside = values[(cell == k) & (values > 0)]
+        middle = float(np.median(inside)) if len(inside) else float(np.sqrt(ends[k] * ends[k + 1]))
+        found.append(float(f"{middle:.4g}"))
+    return found
+
+
+def _filled(table: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """The table with empty cells as the nearest one of the same brightness; as all bins where there is none."""
+    for i in range(table.shape[1]):
+        known = np.flatnonzero(np.isfinite(table[0, i]))
+        for j in range(table.shape[2]):
+            if not len(known):
+                table[:, i, j] = whole
+            elif j not in known:
+                table[:, i, j] = table[:, i, known[np.abs(known - j).argmin()]]
+    return table
+
+
+def covered_by(intervals: Intervals, spectra: list[Judged]) -> dict[str, list[float]]:
+    """Rows for `describe.coverage_table`: bins with the truth within the 68 % and the 95 % interval."""
+    inside = []
+    for s in spectra:
+        ends = deviations(intervals, s.found, s.spread)[:, s.valid]
+        away = (s.target - s.found)[s.valid]
+        inside.append([(away >= ends[1]) & (away <= ends[2]), (away >= ends[0]) & (away <= ends[3])])
+    shares = np.concatenate(inside, axis=1).mean(axis=1)
+    return {"this model": [round(float(x), 3) for x in shares], "expected": [0.68, 0.95]}
+
+
+def reconvolution_of(spectra: list[Judged], seed: int) -> Reconvolution:
+    """What is expected of (data - result convolved again): mean and median of chi-squared per bin over the spectra are
+    as near to 1 as can be for each size of the data's errors."""
+    from scipy.optimize import minimize
+
+    parts, noise = [], []
+    for spectrum in spectra:
+        known = np.flatnonzero(spectrum.valid & (spectrum.error > 0))
+        if len(known):
+            some = np.random.default_rng(seed).permutation(known)[:_SOME]
+            squares = (spectrum.signal - spectrum.again, spectrum.error, spectrum.again, spectrum.spread)
+            parts.append(np.stack([x.ravel()[some].astype(float) ** 2 for x in squares]))
+            noise.append(np.median(spectrum.error.ravel()[known]))
+    level = np.searchsorted(np.quantile(noise, [0.25, 0.5, 0.75]), noise)
+
+    def away(logarithms: np.ndarray) -> float:
+        shares = np.exp(2 * logarithms)
+        each = np.array([(p[0] / (shares[:3] @ p[1:] + shares[3])).mean() for p in parts])
+        return sum(np.log(each[level == k].mean()) ** 2 + np.log(np.median(each[level == k])) ** 2 for k in range(4))
+
+    best = minimize(away, np.log([0.8, 0.1, 0.3, 0.007]), method="Nelder-Mead", options={"maxiter": 400})
+    counted, relative, spread, floor = (float(f"{x:.4g}") for x in np.exp(best.x))
+    return Reconvolution(counted=counted, relative=relative, spread=spread, floor=floor)
+
+
+def blocks_of(
+    known: list[Judged], others: list[Judged], card, reconvolution: Reconvolution | None, conditions: str, seed: int
+) -> Blocks:
+    """Where the blocks of some spectra lie, and how far from them those of others.
+
+    Parameters
+    ----------
+    known, others : list of Judged
+        Spectra to be compared with, and those that tell the distances; they share none.
+    card : ModelCard
+        Its direction, and the domain of its features.
+    reconvolution : Reconvolution or None
+    conditions : str
+        For the card.
+    seed : int
+    """
+    near, far = (np.array([statistics_of(s, card, reconvolution) for s in some]) for some in (known, others))
+    near = near[np.random.default_rng(seed).permutation(len(near))[:_KNOWN]]
+    centre = np.median(near, axis=0)
+    scale = np.maximum(1.4826 * np.median(np.abs(near - centre), axis=0), 1e-3)
+    plain = {"conditions": conditions, "centre": _short(centre), "scale": _short(scale), "known": _short(near)}
+    plain["nearest"] = _NEAREST
+    finder = Plausible(Blocks(**plain, noise=[0.0, 1.0], distances=[np.arange(1.0, 21.0).tolist()] * 2))
+    noise, distances = far[:, list(STATISTICS).index("noise")], np.array([finder.distance(v) for v in far])
+    parts = np.array_split(np.argsort(noise, kind="stable"), _NOISES)
+    kept = [np.quantile(distances[part], np.linspace(0, 1, _KEPT)) for part in parts]
+    middle = np.maximum.accumulate([np.median(noise[part]) for part in parts]) + 1e-6 * np.arange(_NOISES)
+    return Blocks(**plain, noise=np.round(middle, 6).tolist(), distances=_short(np.array(kept)))
+
+
+def _short(values: np.ndarray) -> list:
+    return np.round(values, 4).tolist()
+
+
+def statistics_of(spectrum: Judged, card, reconvolution: Reconvolution | None) -> np.ndarray:
+    """The numbers of `STATISTICS` of a whole spectrum, shape (10,)."""
+    return all_statistics(
+        card,
+        reconvolution,
+        spectrum.signal,
+        spectrum.valid,
+        spectrum.error,
+        spectrum.found,
+        spectrum.spread,
+        spectrum.again,
+        feature_distance(card.domain, spectrum.features),
+    )[0]
+
+
+def with_trust(card, generator: Generator, training, unseen, seed: int):
+    """The card with its intervals, what is expected of the result convolved again, and its blocks.
+
+    Parameters
+    ----------
+    card : ModelCard
+    generator : Generator
+    training, unseen : library
+        Pairs that were trained on, and pairs that neither the training nor the scores see.
+    seed : int
+
+    Returns
+    -------
+    ModelCard
+    """
+    spectra = judged(generator, unseen, seed)
+    levels = ", ".join("none" if c is None else f"{c:g}" for c in COUNTS)
+    said = f"{len(unseen)} pairs that neither the training nor the scores have seen; noise of {levels} peak counts"
+    reconvolution = None if generator.adds else reconvolution_of(spectra, seed)
+    some = np.random.default_rng(seed).permutation(len(training))[: _KNOWN // len(COUNTS)]
+    known = judged(generator, training, seed + 1, index=some)
+    return card.model_copy(
+        update={
+            "intervals": intervals_of(spectra, f"{said}; seed {seed}"),
+            "reconvolution": reconvolution,
+            "blocks": blocks_of(known, spectra, card, reconvolution, f"distances of {said}; seed {seed}", seed),
+        }
+    )

@@ -1,0 +1,246 @@
+"""What a result is worth: intervals that cover the truth, and what is expected of the result convolved again.
+
+All arrays of this module are in the network's units, in which the root mean square of a slice's signal is 1. The
+numbers come from pairs that neither the training nor the scores have seen (`learn.calibration`) and stand on the card.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+#: Quantiles of (truth - result) over the network's own standard deviation that a card has: those of the 95 % and the
+#: 68 % interval.
+QUANTILES = (0.025, 0.16, 0.84, 0.975)
+#: Names of the ends of the intervals, in that order.
+ENDS = ("lower 95 %", "lower 68 %", "upper 68 %", "upper 95 %")
+#: Smallest brightness and standard deviation that are told apart.
+_DARKEST, _SUREST = 1e-3, 1e-9
+
+
+def quantiles_at(intervals, brightness: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Quantiles of (truth - result) / spread, shape (4, *grid).
+
+    They are interpolated linearly in the logarithms of both, and beyond the outermost knots they stay as they are.
+
+    Parameters
+    ----------
+    intervals : Intervals
+        Of a card.
+    brightness, spread : ndarray, shape (*grid)
+        The result, and the network's own standard deviation.
+    """
+    known = np.asarray(intervals.quantiles)
+    row, down = _between(intervals.brightness, np.log(np.maximum(brightness, _DARKEST)))
+    column, right = _between(intervals.spread, np.log(np.maximum(spread, _SUREST)))
+    above = known[:, row, column] * (1 - right) + known[:, row, column + 1] * right
+    below = known[:, row + 1, column] * (1 - right) + known[:, row + 1, column + 1] * right
+    return above * (1 - down) + below * down
+
+
+def _between(knots, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The knot below each value, whose logarithms are given, and how far it is from that to the next, 0 to 1."""
+    knots = np.log(knots)
+    lower = np.clip(np.searchsorted(knots, values) - 1, 0, len(knots) - 2)
+    return lower, np.clip((values - knots[lower]) / (knots[lower + 1] - knots[lower]), 0.0, 1.0)
+
+
+def deviations(intervals, found: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """How far the ends of the 95 % and the 68 % interval lie from the result, shape (4, *grid), in the order of `ENDS`.
+
+    An interval contains the result.
+    """
+    ends = quantiles_at(intervals, found, spread) * spread
+    return np.concatenate([np.minimum(ends[:2], 0.0), np.maximum(ends[2:], 0.0)])
+
+
+def expected_variance(reconvolution, error: np.ndarray, again: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Variance of (data - result convolved again) that is expected of spectra like the training data, shape (*grid).
+
+    Parameters
+    ----------
+    reconvolution : Reconvolution
+        Of a card.
+    error, again, spread : ndarray, shape (*grid)
+        Standard errors of the data, the result convolved again, and the network's own standard deviation.
+    """
+    parts = (reconvolution.counted * error, reconvolution.relative * again, reconvolution.spread * spread)
+    return sum(part.astype(float) ** 2 for part in parts) + reconvolution.floor**2
+
+
+def pulls_of(direction: str, reconvolution, signal, error, found, again, spread) -> np.ndarray:
+    """What differs, over its expected standard deviation, shape (*grid); 0 where no error is known.
+
+    That is the data from the result convolved again when the resolution is removed, and the result from the exact
+    convolution on the cut when it is added. Parameters are those of `expected_variance`, and the data and the result.
+    """
+    if direction == "add-resolution":
+        return (found - again) / spread
+    if reconvolution is None:
+        return np.where(error > 0, (signal - again) / np.where(error > 0, error, 1.0), 0.0)
+    return (signal - again) / np.sqrt(expected_variance(reconvolution, error, again, spread))
+
+
+#: What is looked at in a block of a slice, in this order, and what is said where that is most unlike the training data.
+STATISTICS = {
+    "misfit": "the result convolved again differs from the data more than usual, or less",
+    "neighbours": "what it differs by is alike, or opposite, in neighbouring bins",
+    "region": "a region of neighbouring bins differs",
+    "outliers": "single bins differ",
+    "roughness": "the data have structure sharper than the resolution, or are smoother than their errors",
+    "sharpness": "the result is more, or less, concentrated than spectra of the training",
+    "evenness": "the intensity is spread more, or less, evenly than in spectra of the training",
+    "spread": "the network is less, or more, sure than usual",
+    "noise": "the errors of the data are larger, or smaller, than in the training",
+    "features": "the network's own features are unlike those of the training",
+}
+#: Bins of a block along each axis by the dimensions of the model, and fewest valid ones; those of the training's pairs.
+BLOCK, FEWEST = {1: 64, 2: 64, 3: 32}, {1: 16, 2: 200, 3: 2000}
+#: Keeps logarithms of ratios that may be 0 finite, and variances that are 0 above it.
+_LOW, _EXACT = 0.05, 1e-4
+
+
+def statistics(
+    signal: np.ndarray, valid: np.ndarray, error: np.ndarray, found: np.ndarray, spread: np.ndarray, pulls: np.ndarray
+) -> np.ndarray:
+    """The numbers of `STATISTICS` but for the features, shape (9,).
+
+    Parameters
+    ----------
+    signal, valid, error : ndarray, shape (*grid)
+        The data.
+    found, spread : ndarray, shape (*grid)
+        The result and the network's own standard deviation.
+    pulls : ndarray, shape (*grid)
+        What the result convolved again differs by, over the standard deviation that is expected.
+    """
+    pulls = np.where(valid, pulls, 0.0)
+    square = float((pulls[valid] ** 2).mean())
+    smooth = _smoothed(pulls) / np.sqrt(np.maximum(_smoothed(valid.astype(float)), 1e-9))
+    mean = float(np.maximum(found[valid], 0.0).mean())
+    power = float((found[valid] ** 2).mean())
+    return np.array(
+        [
+            np.log(square + _LOW**2),
+            _correlation(pulls, valid) / max(square, 1e-9),
+            np.log(np.abs(smooth[valid]).max() + _LOW),
+            np.log(np.abs(pulls[valid]).max() + _LOW),
+            np.log(_roughness(signal, valid, error) + _LOW),
+            np.log(power + 1e-6),
+            np.log(mean**2 / (power + 1e-9) + 1e-6),
+            np.log(spread[valid].mean()),
+            np.log(np.sqrt((error[valid] ** 2).mean()) + _EXACT),
+        ]
+    )
+
+
+def all_statistics(card, reconvolution, signal, valid, error, found, spread, again, distance):
+    """The numbers of `STATISTICS` of a block, shape (10,), and its pulls; see `statistics` and `pulls_of`.
+
+    Parameters
+    ----------
+    card : ModelCard
+    reconvolution : Reconvolution or None
+    signal, valid, error, found, spread, again : ndarray, shape (*grid)
+    distance : float
+        Of the network's features, see `feature_distance`.
+    """
+    pulls = pulls_of(card.direction, reconvolution, signal, error, found, again, spread)
+    numbers = statistics(signal, valid, error, found, spread, pulls)
+    return np.append(numbers, np.log(distance + _LOW)), pulls
+
+
+def feature_distance(domain, features: np.ndarray) -> float:
+    """Distance of a network's features from the training, in units of the threshold of the card's domain."""
+    away = np.array(domain.components) @ (features - np.array(domain.mean)) / np.array(domain.scale)
+    return float(np.sqrt(np.mean(away**2))) / domain.threshold
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """The mean over three bins along every axis, twice; nothing lies outside."""
+    for axis in range(values.ndim):
+        for _ in range(2):
+            wide = np.pad(values, [(1, 1) if a == axis else (0, 0) for a in range(values.ndim)])
+            values = sum(np.take(wide, range(k, k + values.shape[axis]), axis) for k in range(3)) / 3
+    return values
+
+
+def _correlation(values: np.ndarray, valid: np.ndarray) -> float:
+    """Mean product of valid neighbours along each axis, averaged over the axes that have any."""
+    found = []
+    for axis in range(values.ndim):
+        one, other = ([slice(None)] * values.ndim for _ in range(2))
+        one[axis], other[axis] = slice(1, None), slice(None, -1)
+        both = valid[tuple(one)] & valid[tuple(other)]
+        if both.any():
+            found.append((values[tuple(one)] * values[tuple(other)])[both].mean())
+    return float(np.mean(found)) if found else 0.0
+
+
+def _roughness(signal: np.ndarray, valid: np.ndarray, error: np.ndarray) -> float:
+    """Mean square of the second differences along the last axis over the variance that noise gives them."""
+    three = [(x[..., :-2], x[..., 1:-1], x[..., 2:]) for x in (signal, valid, error**2)]
+    inside = np.logical_and.reduce(three[1])
+    if not inside.any():
+        return 0.0
+    (a, b, c), _, (p, q, r) = three
+    return float((((a - 2 * b + c) ** 2)[inside] / np.maximum((p + 4 * q + r)[inside], _EXACT)).mean())
+
+
+class Plausible:
+    """Tells how usual a block of a slice is: its distance to the nearest of the blocks of the training.
+
+    Parameters
+    ----------
+    domain : Blocks
+        Of a card.
+    """
+
+    def __init__(self, domain):
+        self._centre, self._scale = np.array(domain.centre), np.array(domain.scale)
+        self._known = (np.array(domain.known) - self._centre) / self._scale
+        self._noise, self._distances = np.array(domain.noise), np.array(domain.distances)
+        self._nearest = domain.nearest
+
+    def distance(self, values: np.ndarray) -> float:
+        """Mean distance to the nearest known blocks."""
+        away = np.sqrt((((values - self._centre) / self._scale - self._known) ** 2).sum(axis=1))
+        return float(np.partition(away, self._nearest - 1)[: self._nearest].mean())
+
+    def judge(self, values: np.ndarray) -> tuple[float, float]:
+        """p-value of a block with these `STATISTICS`, and its distance in units of that which 1 % of others exceed.
+
+        The p-value is the share of blocks of spectra that were kept out of training and scores, with errors as large,
+        that are at least as far away (conformal prediction).
+        """
+        distance = self.distance(values)
+        others = self._of_noise(values[list(STATISTICS).index("noise")])
+        above = len(others) - np.searchsorted(others, distance)
+        return (1 + float(above)) / (1 + len(others)), distance / float(others[int(0.99 * (len(others) - 1))])
+
+    def _of_noise(self, noise: float) -> np.ndarray:
+        """Distances of blocks with errors of this size, ascending; between two sizes they are interpolated."""
+        at = np.interp(noise, self._noise, np.arange(len(self._noise)))
+        low = min(int(at), len(self._noise) - 2)
+        return self._distances[low] * (1 - (at - low)) + self._distances[low + 1] * (at - low)
+
+    def reason(self, values: np.ndarray) -> str:
+        """The name of the statistic that is farthest from those of known blocks."""
+        away = np.abs(values - self._centre) / self._scale
+        return list(STATISTICS)[int(away.argmax())]
+
+
+def blocks_of(shape: tuple[int, ...], dimensions: int) -> list[tuple[slice, ...]]:
+    """Blocks that cover a slice: of `BLOCK` bins along each axis, the last ones end with it."""
+    size = BLOCK[dimensions]
+    starts = [sorted({*range(0, max(n - size, 0) + 1, size), max(n - size, 0)}) for n in shape]
+    return [tuple(slice(s, min(s + size, n)) for s, n in zip(place, shape, strict=True)) for place in product(*starts)]
+
+
+def combined(p_values) -> float:
+    """One p-value from those of many blocks, which may depend on each other: their harmonic mean.
+
+    D. J. Wilson, PNAS 116, 1195 (2019).
+    """
+    return float(len(p_values) / np.sum(1 / np.asarray(p_values)))
