@@ -191,5 +191,5 @@ def _fitted(given: ProblemFile, number: int, **how) -> FitResult:
         background=options["background"] or ("constant",),
         **{name: options[name] for name in passed},
     )
-    searched = ("starts", "spread", "tolerance", "smoothing", "corrections", "profile")
+    searched = ("starts", "spread", "tolerance", "smoothing", "corrections", "profile", "profile_by")
     return fit(problem, **{name: options[name] for name in searched}, **how)
