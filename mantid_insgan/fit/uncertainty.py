@@ -130,8 +130,8 @@ def profile_interval(problem: Problem, values: Mapping[str, float], name: str, *
 
 
 def _refitted(problem: Problem, values: Mapping[str, float], name: str, value: float) -> float:
-    """Chi-squared with one parameter held and the others fitted."""
-    at = problem.holding(name, {**values, name: value})
+    """Chi-squared with one parameter held and the others fitted, with the errors of the minimum."""
+    at = problem.with_errors_held().holding(name, {**values, name: value})
     if not at.free:
         return at.evaluate(at.start).chi_squared
     return minimise(at, smoothing=0.0).minima[0].chi_squared
