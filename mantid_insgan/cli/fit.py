@@ -62,10 +62,12 @@ def fit(
         how = {"log": log, "resume": resume, "progress": tell, "workers": workers, "dask": dask}
         result = fit_files(source, data or (), options, **how)
     if posterior is not None and not result.stopped:
-        from ..fit.posterior import sample
+        from ..fit.posterior import sample_posterior
 
         with progress(f"drawing from the posterior of {source.name}", quiet=json) as shown:
-            result.posterior = sample(result, posterior, path=draws, resume=resume, overwrite=overwrite, progress=shown)
+            result.posterior = sample_posterior(
+                result, posterior, path=draws, resume=resume, overwrite=overwrite, progress=shown
+            )
     written = [draws] if result.posterior is not None and len(result.posterior.draws) else []
     if output is not None:
         written.append(result.save(output, overwrite=overwrite))
@@ -90,6 +92,9 @@ def compare(
     *,
     options: FitOptions,
     block: Annotated[int, typer.Option("--block", min=1, help="Bins along each axis that are drawn together.")] = 5,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Also the evidence for each, with its limits as prior (dynesty).")
+    ] = False,
     output: Output = None,
     log: Log = None,
     resume: Resume = False,
@@ -105,20 +110,42 @@ def compare(
         from ..report.fit import comparison_text, fit_text
 
         _check(output, [], log, resume, overwrite, [source, *(models or [])])
-        how = {"block": block, "log": log, "resume": resume, "progress": tell, "workers": workers, "dask": dask}
+        how = {"block": block, "bounded": evidence, "log": log, "resume": resume}
+        how |= {"progress": tell, "workers": workers, "dask": dask}
         fits, verdicts = compare_files(source, models or (), options, **how)
+    found, said = _evidence(fits, source, quiet=json) if evidence else ([], [])
     summary = {"fits": [f.as_dict() for f in fits], "verdicts": [vars(v) | {"decided": v.decided} for v in verdicts]}
+    if evidence:
+        summary["evidence"] = {"models": [vars(e) for e in found], "said": said}
     if output is not None:
         with replacing(output) as temporary:
             temporary.write_text(json_text.dumps(summary, indent=1) + "\n", encoding="utf-8")
     if json:
         typer.echo(json_text.dumps(summary))
         return
-    for found in fits:
-        typer.echo(f"{found.problem.definition.name}\n{fit_text(found)}\n")
-    typer.echo(comparison_text(fits, verdicts))
+    for fitted in fits:
+        typer.echo(f"{fitted.problem.definition.name}\n{fit_text(fitted)}\n")
+    typer.echo("\n".join([comparison_text(fits, verdicts), *said]))
     if output is not None:
         typer.echo(f"wrote {output}")
+
+
+def _evidence(fits, source: Path, quiet: bool):
+    """The evidence for each rival, and what it says; none where the user stopped the work."""
+    if any(f.stopped for f in fits):
+        return [], ["evidence: not worked out, because a fit was stopped"]
+    from ..fit.evidence import evidence, evidence_sentences
+
+    with progress(f"working out the evidence for the models of {source.name}", quiet=quiet) as shown:
+
+        def tell(name: str, count: int, logarithm: float, left: float) -> None:
+            shown.tell(f"{name}: {count} evaluations, logarithm {logarithm:.4g}, still to gain {left:.2g}")
+
+        try:
+            found = evidence(fits, seed=fits[0].problem.seed, progress=tell)
+        except KeyboardInterrupt:  # the fits and their verdicts are kept
+            return [], ["evidence: stopped before it was known"]
+    return found, evidence_sentences(found, fits)
 
 
 def _draws_file(posterior: int | None, output: Path | None, resume: bool, overwrite: bool) -> Path | None:

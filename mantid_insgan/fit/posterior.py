@@ -254,7 +254,7 @@ class _Fitness:
         return -self._likelihood(np.array([float(p.value) for p in self._parameters]))
 
 
-def sample(
+def sample_posterior(
     result: FitResult,
     draws: int,
     *,
@@ -450,7 +450,7 @@ def _around(result: FitResult, likelihood: Likelihood, seed: int) -> np.ndarray:
                 "give it min and max in the model's file, or hold it (vary: false)",
             )
     count = _nothing(likelihood, 0, seed).chains.shape[1]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(abs(seed))
     known = np.array([name not in errors.undetermined for name in likelihood.names])
     points = rng.uniform(0, 1, (count, len(known)))
     points[:, ~known] = limits[~known, 0] + points[:, ~known] * (limits[~known, 1] - limits[~known, 0])

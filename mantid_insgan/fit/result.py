@@ -46,7 +46,7 @@ class FitResult:
         68 % profile intervals, where they were asked for; an end that MINOS did not find is NaN.
     problem : Problem
     posterior : Posterior, optional
-        Draws of the free parameters, where they were asked for (`fit.posterior.sample`).
+        Draws of the free parameters, where they were asked for (`fit.posterior.sample_posterior`).
     """
 
     values: dict[str, float]

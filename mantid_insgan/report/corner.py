@@ -21,7 +21,7 @@ _GROWTH = tuple(-2 * np.log(1 - share) for share in SHARES)
 _NEAR = 2.0
 #: Inches of a panel, at the fewest and the most parameters; the most points drawn; bins of a histogram; and points of
 #: the density along each axis, and the most draws that it is made of.
-_LARGE, _SMALL, _POINTS, _BARS, _BINS, _KERNELS = 2.6, 1.25, 3000, 30, 60, 1500
+_LARGE, _SMALL, _POINTS, _BARS, _BINS, _KERNELS = 2.6, 1.25, 3000, 30, 45, 1000
 #: How far the axes of a figure without draws reach, in standard errors.
 _REACH = 3.2
 
@@ -91,6 +91,7 @@ def plot_corner(
                     axes, best[pair], covariance[np.ix_(pair, pair)], points[:, pair], draws is not None, ranges[pair]
                 )
             _dress(axes, names, row, column, ranges, count)
+    figure.align_labels()
     put_texts(figure, f"{result.problem.definition.name}: pairs of parameters", _notes(result, draws, points, names))
     save_figure(figure, Path(output))
 
