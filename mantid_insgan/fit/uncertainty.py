@@ -99,7 +99,7 @@ def profile_interval(problem: Problem, values: Mapping[str, float], name: str, *
     name : str
         A free parameter.
     tolerance : float
-        Of the change of chi-squared, relative.
+        Of the distance of an end from the minimum, relative.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def profile_interval(problem: Problem, values: Mapping[str, float], name: str, *
             reach *= 2
         reach = min(reach, room)
         crossed = reach > 0 and excess(reach) >= 0
-        distance = brentq(excess, 0.0, reach, xtol=tolerance * step) if crossed else room
+        distance = brentq(excess, 0.0, reach, xtol=1e-6 * reach, rtol=tolerance) if crossed else room
         ends.append(float(values[name] + sign * distance))
     return tuple(ends)
 
