@@ -10,7 +10,7 @@ from test_fit import TRUE, Free, chain, measured, problem
 
 from mantid_insgan.errors import DeviceError, InputError, OutputError
 from mantid_insgan.fit.compare import compare
-from mantid_insgan.fit.evidence import Evidence, check_limits, evidence, evidence_sentences
+from mantid_insgan.fit.evidence import Evidence, check_limits, evidence_for, evidence_sentences
 from mantid_insgan.fit.likelihood import Likelihood, misfit_divisor
 from mantid_insgan.fit.posterior import Posterior, bumps_problem, read_posterior, sample_posterior
 from mantid_insgan.fit.result import fit
@@ -273,21 +273,21 @@ class TestEvidence:
 
     def test_it_is_the_integral_over_the_prior(self, fits):
         """Of a Gaussian: exp(-chi-squared / 2) sqrt((2 pi)^P det C) / volume of the prior."""
-        found = evidence(fits, live=50, seed=3)
+        found = evidence_for(fits, live=50, seed=3)
         for one, fitted, volume in zip(found, fits, (1.0, 2.0), strict=True):
             covariance = fitted.errors.correlation * np.outer(*[fitted.errors.statistical] * 2)
             size = 0.5 * np.linalg.slogdet(2 * np.pi * covariance)[1]
             expected = -0.5 * fitted.chi_squared / one.divided_by + size - np.log(volume)
             assert one.logarithm == pytest.approx(expected, abs=4 * one.error) and 0 < one.error < 0.6
         assert found[0].divided_by == found[1].divided_by == 1.0 and found[0].evaluations > 100
-        assert evidence(fits[:1] * 2, live=30, seed=3) == evidence(fits[:1] * 2, live=30, seed=3)
+        assert evidence_for(fits[:1] * 2, live=30, seed=3) == evidence_for(fits[:1] * 2, live=30, seed=3)
 
     def test_all_rivals_have_the_misfit_of_the_best(self):
         spoiled = measured(second=True)
         one = {"gap": Free(3.0, vary=False), "line": Free(2.0, vary=False), "J": Free(8.0, 7.0, 9.0)}
         fits = [fit(problem([spoiled], chain(n, second=s, **one))) for n, s in (("one", False), ("two", True))]
         fits = [replace(f, chi_squared=3 * f.chi_squared) for f in fits]
-        found = evidence(fits, live=20)
+        found = evidence_for(fits, live=20)
         assert {e.divided_by for e in found} == {min(f.reduced_chi_squared for f in fits)}
         assert found[0].divided_by > 2 and found[1].logarithm > found[0].logarithm
         said = evidence_sentences(found, fits)
@@ -309,9 +309,9 @@ class TestEvidence:
         with pytest.raises(InputError, match=message):
             check_limits([chain(), definition])
         with pytest.raises(InputError, match=message):
-            evidence([fits[0], fit(problem(definition=definition))])
+            evidence_for([fits[0], fit(problem(definition=definition))])
         with pytest.raises(InputError, match="1 fits to compare"):
-            evidence(fits[:1])
+            evidence_for(fits[:1])
         assert compare(fits)[0].aic is not None
 
     def test_it_is_ended_by_what_it_reports_to(self, fits):
@@ -323,7 +323,7 @@ class TestEvidence:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            evidence(fits, live=20, progress=tell)
+            evidence_for(fits, live=20, progress=tell)
         assert told[0][0] == "closed" and told[-1][1] > told[0][1] and told[-1][2] < told[0][2]
 
 

@@ -134,7 +134,7 @@ def _evidence(fits, source: Path, quiet: bool):
     """The evidence for each rival, and what it says; none where the user stopped the work."""
     if any(f.stopped for f in fits):
         return [], ["evidence: not worked out, because a fit was stopped"]
-    from ..fit.evidence import evidence, evidence_sentences
+    from ..fit.evidence import evidence_for, evidence_sentences
 
     with progress(f"working out the evidence for the models of {source.name}", quiet=quiet) as shown:
 
@@ -142,7 +142,7 @@ def _evidence(fits, source: Path, quiet: bool):
             shown.tell(f"{name}: {count} evaluations, logarithm {logarithm:.4g}, still to gain {left:.2g}")
 
         try:
-            found = evidence(fits, seed=fits[0].problem.seed, progress=tell)
+            found = evidence_for(fits, seed=fits[0].problem.seed, progress=tell)
         except KeyboardInterrupt:  # the fits and their verdicts are kept
             return [], ["evidence: stopped before it was known"]
     return found, evidence_sentences(found, fits)

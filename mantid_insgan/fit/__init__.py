@@ -3,7 +3,7 @@
 from .background import BACKGROUNDS
 from .compare import Comparison, compare
 from .engines import ENGINES
-from .evidence import Evidence, evidence
+from .evidence import Evidence, evidence_for
 from .likelihood import Likelihood
 from .measured import Dataset
 from .posterior import Posterior, bumps_problem, read_posterior, sample_posterior
@@ -23,7 +23,7 @@ __all__ = [
     "Problem",
     "bumps_problem",
     "compare",
-    "evidence",
+    "evidence_for",
     "fit",
     "minos_interval",
     "profile_interval",

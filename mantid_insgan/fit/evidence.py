@@ -73,7 +73,7 @@ def check_limits(definitions: Sequence) -> None:
     needed("dynesty", _PURPOSE)
 
 
-def evidence(
+def evidence_for(
     fits: Sequence[FitResult], *, live: int | None = None, seed: int = 0, progress: Progress | None = None
 ) -> list[Evidence]:
     """The evidence for fitted models of the same data.
