@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from .compare import TRUSTED, same_data
-from .likelihood import Likelihood, misfit_divisor, needed, said_of_divisor
+from .likelihood import Likelihood, misfit_divisor, needed_for, said_of_divisor
 from .result import FitResult
 
 #: Live points, and more for each parameter; what may be left to gain of the logarithm where a run ends.
@@ -70,7 +70,8 @@ def check_limits(definitions: Sequence) -> None:
                     f"{p.high:g}, and the evidence needs finite ones: they are its prior",
                     "give it min and max in the model's file, or leave --evidence out",
                 )
-    needed("dynesty", _PURPOSE)
+    with needed_for(_PURPOSE):
+        import dynesty  # noqa: F401
 
 
 def evidence_for(
@@ -113,11 +114,13 @@ def evidence_for(
 
 
 def _of_one(fitted: FitResult, best: FitResult, divisor: float, live: int | None, seed: int, progress) -> Evidence:
+    with needed_for(_PURPOSE):
+        from dynesty import NestedSampler
     likelihood = Likelihood(fitted.problem.with_errors_of(best.problem), fitted.values, divisor)
     low, high = likelihood.limits.T
     # From the highest likelihood, which keeps the numbers small; it is put back at the end.
     highest, name = likelihood(likelihood.best), fitted.problem.definition.name
-    sampler = needed("dynesty", _PURPOSE).NestedSampler(
+    sampler = NestedSampler(
         lambda point: likelihood(point) - highest,
         lambda share: low + share * (high - low),
         len(low),

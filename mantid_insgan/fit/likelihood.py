@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,20 +12,24 @@ from ..errors import DeviceError
 from .parameters import tied
 from .problem import Problem
 
+#: Of the extra ``posterior``.
+_LIBRARIES = ("bumps", "iminuit", "dynesty")
 
-def needed(module: str, purpose: str):
-    """Import a library of the extra ``posterior``.
+
+@contextmanager
+def needed_for(purpose: str) -> Iterator[None]:
+    """Around imports of the libraries of the extra ``posterior``.
 
     Raises
     ------
     DeviceError
-        If it is not installed.
+        If one is not installed.
     """
-    library = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
+        yield
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] != library:
+        library = (missing.name or "").partition(".")[0]
+        if library not in _LIBRARIES:
             raise
         raise DeviceError(
             f"{purpose} needs {library}, which is not installed", "pip install 'mantid-insgan[posterior]'"

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..core.files import check_output, replacing
 from ..errors import InputError
-from .likelihood import Likelihood, misfit_divisor, needed, said_of_divisor
+from .likelihood import Likelihood, misfit_divisor, needed_for, said_of_divisor
 from .result import FitResult
 
 #: Above this R-hat of a parameter the chains have not converged (A. Gelman and D. B. Rubin, Stat. Sci. 7, 457 (1992)).
@@ -106,7 +106,9 @@ class Posterior:
         within = parts.var(axis=0, ddof=1).mean(axis=0)
         if not (within > 0).all():  # chains that never moved
             return dict.fromkeys(self.names, np.inf)
-        found = needed("bumps.dream.gelman", _PURPOSE).gelman(parts, portion=1.0)
+        with needed_for(_PURPOSE):
+            from bumps.dream.gelman import gelman
+        found = gelman(parts, portion=1.0)
         return dict(zip(self.names, found.tolist(), strict=True))
 
     @property
@@ -207,7 +209,8 @@ def check_draws(draws: int) -> None:
     """Raise InputError for a number of draws that means nothing, DeviceError if bumps is not installed."""
     if draws < 100:
         raise InputError(f"{draws} draws from the posterior", "give 100 or more; 10000 are usual")
-    needed("bumps", _PURPOSE)
+    with needed_for(_PURPOSE):
+        import bumps  # noqa: F401
 
 
 def bumps_problem(likelihood: Likelihood):
@@ -226,18 +229,20 @@ def bumps_problem(likelihood: Likelihood):
     DeviceError
         If bumps is not installed.
     """
-    fit_problem = needed("bumps.fitproblem", _PURPOSE).FitProblem
-    return fit_problem(_Fitness(likelihood), name=likelihood.problem.definition.name)
+    with needed_for(_PURPOSE):
+        from bumps.fitproblem import FitProblem
+    return FitProblem(_Fitness(likelihood), name=likelihood.problem.definition.name)
 
 
 class _Fitness:
     """What bumps calls a model: parameters and the negative logarithm of the likelihood."""
 
     def __init__(self, likelihood: Likelihood):
-        parameter = needed("bumps.parameter", _PURPOSE).Parameter
+        from bumps.parameter import Parameter
+
         self.name, self._likelihood = likelihood.problem.definition.name, likelihood
         self._parameters = [
-            parameter(value, name=name, bounds=tuple(limits), fixed=False)
+            Parameter(value, name=name, bounds=tuple(limits), fixed=False)
             for value, name, limits in zip(likelihood.best, likelihood.names, likelihood.limits, strict=True)
         ]
 
@@ -338,16 +343,18 @@ class _Dream:
     """Rounds of DREAM, each with a seed of its own."""
 
     def __init__(self, likelihood: Likelihood, seed: int, progress: Share | None, evaluations: int):
-        self._core, self._crossover = needed("bumps.dream.core", _PURPOSE), needed("bumps.dream.crossover", _PURPOSE)
-        problem = bumps_problem(likelihood)
-        self._model = needed("bumps.fitters", _PURPOSE).DreamModel(problem, self._nllf)
+        from bumps.fitters import DreamModel
+
+        self._model = DreamModel(bumps_problem(likelihood), self._nllf)
         self._likelihood, self._seed = likelihood, seed
         self._progress, self._count, self._evaluations = progress, 0, max(evaluations, 1)
         self._known: tuple[np.ndarray, np.ndarray] | None = None
 
     def burnt_in(self, points: np.ndarray, rounds: int) -> _Place:
         """The place after some rounds, in which the weights of the crossover ratios are adapted."""
-        adaptive = self._crossover.AdaptiveCrossover(_RATIOS)
+        from bumps.dream.crossover import AdaptiveCrossover
+
+        adaptive = AdaptiveCrossover(_RATIOS)
         here = _Place(points, None, adaptive.weight)
         for number in range(rounds):
             chains, found, _ = self._round(here, adaptive, (0, number), adapts=True)
@@ -357,7 +364,9 @@ class _Dream:
 
     def longer(self, drawn: Posterior, here: _Place) -> tuple[Posterior, _Place]:
         """The draws with those of one more round, and where the chains then are."""
-        ratios = self._crossover.Crossover((np.arange(_RATIOS) + 1) / _RATIOS, here.crossover)
+        from bumps.dream.crossover import Crossover
+
+        ratios = Crossover((np.arange(_RATIOS) + 1) / _RATIOS, here.crossover)
         generations = len(drawn.chains)
         chains, found, acceptance = self._round(here, ratios, (1, generations // _ROUND), adapts=False)
         longer = replace(
@@ -377,9 +386,11 @@ class _Dream:
         KeyboardInterrupt
             If it was cut short.
         """
+        from bumps.dream.core import Dream
+
         self._known = None if here.log_likelihood is None else (here.points, here.log_likelihood)
         draws = (_ROUND + 1) * len(here.points)
-        dream = self._core.Dream(
+        dream = Dream(
             model=self._model,
             population=here.points[None].copy(),
             draws=draws,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .likelihood import Likelihood, misfit_divisor, needed
+from .likelihood import Likelihood, misfit_divisor, needed_for
 from .minimise import jacobian, minimise
 from .problem import Problem
 
@@ -162,10 +162,11 @@ def minos_interval(problem: Problem, values: Mapping[str, float], name: str) -> 
     DeviceError
         If iminuit is not installed.
     """
-    minuit = needed("iminuit", _MINOS).Minuit
+    with needed_for(_MINOS):
+        from iminuit import Minuit
     lowest = problem.evaluate(values).chi_squared
     likelihood = Likelihood(problem, values, misfit_divisor(lowest / problem.degrees_of_freedom))
-    search = minuit(likelihood.chi_squared, likelihood.best, name=likelihood.names)
+    search = Minuit(likelihood.chi_squared, likelihood.best, name=likelihood.names)
     search.limits, search.errordef = [tuple(limit) for limit in likelihood.limits], likelihood.divided_by
     errors = uncertainty(problem, values)
     search.errors = [
@@ -204,4 +205,5 @@ def check_profile(problem: Problem, names: tuple[str, ...], by: str) -> None:
         if name not in problem.free:
             raise InputError(f"the profile of {name!r} was asked for, which is not free", f"use {problem.free}")
     if names and by == "minos":
-        needed("iminuit", _MINOS)
+        with needed_for(_MINOS):
+            import iminuit  # noqa: F401
