@@ -17,7 +17,7 @@ from mantid_insgan.errors import InputError, InsganError, RunFactError
 from mantid_insgan.fit.form import is_problem, read_problem
 from mantid_insgan.fit.job import compare_files, fit_files
 from mantid_insgan.fit.minimise import minimise
-from mantid_insgan.fit.posterior import read_posterior
+from mantid_insgan.fit.posterior import read_posterior, sample_posterior
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.io import read_spectrum, write_nexus, write_spectrum
 from mantid_insgan.io.path import read_path
@@ -52,6 +52,17 @@ def axes():
     return h, k, el, Axis("DeltaE", np.linspace(6, 40, 35), "DeltaE")
 
 
+def measured(definition, values) -> Spectrum:
+    """Counts of a model through the resolution, on a background."""
+    lattice, grid = Lattice(4.0, 4.0, 12.0, ub=np.diag([1 / 4, 1 / 4, 1 / 12])), axes()
+    resolution = Resolution(**RUN, lattice=lattice)
+    mean = prepare(grid, resolution).signal(definition.build(values), fwhm=values["line"])
+    counts = np.random.default_rng(3).poisson(np.nan_to_num(mean) * 400 / np.nanmax(mean) + 3).astype(float)
+    signal = np.where(np.isfinite(mean), counts, np.nan)
+    run = Run().updated("test", **RUN, lattice=lattice)
+    return Spectrum(signal, np.maximum(signal, 1.0), grid, run=run, coordinate_system=3)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A model, its rival of the wrong exchange path, a measured cut, and a problem."""
@@ -60,15 +71,7 @@ def folder(tmp_path_factory):
     rival["bonds"] = [{"vectors": [[1, 0, 0]], "exchange": "J"}, {"vectors": [[0, 1, 0]], "exchange": 1.0}]
     for name, model in (("square", MODEL), ("chain", rival)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(model))
-    lattice = Lattice(4.0, 4.0, 12.0, ub=np.diag([1 / 4, 1 / 4, 1 / 12]))
-    grid, definition = axes(), read_model(folder / "square.yaml")
-    resolution = Resolution(**RUN, lattice=lattice)
-    mean = prepare(grid, resolution).signal(definition.build(TRUE), fwhm=TRUE["line"])
-    counts = np.random.default_rng(3).poisson(np.nan_to_num(mean) * 400 / np.nanmax(mean) + 3).astype(float)
-    signal = np.where(np.isfinite(mean), counts, np.nan)
-    run = Run().updated("test", **RUN, lattice=lattice)
-    data = Spectrum(signal, np.maximum(signal, 1.0), grid, run=run, coordinate_system=3)
-    write_nexus(data, folder / "cut.nxs")
+    write_nexus(measured(read_model(folder / "square.yaml"), TRUE), folder / "cut.nxs")
     problem = {
         "model": "square.yaml",
         "data": [{"file": "cut.nxs", **RUN, "mask": {"keep": {"energy": [7, 39]}}}],
@@ -132,6 +135,23 @@ def test_draws_are_written_beside_the_result(folder, capsys):
     more = [*given[:-1], "200", "--output", out, "--resume", "--json"]
     assert run(*more) == 0 and json.loads(capsys.readouterr().out)["posterior"]["draws"] == 200
     np.testing.assert_array_equal(read_posterior(folder / "drawn-posterior.npz").chains[:10], drawn.chains)
+
+
+@pytest.mark.slow
+def test_draws_of_two_exchanges_are_as_wide_as_the_covariance_says(folder):
+    pytest.importorskip("bumps", reason="bumps is not installed (extra posterior)")
+    second = [{"vectors": [[1, 1, 0], [1, -1, 0]], "exchange": "Jp"}]
+    parameters = {**MODEL["parameters"], "Jp": {"start": 0.3, "min": -2, "max": 3}}
+    model = {**MODEL, "name": "two", "bonds": [*MODEL["bonds"], *second], "parameters": parameters}
+    (folder / "two.yaml").write_text(yaml.safe_dump(model))
+    true = {"J": 7.6, "Jp": 0.6, "line": 1.5}
+    write_nexus(measured(read_model(folder / "two.yaml"), true), folder / "two.nxs")
+    found = fit_files(changed(folder, model="two.yaml", data=[{"file": "two.nxs", **RUN}]))
+    drawn = sample_posterior(found, 4000)
+    assert drawn.converged
+    for name, error in zip(found.errors.names, found.errors.scaled, strict=True):
+        low, high = drawn.intervals()[name]
+        assert (high - low) / 2 == pytest.approx(error, rel=0.15), name
 
 
 def test_an_interrupted_fit_draws_nothing(folder, monkeypatch, capsys):
