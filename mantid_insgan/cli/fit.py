@@ -58,7 +58,8 @@ def fit(
 
         draws = _draws_file(posterior, output, resume, overwrite)
         pairs = None if figure is None else beside(figure)
-        _check(output, [figure, pairs], log, resume and posterior is None, overwrite, [source, *(data or [])])
+        _check_log(log, resume and posterior is None)
+        _check(output, [figure, pairs], [log, draws], overwrite, [source, *(data or [])])
         how = {"log": log, "resume": resume, "progress": tell, "workers": workers, "dask": dask}
         result = fit_files(source, data or (), options, **how)
     if posterior is not None and not result.stopped:
@@ -109,7 +110,8 @@ def compare(
         from ..fit.job import compare_files
         from ..report.fit import comparison_text, fit_text
 
-        _check(output, [], log, resume, overwrite, [source, *(models or [])])
+        _check_log(log, resume)
+        _check(output, [], [log], overwrite, [source, *(models or [])])
         how = {"block": block, "bounded": evidence, "log": log, "resume": resume}
         how |= {"progress": tell, "workers": workers, "dask": dask}
         fits, verdicts = compare_files(source, models or (), options, **how)
@@ -166,15 +168,18 @@ def _draws_file(posterior: int | None, output: Path | None, resume: bool, overwr
     return path
 
 
-def _check(output, figures, log, needs_log: bool, overwrite: bool, inputs: list[Path]) -> None:
+def _check_log(log: Path | None, needed: bool) -> None:
+    if needed and log is None:
+        raise typer.BadParameter("--resume needs the log to resume (--log)")
+
+
+def _check(output, figures, others, overwrite: bool, inputs: list[Path]) -> None:
     """Before the work: whether what is asked for can be written, without replacing what is read."""
     from ..core.files import check_output, require_another
     from ..report.style import check_figure
 
-    if needs_log and log is None:
-        raise typer.BadParameter("--resume needs the log to resume (--log)")
     figures = list(filter(None, figures))
-    for file in filter(None, (output, *figures, log)):
+    for file in filter(None, (output, *figures, *others)):
         for one in inputs:
             require_another(one, file)
     if output is not None:

@@ -122,7 +122,7 @@ class Posterior:
         notes = []
         if self.stopped:
             notes.append(f"the sampling was stopped after {len(self.draws)} of {self.asked} draws; --resume goes on")
-        if not self.converged:
+        if len(self.draws) and not self.converged:
             worst = max(self.r_hat, key=self.r_hat.get)
             notes.append(
                 f"the chains of the posterior have not converged: R-hat of {worst} is {self.r_hat[worst]:.3g}, "
