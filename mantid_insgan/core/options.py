@@ -261,9 +261,17 @@ class BinOptions(Options):
         "Name, lower limit, upper limit and number of bins of an axis, such as [H,0,0],-2,2,80; give it four times.",
         "--axis",
     )
-    lattice: str | None = as_for_apply("lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees.")
-    u: str = job_option("1,0,0", "h,k,l along the beam at psi = 0.", "--u")
-    v: str = job_option("0,1,0", "h,k,l of a second direction in the horizontal plane.", "--v")
+    lattice: str | None = as_for_apply(
+        "lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees; an sqw file has one."
+    )
+    u: str | None = job_option(
+        None, "h,k,l along the beam at psi = 0; that of an sqw file, otherwise 1,0,0, if not given.", "--u"
+    )
+    v: str | None = job_option(
+        None,
+        "h,k,l of a second direction in the horizontal plane; that of an sqw file, otherwise 0,1,0, if not given.",
+        "--v",
+    )
     psi: str | None = job_option(
         None, "Angle psi of each file in degrees, separated by commas; from the files if not given.", "--psi"
     )
