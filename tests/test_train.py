@@ -226,6 +226,27 @@ def test_an_option_is_used_in_place_of_the_files_and_the_notes_say_so(tmp_path, 
     assert not any("replaces" in note for note in from_files.notes)
 
 
+def test_texts_and_arrays_are_trained_on_in_the_bins_that_options_give(tmp_path, not_exported):
+    sides = {}
+    for side, blurred in (("simulation", False), ("experiment", True)):
+        (tmp_path / side).mkdir()
+        sides[side] = tuple(tmp_path / side / f"{i}.npy" for i in range(3))
+        for i, path in enumerate(sides[side]):
+            found = spectrum(i, blurred=blurred)
+            np.save(path, np.stack([found.signal, np.sqrt(found.variance)]))
+    facts = {"instrument": "MARI", "ei": 60.0, "chopper": "S", "frequency": 300.0, "lattice": "4,4,6"}
+    how = {"axes": "[H,0,0]=1:2:20;DeltaE=4:44:24", "energy_range": "4,40", "energy_bins": 18}
+    options = TrainOptions(**sides, **facts, **how, **QUICK)
+    (first, *_) = read_sources(sides["simulation"], "--simulation", options)
+    assert first.spectrum.shape == (20, 18) and [a.name for a in first.spectrum.axes] == ["[H,0,0]", "DeltaE"]
+    made = train_model(options, tmp_path / "mine.onnx")
+    command = read_model(made.model).card.training.command
+    assert "--axes '[H,0,0]=1:2:20;DeltaE=4:44:24' --" in command and "--energy-bins 18" in command
+    with pytest.raises(InputError, match=r"--axes, --energy-bins, --energy-range say how a file is read, and the data "
+                                         r"are pairs \(--pairs\)\. Fix: give a file, or leave it out"):  # fmt: skip
+        train_model(TrainOptions(pairs=str(tmp_path), **how), tmp_path / "other.onnx")
+
+
 def test_a_training_that_is_stopped_leaves_a_model_and_goes_on(tmp_path, not_exported):
     options = TrainOptions(**write_sides(tmp_path), **QUICK)
     stopped = train_model(options, tmp_path / "mine.onnx", progress=lambda share, step, terms: step == 2)

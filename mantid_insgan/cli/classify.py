@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..core.model_options import ClassifierOptions
+from ..core.options import ReadOptions, reading_of
 from ..errors import DeviceError
 from .flags import Json, Overwrite, takes
 from .output import noted
@@ -52,22 +53,21 @@ def train_classifier(
         typer.echo(line)
 
 
+@takes(ReadOptions)
 def classify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A data file on the grid of the classifier.")],
     *,
     classifier: Annotated[
         Path, typer.Option("--classifier", help="ONNX file that train-classifier wrote, with its card beside it.")
     ],
-    ei: Annotated[
-        float | None, typer.Option("--ei", help="Incident energy in meV; from the logs if not given.")
-    ] = None,
+    options: ReadOptions,
     json: Json = False,
 ):
     """Say which of the rival models of a classifier the data show, with probabilities, or that it is none of them."""
     from ..io import read_spectrum
     from ..translate.classify import classify as apply_classifier
 
-    found = apply_classifier(read_spectrum(file, ei=ei), classifier)
+    found = apply_classifier(read_spectrum(file, **reading_of(options)), classifier)
     if json:
         typer.echo(json_text.dumps(found.as_dict()))
         return

@@ -247,6 +247,11 @@ class ResolutionOptions(Options):
     chopper: str | None = as_for_apply("chopper")
     frequency: float | None = as_for_apply("frequency")
     lattice: str | None = as_for_apply("lattice")
+    axes: str | None = as_for_files("axes")
+    q_bins: int | None = as_for_files("q_bins")
+    q_range: str | None = as_for_files("q_range")
+    energy_bins: int | None = as_for_files("energy_bins")
+    energy_range: str | None = as_for_files("energy_range")
     width_factor: float = as_for_apply("width_factor")
     sample: str | None = as_for_apply("sample")
     mosaic: float = as_for_apply("mosaic")
@@ -398,6 +403,23 @@ def binning_of(options: Options) -> dict[str, int | tuple[float, float] | None]:
 def reading_of(options: Options) -> dict:
     """How options say that a file is to be read: Ei, names of axes and bins, as `io.open_spectrum` takes them."""
     return {"ei": options.ei, "axes": parse_axes(options.axes), **binning_of(options)}
+
+
+def require_file(options: Options, file: bool, source: str) -> None:
+    """Refuse options that say how a file is read where none is.
+
+    Raises
+    ------
+    InputError
+        If there is no `file` and one of them was given; `source` says where the data come from instead.
+    """
+    names = (n for n in ("axes", "q_bins", "q_range", "energy_bins", "energy_range") if getattr(options, n) is not None)
+    flags = [option(name, type(options))["flag"] for name in names]
+    if flags and not file:
+        raise InputError(
+            f"{', '.join(flags)} {'say' if len(flags) > 1 else 'says'} how a file is read, and {source}",
+            "give a file, or leave it out",
+        )
 
 
 def parse_target(text: str) -> Setting:
@@ -586,6 +608,11 @@ class TrainOptions(Options):
     chopper: str | None = as_for_apply("chopper")
     frequency: float | None = as_for_apply("frequency")
     lattice: str | None = as_for_apply("lattice")
+    axes: str | None = as_for_files("axes")
+    q_bins: int | None = as_for_files("q_bins")
+    q_range: str | None = as_for_files("q_range")
+    energy_bins: int | None = as_for_files("energy_bins")
+    energy_range: str | None = as_for_files("energy_range")
     width_factor: float = as_for_apply("width_factor")
     sample: str | None = as_for_apply("sample")
     mosaic: float = as_for_apply("mosaic")

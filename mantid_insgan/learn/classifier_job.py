@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.files import check_output
 from ..core.model_options import ClassifierOptions
+from ..core.options import reading_of
 from ..core.slices import require_network_axes
 from ..core.spectrum import Spectrum
 from ..errors import InputError
@@ -97,7 +98,7 @@ def train_classifier(
     for file in (output, output.with_suffix(".json")):
         check_output(file, overwrite)
     definitions = [read_model(path) for path in models]
-    spectrum = read_spectrum(like, ei=options.ei)
+    spectrum = read_spectrum(like, **reading_of(options))
     words = ["insgan", "train-classifier", *map(str, models), "--like", str(like), "-o", str(output)]
     words += [f"--{name.replace('_', '-')}={value}" for name, value in options.given().items()]
     return train_between(definitions, spectrum, output, options, command=shlex.join(words), progress=progress)

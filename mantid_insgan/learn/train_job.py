@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from ..core.files import replacing
-from ..core.options import BUNDLED, DIRECTIONS, TrainOptions, option_of
+from ..core.options import BUNDLED, DIRECTIONS, TrainOptions, option_of, require_file
 from ..errors import InputError, ModelError
 from ..report.training import draw_example, draw_losses
 from ..translate.cards import ModelCard, choose_model
@@ -197,6 +198,7 @@ def _read_sides(options: TrainOptions) -> dict[str, list[Source]]:
 def _data(options: TrainOptions, sides) -> _Data:
     given = (bool(sides or getattr(options, option_of(flag))) for flag in SIDES)
     check_given(*given, options.pairs is not None)
+    require_file(options, options.pairs is None, "the data are pairs (--pairs)")
     if options.pairs is not None:
         training, held_out = PairLibrary(options.pairs, "train"), PairLibrary(options.pairs, "validation")
         return _Data(training, held_out, names=tuple(sorted(set(training.facts("family")))))
@@ -401,9 +403,10 @@ def command_of(options: TrainOptions) -> str:
         if isinstance(value, bool):
             words.append(flag)
         elif isinstance(value, tuple):
-            words += [f"{flag} {Path(v).name}" for v in value]
+            words += [f"{flag} {shlex.quote(Path(v).name)}" for v in value]
         else:
-            words.append(f"{flag} {Path(value).name if name in ('pairs', 'resume', 'warm_start') else value}")
+            shown = Path(value).name if name in ("pairs", "resume", "warm_start") else str(value)
+            words.append(f"{flag} {shlex.quote(shown)}")
     return " ".join(words)
 
 
