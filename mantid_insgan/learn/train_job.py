@@ -48,9 +48,9 @@ CHANNELS = {1: 32, 2: 24, 3: 12}
 WINDOW = {1: 64, 2: 64, 3: 32}
 #: Minutes of a training for which neither minutes, epochs nor steps are given.
 MINUTES = 20.0
-#: Inputs from which the domain of a model is found; fewer for a model whose training was stopped, and pairs that
-#: calibrate its errors, so that it is written in seconds.
-DOMAIN_OF, DOMAIN_OF_STOPPED, CALIBRATION_OF_STOPPED = 200, 16, 16
+#: Inputs from which the domain of a model is found; of a model whose training was stopped, by the number of
+#: dimensions, fewer, and as many pairs calibrate its errors, so that it is written in seconds.
+DOMAIN_OF, OF_STOPPED = 200, {1: 16, 2: 16, 3: 8}
 #: What is said when a stop is asked for.
 STOPPING = "interrupted: ends the current step, then writes the model so far (Ctrl-C again keeps only the checkpoint)"
 #: More steps than any training by minutes reaches.
@@ -386,7 +386,8 @@ def _card(name: str, generator: Generator, trainer: Trainer, data: _Data, option
     if finished:
         errors, most = errors_of(generator, data.held_out, seed), DOMAIN_OF
     else:
-        errors, most = errors_of_stopped(generator, data.held_out, seed, CALIBRATION_OF_STOPPED), DOMAIN_OF_STOPPED
+        most = OF_STOPPED[generator.dimensions]
+        errors = errors_of_stopped(generator, data.held_out, seed, most)
     seen, unseen = data.inputs(generator.direction), data.held_out or data.unseen
     domain, notes = domain_of(generator, seen, unseen, seed, most=most)
     what, kind = "families of pairs" if options.pairs else "spectra", "paired" if data.other is None else "unpaired"
