@@ -18,6 +18,8 @@ from mantid_insgan.errors import InputError, ModelError, OutputError, RunFactErr
 from mantid_insgan.io import write_nexus  # noqa: E402
 from mantid_insgan.learn import describe  # noqa: E402
 from mantid_insgan.learn import train_job as job  # noqa: E402
+from mantid_insgan.learn.export import _random_inputs  # noqa: E402
+from mantid_insgan.learn.generator import Generator  # noqa: E402
 from mantid_insgan.learn.sources import read_sources  # noqa: E402
 from mantid_insgan.learn.train_job import check_resume, command_of, train_model  # noqa: E402
 from mantid_insgan.learn.trainer import BACKGROUND_RATE  # noqa: E402
@@ -277,7 +279,32 @@ def test_an_interrupted_training_says_what_it_does_and_ends_with_one_true_line(
     assert out.splitlines()[0].startswith(f"wrote {output} after 1 steps") and out.splitlines()[-1] == stopped
     card = read_model(output).card
     assert card.metrics == [] and len(card.domain.mean) > 0
-    assert any("the training was stopped: the errors are calibrated on 1 held-out" in n for n in card.notes) is paired
+    assert (
+        any("the training was stopped: the factor on the errors is from 1 held-out" in n for n in card.notes) is paired
+    )
+
+
+def test_a_model_that_does_not_describe_its_pairs_is_written_and_says_so(tmp_path, not_exported, monkeypatch):
+    monkeypatch.setattr(describe, "calibrate", lambda *_: 1068.4)
+    options = TrainOptions(**write_sides(tmp_path), **QUICK, paired=True)
+    for output, stop in (("stopped.onnx", 1), ("whole.onnx", 9)):
+        made = train_model(options, tmp_path / output, progress=lambda share, step, terms, stop=stop: step == stop)
+        card = read_model(made.model).card
+        assert (made.errors, card.error_factor) == ("not calibrated", 1000.0)
+        assert card.notes[0] == (
+            "the errors are not calibrated: held-out pairs ask for 1,068 times the errors of the model, and 1,000 "
+            "times is the most; it does not describe these pairs, train it longer"
+        )
+
+
+def test_features_alone_are_those_of_the_whole_generator():
+    for direction in ("add-resolution", "remove-resolution"):
+        made = Generator(direction, 2, channels=4).eval()
+        torch.nn.init.normal_(made.network.fine.second.weight, std=0.1)
+        inputs = _random_inputs((2, 16, 20), 2, seed=3)
+        with torch.no_grad():
+            whole, alone = made(*inputs)[2], made.features(*inputs)
+        assert torch.equal(whole, alone) and whole.shape == (2, 24)
 
 
 def test_a_second_interrupt_keeps_the_checkpoint_alone(tmp_path, not_exported, insgan, monkeypatch):
