@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from test_translate import magnon, translated
+from trusting import RECONVOLUTION, blocks, far_blocks, near_blocks, told
 
 from mantid_insgan.core.spectrum import Axis
 from mantid_insgan.translate import trust
-from mantid_insgan.translate.cards import Blocks, Intervals, Reconvolution, choose_model
+from mantid_insgan.translate.cards import Intervals, Reconvolution, choose_model
 from mantid_insgan.translate.translator import Quality, Translator, _place_in_words
 from mantid_insgan.translate.trust import STATISTICS, Plausible
 
-RECONVOLUTION = Reconvolution(counted=0.8, relative=0.1, spread=0.3, floor=0.01)
 NOISE = list(STATISTICS).index("noise")
 
 
@@ -23,16 +23,6 @@ def intervals(**changes) -> Intervals:
     table = [[[q * (1 + 0.5 * i + 0.1 * j) for j in range(3)] for i in range(2)] for q in ends]
     given = {"conditions": "", "brightness": [0.1, 10.0], "spread": [0.01, 0.1, 1.0], "quantiles": table}
     return Intervals(**given | changes)
-
-
-def blocks(rng, count: int = 500, **changes) -> Blocks:
-    """Of standard normal numbers at every noise: the distances of others are found as the calibration finds them."""
-    known = rng.standard_normal((count, len(STATISTICS)))
-    plain = {"conditions": "", "centre": [0.0] * len(STATISTICS), "scale": [1.0] * len(STATISTICS), "nearest": 5}
-    plain |= {"known": known.tolist(), "noise": [-1.0, 1.0]}
-    finder = Plausible(Blocks(**plain, distances=[np.arange(1.0, 101.0).tolist()] * 2))
-    far = [finder.distance(v) for v in rng.standard_normal((1000, len(STATISTICS)))]
-    return Blocks(**plain | {"distances": [np.quantile(far, np.linspace(0, 1, 101)).tolist()] * 2} | changes)
 
 
 # ------------------------------------------------------------------------------------------------ intervals
@@ -279,30 +269,20 @@ def test_p_values_are_combined_by_their_harmonic_mean():
 # ------------------------------------------------------------------------------------------------ in a job
 
 
-def with_blocks(direction: str, known: Blocks | None, reconvolution=None) -> Translator:
+def with_blocks(direction: str, known=None, reconvolution=RECONVOLUTION) -> Translator:
     """The bundled model for two axes, with a card that says this of trust."""
-    translator = Translator(choose_model(direction), "cpu", 1)
-    changes = {"blocks": known, "reconvolution": reconvolution, "intervals": None}
-    translator.card = translator.card.model_copy(update=changes)
-    translator._plausible = known and Plausible(known)
-    return translator
+    return Translator(told(choose_model(direction), known, reconvolution), "cpu", 1)
 
 
 def test_a_model_without_blocks_has_no_p_value():
-    _, quality = translated(with_blocks("remove-resolution", None), magnon())
+    _, quality = translated(with_blocks("remove-resolution"), magnon())
     assert quality.p_values == [] == quality.unusual and quality.p_value is None and quality.distances
     assert quality.summary()["p_value_of_domain"] is None
 
 
 @pytest.mark.parametrize("direction", ["add-resolution", "remove-resolution"])
 def test_each_block_of_a_slice_is_judged(direction):
-    far = blocks(
-        np.random.default_rng(4),
-        centre=[50.0] * len(STATISTICS),
-        distances=[np.linspace(0.001, 0.002, 101).tolist()] * 2,
-    )
-    reconvolution = RECONVOLUTION if direction == "remove-resolution" else None
-    _, quality = translated(with_blocks(direction, far, reconvolution), magnon(96, 40))
+    _, quality = translated(with_blocks(direction, far_blocks()), magnon(96, 40))
     assert len(quality.p_values) == len(quality.distances) == len(quality.unusual) == 2
     assert quality.p_values == [pytest.approx(1 / 102)] * 2 and quality.outside == 1.0
     ((words, where),) = quality.reasons
@@ -315,16 +295,15 @@ def test_a_slice_with_few_bins_is_judged_as_a_whole():
     valid = np.zeros(spectrum.shape, bool)
     valid[5:9, 3:20] = spectrum.valid[5:9, 3:20]
     assert 0 < valid.sum() < trust.FEWEST[2]
-    known = blocks(np.random.default_rng(4))
-    _, quality = translated(with_blocks("remove-resolution", known, RECONVOLUTION), spectrum.replace(valid=valid))
+    _, quality = translated(with_blocks("remove-resolution", near_blocks()), spectrum.replace(valid=valid))
     assert len(quality.p_values) == 1 and np.isfinite(quality.distances).all()
 
 
 def test_what_is_expected_decides_chi_squared():
     spectrum = magnon()
-    _, by_errors = translated(with_blocks("remove-resolution", None), spectrum)
+    _, by_errors = translated(with_blocks("remove-resolution"), spectrum)
     much = Reconvolution(counted=1, relative=0, spread=0, floor=9)
-    _, wide = translated(with_blocks("remove-resolution", None, much), spectrum)
+    _, wide = translated(with_blocks("remove-resolution", near_blocks(), much), spectrum)
     assert wide.compared == by_errors.compared and wide.chi_squared < 0.2 * by_errors.chi_squared
 
 
