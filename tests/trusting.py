@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from mantid_insgan.translate import cards
 from mantid_insgan.translate.cards import Blocks, Reconvolution
-from mantid_insgan.translate.translator import Translator
 from mantid_insgan.translate.trust import STATISTICS, Plausible
 
 RECONVOLUTION = Reconvolution(counted=0.8, relative=0.1, spread=0.3, floor=0.01)
@@ -48,12 +48,8 @@ def with_near_blocks(monkeypatch) -> None:
 
 
 def _open_with(monkeypatch, known: Blocks | None) -> None:
-    opened = Translator.__init__
-
-    def open_changed(self, model, *arguments, **more):
-        opened(self, told(model, known), *arguments, **more)
-
-    monkeypatch.setattr(Translator, "__init__", open_changed)
+    read = cards.read_model
+    monkeypatch.setattr(cards, "read_model", lambda path: told(read(path), known))
 
 
 def told(model, known: Blocks | None, reconvolution: Reconvolution | None = RECONVOLUTION):

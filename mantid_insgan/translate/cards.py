@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..bundled import model_names, models_folder
@@ -118,8 +117,6 @@ class Intervals(_Part):
                 f"{len(self.quantiles)} tables of quantiles of the shapes {sorted(shapes)}, expected {len(QUANTILES)} "
                 f"of {(len(self.brightness), len(self.spread))}"
             )
-        if (np.diff(self.quantiles, axis=0) < 0).any():
-            raise ValueError("the quantiles are not in ascending order: an interval of 95 % must contain that of 68 %")
         return self
 
 

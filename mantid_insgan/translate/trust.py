@@ -51,10 +51,11 @@ def _between(knots, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def deviations(intervals, found: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """How far the ends of the 95 % and the 68 % interval lie from the result, shape (4, *grid), in the order of `ENDS`.
 
-    An interval contains the result.
+    An interval contains the result, and that of 95 % contains that of 68 %: quantiles of few bins may have another order.
     """
-    ends = quantiles_at(intervals, found, spread) * spread
-    return np.concatenate([np.minimum(ends[:2], 0.0), np.maximum(ends[2:], 0.0)])
+    low, least, most, high = quantiles_at(intervals, found, spread) * spread
+    least, most = np.minimum(least, 0.0), np.maximum(most, 0.0)
+    return np.stack([np.minimum(low, least), least, most, np.maximum(high, most)])
 
 
 def expected_variance(reconvolution, error: np.ndarray, again: np.ndarray, spread: np.ndarray) -> np.ndarray:
