@@ -50,6 +50,9 @@ CREDITS = {
     "ONNX Runtime": "onnxruntime",
     "scikit-image": "skimage",
     "Dask": "distributed",
+    "bumps": "bumps",
+    "iminuit": "iminuit",
+    "dynesty": "dynesty",
     "typer": "typer",
     "rich": "rich",
     "pydantic": "pydantic",
@@ -84,7 +87,7 @@ def extras() -> dict[str, list[str]]:
     return {extra: [re.split("[<>=]", d)[0] for d in given] for extra, given in ast.literal_eval(value).items()}
 
 
-@pytest.mark.parametrize("extra", ["cpu", "train", "spinw", "phonons", "fit", "report", "dask"])
+@pytest.mark.parametrize("extra", ["cpu", "train", "spinw", "phonons", "fit", "posterior", "report", "dask"])
 def test_what_an_extra_installs_is_imported(extra):
     wanted = [d for d in extras()[extra] if d not in NOT_IMPORTED]
     assert wanted and {MODULES.get(d, d) for d in wanted} <= imported("mantid_insgan")

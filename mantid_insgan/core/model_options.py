@@ -16,6 +16,8 @@ LINE_SHAPES = ("dho", "gaussian", "lorentzian")
 SCALES = ("own", "shared", "fixed")
 WEIGHTS = ("errors", "poisson", "equal")
 LOSSES = ("linear", "huber")
+#: How the interval of one parameter is searched.
+PROFILED_BY = ("refit", "minos")
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class FitOptions(Options):
         "--profile",
         "Profile",
     )
+    profile_by: str = job_option("refit", "How it is searched: refit, or minos (iminuit).", "--profile-by", "ProfileBy")
     seed: int = job_option(0, "Seed of Monte Carlo draws and resampling.", "--seed", "Seed")
     points: int | None = job_option(
         None, "Momenta or Monte Carlo points for a bin; see convolve.", "--points", "Points"
