@@ -51,7 +51,7 @@ def _between(knots, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def deviations(intervals, found: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """How far the ends of the 95 % and the 68 % interval lie from the result, shape (4, *grid), in the order of `ENDS`.
 
-    An interval contains the result, and that of 95 % contains that of 68 %: quantiles of few bins may have another order.
+    An interval contains the result, and that of 95 % contains that of 68 %, also where quantiles of few bins do not.
     """
     low, least, most, high = quantiles_at(intervals, found, spread) * spread
     least, most = np.minimum(least, 0.0), np.maximum(most, 0.0)
