@@ -34,20 +34,21 @@ def near_blocks() -> Blocks:
 
 def without_blocks(monkeypatch) -> None:
     """All models are opened with cards that say nothing of trust."""
-    _open_with(monkeypatch, None)
+    open_with(monkeypatch, None)
 
 
 def with_far_blocks(monkeypatch) -> None:
     """All models are opened with cards whose blocks every spectrum is far from."""
-    _open_with(monkeypatch, far_blocks())
+    open_with(monkeypatch, far_blocks())
 
 
 def with_near_blocks(monkeypatch) -> None:
     """All models are opened with cards whose blocks no spectrum is far from."""
-    _open_with(monkeypatch, near_blocks())
+    open_with(monkeypatch, near_blocks())
 
 
-def _open_with(monkeypatch, known: Blocks | None) -> None:
+def open_with(monkeypatch, known: Blocks | None) -> None:
+    """All models are opened with cards that have these blocks, or say nothing of trust."""
     read = cards.read_model
     monkeypatch.setattr(cards, "read_model", lambda path: told(read(path), known))
 

@@ -339,7 +339,7 @@ def usual_chi_squared(card) -> str:
     """What chi-squared per bin of the result convolved again is usual, by the card of the model that removes."""
     if card.reconvolution is None:
         return "it is no test of the result: it grows with the counts, and spectra like the training data also exceed 1"
-    return "spectra like the training data have about 1 at every number of counts"
+    return "spectra like the training data have about 1 on average, at every number of counts"
 
 
 def nothing_measured(spectrum: Spectrum) -> Spectrum:
