@@ -404,7 +404,7 @@ def test_each_doubt_has_its_reason(found, changes, reason):
                 "the p-value of the data is 1: the share of held-out spectra like the training data, with errors as "
                 "large, that are at least as unusual",
                 "about 1 is usual",
-                "Chi-squared per bin is about 1 on average for spectra like the training data, whatever the counts. "
+                "Chi-squared per bin is about 1 for spectra like the training data on average, at any counts. "
                 "The p-value does not notice flat noise",
                 "spectra like the training data have about 1 on average, at every number of counts",
             ],

@@ -392,7 +392,7 @@ def caveat(evidence: Evidence) -> str:
         return said[0]
     quality = evidence.again.report.quality
     if quality.compared and usual(evidence) == "expected":
-        said.append("Chi-squared per bin is about 1 on average for spectra like the training data, whatever the counts.")
+        said.append("Chi-squared per bin is about 1 for spectra like the training data on average, at any counts.")
     elif quality.compared:
         said.append("Chi-squared grows with the counts.")
     if quality.p_value is not None:
