@@ -62,6 +62,8 @@ setup(
         # Draws from the posterior of a fit, asymmetric errors, and the evidence for rival models.
         "posterior": ["bumps>=1.0", "iminuit>=2.30", "dynesty>=3.0"],
         "report": ["matplotlib>=3.9", "jinja2>=3.1"],
+        # Files of Horace 4; pixels are read in parts below its public names, so that another year may need a change.
+        "sqw": ["scippneutron>=26.7,<27"],
         # make-pairs on several machines; dask-jobqueue starts workers under Slurm.
         "dask": ["dask[distributed]>=2025.1", "dask-jobqueue>=0.9"],
         # docs/examples/README.md names two more packages, which are installed without their dependencies.

@@ -1,7 +1,9 @@
 """How far results can be trusted: errors that cover, an alarm that rings, peaks that are invented or lost.
 
-    make models  # leaves its pairs in build/training
-    python benchmarks/trust.py --pairs build/training/pairs-?d-1 [--part coverage]
+    insgan make-pairs --dimensions 2 --count 96 --seed 5 --method covariance --output build/trust/pairs-2d-5 \\
+        --family ladder --family stripe --family kagome_fm --family helical --family rutile_afm --family pcsmo_dimer \\
+        --family dimer_levels
+    python benchmarks/trust.py --pairs build/trust/pairs-?d-5 build/training/pairs-?d-1 [--part coverage]
 
 Everything is scored on families and settings that neither the training nor the calibration of the cards has seen, by
 the bundled models, at four numbers of counts. `coverage` counts how often the truth lies within the intervals of the
@@ -21,15 +23,20 @@ import torch
 from pages import table_text
 from results import add_option, column, table, write_results
 
+from mantid_insgan.io import read_spectrum
 from mantid_insgan.learn.augment import AS_MADE
 from mantid_insgan.learn.calibration import Judged, judged, statistics_of
 from mantid_insgan.learn.evaluate import ITERATIONS, batches, lucy_exact, scores
 from mantid_insgan.learn.libraries import PairLibrary, Part
 from mantid_insgan.learn.warm_start import generator_of
 from mantid_insgan.translate.cards import bundled_models
-from mantid_insgan.translate.trust import Plausible, deviations, pulls_of
+from mantid_insgan.translate.job import apply
+from mantid_insgan.translate.trust import STATISTICS, Plausible, deviations, pulls_of
 
-COMMAND = "python benchmarks/trust.py --pairs build/training/pairs-?d-1"
+#: The measurements that come with the project's papers.
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+COMMAND = "python benchmarks/trust.py --pairs build/trust/pairs-?d-5 build/training/pairs-?d-1"
 SEED, COUNTS = 7001, (30.0, 100.0, 300.0, 3000.0)
 SPLITS = {"test-family": "held-out families", "test-setting": "held-out settings"}
 CONDITIONS = (
@@ -49,12 +56,12 @@ HIGH, SIGNIFICANT, MISSING = 0.15, 3.0, 0.3
 class Case:
     """A bundled model and the pairs that it is scored on."""
 
-    def __init__(self, direction: str, folder: Path):
-        self.direction, self.dimensions = direction, PairLibrary(folder).dimensions
+    def __init__(self, direction: str, libraries: dict[str, PairLibrary]):
+        self.direction, self.libraries = direction, libraries
+        self.dimensions = next(iter(libraries.values())).dimensions
         models = {(m.card.direction, m.card.dimensions): m for m in bundled_models()}
         self.model = models[direction, self.dimensions]
         self.card, self.generator = self.model.card, generator_of(self.model).eval()
-        self.libraries = {split: PairLibrary(folder, split) for split in SPLITS}
         self._known: dict = {}
 
     @property
@@ -73,10 +80,21 @@ class Case:
         return np.array([statistics_of(s, self.card, self.card.reconvolution) for s in spectra])
 
 
+def libraries_of(folders: list[Path]) -> dict[int, dict[str, PairLibrary]]:
+    """Held-out pairs by dimensions and split: of each split those of the first folder that has any."""
+    found: dict[int, dict[str, PairLibrary]] = {}
+    for folder in folders:
+        whole = PairLibrary(folder)
+        splits = set(whole.facts("split"))
+        for split in filter(splits.__contains__, SPLITS):
+            found.setdefault(whole.dimensions, {}).setdefault(split, PairLibrary(folder, split))
+    return found
+
+
 def coverage(case: Case) -> list[dict]:
     """Shares of bins with the truth within the 68 % and the 95 % interval: by counts and brightness, and by family."""
     rows, families = [], {}
-    for split, title in SPLITS.items():
+    for split in case.libraries:
         for counts in COUNTS:
             spectra = case.seen(split, counts)
             inside, bright = zip(*(_inside(case, s) for s in spectra), strict=True)
@@ -84,7 +102,7 @@ def coverage(case: Case) -> list[dict]:
             for low, high in BRIGHTNESS.values():
                 chosen = (np.concatenate(bright) > low) & (np.concatenate(bright) <= high)
                 cells += _shares(np.concatenate(inside, axis=1)[:, chosen])
-            rows.append([f"{title}, {counts:g} counts", *cells])
+            rows.append([f"{SPLITS[split]}, {counts:g} counts", *cells])
             if split == "test-family":
                 for name, found in zip(case.libraries[split].facts("family"), inside, strict=True):
                     families.setdefault(name, []).append(found)
@@ -110,11 +128,11 @@ def _shares(inside: np.ndarray) -> list[float]:
 def reconvolution(case: Case) -> list[dict]:
     """Chi-squared per bin of the result convolved again: by the data's errors alone, and as expected by the card."""
     rows = []
-    for split, title in SPLITS.items():
+    for split in case.libraries:
         for counts in COUNTS:
             each = np.array([_chi_squared(case, s) for s in case.seen(split, counts)])
             alone, expected = each.T
-            rows.append([f"{title}, {counts:g} counts", *_summary(expected), *_summary(alone)])
+            rows.append([f"{SPLITS[split]}, {counts:g} counts", *_summary(expected), *_summary(alone)])
     columns = [column("")]
     for which in ("as expected", "errors of the data alone"):
         columns += [column(f"{which}: {name}", "{:.2f}") for name in ("mean", "median", "95 % of spectra below")]
@@ -137,10 +155,10 @@ def domain(case: Case) -> list[dict]:
     plausible, rows = Plausible(case.card.blocks), []
     usual = {}
     for counts in COUNTS:
-        found = {split: _judged_by(plausible, case.numbers(case.seen(split, counts))) for split in SPLITS}
+        found = {split: _judged_by(plausible, case.numbers(case.seen(split, counts))) for split in case.libraries}
         usual[counts] = np.concatenate(list(found.values()))
         rows.append([f"{counts:g} counts", *(float((p < ALARM).mean()) for p, _ in map(np.transpose, found.values()))])
-    alarms = [column("false alarms"), *(column(title, "{:.3f}") for title in SPLITS.values())]
+    alarms = [column("false alarms"), *(column(SPLITS[split], "{:.3f}") for split in case.libraries)]
     kinds: dict[str, list] = {}
     for counts in (30.0, 300.0, 3000.0):
         for kind, spectra in unusual(case, counts):
@@ -276,8 +294,7 @@ PATTERNS = {
 def peaks(case: Case) -> list[dict]:
     """Shares of spectra with a peak that the truth has not, and of the truth's without one, beside Richardson-Lucy."""
     rows = []
-    for split, title in SPLITS.items():
-        library = case.libraries[split]
+    for split, library in case.libraries.items():
         for counts in COUNTS:
             made = batches(library, case.direction, counts, SEED, finer=AS_MADE[case.direction])
             chosen = ITERATIONS[case.dimensions]
@@ -289,7 +306,7 @@ def peaks(case: Case) -> list[dict]:
             for other, width, seen in zip(lucy, widths, found, strict=True):
                 for which, image in zip(cells, (seen.found, other), strict=True):
                     which.append(invented_and_lost(case, seen, image, width))
-            rows.append([f"{title}, {counts:g} counts", *(float(x) for c in cells for x in np.mean(c, axis=0))])
+            rows.append([f"{SPLITS[split]}, {counts:g} counts", *(float(x) for c in cells for x in np.mean(c, axis=0))])
     columns = [column("")]
     for which in ("this model", "Richardson-Lucy"):
         columns += [column(f"{which}: invented", "{:.3f}"), column(f"{which}: lost", "{:.3f}")]
@@ -322,19 +339,53 @@ def invented_and_lost(case: Case, seen: Judged, image: np.ndarray, width: np.nda
     return tuple(answers)
 
 
+#: Measurements of shared/data, and what their files do not say.
+MEASUREMENTS = {
+    **{
+        f"bi2fe4o9-merlin/MER40874_Ei{ei}meV_Rings.nxspe": {"instrument": "MERLIN", "chopper": "G", "frequency": 600.0}
+        for ei in ("120.00", "62.00", "38.00", "25.00")
+    },
+    "al-mari/aluminium_Ei60.nxspe": {"instrument": "MARI", "chopper": "G", "frequency": 200.0},
+}
+
+
+def measurements(folder: Path) -> dict:
+    """What the model that removes the resolution says of measurements: p-value, chi-squared, and what is unusual."""
+    rows = []
+    for name, setting in MEASUREMENTS.items():
+        _, report = apply(read_spectrum(folder / name), direction="remove-resolution", device="cpu", **setting)
+        quality = report.quality
+        chi_squared = quality.chi_squared / quality.compared
+        said = "; ".join(f"{STATISTICS[reason]} ({where})" for reason, where in quality.reasons)
+        rows.append([name, quality.p_value, quality.outside, chi_squared, said or "nothing"])
+        print(rows[-1], flush=True)
+    columns = [
+        column("measurement"),
+        column("p-value", "{:.3f}"),
+        column("share of blocks below 0.01", "{:.2f}"),
+        column("chi-squared per bin, convolved again", "{:.2f}"),
+        column("what is unusual, and where it is most"),
+    ]
+    return table("measured", columns, rows)
+
+
 def main() -> None:
     """Measure the parts asked for, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=Path, nargs="+", required=True)
+    parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="none for the measurements alone")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the measurements")
     parser.add_argument("--part", action="append", choices=PARTS, help="all if not given")
     parser.add_argument("--direction", action="append", choices=("remove-resolution", "add-resolution"))
     add_option(parser, "trust")
     options = parser.parse_args()
     torch.set_num_threads(1)
     parts = {"coverage": coverage, "reconvolution": reconvolution, "domain": domain, "peaks": peaks}
-    for folder in options.pairs:
+    if "measured" in (options.part or PARTS):
+        made = measurements(options.data)
+        write_results(options.results, COMMAND, CONDITIONS, [made])
+    for libraries in libraries_of(options.pairs).values():
         for direction in options.direction or ("remove-resolution", "add-resolution"):
-            case = Case(direction, folder)
+            case = Case(direction, libraries)
             for name, part in parts.items():
                 removes_alone = name in ("reconvolution", "peaks") and direction == "add-resolution"
                 if name in (options.part or PARTS) and not removes_alone:

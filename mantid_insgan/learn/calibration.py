@@ -164,11 +164,12 @@ def reconvolution_of(spectra: list[Judged], seed: int) -> Reconvolution:
             parts.append(np.stack([x.ravel()[some].astype(float) ** 2 for x in squares]))
             noise.append(np.median(spectrum.error.ravel()[known]))
     level = np.searchsorted(np.quantile(noise, [0.25, 0.5, 0.75]), noise)
+    levels = [level == k for k in np.unique(level)]
 
     def away(logarithms: np.ndarray) -> float:
         shares = np.exp(2 * logarithms)
         each = np.array([(p[0] / (shares[:3] @ p[1:] + shares[3])).mean() for p in parts])
-        return sum(np.log(each[level == k].mean()) ** 2 + np.log(np.median(each[level == k])) ** 2 for k in range(4))
+        return sum(np.log(each[these].mean()) ** 2 + np.log(np.median(each[these])) ** 2 for these in levels)
 
     best = minimize(away, np.log([0.8, 0.1, 0.3, 0.007]), method="Nelder-Mead", options={"maxiter": 400})
     counted, relative, spread, floor = (float(f"{x:.4g}") for x in np.exp(best.x))

@@ -258,7 +258,12 @@ def _write_pdf(evidence: Evidence, path: Path) -> None:
         for table in tables(evidence):
             rows = [" | ".join(cell for cell in row) for row in table.rows]
             head = [" | ".join(table.header)] if table.header else []
-            lines += [table.title.upper(), *_wrapped([table.text] * bool(table.text)), *_wrapped(head + rows), ""]
+            lines += [
+                table.title.upper(),
+                *_wrapped([table.text] * bool(table.text)),
+                *_wrapped(head + rows, "    "),
+                "",
+            ]
         for start in range(0, len(lines), _LINES):
             pages.savefig(_sheet("", lines[start : start + _LINES]))
 
@@ -294,8 +299,14 @@ def _caption(number: int, caption: str) -> str:
     return "\n".join(textwrap.wrap(f"Figure {number}. {caption}.", 100))
 
 
-def _wrapped(lines: Sequence[str]) -> list[str]:
-    return [part for line in lines for part in (textwrap.wrap(line, _LETTERS, subsequent_indent="    ") or [""])]
+def _wrapped(lines: Sequence[str], indent: str = "") -> list[str]:
+    """Lines as wide as a sheet; those of a list, and with `indent` all, continue indented."""
+    indents = ("  " if line.startswith("- ") else indent for line in lines)
+    return [
+        part
+        for line, further in zip(lines, indents, strict=True)
+        for part in textwrap.wrap(line, _LETTERS, subsequent_indent=further, break_on_hyphens=False) or [""]
+    ]
 
 
 def _sheet(title: str, lines: Sequence[str], size: float = 7.5, family: str = "monospace") -> Figure:

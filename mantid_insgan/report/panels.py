@@ -42,6 +42,7 @@ _CUTS, _APART = 3, 0.08
 _TOGETHER = "Deviation of neighbours / by chance"
 #: Colours of errors and deviations, and of the input's points.
 _ERRORS, _INPUT = "cividis", "0.35"
+_GREY = "Grey: not measured, or not in the result."
 
 
 def figures(evidence: Evidence) -> dict[str, Figure]:
@@ -146,7 +147,7 @@ def _maps(evidence: Evidence, given, result, deviation, at) -> Figure:
         place = "\n".join(place_text(result.axes[i], at[i]) for i in range(result.ndim) if i not in pair)
         for axes, title in zip(row, ("input", "result", "standard error of the result", "deviation"), strict=False):
             axes.set_title(f"{title}\n{place}" if place else title, fontsize=9 if wide else 10)
-    put_texts(figure, None, ["Grey: not measured, or not in the result."])
+    put_texts(figure, None, [_GREY + " Intensities and standard errors are in the unit of the input."])
     return figure
 
 
@@ -211,7 +212,11 @@ def _cuts(evidence: Evidence, given: Spectrum, result: Spectrum, at) -> Figure:
     for spare in drawn[len(lines) :]:
         spare.set_visible(False)
     drawn[0].legend(frameon=False, fontsize=9)
-    put_texts(figure, None, ["Cuts are one bin wide. Error bars: one standard error of the input."])
+    put_texts(
+        figure,
+        None,
+        [f"Cuts are one bin wide, each on its own scale. Error bars: one standard error of the input. {_GREY}"],
+    )
     return figure
 
 
@@ -295,13 +300,16 @@ def _draw_domain(axes: Axes, evidence: Evidence, found: Domain) -> None:
         axes.plot(number, found.values, "o", markersize=4, color=LINE)
         axes.axhline(found.limit, color="black", linewidth=1, linestyle="--")
         axes.annotate("limit", (0.99, found.limit), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-        axes.set(xlabel="Slice or tile that the model was given", ylabel=found.name.capitalize())
+        axes.set_xlabel("Slice or tile that the model was given")
+        axes.set_ylabel(found.name.capitalize().replace(" / ", "\n/ "))
         axes.set_ylim(0, 1.15 * max(found.limit, float(found.values.max())))
         axes.locator_params(axis="x", integer=True)
         axes.spines[["top", "right"]].set_visible(False)
         if found.values.size == 1:
             axes.set_xticks([1])
-            axes.set_title(f"{found.values[0]:.3g}", fontsize=10)
+            axes.annotate(
+                f"{found.values[0]:.3g}", (1, found.values[0]), xytext=(7, 0), textcoords="offset points", va="center"
+            )
 
 
 def _draw_domain_map(axes: Axes, evidence: Evidence, found: Domain) -> None:

@@ -23,6 +23,8 @@ from ..errors import ModelError
 from .graph import LARGEST_CARD, LARGEST_FILE
 from .trust import QUANTILES, STATISTICS
 
+#: Largest factor on a model's standard errors; one whose errors need more does not describe the data.
+LARGEST_ERROR_FACTOR = 1000.0
 #: Inputs of every model, and optional inputs.
 INPUTS = ("signal", "valid", "error", "width")
 MORE_INPUTS = ("correlation", "position", "finer")
@@ -181,7 +183,9 @@ class ModelCard(_Part):
     grid_multiple: int = Field(ge=1, le=64)
     smallest_grid: int = Field(ge=1, le=256)
     largest_fwhm_bins: float = Field(gt=0, le=1000, description="widest resolution, in bins, that the model can apply")
-    error_factor: float = Field(gt=0, le=1000, description="the model's standard errors are multiplied by this")
+    error_factor: float = Field(
+        gt=0, le=LARGEST_ERROR_FACTOR, description="the model's standard errors are multiplied by this"
+    )
     errors: Literal["calibrated", "not calibrated"] = Field(
         "calibrated",
         description="whether that factor was found on pairs held out of the training, or only follows from the loss",
