@@ -256,10 +256,7 @@ def test_where_neighbouring_bins_deviate_together_is_a_map(tmp_path, monkeypatch
     up, across = np.unravel_index(shown.argmax(), shown.shape)
     assert 30 <= across < 36 and 40 <= up < 46 and shown.max() > 8 and 0.8 < shown.std() < 2
     assert (image.norm.vmin, image.norm.vmax) == (-panels.FAR, panels.FAR)
-    assert (
-        drawn.get_title()
-        == f"p-value 1; unlike the training data: 0 of {len(known.again.report.quality.p_values)} blocks"
-    )
+    assert drawn.get_title() == f"p-value of the data 1 ({len(known.again.report.quality.p_values)} blocks)"
     assert "Deviation of neighbours / by chance" in [a.get_ylabel() for a in figure.axes]
     assert panels.deviation_label(known) == "(data − result convolved again) / expected"
 
@@ -271,7 +268,9 @@ def test_a_cut_has_its_neighbours_as_a_curve(tmp_path, monkeypatch):
         "Distribution of the deviations, and where neighbouring bins deviate together"
     ]
     right = figure.axes[1]
-    assert right.get_ylabel() == "Deviation of neighbours / by chance" and right.get_title().startswith("p-value 1; ")
+    assert right.get_ylabel() == "Deviation of neighbours / by chance" and right.get_title().startswith(
+        "p-value of the data 1 (1 block)"
+    )
     assert right.get_xlabel() == "Energy transfer (meV)"
 
 
@@ -370,8 +369,7 @@ def with_quality(found, **changes):
         ),
         (
             {"distances": [0.2, 1.5], "p_values": [0.5, 0.01], "unusual": [("the data are odd", "at E 18 meV")]},
-            "50% of the slices are unlike the training data of the model (p-value 0.02, median distance 0.85 of the "
-            "threshold, which 1 % of like spectra exceed); the data are odd, at E 18 meV",
+            "the data are unlike the training data of the model (p-value 0.02); the data are odd, at E 18 meV",
         ),
         (
             {"chi_squared": 3.5e4, "compared": 10_000},
@@ -431,7 +429,7 @@ def test_data_unlike_the_training_are_doubted_in_words(tmp_path, monkeypatch, un
     said = verdict(known)
     assert said.words == "Look at this result closely before you use it."
     words, where = known.again.report.quality.reasons[0]
-    assert said.reasons[0].startswith("100% of the slices are unlike the training data of the model (p-value 0.0098, ")
+    assert said.reasons[0].startswith("the data are unlike the training data of the model (p-value 0.0098); ")
     assert f"; {words}, {where}" in said.reasons[0] and re.match(r"(at|in) \[H,H,0\] [\d.]+.*, E [\d.]+", where)
 
 

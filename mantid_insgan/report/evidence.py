@@ -25,7 +25,7 @@ from ..io import open_spectrum
 from ..io.writer import last_record
 from ..translate.again import SAME_RESULT, Again, made_again, recorded_options
 from ..translate.cards import ModelFile
-from ..translate.job import MISFIT, OUTSIDE, unlike, usual_chi_squared
+from ..translate.job import MISFIT, is_unlike, unlike, usual_chi_squared
 from ..translate.translator import TELLING
 from ..translate.trust import UNIT, regional
 
@@ -347,7 +347,7 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
 
 def _doubts_of_the_job(evidence: Evidence) -> list[str]:
     doubts, quality = [], evidence.again.report.quality
-    if quality.outside > OUTSIDE:
+    if is_unlike(quality):
         doubts.append(unlike(quality))
     if quality.compared and quality.chi_squared > MISFIT * quality.compared:
         (card,) = (m.card for m in evidence.models if m.card.direction == "remove-resolution")

@@ -318,8 +318,7 @@ def _draw_domain_map(axes: Axes, evidence: Evidence, found: Domain) -> None:
     nothing = np.zeros(found.per_bin.shape)
     known = evidence.result.valid & np.isfinite(found.per_bin)
     values = evidence.result.replace(signal=found.per_bin, variance=nothing, valid=known).squeeze()
-    beyond = int(np.sum(found.values > found.limit))
-    title = f"p-value {found.p_value:.2g}; unlike the training data: {beyond} of {found.values.size} blocks"
+    title = f"p-value of the data {found.p_value:.2g} ({found.values.size} block{'s' * (found.values.size > 1)})"
     if values.ndim == 1:
         axes.axhspan(-1, 1, color="0.9", zorder=0)
         axes.step(values.axes[0].centers, gapped(values), where="mid", color=LINE)

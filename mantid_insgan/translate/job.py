@@ -35,10 +35,12 @@ from .elastic import find_lines
 from .findings import Findings, cleaned_source
 from .target import Plan, plan_for
 from .translator import Quality, Translator
+from .trust import ALARM
 
 #: Chi-squared per bin of the re-convolution above which there is a note.
 MISFIT = 3.0
-#: Fraction of slices unlike the training data above which there is a note, or an error if requested.
+#: Fraction of slices beyond the threshold above which data are called unlike the training data, if the model's card has
+#: no p-values.
 OUTSIDE = 0.05
 #: Most things that are said to be unlike the training data.
 MOST_REASONS = 3
@@ -319,19 +321,25 @@ def _require_reached(options: ApplyOptions, quality: Quality) -> None:
 
 def _require_known(options: ApplyOptions, quality: Quality) -> None:
     """Raise ModelError for data unlike the training data, if requested."""
-    if options.out_of_domain == "error" and quality.outside > OUTSIDE:
+    if options.out_of_domain == "error" and is_unlike(quality):
         raise ModelError(
             f"{unlike(quality)}, and --out-of-domain error was given",
             "compare with a simulation, use another model (--model), or accept the result with --out-of-domain warn",
         )
 
 
+def is_unlike(quality: Quality) -> bool:
+    """Whether data are called unlike the training data: by their p-value, or by the share of slices beyond the
+    threshold if the model's card has none."""
+    return quality.outside > OUTSIDE if quality.p_value is None else quality.p_value < ALARM
+
+
 def unlike(quality: Quality) -> str:
-    """What is unlike the training data, and how much."""
-    found = f"median distance {np.median(quality.distances):.2g} of the threshold, which 1 % of like spectra exceed"
-    if quality.p_value is not None:
-        found = f"p-value {quality.p_value:.2g}, {found}"
-    told = f"{quality.outside:.0%} of the slices are unlike the training data of the model ({found})"
+    """How unlike the training data the data are, and in what."""
+    if quality.p_value is None:
+        found = f"median distance {np.median(quality.distances):.2g} of the threshold, which 1 % of like spectra exceed"
+        return f"{quality.outside:.0%} of the slices are unlike the training data of the model ({found})"
+    told = f"the data are unlike the training data of the model (p-value {quality.p_value:.2g})"
     return "; ".join([told, *(f"{words}, {where}" for words, where in quality.reasons[:MOST_REASONS])])
 
 
@@ -399,6 +407,6 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
             f"{quality.chi_squared / quality.compared:.3g} per bin: the calculated widths or the strongest peaks may "
             f"be wrong (see --width-factor); {usual_chi_squared(translator.card)}"
         )
-    if quality.outside > OUTSIDE:
+    if is_unlike(quality):
         notes.append(f"{unlike(quality)}: compare with a simulation before trusting details")
     return tuple(notes)

@@ -30,6 +30,7 @@ from ..instruments.grid import ResolutionOnGrid
 from .cards import OUTPUTS, STEPS, ModelFile, require_dimensions
 from .session import open_session, run_interruptibly
 from .trust import (
+    ALARM,
     FEWEST,
     Plausible,
     all_statistics,
@@ -87,7 +88,7 @@ class Quality:
         For each block of a model whose card has `blocks`: the share of blocks like the training data, with errors as
         large, that are at least as far from it.
     unusual : list of tuple of str
-        Of blocks beyond the threshold: what is unusual in words (`trust.STATISTICS`), and where.
+        Of blocks with p-values below `trust.ALARM`: what is unusual in words (`trust.STATISTICS`), and where.
     """
 
     flux_in: float = 0.0
@@ -351,7 +352,7 @@ class Translator:
             p_value, away = self._plausible.judge(numbers)
             quality.p_values.append(p_value)
             quality.distances.append(away)
-            if away > 1.0:
+            if p_value < ALARM:
                 name, larger = self._plausible.reason(numbers)
                 farthest = farthest_bin(name, part.signal, part.valid, part.error, pulls) if larger else None
                 place = block if farthest is None else [f + b.start for f, b in zip(farthest, block, strict=True)]

@@ -123,6 +123,8 @@ _BOTH = {
     "remove-resolution": "the result convolved again and the data",
     "add-resolution": "the result and the calculated convolution",
 }
+#: Data with a smaller p-value are called unlike the training data.
+ALARM = 0.05
 #: Bins of a block along each axis by the dimensions of the model, and fewest valid ones; those of the training's pairs.
 BLOCK, FEWEST = {1: 64, 2: 64, 3: 32}, {1: 16, 2: 200, 3: 2000}
 #: Keeps logarithms of ratios that may be 0 finite, and variances that are 0 above it.
