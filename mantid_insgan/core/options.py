@@ -207,7 +207,7 @@ class ApplyOptions(Options):
     )
     out_of_domain: str = job_option(
         "warn",
-        "Response to data far from the training data (experimental measure): a warning (warn), or no result (error).",
+        "Response to data unlike the training data: a warning (warn), or no result (error).",
         "--out-of-domain",
         "OutOfDomain",
         OUT_OF_DOMAIN,

@@ -198,7 +198,7 @@ def blocks_of(
     scale = np.maximum(1.4826 * np.median(np.abs(near - centre), axis=0), 1e-3)
     plain = {"conditions": conditions, "centre": _short(centre), "scale": _short(scale), "known": _short(near)}
     plain["nearest"] = _NEAREST
-    finder = Plausible(Blocks(**plain, noise=[0.0, 1.0], distances=[np.arange(1.0, 21.0).tolist()] * 2))
+    finder = Plausible(Blocks(**plain, noise=[0.0, 1.0], distances=[np.arange(1.0, 1.0 + _KEPT).tolist()] * 2))
     noise, distances = far[:, list(STATISTICS).index("noise")], np.array([finder.distance(v) for v in far])
     parts = np.array_split(np.argsort(noise, kind="stable"), _NOISES)
     kept = [np.quantile(distances[part], np.linspace(0, 1, _KEPT)) for part in parts]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..core.files import check_output, replacing
 from ..core.run import shown
 from ..errors import DeviceError, OutputError
-from .evidence import Evidence, bands, software, verdict
+from .evidence import Evidence, bands, caveat, software, verdict
 from .panels import figures
 
 if TYPE_CHECKING:
@@ -25,11 +25,6 @@ SUFFIXES = (".html", ".htm", ".pdf")
 _PAPER, _LINES, _LETTERS = (8.27, 11.69), 76, 108
 _UNITS = {"ei": "meV", "frequency": "Hz", "temperature": "K", "lattice": "(Å, degrees)"}
 _LABELS = {"ei": "incident energy", "frequency": "chopper frequency", "chopper": "chopper package"}
-#: What holds for every result.
-CAVEAT = (
-    "The truth is not known: a verdict lists what speaks against a result, and its absence is no proof. Chi-squared "
-    "grows with the counts, and the distance from the training data is an experimental measure."
-)
 
 
 @dataclass(frozen=True)
@@ -119,7 +114,7 @@ def page_text(evidence: Evidence) -> str:
         title=_title(evidence),
         subtitle=subtitle(evidence),
         verdict=verdict(evidence),
-        caveat=CAVEAT,
+        caveat=caveat(evidence),
         notes=evidence.notes,
         figures=drawn,
         tables=tables(evidence),
@@ -278,7 +273,7 @@ def front_page(evidence: Evidence, drawn: dict[str, Figure] | None = None) -> Fi
     caption, first = next(iter((drawn or figures(evidence)).items()))
     found = verdict(evidence)
     reasons, notes = ([f"- {line}" for line in lines] for lines in (found.reasons, evidence.notes))
-    lines = _wrapped([subtitle(evidence), "", found.words.upper(), *reasons, "", CAVEAT, "", *notes])
+    lines = _wrapped([subtitle(evidence), "", found.words.upper(), *reasons, "", caveat(evidence), "", *notes])
     sheet = _sheet(_title(evidence), lines, size=8.5, family="serif")
     left = 0.93 - 0.0132 * (len(lines) + 1)
     picture = _picture(first)
