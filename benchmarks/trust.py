@@ -31,7 +31,7 @@ from mantid_insgan.learn.libraries import PairLibrary, Part
 from mantid_insgan.learn.warm_start import generator_of
 from mantid_insgan.translate.cards import bundled_models
 from mantid_insgan.translate.job import apply
-from mantid_insgan.translate.trust import STATISTICS, Plausible, deviations, pulls_of
+from mantid_insgan.translate.trust import Plausible, deviations, pulls_of
 
 #: The measurements that come with the project's papers.
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -370,13 +370,13 @@ def measurements(folder: Path) -> dict:
         _, report = apply(read_spectrum(folder / name), direction="remove-resolution", device="cpu", **setting)
         quality = report.quality
         chi_squared = quality.chi_squared / quality.compared
-        said = "; ".join(f"{STATISTICS[reason]} ({where})" for reason, where in quality.reasons)
+        said = "; ".join(f"{reason} {where}" for reason, where in quality.reasons)
         rows.append([name, quality.p_value, quality.outside, chi_squared, said or "nothing"])
         print(rows[-1], flush=True)
     columns = [
         column("measurement"),
         column("p-value", "{:.3f}"),
-        column("share of blocks below 0.01", "{:.2f}"),
+        column("share of blocks beyond 1 % of like ones", "{:.2f}"),
         column("chi-squared per bin, convolved again", "{:.2f}"),
         column("what is unusual, and where it is most"),
     ]
