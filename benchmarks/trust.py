@@ -31,7 +31,7 @@ from mantid_insgan.learn.libraries import PairLibrary, Part
 from mantid_insgan.learn.warm_start import generator_of
 from mantid_insgan.translate.cards import bundled_models
 from mantid_insgan.translate.job import apply
-from mantid_insgan.translate.trust import Plausible, deviations, pulls_of
+from mantid_insgan.translate.trust import ALARM, Plausible, deviations, pulls_of
 
 #: The measurements that come with the project's papers.
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -46,8 +46,8 @@ CONDITIONS = (
 #: Brightness of the result, in units of the root mean square of its slice.
 BRIGHTNESS = {"bright": (2.0, np.inf), "dim": (0.3, 2.0), "empty": (-np.inf, 0.3)}
 PARTS = ("coverage", "reconvolution", "domain", "peaks", "measured")
-#: Pairs on which what is no spectrum is put, and the p-value below which the alarm rings here.
-CARRIERS, ALARM = 16, 0.05
+#: Pairs on which what is no spectrum is put.
+CARRIERS = 16
 #: Most pairs of a split: a slice takes a third of a second for each number of counts.
 MOST = 96
 #: Counts of what is no spectrum.
