@@ -265,12 +265,12 @@ def to_group(spectra: dict[str, Spectrum], template):
     OutputError
         If the template has a different shape.
     """
-    from mantid.api import AnalysisDataService
+    from mantid.api import mtd
 
     for name, spectrum in spectra.items():
         workspace = to_workspace(spectrum, template=template)
         workspace.setTitle(spectrum.title)
-        AnalysisDataService.addOrReplace(name, workspace)
+        mtd.addOrReplace(name, workspace)
     return run_child("GroupWorkspaces", InputWorkspaces=list(spectra))
 
 
