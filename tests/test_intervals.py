@@ -129,6 +129,8 @@ def test_a_part_has_its_own_and_merged_bins_have_none(options):
     assert energies.deviations.shape == (4, *energies.shape)
     np.testing.assert_array_equal(cut(result, region).squeeze().deviations, result.deviations[:, 2:9, 0])
     assert binned(result, energy_bins=18).deviations is None
+    assert result.replace(signal=2 * result.signal).deviations is None, "they belong to the signal"
+    assert np.array_equal(result.replace(title="other").deviations, result.deviations, equal_nan=True)
     with pytest.raises(InputError, match=r"deviations has shape \(3, 24, 3, 36\)"):
         result.replace(deviations=result.deviations[:3])
 

@@ -173,7 +173,6 @@ def _summed_up(spectrum: Spectrum, edges: dict[int, np.ndarray]) -> Spectrum:
         num_events=frozen(_contracted(measured(spectrum.num_events), parts)),
         masked=frozen(masked),
         valid=frozen(seen),
-        deviations=None,
     )
 
 

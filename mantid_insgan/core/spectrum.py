@@ -310,7 +310,10 @@ class Spectrum:
         return open_axes(self.axes)
 
     def replace(self, **changes) -> Spectrum:
-        """A copy with these fields changed (`valid` is restricted again)."""
+        """A copy with these fields changed (`valid` is restricted again); with another signal it has no `deviations`,
+        unless they are given too."""
+        if "signal" in changes:
+            changes.setdefault("deviations", None)
         return replace(self, **changes)
 
     def squeeze(self) -> Spectrum:

@@ -114,7 +114,8 @@ class ElasticLines:
         # Without an error a bin stays: it counted nothing, or is exact.
         unknown = np.where(variance > 0, np.maximum(unknown, 0.0) + (LEFT_OF_LINE * line) ** 2, 0.0)
         left, wider = (_from_columns(x, spectrum) for x in (signal - line, variance + unknown))
-        return spectrum.replace(signal=frozen(left), variance=frozen(wider), valid=seen), kept
+        found = {"signal": frozen(left), "variance": frozen(wider), "deviations": spectrum.deviations}
+        return spectrum.replace(**found, valid=seen), kept
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def _without_values(spectrum: Spectrum) -> Spectrum:
     if np.isnan(spectrum.signal[~spectrum.valid]).all():
         return spectrum
     signal, variance = (np.where(spectrum.valid, x, np.nan) for x in (spectrum.signal, spectrum.variance))
-    return spectrum.replace(signal=signal, variance=variance)
+    return spectrum.replace(signal=signal, variance=variance, deviations=spectrum.deviations)
 
 
 def _unchanged(spectrum: Spectrum) -> Quality:

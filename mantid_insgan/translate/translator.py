@@ -277,8 +277,8 @@ class Translator:
             if self.watch is not None:
                 self.watch(self.card.direction, spectrum, place, *answer)
             tell(1.0)
-        away = frozen(away) if intervals else None
-        return spectrum.replace(signal=frozen(signal), variance=frozen(variance), deviations=away), quality
+        found = {"signal": signal, "variance": variance} | ({"deviations": away} if intervals else {})
+        return spectrum.replace(**{name: frozen(x) for name, x in found.items()}), quality
 
     def _check_width(self, spectrum: Spectrum, grid: ResolutionOnGrid, axes: tuple[int, ...]) -> None:
         step = math.ceil((spectrum.signal.size / LOOKED_AT) ** (1 / spectrum.ndim))

@@ -86,9 +86,8 @@ def ends_of(result: Spectrum) -> dict[str, Spectrum]:
         away = np.nan if result.deviations is None else result.deviations[number]
         signal = np.where(result.valid, result.signal + away, np.nan)
         variance = frozen(np.where(np.isnan(signal), np.nan, 0.0))
-        found[name] = result.replace(
-            signal=frozen(signal), variance=variance, deviations=None, title=title_of_end(name, result.title)
-        )
+        title = title_of_end(name, result.title)
+        found[name] = result.replace(signal=frozen(signal), variance=variance, title=title)
     return found
 
 
