@@ -332,5 +332,8 @@ def test_the_command_names_the_files_and_others_read_them(options, tmp_path):
     report = ["report", str(DATA / "measured.nxs"), named["lower 95 %"], "--output", str(tmp_path / "r.html")]
     told = CliRunner().invoke(app, report)
     assert told.exit_code == 0 and "is 'insgan apply --intervals', expected 'insgan apply'" in told.stdout
+    of_result = ["report", str(DATA / "measured.nxs"), str(target), "--model", options.model]
+    told = CliRunner().invoke(app, [*of_result, "--output", str(tmp_path / "result.html")])
+    assert told.exit_code == 0 and "could not be done again" not in told.stdout
     plotted = CliRunner().invoke(app, ["plot", named["lower 95 %"], "--output", str(tmp_path / "p.png")])
     assert plotted.exit_code == 0 and (tmp_path / "p.png").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -195,14 +195,7 @@ def apply_to_file(
             "parameters": _parameters(source, [t.card for t in translators], run, options)
             | {RESULT: str(plan.setting)},
         }
-        how = {"overwrite": overwrite, "inputs": [source]}
-        with ExitStack() as opened_files:
-            # closed last, so that a result is never without its intervals
-            writer = opened_files.enter_context(open_writer(target, file, history=history, **how))
-            of_ends = {}
-            for end, path in ends.items():
-                own = {"history": _history_of_end(history, end), "title": title_of_end(end, file.title)}
-                of_ends[end] = opened_files.enter_context(open_writer(path, file, **own, **how))
+        with _writing(file, target, ends, history, overwrite=overwrite, inputs=[source]) as write:
             regions = slabs(file.shape, network_axes(file.axes, translators[0].card.dimensions))
             cleaned = cleaned_source(file, resolution)
             coarse = coarsening_for(file, plan, resolution.ei, lambda: ((r, cleaned.read(r)) for r in regions))
@@ -213,15 +206,31 @@ def apply_to_file(
             findings = Findings(resolution)
             for done, region in enumerate(regions):
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
-                result = _translated(file, region, findings, plan, coarse, quality, share)
-                writer.write(region, result)
-                for end, part in ends_of(result).items() if of_ends else ():
-                    of_ends[end].write(region, part)
+                write(region, _translated(file, region, findings, plan, coarse, quality, share))
             if not quality.bins:
                 require_valid(file.read(regions[-1]))
             _require_reached(options, quality)
             _require_known(options, quality)
     return _report(file, run, plan, quality, findings, coarse)
+
+
+@contextmanager
+def _writing(file, target: Path, ends: dict[str, Path], history: dict, **how):
+    """A function that writes a region of a result, and of the ends of its intervals if these have files."""
+    with ExitStack() as opened:
+        # closed last, so that a result is never without its intervals
+        writer = opened.enter_context(open_writer(target, file, history=history, **how))
+        of_ends = {}
+        for end, path in ends.items():
+            own = {"history": _history_of_end(history, end), "title": title_of_end(end, file.title)}
+            of_ends[end] = opened.enter_context(open_writer(path, file, **own, **how))
+
+        def write(region, result: Spectrum) -> None:
+            writer.write(region, result)
+            for end, part in ends_of(result).items() if of_ends else ():
+                of_ends[end].write(region, part)
+
+        yield write
 
 
 def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings, coarse: Coarsening | None) -> Report:
