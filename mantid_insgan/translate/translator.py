@@ -269,10 +269,10 @@ class Translator:
         for done, (place, data, channels) in enumerate(network_slices(spectrum, grid, axes, finer)):
             tell = partial(_share_of, done, total, progress)
             at = partial(_place_in_words, [spectrum.axes[a] for a in axes])
-            *answer, ends = self._translate(*data, channels, quality, tell, at)
+            answer, ends = self._translate(*data, channels, quality, tell, at)
             answer = [from_network(x, axes) for x in answer]
             signal[place], variance[place], _ = answer
-            if intervals:
+            if intervals and ends is not None:
                 away[(slice(None), *place)] = [from_network(x, axes) for x in ends]
             if self.watch is not None:
                 self.watch(self.card.direction, spectrum, place, *answer)
@@ -303,10 +303,9 @@ class Translator:
                 )
 
     def _translate(self, signal, valid, error, conditions, quality, tell, at):
-        """Signal, variance, convolved ideal spectrum and deviations of one slice; its quality is added."""
+        """Signal, variance and convolved ideal spectrum of one slice, and deviations or None; its quality is added."""
         if not valid.any():
-            nothing = np.full(signal.shape, np.nan)
-            return nothing, nothing, nothing, np.stack([nothing] * len(ENDS))
+            return [np.full(signal.shape, np.nan)] * 3, None
         scale = intensity_scale(signal, valid)
         distances: list[float] = []
         answer = self._run_tiles(signal / scale, valid, error / scale, conditions, distances, tell)
@@ -324,13 +323,14 @@ class Translator:
         self._judge(quality, seen, distances, at)
         error, ends = self._errors(seen)
         variance = np.where(valid, (scale * error) ** 2, np.nan)
-        return translated, variance, np.where(valid, answer[2] * scale, np.nan), np.where(valid, scale * ends, np.nan)
+        ends = None if ends is None else np.where(valid, scale * ends, np.nan)
+        return [translated, variance, np.where(valid, answer[2] * scale, np.nan)], ends
 
-    def _errors(self, seen: _Seen) -> tuple[np.ndarray, np.ndarray]:
+    def _errors(self, seen: _Seen) -> tuple[np.ndarray, np.ndarray | None]:
         """Standard error and deviations: half of the 68 % interval, and the ends; without intervals on the card, the
-        network's standard deviation times a factor, and none."""
+        network's standard deviation times a factor, and None."""
         if self.card.intervals is None:
-            return self.card.error_factor * seen.spread, np.full((len(ENDS), *seen.found.shape), np.nan)
+            return self.card.error_factor * seen.spread, None
         ends = deviations(self.card.intervals, seen.found, seen.spread)
         return np.maximum(0.5 * (ends[2] - ends[1]), 1e-9), ends
 
