@@ -61,7 +61,7 @@ $(VENV)/installed-demo: $(VENV)/created $(METADATA)
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed-torch $(METADATA)
-	$(INSTALL) --editable ".[cpu,report,spinw,phonons,dask,train,fit,test]"
+	$(INSTALL) --editable ".[cpu,report,spinw,phonons,dask,train,fit,posterior,sqw,test]"
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/created $(METADATA)

@@ -59,7 +59,11 @@ setup(
         "phonons": ["euphonic>=2,<3", "PyYAML", "periodictable>=2", "scipy>=1.15", "spglib>=2.1", "asteval>=1.0"],
         # numba compiles the kernel that fits call; without it the same answer takes longer.
         "fit": ["scipy>=1.13", "lmfit>=1.3", "PyYAML", "numba>=0.61"],
+        # Draws from the posterior of a fit, asymmetric errors, and the evidence for rival models.
+        "posterior": ["bumps>=1.0", "iminuit>=2.30", "dynesty>=3.0"],
         "report": ["matplotlib>=3.9", "jinja2>=3.1"],
+        # Files of Horace 4; pixels are read in parts below its public names, so that another year may need a change.
+        "sqw": ["scippneutron>=26.7,<27"],
         # make-pairs on several machines; dask-jobqueue starts workers under Slurm.
         "dask": ["dask[distributed]>=2025.1", "dask-jobqueue>=0.9"],
         # docs/examples/README.md names two more packages, which are installed without their dependencies.

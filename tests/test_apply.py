@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from trusting import with_far_blocks, without_blocks
 
 from mantid_insgan import InsganError, Lattice, Run
 from mantid_insgan.core.model_options import ClassifierOptions, FitOptions, SimulateOptions
@@ -67,11 +68,23 @@ def test_sums_over_events_are_translated_per_event(measured, tmp_path):
     assert np.allclose(of_file.signal, found.signal, rtol=1e-5, equal_nan=True)
 
 
-def test_data_unlike_the_training_data_can_be_an_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize("trust", [without_blocks, with_far_blocks])
+def test_data_unlike_the_training_data_can_be_an_error(trust, tmp_path, monkeypatch):
+    trust(monkeypatch)
     monkeypatch.setattr("mantid_insgan.translate.translator.Translator._distance", lambda *_: 2.0)
     source, target = DATA / "measured.nxs", tmp_path / "out.nxs"
     report = apply_to_file(source, target, OPTIONS)
-    assert any("100% of the slices are unlike the training data of the model" in note for note in report.notes)
+    (note,) = (n for n in report.notes if "unlike the training data of the model" in n)
+    if trust is with_far_blocks:
+        assert report.summary()["p_value_of_domain"] == pytest.approx(1 / 102)
+        assert note.startswith("the data are unlike the training data of the model (p-value 0.0098); ")
+        assert note.count("; ") == len(report.quality.reasons[:3])
+        words, where = report.quality.reasons[0]
+        assert f"; {words}, {where}" in note
+    else:
+        assert report.summary()["p_value_of_domain"] is None
+        assert note.startswith("100% of the slices are unlike the training data of the model (")
+        assert "(median distance 2 of the threshold, which 1 % of like spectra exceed): compare with" in note
     target.unlink()
     strict = ApplyOptions(device="cpu", out_of_domain="error")
     with pytest.raises(

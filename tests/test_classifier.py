@@ -380,6 +380,22 @@ def test_the_commands(trained, measured, insgan, tmp_path, monkeypatch):
     status, out, _ = insgan("classify", tmp_path / "cut.nxs", "--classifier", trained.path, "--json")
     said = json.loads(out)
     assert status == 0 and said["answer"] == "wide" and set(said["probabilities"]) == {"wide", "narrow"}
+    np.save(tmp_path / "cut.npy", np.stack([spectrum.signal, np.sqrt(spectrum.variance)]))
+    grid = ";".join(f"{a.name}={a.edges[0]}:{a.edges[-1]}:{len(a)}" for a in spectrum.axes)
+    words = (
+        "classify",
+        tmp_path / "cut.npy",
+        "--classifier",
+        trained.path,
+        "--axes",
+        grid,
+        "--ei",
+        spectrum.run.value("ei"),
+    )
+    status, out, err = insgan(*words, "--json")
+    assert (status, err) == (0, "") and json.loads(out)["answer"] == "wide"
+    status, _, err = insgan(*words, "--energy-bins", "5")
+    assert status == ModelError.exit_code and "but the classifier was trained for" in err
     status, _, err = insgan("classify", tmp_path / "cut.nxs", "--classifier", tmp_path / "none.onnx")
     assert status == ModelError.exit_code and "there is no classifier" in err
 

@@ -120,6 +120,7 @@ def test_apply_json(insgan, measured):
         "share_of_bins_with_resolution_too_wide",
         "median_distance_from_training",
         "share_of_slices_outside_training",
+        "p_value_of_domain",
         "held_out_truth_within_1_standard_error",
         "held_out_truth_within_2_standard_errors",
         "notes",

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, InsganError, RunFactError
 from mantid_insgan.fit.form import is_problem, read_problem
 from mantid_insgan.fit.job import compare_files, fit_files
+from mantid_insgan.fit.minimise import minimise
+from mantid_insgan.fit.posterior import read_posterior, sample_posterior
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.io import read_spectrum, write_nexus, write_spectrum
 from mantid_insgan.io.path import read_path
@@ -49,6 +52,17 @@ def axes():
     return h, k, el, Axis("DeltaE", np.linspace(6, 40, 35), "DeltaE")
 
 
+def measured(definition, values) -> Spectrum:
+    """Counts of a model through the resolution, on a background."""
+    lattice, grid = Lattice(4.0, 4.0, 12.0, ub=np.diag([1 / 4, 1 / 4, 1 / 12])), axes()
+    resolution = Resolution(**RUN, lattice=lattice)
+    mean = prepare(grid, resolution).signal(definition.build(values), fwhm=values["line"])
+    counts = np.random.default_rng(3).poisson(np.nan_to_num(mean) * 400 / np.nanmax(mean) + 3).astype(float)
+    signal = np.where(np.isfinite(mean), counts, np.nan)
+    run = Run().updated("test", **RUN, lattice=lattice)
+    return Spectrum(signal, np.maximum(signal, 1.0), grid, run=run, coordinate_system=3)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A model, its rival of the wrong exchange path, a measured cut, and a problem."""
@@ -57,15 +71,7 @@ def folder(tmp_path_factory):
     rival["bonds"] = [{"vectors": [[1, 0, 0]], "exchange": "J"}, {"vectors": [[0, 1, 0]], "exchange": 1.0}]
     for name, model in (("square", MODEL), ("chain", rival)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(model))
-    lattice = Lattice(4.0, 4.0, 12.0, ub=np.diag([1 / 4, 1 / 4, 1 / 12]))
-    grid, definition = axes(), read_model(folder / "square.yaml")
-    resolution = Resolution(**RUN, lattice=lattice)
-    mean = prepare(grid, resolution).signal(definition.build(TRUE), fwhm=TRUE["line"])
-    counts = np.random.default_rng(3).poisson(np.nan_to_num(mean) * 400 / np.nanmax(mean) + 3).astype(float)
-    signal = np.where(np.isfinite(mean), counts, np.nan)
-    run = Run().updated("test", **RUN, lattice=lattice)
-    data = Spectrum(signal, np.maximum(signal, 1.0), grid, run=run, coordinate_system=3)
-    write_nexus(data, folder / "cut.nxs")
+    write_nexus(measured(read_model(folder / "square.yaml"), TRUE), folder / "cut.nxs")
     problem = {
         "model": "square.yaml",
         "data": [{"file": "cut.nxs", **RUN, "mask": {"keep": {"energy": [7, 39]}}}],
@@ -101,9 +107,62 @@ def test_a_problem_is_fitted_and_written(folder, capsys):
         assert abs(rows[name]["value"] - value) < 4 * rows[name]["scaled"] < value / 2, name
     assert 0.7 < plain["reduced_chi_squared"] < 1.3 and len(plain["minima"]) == 2
     assert plain["options"]["weights"] == "poisson" and plain["datasets"][0]["bins"] < 13 * 34
-    assert figure.stat().st_size > 20_000
+    assert figure.stat().st_size > 20_000 and (folder / "fit-corner.png").stat().st_size > 15_000
+    assert f"wrote {folder / 'fit-corner.png'}" in text
     assert run("fit", folder / "problem.yaml", "--output", out) == 6
     assert "already exists" in capsys.readouterr().err
+
+
+def test_draws_are_written_beside_the_result(folder, capsys):
+    pytest.importorskip("bumps", reason="bumps is not installed (extra posterior)")
+    out, figure = folder / "drawn.json", folder / "drawn.png"
+    given = ["fit", folder / "problem.yaml", "--free", "J", "--set", "line=1.5", "--posterior", "100"]
+    assert run(*given) == 2 and "--posterior needs the result to write (--output)" in capsys.readouterr().err
+    assert run(*given, "--output", out, "--figure", figure) == 0
+    said = capsys.readouterr()
+    assert "posterior 68 %" in said.out and f"wrote {folder / 'drawn-posterior.npz'}" in said.out
+    assert "drawing from the posterior of problem.yaml" in said.err
+    assert not (folder / "drawn-corner.png").exists()  # of one parameter there are no pairs
+    plain = json.loads(out.read_text())
+    drawn = read_posterior(folder / "drawn-posterior.npz")
+    assert plain["posterior"]["draws"] == len(drawn.draws) == 100 and drawn.names == ("J",)
+    (row,) = (row for row in plain["parameters"] if row["name"] == "J")
+    assert row["posterior"] == plain["posterior"]["intervals"]["68"]["J"]
+    figure.unlink()
+    out.unlink()
+    assert run(*given, "--output", out, "--figure", figure) == 6
+    assert "drawn-posterior.npz already exists" in capsys.readouterr().err
+    more = [*given[:-1], "200", "--output", out, "--resume", "--json"]
+    assert run(*more) == 0 and json.loads(capsys.readouterr().out)["posterior"]["draws"] == 200
+    np.testing.assert_array_equal(read_posterior(folder / "drawn-posterior.npz").chains[:10], drawn.chains)
+
+
+@pytest.mark.slow
+def test_draws_of_two_exchanges_are_as_wide_as_the_covariance_says(folder):
+    pytest.importorskip("bumps", reason="bumps is not installed (extra posterior)")
+    second = [{"vectors": [[1, 1, 0], [1, -1, 0]], "exchange": "Jp"}]
+    parameters = {**MODEL["parameters"], "Jp": {"start": 0.3, "min": -2, "max": 3}}
+    model = {**MODEL, "name": "two", "bonds": [*MODEL["bonds"], *second], "parameters": parameters}
+    (folder / "two.yaml").write_text(yaml.safe_dump(model))
+    true = {"J": 7.6, "Jp": 0.6, "line": 1.5}
+    write_nexus(measured(read_model(folder / "two.yaml"), true), folder / "two.nxs")
+    found = fit_files(changed(folder, model="two.yaml", data=[{"file": "two.nxs", **RUN}]))
+    drawn = sample_posterior(found, 4000)
+    assert drawn.converged
+    for name, error in zip(found.errors.names, found.errors.scaled, strict=True):
+        low, high = drawn.intervals()[name]
+        assert (high - low) / 2 == pytest.approx(error, rel=0.15), name
+
+
+def test_an_interrupted_fit_draws_nothing(folder, monkeypatch, capsys):
+    pytest.importorskip("bumps", reason="bumps is not installed (extra posterior)")
+
+    def stopped(*given, **how):
+        return replace(minimise(*given, **how), stopped=True)
+
+    monkeypatch.setattr("mantid_insgan.fit.result.minimise", stopped)
+    assert run("fit", folder / "problem.yaml", "--output", folder / "cut-short.json", "--posterior", "100") == 0
+    assert "the fit was stopped" in capsys.readouterr().out and not (folder / "cut-short-posterior.npz").exists()
 
 
 def test_a_model_is_fitted_to_a_file(folder, capsys):
@@ -161,9 +220,41 @@ def test_rivals_are_compared(folder, capsys):
     assert json.loads(out.read_text())["verdicts"][0]["decided"] is True
 
 
+def test_the_evidence_is_given_below_the_verdict(folder, monkeypatch, capsys):
+    pytest.importorskip("dynesty", reason="dynesty is not installed (extra posterior)")
+    for name, value in (("_LIVE", 6), ("_LIVE_EACH", 0), ("_CHANGE", 3.0)):  # rough, and quick
+        monkeypatch.setattr(f"mantid_insgan.fit.evidence.{name}", value)
+    out, given = folder / "evidence.json", ["compare", folder / "problem.yaml", folder / "chain.yaml"]
+    given += ["--evidence", "--free", "J", "--set", "line=1.5", "--output", out, "--overwrite"]
+    assert run(*given) == 0
+    said = capsys.readouterr().out
+    assert said.index("the data prefer square to chain") < said.index("evidence: strongly for square and against chain")
+    assert "on condition that the limits of the parameters are the prior (uniform)" in said
+    found = json.loads(out.read_text())["evidence"]
+    assert [one["model"] for one in found["models"]] == ["square", "chain"] and "on condition" in found["said"][1]
+
+    def interrupting(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mantid_insgan.fit.evidence.evidence_for", interrupting)
+    assert run(*given) == 0
+    said = capsys.readouterr().out
+    assert "the data prefer square to chain" in said and "evidence: stopped before it was known" in said
+
+
+def test_a_rival_without_limits_is_refused_before_the_fits(folder, monkeypatch, capsys):
+    pytest.importorskip("dynesty", reason="dynesty is not installed (extra posterior)")
+    model = {**MODEL, "name": "wide", "parameters": {**MODEL["parameters"], "D": {"start": -0.2, "max": 0}}}
+    (folder / "wide.yaml").write_text(yaml.safe_dump(model))
+    monkeypatch.setattr("mantid_insgan.fit.job.Problem", None)
+    assert run("compare", folder / "problem.yaml", folder / "wide.yaml", "--evidence") == 3
+    assert "free parameter D of the model 'wide' has the limits -inf to 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"options": {"profile": ["J"], "profile_by": "simplex"}}, "the profile is asked for by 'simplex'"),
         ({"dat": 1}, r"the key dat is not known; the keys there are .*Fix: write data"),
         ({"data": []}, r"data is \[\]"),
         ({"data": [{"file": "none.nxs"}]}, "none.nxs"),

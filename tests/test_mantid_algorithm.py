@@ -18,6 +18,7 @@ from mantid.simpleapi import (
     MaskMD,
     SaveMD,
 )
+from trusting import with_far_blocks, without_blocks
 
 import mantid_insgan.mantid  # noqa: F401  (registers)
 from mantid_insgan import bundled
@@ -181,6 +182,7 @@ def test_one_line_gives_what_the_command_gives(direction, file, tmp_path, capfd)
         (out.OutsideShare, "share_of_slices_outside_training"),
         (out.TooWideShare, "share_of_bins_with_resolution_too_wide"),
         (out.ReducedChiSquared, "reduced_chi_squared_of_reconvolution"),
+        (out.DomainPValue, "p_value_of_domain"),
     ):
         assert value == pytest.approx(report[key], rel=1e-5) if report[key] is not None else np.isnan(value)
     said = "".join(capfd.readouterr())
@@ -606,10 +608,19 @@ def test_invalid_inputs_run_nothing():
     assert mtd.getObjectNames() == ["volume"]
 
 
-def test_data_unlike_the_training_data(measured, monkeypatch, capfd):
+@pytest.mark.parametrize("trust", [without_blocks, with_far_blocks])
+def test_data_unlike_the_training_data(trust, measured, monkeypatch, capfd):
+    """With a model whose card has p-values, and with one that has only the distance of its features."""
+    trust(monkeypatch)
     monkeypatch.setattr("mantid_insgan.translate.translator.Translator._distance", lambda *_: 2.0)
-    ApplyResolutionGAN(measured, OutputWorkspace="warned")
-    assert "100% of the slices are unlike the training data of the model" in "".join(capfd.readouterr())
+    out = ApplyResolutionGAN(measured, OutputWorkspace="warned")
+    said = "".join(capfd.readouterr())
+    if trust is with_far_blocks:
+        assert out.DomainPValue == pytest.approx(1 / 102)
+        assert "the data are unlike the training data of the model (p-value 0.0098); " in said
+    else:
+        assert np.isnan(out.DomainPValue) and "p-value" not in said
+        assert "100% of the slices are unlike the training data of the model" in said
     with pytest.raises(RuntimeError, match="unlike the training data of the model.* and OutOfDomain Error was given"):
         ApplyResolutionGAN(measured, OutOfDomain="Error", OutputWorkspace="refused")
     assert mtd.getObjectNames() == ["measured", "warned"]

@@ -90,7 +90,10 @@ def test_how_it_presents_itself():
 
 def test_the_options_are_those_of_the_command_line():
     algorithm = initialized()
-    for name in TrainOptions.__dataclass_fields__:
+    # a file has its axes and bins from LoadMD or BinMD there
+    for_files = {"axes", "q_bins", "q_range", "energy_bins", "energy_range"}
+    assert {n for n in TrainOptions.__dataclass_fields__ if option(n, TrainOptions)["property"] is None} == for_files
+    for name in TrainOptions.__dataclass_fields__.keys() - for_files:
         about, prop = option(name, TrainOptions), algorithm.getProperty(option(name, TrainOptions)["property"])
         default = getattr(TrainOptions(), name)
         if default == ():

@@ -139,7 +139,8 @@ def test_citation_names_software_and_paper():
 def test_extras_and_command():
     distribution = metadata.distribution("mantid-insgan")
     assert set(distribution.metadata.get_all("Provides-Extra")) == {
-        "cpu", "gpu", "train", "spinw", "phonons", "fit", "report", "dask", "examples", "test", "docs",
+        "cpu", "gpu", "train", "spinw", "phonons", "fit", "posterior", "report", "dask", "sqw", "examples", "test",
+        "docs",
     }  # fmt: skip
     (command,) = (e for e in distribution.entry_points if e.group == "console_scripts")
     assert (command.name, command.value) == ("insgan", "mantid_insgan.cli.main:main")

@@ -1,11 +1,11 @@
 """Reports: what stands in them, where it comes from, what they say against a result, and that a browser shows them."""
 
 import base64
+import importlib.util
 import json
 import math
 import re
 import shutil
-import subprocess
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -34,6 +34,7 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip in
 
 from matplotlib import colormaps
 from test_report import magnon
+from trusting import with_far_blocks, with_near_blocks, without_blocks
 
 from mantid_insgan.report import evidence, panels, style
 from mantid_insgan.report.evidence import evidence_in_memory, evidence_of_files, sha256, verdict
@@ -229,22 +230,70 @@ def test_maps_of_intensity_have_one_scale_and_axes_their_units(found):
     for axes in maps:
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("[H,H,0] (r.l.u.)", "Energy transfer (meV)")
     labels = [a.get_ylabel() for a in figure.axes if not a.images]
-    assert labels == ["Intensity", "Standard error", "(data − result convolved again) / error"]
+    assert labels == ["Intensity", "Standard error", panels.deviation_label(found)]
     np.testing.assert_allclose(
         images[2].get_array().T.compressed() ** 2, found.result.squeeze().variance[found.result.squeeze().valid]
     )
 
 
-def test_a_distance_for_each_bin_is_drawn_as_a_map(found, monkeypatch):
-    """A translator that tells bins apart only has to fill in `Domain.per_bin`."""
-    values = np.random.default_rng(1).uniform(size=found.result.shape)
-    monkeypatch.setattr(panels, "domain", lambda e: evidence.Domain("p-value", np.array([0.5]), 0.05, per_bin=values))
-    figure = panels.figures(found)["Distribution of the deviations, and distance from the training data"]
+def job_of_demo(folder: Path):
+    """The evidence of the demo's measurement and its result, made here and now."""
+    apply_to_file(DATA / "measured.nxs", folder / "removed.nxs", ApplyOptions())
+    return evidence_of_files(DATA / "measured.nxs", folder / "removed.nxs")
+
+
+def test_where_neighbouring_bins_deviate_together_is_a_map(tmp_path, monkeypatch):
+    """With the p-value above it, on the scale of the deviations."""
+    with_near_blocks(monkeypatch)
+    known = job_of_demo(tmp_path)
+    deviation = known.again.deviation.squeeze().copy()
+    deviation[30:36, 40:46] += 3.0
+    known = replace(known, again=replace(known.again, deviation=deviation.reshape(known.again.deviation.shape)))
+    figure = panels.figures(known)["Distribution of the deviations, and where neighbouring bins deviate together"]
     (drawn,) = [a for a in figure.axes if a.images]
-    assert np.ma.allequal(
-        drawn.images[0].get_array(), np.ma.masked_array(values.squeeze().T, ~found.result.squeeze().valid.T)
+    image = drawn.images[0]
+    shown = image.get_array()
+    assert (shown.mask.T == ~np.isfinite(deviation)).all() and np.abs(shown).argmax() == shown.argmax()
+    up, across = np.unravel_index(shown.argmax(), shown.shape)
+    assert 30 <= across < 36 and 40 <= up < 46 and shown.max() > 8 and 0.8 < shown.std() < 2
+    assert (image.norm.vmin, image.norm.vmax) == (-panels.FAR, panels.FAR)
+    assert drawn.get_title() == f"p-value of the data 1 ({len(known.again.report.quality.p_values)} blocks)"
+    assert "Deviation of neighbours / by chance" in [a.get_ylabel() for a in figure.axes]
+    assert panels.deviation_label(known) == "(data − result convolved again) / expected"
+
+
+def test_a_cut_has_its_neighbours_as_a_curve(tmp_path, monkeypatch):
+    with_near_blocks(monkeypatch)
+    cut = magnon(Axis("[H,0,0]", [0.2, 0.3], "r.l.u.", "HKL"), E).replace(run=RUN)
+    figure = panels.figures(evidence_of_files(*job(tmp_path, cut)))[
+        "Distribution of the deviations, and where neighbouring bins deviate together"
+    ]
+    right = figure.axes[1]
+    assert right.get_ylabel() == "Deviation of neighbours / by chance" and right.get_title().startswith(
+        "p-value of the data 1 (1 block)"
     )
-    assert "P-value" in [a.get_ylabel() for a in figure.axes]
+    assert right.get_xlabel() == "Energy transfer (meV)"
+
+
+def test_a_volume_shows_the_plane_where_most_deviates(tmp_path, monkeypatch):
+    with_near_blocks(monkeypatch)
+    volume = magnon(momentum("[H,0,0]", 20), momentum("[0,K,0]", 16), E).replace(run=RUN)
+    known = evidence_of_files(*job(tmp_path, volume))
+    deviation = known.again.deviation.copy()
+    deviation[:, 4:6] -= 5.0
+    known = replace(known, again=replace(known.again, deviation=deviation))
+    (figure,) = (f for caption, f in panels.figures(known).items() if caption.startswith("Distribution"))
+    title = figure.axes[1].get_title()
+    assert re.search(r"\n\[0,K,0\] = −0\.(312|438), where most deviates$", title), title
+
+
+def test_without_p_values_the_distances_are_drawn(tmp_path, monkeypatch):
+    without_blocks(monkeypatch)
+    known = job_of_demo(tmp_path)
+    figure = panels.figures(known)["Distribution of the deviations, and distance from the training data"]
+    assert not [a for a in figure.axes if a.images]
+    assert figure.axes[1].get_ylabel() == "Distance from the training data / threshold"
+    assert panels.deviation_label(known) == "(data − result convolved again) / error"
 
 
 def test_wider_bands_are_drawn_behind_narrow_ones(found, monkeypatch):
@@ -346,8 +395,12 @@ def with_quality(found, **changes):
     ("changes", "reason"),
     [
         (
-            {"distances": [0.2, 1.5]},
-            "50% of the slices are unlike the training data of the model (experimental measure)",
+            {"distances": [0.2, 1.5], "p_values": [], "unusual": []},
+            "50% of the slices are unlike the training data of the model (median distance 0.85 of the threshold, ",
+        ),
+        (
+            {"distances": [0.2, 1.5], "p_values": [0.5, 0.01], "unusual": [("the data are odd", "at E 18 meV")]},
+            "the data are unlike the training data of the model (p-value 0.02); the data are odd, at E 18 meV",
         ),
         (
             {"chi_squared": 3.5e4, "compared": 10_000},
@@ -360,6 +413,55 @@ def test_each_doubt_has_its_reason(found, changes, reason):
     said = verdict(with_quality(found, **changes))
     assert said.words == "Look at this result closely before you use it."
     assert len(said.reasons) == 1 and said.reasons[0].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("trust", "expected"),
+    [
+        (
+            without_blocks,
+            [
+                "the distance from the training data / threshold is ",
+                "up to 3 is no reason to doubt",
+                "Chi-squared grows with the counts. The distance from the training data does not tell nonsense from ",
+                "it is no test of the result: it grows with the counts, and spectra like the training data also exceed",
+            ],
+        ),
+        (
+            with_near_blocks,
+            [
+                "the p-value of the data is 1: the share of held-out spectra like the training data, with errors as "
+                "large, that are at least as unusual",
+                "about 1 is usual",
+                "Chi-squared per bin is about 1 for spectra like the training data on average, at any counts. "
+                "The p-value does not notice flat noise",
+                "spectra like the training data have about 1 on average, at every number of counts",
+            ],
+        ),
+    ],
+)
+def test_what_is_said_of_trust_is_by_the_card(trust, expected, tmp_path, monkeypatch, undrawn):
+    trust(monkeypatch)
+    known = job_of_demo(tmp_path)
+    in_favour, usual, general, doubt = expected
+    said = verdict(known)
+    assert said.words == "Nothing was found that speaks against this result."
+    assert any(reason.startswith(in_favour) for reason in said.reasons)
+    assert any(reason.endswith(usual) for reason in said.reasons)
+    assert general in evidence.caveat(known) and evidence.caveat(known) in Page(page_text(known)).text
+    assert ("per bin is about 1" in evidence.caveat(known)) is (trust is with_near_blocks)
+    (reason,) = verdict(with_quality(known, chi_squared=3.5e4, compared=10_000)).reasons
+    assert doubt in reason
+
+
+def test_data_unlike_the_training_are_doubted_in_words(tmp_path, monkeypatch, undrawn):
+    with_far_blocks(monkeypatch)
+    known = job_of_demo(tmp_path)
+    said = verdict(known)
+    assert said.words == "Look at this result closely before you use it."
+    words, where = known.again.report.quality.reasons[0]
+    assert said.reasons[0].startswith("the data are unlike the training data of the model (p-value 0.0098); ")
+    assert f"; {words}, {where}" in said.reasons[0] and re.match(r"(at|in) \[H,H,0\] [\d.]+.*, E [\d.]+", where)
 
 
 def test_a_total_that_changed_and_errors_without_calibration_are_doubts(found):
@@ -569,29 +671,42 @@ def test_apply_reports_as_well(insgan, demo, tmp_path, undrawn):
 # ------------------------------------------------------------------------------------------------ a browser
 
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+@pytest.fixture(scope="module")
+def browsed(tmp_path_factory):
+    """Opens a page: what the browser shows, what its console says, and the addresses that the page asks for."""
+    place = Path(__file__).parents[1] / "docs" / "make_report_image.py"
+    spec = importlib.util.spec_from_file_location("make_report_image", place)
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    program = maker.browser()
+    if program is None:
+        pytest.skip(f"none of {', '.join(maker.BROWSERS)} is installed: apt install chromium")
+
+    def opened(text: str) -> tuple[str, list[str], set[str]]:
+        folder = tmp_path_factory.mktemp("browser")
+        (folder / "page.html").write_text(text, encoding="utf-8")
+        log = folder / "net.json"
+        words = ("--enable-logging=stderr", f"--log-net-log={log}", "--dump-dom")
+        ran = maker.browse(program, folder / "page.html", *words)
+        assert ran.returncode == 0, ran.stderr
+        asked = set(re.findall(r'"url":"((?:https?|wss?)://[^"]+)"', log.read_text("utf-8", errors="replace")))
+        # the browser itself asks its maker for updates and the time
+        own = re.compile(r"\w+://([\w.-]+\.)?(google\.com|googleapis\.com|gvt1\.com)[/:]")
+        console = [line for line in ran.stderr.splitlines() if ":CONSOLE" in line]
+        return ran.stdout, console, {url for url in asked if not own.match(url)}
+
+    return opened
 
 
-def test_a_browser_shows_it_without_an_error_or_a_request(page, tmp_path):
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed: apt install chromium")
-    (tmp_path / "report.html").write_text(page, encoding="utf-8")
-    log = tmp_path / "net.json"
-    words = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    words += [
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--enable-logging=stderr",
-        f"--log-net-log={log}",
-        "--dump-dom",
-    ]
-    ran = subprocess.run(
-        [browser, *words, f"file://{tmp_path / 'report.html'}"], capture_output=True, text=True, timeout=120
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert "CONSOLE" not in ran.stderr, ran.stderr
-    shown = Page(ran.stdout)
-    assert "Nothing was found that speaks against this result." in shown.text and len(shown.pictures) == 3
-    asked = re.findall(r'"url":"(https?://[^"]+)"', log.read_text(encoding="utf-8", errors="replace"))
-    # the browser itself may ask its maker for updates; the page may ask for nothing
-    assert not [url for url in asked if "google" not in url and "gvt1" not in url]
+def test_a_browser_shows_it_without_an_error_or_a_request(page, browsed):
+    shown, console, asked = browsed(page)
+    seen = Page(shown)
+    assert "Nothing was found that speaks against this result." in seen.text and len(seen.pictures) == 3
+    assert not console and not asked
+
+
+def test_a_browser_would_say_what_is_wrong_with_a_page(browsed):
+    bad = '<script>console.error("wrong")</script><img src="https://example.invalid/picture.png">'
+    _, console, asked = browsed(f"<!DOCTYPE html><title>bad</title>{bad}")
+    assert any("wrong" in line for line in console)
+    assert asked == {"https://example.invalid/picture.png"}

@@ -129,6 +129,21 @@ def test_an_option_in_place_of_the_file_is_told(file):
     assert call(str(file), "--ei", "80").stdout.endswith(f"\n  note: {note}\n")
 
 
+def test_arrays_take_axes_and_bins_from_options(file, tmp_path):
+    np.save(tmp_path / "map.npy", np.ones((20, 16)))
+    grid = ["--axes", "[H,0,0]=0.5:1.5:20;DeltaE=5:45:16;[0,K,0]=-0.05:0.05:1;[0,0,L]=-0.1:0.1:1"]
+    found = call(str(tmp_path / "map.npy"), *grid, *FACTS, "--lattice", "4,4,6", "--json")
+    assert found.exit_code == 0
+    assert [a["name"] for a in json.loads(found.stdout)["axes"]] == ["[H,0,0]", "E"]
+    energies = {p["at"][1] for p in json.loads(call(str(file), "--energy-range", "5,15", "--json").stdout)["points"]}
+    assert energies and 5 < min(energies) and max(energies) < 15
+    refused = call("--q", "1", "--energy", "10", *FACTS, "--axes", "Q;DeltaE")
+    assert isinstance(refused.exception, InputError)
+    assert str(refused.exception) == (
+        "--axes says how a file is read, and only points were given. Fix: give a file, or leave it out."
+    )
+
+
 @pytest.mark.parametrize("environment", [{"COLUMNS": "20"}, {"COLUMNS": "500", "FORCE_COLOR": "1", "TERM": "xterm"}])
 def test_the_table_is_the_same_text_at_any_width(file, environment, monkeypatch):
     plain = call(str(file)).stdout

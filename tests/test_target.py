@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import trusting
 
 from mantid_insgan.convolve import convolve
 from mantid_insgan.core.kernels import LARGEST_FWHM_BINS, RADIUS, reach_of
@@ -300,7 +301,8 @@ def test_what_two_settings_have_in_common():
     ],
 )
 def test_only_the_steps_that_two_settings_need(told, ei, frequency, directions):
-    spectrum, models = measured(), [Translator(choose_model(d), "cpu") for d in ("remove-resolution", "add-resolution")]
+    plain = [trusting.told(choose_model(d), None) for d in ("remove-resolution", "add-resolution")]
+    spectrum, models = measured(), [Translator(model, "cpu") for model in plain]
     wanted = setting(ei, frequency)
     plan = plan_between(spectrum, setting(), wanted, *models)
     assert [step.translator.card.direction for step in plan.steps] == directions

@@ -18,6 +18,8 @@ from mantid_insgan.errors import InputError, ModelError, OutputError, RunFactErr
 from mantid_insgan.io import write_nexus  # noqa: E402
 from mantid_insgan.learn import describe  # noqa: E402
 from mantid_insgan.learn import train_job as job  # noqa: E402
+from mantid_insgan.learn.export import _random_inputs  # noqa: E402
+from mantid_insgan.learn.generator import Generator  # noqa: E402
 from mantid_insgan.learn.sources import read_sources  # noqa: E402
 from mantid_insgan.learn.train_job import check_resume, command_of, train_model  # noqa: E402
 from mantid_insgan.learn.trainer import BACKGROUND_RATE  # noqa: E402
@@ -226,6 +228,27 @@ def test_an_option_is_used_in_place_of_the_files_and_the_notes_say_so(tmp_path, 
     assert not any("replaces" in note for note in from_files.notes)
 
 
+def test_texts_and_arrays_are_trained_on_in_the_bins_that_options_give(tmp_path, not_exported):
+    sides = {}
+    for side, blurred in (("simulation", False), ("experiment", True)):
+        (tmp_path / side).mkdir()
+        sides[side] = tuple(tmp_path / side / f"{i}.npy" for i in range(3))
+        for i, path in enumerate(sides[side]):
+            found = spectrum(i, blurred=blurred)
+            np.save(path, np.stack([found.signal, np.sqrt(found.variance)]))
+    facts = {"instrument": "MARI", "ei": 60.0, "chopper": "S", "frequency": 300.0, "lattice": "4,4,6"}
+    how = {"axes": "[H,0,0]=1:2:20;DeltaE=4:44:24", "energy_range": "4,40", "energy_bins": 18}
+    options = TrainOptions(**sides, **facts, **how, **QUICK)
+    (first, *_) = read_sources(sides["simulation"], "--simulation", options)
+    assert first.spectrum.shape == (20, 18) and [a.name for a in first.spectrum.axes] == ["[H,0,0]", "DeltaE"]
+    made = train_model(options, tmp_path / "mine.onnx")
+    command = read_model(made.model).card.training.command
+    assert "--axes '[H,0,0]=1:2:20;DeltaE=4:44:24' --" in command and "--energy-bins 18" in command
+    with pytest.raises(InputError, match=r"--axes, --energy-bins, --energy-range say how a file is read, and the data "
+                                         r"are pairs \(--pairs\)\. Fix: give a file, or leave it out"):  # fmt: skip
+        train_model(TrainOptions(pairs=str(tmp_path), **how), tmp_path / "other.onnx")
+
+
 def test_a_training_that_is_stopped_leaves_a_model_and_goes_on(tmp_path, not_exported):
     options = TrainOptions(**write_sides(tmp_path), **QUICK)
     stopped = train_model(options, tmp_path / "mine.onnx", progress=lambda share, step, terms: step == 2)
@@ -256,7 +279,32 @@ def test_an_interrupted_training_says_what_it_does_and_ends_with_one_true_line(
     assert out.splitlines()[0].startswith(f"wrote {output} after 1 steps") and out.splitlines()[-1] == stopped
     card = read_model(output).card
     assert card.metrics == [] and len(card.domain.mean) > 0
-    assert any("the training was stopped: the errors are calibrated on 1 held-out" in n for n in card.notes) is paired
+    assert (
+        any("the training was stopped: the factor on the errors is from 1 held-out" in n for n in card.notes) is paired
+    )
+
+
+def test_a_model_that_does_not_describe_its_pairs_is_written_and_says_so(tmp_path, not_exported, monkeypatch):
+    monkeypatch.setattr(describe, "calibrate", lambda *_: 1068.4)
+    options = TrainOptions(**write_sides(tmp_path), **QUICK, paired=True)
+    for output, stop in (("stopped.onnx", 1), ("whole.onnx", 9)):
+        made = train_model(options, tmp_path / output, progress=lambda share, step, terms, stop=stop: step == stop)
+        card = read_model(made.model).card
+        assert (made.errors, card.error_factor) == ("not calibrated", 1000.0)
+        assert card.notes[0] == (
+            "the errors are not calibrated: held-out pairs ask for 1,068 times the errors of the model, and 1,000 "
+            "times is the most; it does not describe these pairs, train it longer"
+        )
+
+
+def test_features_alone_are_those_of_the_whole_generator():
+    for direction in ("add-resolution", "remove-resolution"):
+        made = Generator(direction, 2, channels=4).eval()
+        torch.nn.init.normal_(made.network.fine.second.weight, std=0.1)
+        inputs = _random_inputs((2, 16, 20), 2, seed=3)
+        with torch.no_grad():
+            whole, alone = made(*inputs)[2], made.features(*inputs)
+        assert torch.equal(whole, alone) and whole.shape == (2, 24)
 
 
 def test_a_second_interrupt_keeps_the_checkpoint_alone(tmp_path, not_exported, insgan, monkeypatch):

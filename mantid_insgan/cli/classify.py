@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..core.model_options import ClassifierOptions
+from ..core.options import ReadOptions, reading_of
 from ..errors import DeviceError
 from .flags import Json, Overwrite, takes
 from .output import noted
@@ -57,6 +58,7 @@ def train_classifier(
         typer.echo(line)
 
 
+@takes(ReadOptions)
 def classify(
     files: Annotated[
         list[Path],
@@ -70,9 +72,7 @@ def classify(
     classifier: Annotated[
         Path, typer.Option("--classifier", help="ONNX file that train-classifier wrote, with its card beside it.")
     ],
-    ei: Annotated[
-        float | None, typer.Option("--ei", help="Incident energy in meV; from the logs if not given.")
-    ] = None,
+    options: ReadOptions,
     json: Json = False,
 ):
     """Say which of the rival models of a classifier the data show, with probabilities, or that it is none of them."""
@@ -81,7 +81,8 @@ def classify(
     from ..translate.classify import classify as apply_classifier
     from ..translate.classify_maps import MapsAnswer
 
-    found = apply_classifier([read_spectrum(file, ei=ei) for file in find_files(files, "FILE")], classifier)
+    how = reading_of(options)
+    found = apply_classifier([read_spectrum(file, **how) for file in find_files(files, "FILE")], classifier)
     if json:
         typer.echo(json_text.dumps(found.as_dict()))
         return

@@ -21,7 +21,7 @@ def bin_(
         list[Path],
         typer.Argument(
             metavar="INPUT... OUTPUT",
-            help="nxspe files of a scan of a crystal, and the file to write (.nxs, .txt, .npz).",
+            help="nxspe files of a scan of a crystal, or one sqw file, and the file to write (.nxs, .txt, .npz).",
         ),
     ],
     options: BinOptions,
@@ -29,33 +29,50 @@ def bin_(
     json: Json = False,
 ):
     """Bin the runs of a crystal to h, k, l and energy transfer, as input for apply."""
-    if len(files) < 2 or options.lattice is None:
-        raise typer.BadParameter("give one or more nxspe files, the OUTPUT, and --lattice")
     *runs, target = files
-    with progress(f"binning {len(runs)} runs", quiet=json) as bar:
+    from ..io.sqw import is_sqw
+
+    horace = any(map(is_sqw, runs))
+    if not runs or options.lattice is None and not horace:
+        raise typer.BadParameter("give one or more nxspe files, the OUTPUT, and --lattice")
+    if horace and (len(runs) > 1 or options.psi is not None or options.psi_offset):
+        raise typer.BadParameter("give one sqw file and the OUTPUT; its pixels have the angles, so no --psi")
+    with progress(f"binning {runs[0].name if horace else f'{len(runs)} runs'}", quiet=json) as bar:
         from .. import __version__
         from ..core.files import check_output
         from ..io import write_spectrum, writer_for
-        from ..io.crystal import Setting, bin_crystal, parse_angles
 
         check_output(target, overwrite, runs)
         writer_for(target)
-        setting = Setting.parsed(options.lattice, options.u, options.v, options.psi_offset)
-        how = {"ei": options.ei, "psi": parse_angles(options.psi), "instrument": options.instrument, "progress": bar}
-        spectrum = bin_crystal(runs, setting, options.axis, **how)
-    kept = {name: getattr(options, name) for name in ("lattice", "u", "v", "psi_offset")} | {"runs": len(runs)}
+        spectrum = _binned(runs, options, horace, bar)
+    kept = {name: getattr(options, name) for name in ("lattice", "u", "v", "psi_offset")}
+    number = {} if horace else {"runs": len(runs)}
+    kept = {name: value for name, value in kept.items() if value is not None} | number
     history = {"name": "insgan bin", "version": __version__, "parameters": {"input": runs[0].name, **kept}}
     write_spectrum(spectrum, target, overwrite=overwrite, history=history)
     summary = {
         "output": str(target),
-        "runs": len(runs),
+        **number,
         "bins": spectrum.signal.size,
         "pixels": int(spectrum.num_events.sum()),
         "valid_bins": int(spectrum.valid.sum()),
         "notes": [*overridden(spectrum.run), *spectrum.run.notes],
     }
-    text = "wrote {output}: {pixels} pixels of {runs} runs in {valid_bins} of {bins} bins".format(**summary)
+    text = "wrote {output}: {pixels} pixels of {source} in {valid_bins} of {bins} bins".format(
+        source=runs[0].name if horace else f"{len(runs)} runs", **summary
+    )
     typer.echo(json_text.dumps(summary) if json else "\n".join([text, *noted(summary["notes"])]))
+
+
+def _binned(runs: list[Path], options: BinOptions, horace: bool, progress):
+    from ..io.crystal import Setting, bin_crystal, parse_angles
+    from ..io.sqw import bin_sqw
+
+    how = {"ei": options.ei, "instrument": options.instrument, "progress": progress}
+    if horace:
+        return bin_sqw(runs[0], options.axis, lattice=options.lattice, u=options.u, v=options.v, **how)
+    setting = Setting.parsed(options.lattice, options.u or "1,0,0", options.v or "0,1,0", options.psi_offset)
+    return bin_crystal(runs, setting, options.axis, psi=parse_angles(options.psi), **how)
 
 
 @takes(ReadOptions)

@@ -16,6 +16,8 @@ LINE_SHAPES = ("dho", "gaussian", "lorentzian")
 SCALES = ("own", "shared", "fixed")
 WEIGHTS = ("errors", "poisson", "equal")
 LOSSES = ("linear", "huber")
+#: How the interval of one parameter is searched.
+PROFILED_BY = ("refit", "minos")
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class FitOptions(Options):
         "--profile",
         "Profile",
     )
+    profile_by: str = job_option("refit", "How it is searched: refit, or minos (iminuit).", "--profile-by", "ProfileBy")
     seed: int = job_option(0, "Seed of Monte Carlo draws and resampling.", "--seed", "Seed")
     points: int | None = job_option(
         None, "Momenta or Monte Carlo points for a bin; see convolve.", "--points", "Points"
@@ -169,6 +172,11 @@ class ClassifierOptions(Options):
     chopper: str | None = as_for_apply("chopper")
     frequency: float | None = as_for_apply("frequency")
     lattice: str | None = as_for_apply("lattice")
+    axes: str | None = as_for_files("axes")
+    q_bins: int | None = as_for_files("q_bins")
+    q_range: str | None = as_for_files("q_range")
+    energy_bins: int | None = as_for_files("energy_bins")
+    energy_range: str | None = as_for_files("energy_range")
     width_factor: float = as_for_apply("width_factor")
     sample: str | None = as_for_apply("sample")
     mosaic: float = as_for_apply("mosaic")

@@ -207,7 +207,7 @@ class ApplyOptions(Options):
     )
     out_of_domain: str = job_option(
         "warn",
-        "Response to data far from the training data (experimental measure): a warning (warn), or no result (error).",
+        "Response to data unlike the training data: a warning (warn), or no result (error).",
         "--out-of-domain",
         "OutOfDomain",
         OUT_OF_DOMAIN,
@@ -253,6 +253,11 @@ class ResolutionOptions(Options):
     chopper: str | None = as_for_apply("chopper")
     frequency: float | None = as_for_apply("frequency")
     lattice: str | None = as_for_apply("lattice")
+    axes: str | None = as_for_files("axes")
+    q_bins: int | None = as_for_files("q_bins")
+    q_range: str | None = as_for_files("q_range")
+    energy_bins: int | None = as_for_files("energy_bins")
+    energy_range: str | None = as_for_files("energy_range")
     width_factor: float = as_for_apply("width_factor")
     sample: str | None = as_for_apply("sample")
     mosaic: float = as_for_apply("mosaic")
@@ -267,9 +272,17 @@ class BinOptions(Options):
         "Name, lower limit, upper limit and number of bins of an axis, such as [H,0,0],-2,2,80; give it four times.",
         "--axis",
     )
-    lattice: str | None = as_for_apply("lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees.")
-    u: str = job_option("1,0,0", "h,k,l along the beam at psi = 0.", "--u")
-    v: str = job_option("0,1,0", "h,k,l of a second direction in the horizontal plane.", "--v")
+    lattice: str | None = as_for_apply(
+        "lattice", "Unit cell a,b,c,alpha,beta,gamma in Angstrom and degrees; an sqw file has one."
+    )
+    u: str | None = job_option(
+        None, "h,k,l along the beam at psi = 0; that of an sqw file, otherwise 1,0,0, if not given.", "--u"
+    )
+    v: str | None = job_option(
+        None,
+        "h,k,l of a second direction in the horizontal plane; that of an sqw file, otherwise 0,1,0, if not given.",
+        "--v",
+    )
     psi: str | None = job_option(
         None, "Angle psi of each file in degrees, separated by commas; from the files if not given.", "--psi"
     )
@@ -396,6 +409,23 @@ def binning_of(options: Options) -> dict[str, int | tuple[float, float] | None]:
 def reading_of(options: Options) -> dict:
     """How options say that a file is to be read: Ei, names of axes and bins, as `io.open_spectrum` takes them."""
     return {"ei": options.ei, "axes": parse_axes(options.axes), **binning_of(options)}
+
+
+def require_file(options: Options, file: bool, source: str) -> None:
+    """Refuse options that say how a file is read where none is.
+
+    Raises
+    ------
+    InputError
+        If there is no `file` and one of them was given; `source` says where the data come from instead.
+    """
+    names = (n for n in ("axes", "q_bins", "q_range", "energy_bins", "energy_range") if getattr(options, n) is not None)
+    flags = [option(name, type(options))["flag"] for name in names]
+    if flags and not file:
+        raise InputError(
+            f"{', '.join(flags)} {'say' if len(flags) > 1 else 'says'} how a file is read, and {source}",
+            "give a file, or leave it out",
+        )
 
 
 def parse_target(text: str) -> Setting:
@@ -590,6 +620,11 @@ class TrainOptions(Options):
     chopper: str | None = as_for_apply("chopper")
     frequency: float | None = as_for_apply("frequency")
     lattice: str | None = as_for_apply("lattice")
+    axes: str | None = as_for_files("axes")
+    q_bins: int | None = as_for_files("q_bins")
+    q_range: str | None = as_for_files("q_range")
+    energy_bins: int | None = as_for_files("energy_bins")
+    energy_range: str | None = as_for_files("energy_range")
     width_factor: float = as_for_apply("width_factor")
     sample: str | None = as_for_apply("sample")
     mosaic: float = as_for_apply("mosaic")

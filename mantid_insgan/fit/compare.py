@@ -87,6 +87,17 @@ def compare(fits: Sequence[FitResult], *, block: int = 5, draws: int = DRAWS, se
     InputError
         If there are fewer than two fits, or they do not have the same bins.
     """
+    same_data(fits)
+    if block < 1 or draws < 100:
+        raise InputError(f"blocks of {block} bins and {draws} draws", "give blocks of 1 or more and 100 draws or more")
+    order = sorted(fits, key=lambda f: f.chi_squared)
+    numbers = order[0].problem.blocks(block)
+    sums = [_by_block(f, order[0], numbers) for f in order]
+    return [_compared(order[0], f, sums[0], s, draws, seed) for f, s in zip(order[1:], sums[1:], strict=True)]
+
+
+def same_data(fits: Sequence[FitResult]) -> None:
+    """Raise InputError if there are fewer than two fits, or they do not have the same bins."""
     if len(fits) < 2:
         raise InputError(f"{len(fits)} fits to compare", "give two or more")
     first = fits[0].problem.groups
@@ -98,12 +109,6 @@ def compare(fits: Sequence[FitResult], *, block: int = 5, draws: int = DRAWS, se
     if not same:
         bins = ", ".join(str(f.problem.bins) for f in fits)
         raise InputError(f"the fits have {bins} bins and not all the same data", "fit the same data with each")
-    if block < 1 or draws < 100:
-        raise InputError(f"blocks of {block} bins and {draws} draws", "give blocks of 1 or more and 100 draws or more")
-    order = sorted(fits, key=lambda f: f.chi_squared)
-    numbers = order[0].problem.blocks(block)
-    sums = [_by_block(f, order[0], numbers) for f in order]
-    return [_compared(order[0], f, sums[0], s, draws, seed) for f, s in zip(order[1:], sums[1:], strict=True)]
 
 
 def _by_block(fitted: FitResult, best: FitResult, numbers: np.ndarray) -> np.ndarray:

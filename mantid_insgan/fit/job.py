@@ -15,6 +15,7 @@ from ..io import read_spectrum
 from ..models.definition import ModelDefinition, read_model
 from ..models.placing import run_in_cell
 from .compare import Comparison, compare
+from .evidence import check_limits
 from .form import ProblemFile, changed, is_problem, read_problem
 from .measured import Dataset
 from .minimise import Progress
@@ -65,6 +66,7 @@ def compare_files(
     options: FitOptions | None = None,
     *,
     block: int = 5,
+    bounded: bool = False,
     log: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -82,18 +84,22 @@ def compare_files(
     options : FitOptions, optional
     block : int
         See `compare`.
+    bounded : bool
+        Refuse free parameters without limits before the first fit, for the evidence that is to follow.
     log, resume, progress, workers, dask
         See `fit`; the log of each rival has its number in the name.
 
     Raises
     ------
     InsganError
-        As `fit_files` and `compare`.
+        As `fit_files` and `compare`; with `bounded` as `check_limits`.
     """
     options = options or FitOptions()
     given = _read(source, (), options)
     rivals = tuple(changed(read_model(path), parse_settings(options.set), options.free) for path in models)
     given = ProblemFile(given.definitions + rivals, given.datasets, given.options)
+    if bounded:
+        check_limits(given.definitions)
     logs = [None if log is None else Path(f"{log}.{n}") for n in range(len(given.definitions))]
     fits = [_fitted(given, n, log=logs[n], resume=resume, progress=progress) for n in range(len(given.definitions))]
     return fits, compare(fits, block=block, seed=given.options["seed"])
@@ -191,5 +197,5 @@ def _fitted(given: ProblemFile, number: int, **how) -> FitResult:
         background=options["background"] or ("constant",),
         **{name: options[name] for name in passed},
     )
-    searched = ("starts", "spread", "tolerance", "smoothing", "corrections", "profile")
+    searched = ("starts", "spread", "tolerance", "smoothing", "corrections", "profile", "profile_by")
     return fit(problem, **{name: options[name] for name in searched}, **how)

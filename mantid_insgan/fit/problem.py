@@ -233,6 +233,12 @@ class Problem:
         found._weigh(other._weight)
         return found
 
+    def with_errors_held(self) -> Problem:
+        """The same problem with the errors as they now are, also where the fit sets them: what a profile needs."""
+        held = copy.copy(self)
+        held.weights, held.model_error = "errors", 0.0
+        return held
+
     def _weigh(self, weight: list[np.ndarray]) -> None:
         """Take 1 / standard error of the fitted bins, for each dataset."""
         self._weight = weight

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +17,10 @@ from ..errors import InputError
 from ..models.base import UnstableModelError
 from .minimise import SMOOTHING, Minimum, Progress, Search, minimise
 from .problem import Problem
-from .uncertainty import Uncertainty, profile_interval, uncertainty
+from .uncertainty import PROFILES, Uncertainty, check_profile, uncertainty
+
+if TYPE_CHECKING:
+    from .posterior import Posterior
 
 #: Above this chi-squared per degree of freedom the model does not describe the data within their errors.
 _MISFIT = 1.5
@@ -39,8 +43,10 @@ class FitResult:
     search : Search
         Every start, the best first.
     intervals : dict of str to (float, float)
-        68 % profile intervals, where they were asked for.
+        68 % profile intervals, where they were asked for; an end that MINOS did not find is NaN.
     problem : Problem
+    posterior : Posterior, optional
+        Draws of the free parameters, where they were asked for (`fit.posterior.sample_posterior`).
     """
 
     values: dict[str, float]
@@ -51,6 +57,7 @@ class FitResult:
     search: Search
     problem: Problem = field(repr=False)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    posterior: Posterior | None = None
 
     @property
     def reduced_chi_squared(self) -> float:
@@ -84,7 +91,10 @@ class FitResult:
             notes.append(f"{len(others)} of {len(self.search.minima)} starts ended in another, higher minimum")
         if any(s == 0 for s in self.scales):
             notes.append("the best scale of the model is 0 for at least one dataset: it sees none of the model")
-        return tuple(notes)
+        for name, interval in self.intervals.items():
+            if not np.isfinite(interval).all():
+                notes.append(f"MINOS did not find both ends of the interval of {name}; --profile-by refit may")
+        return (*notes, *(self.posterior.notes if self.posterior is not None else ()))
 
     def _far_away(self, minimum: Minimum) -> bool:
         """Whether a search ended where a parameter is more than three of its errors from the best."""
@@ -97,13 +107,14 @@ class FitResult:
 
     def rows(self) -> list[dict]:
         """One row for each parameter: name, value, errors, limits; errors are None where it was not free."""
-        rows = []
+        rows, drawn = [], {} if self.posterior is None else self.posterior.intervals()
         for name, p in self.problem.definition.parameters.items():
             row = {"name": name, "value": self.values[name], "free": name in self.errors.names}
             for kind in ("statistical", "scaled", "misfit"):
                 at = self.errors.names.index(name) if row["free"] else None
                 row[kind] = None if at is None else float(getattr(self.errors, kind)[at])
             row["interval"] = self.intervals.get(name)
+            row["posterior"] = drawn.get(name)
             row["start"], row["low"], row["high"], row["tie"] = p.value, p.low, p.high, p.expression
             rows.append(row)
         return rows
@@ -129,6 +140,7 @@ class FitResult:
             "degrees_of_freedom": self.degrees_of_freedom,
             "reduced_chi_squared": self.reduced_chi_squared,
             "options": self._options(),
+            "posterior": None if self.posterior is None else self.posterior.as_dict(),
             "minima": [asdict(m) for m in self.search.minima],
             "evaluations": self.search.evaluations,
             "seconds": self.search.seconds,
@@ -166,6 +178,7 @@ def fit(
     smoothing: float = SMOOTHING,
     corrections: int = 0,
     profile: tuple[str, ...] = (),
+    profile_by: str = "refit",
     log: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -186,11 +199,15 @@ def fit(
         are enough.
     profile : tuple of str
         Free parameters whose 68 % profile interval is worked out as well.
+    profile_by : {'refit', 'minos'}
+        `profile_interval` or `minos_interval`.
 
     Raises
     ------
     InputError
-        As `minimise`; if a parameter to profile is not free.
+        As `minimise`; if a parameter to profile is not free, or there is no such way to profile it.
+    DeviceError
+        If iminuit is needed and not installed.
     UnstableModelError
         If no start has a stable model.
     KeyboardInterrupt
@@ -198,9 +215,7 @@ def fit(
     """
     if corrections < 0:
         raise InputError(f"{corrections} corrections", "give 0 or more; two are enough")
-    for name in profile:
-        if name not in problem.free:
-            raise InputError(f"the profile of {name!r} was asked for, which is not free", f"use {problem.free}")
+    check_profile(problem, profile, profile_by)
     search = minimise(
         problem,
         starts=starts,
@@ -228,7 +243,7 @@ def fit(
             "change the start values or limits of the parameters, or the magnetic order",
         )
     errors = uncertainty(problem, best.values)
-    intervals = {name: profile_interval(problem, best.values, name) for name in profile}
+    intervals = {name: PROFILES[profile_by](problem, best.values, name) for name in profile}
     return FitResult(
         best.values,
         errors,

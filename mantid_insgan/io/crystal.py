@@ -220,13 +220,13 @@ def bin_crystal(
             f"{len(files)} files and {'no' if psi is None else len(psi)} angles were given",
             "give nxspe files, and with --psi one angle for each of them",
         )
-    sums = _Sums(axes)
+    sums = Sums(axes)
     first = None
     for number, file in enumerate(files):
         run = read_crystal_run(file, ei)
         first = first or run
         _require_same(first, run)
-        sums.add(run, setting.to_hkl(required_psi(file, run.psi if psi is None else psi[number])))
+        _add_run(sums, run, setting.to_hkl(required_psi(file, run.psi if psi is None else psi[number])))
         if progress is not None:
             progress((number + 1) / len(files))
     facts = first.run.updated("option --instrument", instrument=instrument)
@@ -263,8 +263,31 @@ def _require_same(one: CrystalRun, other: CrystalRun) -> None:
             )
 
 
-class _Sums:
-    """Sums in the bins over the runs so far."""
+def _add_run(sums: Sums, run: CrystalRun, to_hkl: np.ndarray) -> None:
+    """Add the pixels of a run."""
+    pixels, to_axes = run.pixels, sums.to_axes(to_hkl)
+    energy = 0.5 * (pixels.energy[1:] + pixels.energy[:-1])
+    use = pixels.valid & (energy < pixels.ei) & np.isfinite(run.azimuthal)[:, None]
+    step = max(1, CHUNK // energy.size)
+    for start in range(0, len(pixels.polar), step):
+        rows, columns = np.nonzero(use[start : start + step])
+        if rows.size:
+            rows += start
+            places = sums.places(to_axes, momenta(run, rows, energy[columns]), energy[columns])
+            sums.add(places, pixels.signal[rows, columns], pixels.variance[rows, columns])
+
+
+def momenta(run: CrystalRun, rows: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    """Q in the lab of pixels in these rows at these energies (meV), 1/Angstrom, shape (3, n)."""
+    polar, azimuthal = np.radians(run.pixels.polar[rows]), np.radians(run.azimuthal[rows])
+    kf = np.sqrt((run.pixels.ei - energy) / HBAR2_OVER_2M)
+    q = -kf * np.stack([np.sin(polar) * np.cos(azimuthal), np.sin(polar) * np.sin(azimuthal), np.cos(polar)])
+    q[2] += np.sqrt(run.pixels.ei / HBAR2_OVER_2M)
+    return q
+
+
+class Sums:
+    """Sums in the bins of a cut, over pixels that are added part by part."""
 
     def __init__(self, axes: tuple[Axis, ...]):
         self.axes, self.shape = axes, tuple(len(a) for a in axes)
@@ -273,40 +296,26 @@ class _Sums:
         self.signal, self.variance, self.number = (np.zeros(np.prod(self.shape)) for _ in range(3))
         self.reached = np.array([[np.inf, -np.inf]] * len(axes))
 
-    def add(self, run: CrystalRun, to_hkl: np.ndarray) -> None:
-        """Add the pixels of a run."""
-        pixels = run.pixels
-        to_axes = np.linalg.inv(np.transpose([self.axes[i].projection for i in self.momenta])) @ to_hkl
-        energy = 0.5 * (pixels.energy[1:] + pixels.energy[:-1])
-        use = pixels.valid & (energy < pixels.ei) & np.isfinite(run.azimuthal)[:, None]
-        step = max(1, CHUNK // energy.size)
-        for start in range(0, len(pixels.polar), step):
-            rows, columns = np.nonzero(use[start : start + step])
-            if rows.size:
-                rows += start
-                self._add(pixels, rows, columns, self._places(run, rows, energy[columns], to_axes))
+    def to_axes(self, to_hkl: np.ndarray) -> np.ndarray:
+        """Matrix from momenta to coordinates along the momentum axes, from the one to (h, k, l); shape (3, 3)."""
+        return np.linalg.inv(np.transpose([self.axes[i].projection for i in self.momenta])) @ to_hkl
 
-    def _places(self, run: CrystalRun, rows, energy, to_axes) -> np.ndarray:
-        """Coordinates of pixels along the axes, shape (axes, n)."""
-        polar, azimuthal = np.radians(run.pixels.polar[rows]), np.radians(run.azimuthal[rows])
-        ki = np.sqrt(run.pixels.ei / HBAR2_OVER_2M)
-        kf = np.sqrt((run.pixels.ei - energy) / HBAR2_OVER_2M)
-        q = -kf * np.stack([np.sin(polar) * np.cos(azimuthal), np.sin(polar) * np.sin(azimuthal), np.cos(polar)])
-        q[2] += ki
-        places = np.empty((len(self.axes), rows.size))
+    def places(self, to_axes: np.ndarray, q: np.ndarray, energy: np.ndarray) -> np.ndarray:
+        """Coordinates along the axes, shape (axes, n), of momenta of shape (3, n) and energies of shape (n,)."""
+        places = np.empty((len(self.axes), energy.size))
         places[self.momenta], places[self.energy] = to_axes @ q, energy
         return places
 
-    def _add(self, pixels, rows, columns, places) -> None:
+    def add(self, places: np.ndarray, signal: np.ndarray, variance: np.ndarray) -> None:
+        """Add pixels at these coordinates along the axes, shape (axes, n), with n > 0."""
         self.reached[:, 0] = np.minimum(self.reached[:, 0], places.min(axis=1))
         self.reached[:, 1] = np.maximum(self.reached[:, 1], places.max(axis=1))
         low, width = (np.array(x)[:, None] for x in zip(*((a.edges[0], a.width) for a in self.axes), strict=True))
         index = np.floor((places - low) / width)
         inside = ((index >= 0) & (index < np.array(self.shape)[:, None])).all(axis=0)
         flat = np.ravel_multi_index(tuple(index[:, inside].astype(int)), self.shape)
-        rows, columns = rows[inside], columns[inside]
-        self.signal += np.bincount(flat, pixels.signal[rows, columns], self.signal.size)
-        self.variance += np.bincount(flat, pixels.variance[rows, columns], self.signal.size)
+        self.signal += np.bincount(flat, signal[inside], self.signal.size)
+        self.variance += np.bincount(flat, variance[inside], self.signal.size)
         self.number += np.bincount(flat, minlength=self.signal.size)
 
     def spectrum(self, run: Run, title: str) -> Spectrum:

@@ -40,7 +40,11 @@ NOT_READ = {
     ".phx": ("a table of detectors", _WITH_SPE),
     ".grp": ("a DAVE file", "in Mantid load it with LoadDaveGrp and save it with SaveNexus"),
     ".cut": ("an MSlice cut", "save the cut in MSlice as text, and give its columns as an .xye file with --axes"),
-    ".sqw": ("a Horace file", _BY_HORACE + "; in Mantid LoadSQW reads older files, BinMD cuts and SaveMD saves them"),
+    ".sqw": (
+        "a Horace file",
+        "bin its pixels with insgan bin if Horace 4 wrote it; otherwise "
+        f"{_BY_HORACE}; in Mantid LoadSQW reads older files, BinMD cuts and SaveMD saves them",
+    ),
     **{f".d{n}d": ("a Horace cut", _BY_HORACE) for n in range(5)},
 }
 #: What a file of a suffix is that is not written.

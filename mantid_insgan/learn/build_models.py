@@ -16,8 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ..core.kernels import LARGEST_FWHM_BINS
 from ..core.options import DIRECTIONS
 from ..translate.cards import COVERAGE, ModelCard, Table, Training, read_model, write_card
-from .calibration import COUNTS as NOISE
-from .calibration import covered_by, judged, with_trust
+from .calibration import covered_by, judged, noise_of, with_trust
 from .describe import SCORING, Errors, card_of, coverage_table, domain_of, training_of, write_model
 from .evaluate import Baselines, calibrate, table
 from .libraries import PairLibrary, Several
@@ -158,8 +157,8 @@ def _trusted(card: ModelCard, generator, pairs: Path, seed: int) -> ModelCard:
     training, unseen = PairLibrary(pairs, "train"), PairLibrary(pairs, "validation")
     card = with_trust(card, generator, training, unseen, seed + SCORING)
     covered = covered_by(card.intervals, judged(generator, PairLibrary(pairs, "test-family"), seed + SCORING + 1))
-    levels = ", ".join("none" if c is None else f"{c:g}" for c in NOISE)
-    found = coverage_table("held-out families", f"noise of {levels} peak counts; seed {seed + SCORING + 1}", covered)
+    conditions = f"{noise_of(card.direction)}; seed {seed + SCORING + 1}"
+    found = coverage_table("held-out families", conditions, covered)
     others = [t for t in card.metrics if not t.title.startswith(COVERAGE)]
     return card.model_copy(update={"metrics": [*others, found]})
 

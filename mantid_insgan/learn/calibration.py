@@ -8,17 +8,29 @@ import numpy as np
 import torch
 
 from ..translate.cards import Blocks, Intervals, Reconvolution
-from ..translate.trust import QUANTILES, STATISTICS, Plausible, all_statistics, deviations, feature_distance
+from ..translate.trust import (
+    QUANTILES,
+    STATISTICS,
+    Plausible,
+    all_statistics,
+    deviations,
+    feature_distance,
+    quantiles_at,
+)
 from .augment import AS_MADE
 from .evaluate import batches
 from .generator import Generator
 
-#: Peak counts of the noise; None is without.
-COUNTS = (None, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+#: Peak counts of the noise by direction; None is without, as simulations are.
+COUNTS = {
+    "add-resolution": (None, 30.0, 300.0, 3000.0),
+    "remove-resolution": (30.0, 100.0, 300.0, 1000.0, 3000.0),
+}
 #: Borders of the brightness, and number of cells along the network's standard deviation.
 _BRIGHTNESS, _CELLS = (0.05, 0.2, 0.6, 2.0, 4.0), 8
-#: Fewest bins for the quantiles of a cell.
-_FEWEST = 300
+#: Fewest bins for the quantiles of a cell; rounds in which they are brought to what is interpolated, and a quantile
+#: nearer to 0 than this has no ratio.
+_FEWEST, _ROUNDS, _SMALL = 300, 5, 1e-3
 #: Quantiles of the distances that a card keeps for each noise, and knots of the noise.
 _KEPT, _NOISES, _NEAREST = 101, 4, 5
 #: Most blocks against which distances are taken.
@@ -42,10 +54,10 @@ class Judged:
 
 
 @torch.no_grad()
-def judged(generator: Generator, library, seed: int, counts=COUNTS, index=None) -> list[Judged]:
-    """What a generator makes of the spectra of a library with the noise of each of `counts`."""
+def judged(generator: Generator, library, seed: int, counts=None, index=None) -> list[Judged]:
+    """What a generator makes of the spectra of a library with the noise of each of `counts`, `COUNTS` if not given."""
     found = []
-    for each in counts:
+    for each in COUNTS[generator.direction] if counts is None else counts:
         for batch in batches(library, generator.direction, each, seed, index, AS_MADE[generator.direction]):
             translated, log_variance, features = generator(*batch.inputs())
             again = generator.explained(batch.signal, translated, batch.valid, *batch.conditions())
@@ -54,6 +66,12 @@ def judged(generator: Generator, library, seed: int, counts=COUNTS, index=None) 
             members = zip(*(x[:, 0].numpy() for x in grids), features.numpy(), strict=True)
             found += [Judged(*member) for member in members if member[1].any()]
     return found
+
+
+def noise_of(direction: str) -> str:
+    """The noise of calibration in words."""
+    levels = ", ".join("none" if c is None else f"{c:g}" for c in COUNTS[direction])
+    return f"noise of {levels} peak counts"
 
 
 def intervals_of(spectra: list[Judged], conditions: str) -> Intervals:
@@ -72,13 +90,30 @@ def intervals_of(spectra: list[Judged], conditions: str) -> Intervals:
             inside = away[(row == i) & (column == j)]
             if len(inside) >= _FEWEST:
                 table[:, i, j] = np.quantile(inside, QUANTILES)
-    whole = np.quantile(away, QUANTILES)
-    return Intervals(
+    found = Intervals(
         conditions=conditions,
         brightness=_knots(brightness, row, rows, _BRIGHTNESS),
         spread=_knots(spread, column, columns, borders),
-        quantiles=np.round(_filled(table, whole), 4).tolist(),
+        quantiles=_filled(table, np.quantile(away, QUANTILES)).tolist(),
     )
+    for _ in range(_ROUNDS):
+        found = _sharpened(found, brightness, spread, away, (row, column))
+    return found
+
+
+def _sharpened(intervals: Intervals, brightness, spread, away, cell) -> Intervals:
+    """The table with every cell's quantiles changed by the factor that its bins lack: between cells they are
+    interpolated, and so are not those of each cell."""
+    known, table = quantiles_at(intervals, brightness, spread), np.array(intervals.quantiles)
+    for i, j in np.ndindex(table.shape[1:]):
+        inside = (cell[0] == i) & (cell[1] == j)
+        if np.count_nonzero(inside) < _FEWEST:
+            continue
+        for k, share in enumerate(QUANTILES):
+            ratios = away[inside] / np.where(np.abs(known[k, inside]) > _SMALL, known[k, inside], np.inf)
+            factor = np.quantile(ratios, share if table[k, i, j] > 0 else 1 - share)
+            table[k, i, j] *= np.clip(factor, 0.5, 2.0)
+    return intervals.model_copy(update={"quantiles": np.round(table, 4).tolist()})
 
 
 def _knots(values: np.ndarray, cell: np.ndarray, count: int, borders) -> list[float]:
@@ -129,11 +164,12 @@ def reconvolution_of(spectra: list[Judged], seed: int) -> Reconvolution:
             parts.append(np.stack([x.ravel()[some].astype(float) ** 2 for x in squares]))
             noise.append(np.median(spectrum.error.ravel()[known]))
     level = np.searchsorted(np.quantile(noise, [0.25, 0.5, 0.75]), noise)
+    levels = [level == k for k in np.unique(level)]
 
     def away(logarithms: np.ndarray) -> float:
         shares = np.exp(2 * logarithms)
         each = np.array([(p[0] / (shares[:3] @ p[1:] + shares[3])).mean() for p in parts])
-        return sum(np.log(each[level == k].mean()) ** 2 + np.log(np.median(each[level == k])) ** 2 for k in range(4))
+        return sum(np.log(each[these].mean()) ** 2 + np.log(np.median(each[these])) ** 2 for these in levels)
 
     best = minimize(away, np.log([0.8, 0.1, 0.3, 0.007]), method="Nelder-Mead", options={"maxiter": 400})
     counted, relative, spread, floor = (float(f"{x:.4g}") for x in np.exp(best.x))
@@ -162,7 +198,7 @@ def blocks_of(
     scale = np.maximum(1.4826 * np.median(np.abs(near - centre), axis=0), 1e-3)
     plain = {"conditions": conditions, "centre": _short(centre), "scale": _short(scale), "known": _short(near)}
     plain["nearest"] = _NEAREST
-    finder = Plausible(Blocks(**plain, noise=[0.0, 1.0], distances=[np.arange(1.0, 21.0).tolist()] * 2))
+    finder = Plausible(Blocks(**plain, noise=[0.0, 1.0], distances=[np.arange(1.0, 1.0 + _KEPT).tolist()] * 2))
     noise, distances = far[:, list(STATISTICS).index("noise")], np.array([finder.distance(v) for v in far])
     parts = np.array_split(np.argsort(noise, kind="stable"), _NOISES)
     kept = [np.quantile(distances[part], np.linspace(0, 1, _KEPT)) for part in parts]
@@ -205,10 +241,9 @@ def with_trust(card, generator: Generator, training, unseen, seed: int):
     ModelCard
     """
     spectra = judged(generator, unseen, seed)
-    levels = ", ".join("none" if c is None else f"{c:g}" for c in COUNTS)
-    said = f"{len(unseen)} pairs that neither the training nor the scores have seen; noise of {levels} peak counts"
+    said = f"{len(unseen)} pairs that neither the training nor the scores have seen; {noise_of(generator.direction)}"
     reconvolution = None if generator.adds else reconvolution_of(spectra, seed)
-    some = np.random.default_rng(seed).permutation(len(training))[: _KNOWN // len(COUNTS)]
+    some = np.random.default_rng(seed).permutation(len(training))[: _KNOWN // len(COUNTS[generator.direction])]
     known = judged(generator, training, seed + 1, index=some)
     return card.model_copy(
         update={

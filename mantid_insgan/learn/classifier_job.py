@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.files import check_output
 from ..core.model_options import ClassifierOptions
+from ..core.options import reading_of
 from ..core.slices import require_network_axes
 from ..core.spectrum import Spectrum
 from ..errors import InputError
@@ -100,7 +101,7 @@ def train_classifier(
         check_output(file, overwrite)
     definitions = [read_model(path) for path in models]
     given = [like] if isinstance(like, str | Path) else list(like)
-    spectra = [read_spectrum(path, ei=options.ei) for path in find_files(given, "--like")]
+    spectra = [read_spectrum(path, **reading_of(options)) for path in find_files(given, "--like")]
     words = ["insgan", "train-classifier", *map(str, models)]
     words += [word for path in given for word in ("--like", str(path))] + ["-o", str(output)]
     for name, value in options.given().items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from ..core.files import replacing
 from ..core.kernels import LARGEST_FWHM_BINS
 from ..errors import OutputError
-from ..translate.cards import COVERAGE, Domain, ModelCard, Table, Training, write_card
+from ..translate.cards import COVERAGE, LARGEST_ERROR_FACTOR, Domain, ModelCard, Table, Training, write_card
 from .evaluate import FEWEST_TO_PART, calibrate, coverage, domain_of_application, halves, held_out_scores
 from .export import export
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
@@ -72,12 +72,25 @@ def errors_of(generator: Generator, held_out, seed: int) -> Errors:
             f"the errors are calibrated on all spectra that were held out, {_spectra(held_out)}: fewer than "
             f"{FEWEST_TO_PART}, so none are left to say how well the errors cover"
         )
-        return Errors(calibrate(generator, held_out, seed), tables=(scores,), notes=(note,))
-    factor = calibrate(generator, parts[0], seed)
+        found = _calibrated(generator, held_out, seed)
+        return replace(found, tables=(scores,), notes=(*found.notes, note))
+    found = _calibrated(generator, parts[0], seed)
     calibrating, scoring = (len(np.unique(held_out.sources[part.index])) for part in parts)
     conditions = f"over {scoring} spectra; calibrated on {calibrating} others; seed {seed}"
-    covered = coverage_table("held-out data", conditions, coverage(generator, parts[1], factor, seed + 1))
-    return Errors(factor, tables=(scores, covered))
+    covered = coverage_table("held-out data", conditions, coverage(generator, parts[1], found.factor, seed + 1))
+    return replace(found, tables=(scores, covered))
+
+
+def _calibrated(generator: Generator, pairs, seed: int) -> Errors:
+    """The errors with the factor that held-out pairs ask for, or the largest that a card takes."""
+    factor = calibrate(generator, pairs, seed)
+    if factor <= LARGEST_ERROR_FACTOR:
+        return Errors(factor)
+    note = (
+        f"the errors are not calibrated: held-out pairs ask for {factor:,.0f} times the errors of the model, and "
+        f"{LARGEST_ERROR_FACTOR:,.0f} times is the most; it does not describe these pairs, train it longer"
+    )
+    return Errors(LARGEST_ERROR_FACTOR, calibrated=False, notes=(note,))
 
 
 def errors_of_stopped(generator: Generator, held_out, seed: int, most: int) -> Errors:
@@ -95,10 +108,11 @@ def errors_of_stopped(generator: Generator, held_out, seed: int, most: int) -> E
         return errors_of(generator, None, seed)
     part = Part(held_out, np.arange(min(most, len(held_out))))
     note = (
-        f"the training was stopped: the errors are calibrated on {len(part)} held-out pairs, the domain of application "
-        "is found from few, and nothing is scored, until the training is resumed and ends"
+        f"the training was stopped: the factor on the errors is from {len(part)} held-out pairs, the domain of "
+        "application is found from few, and nothing is scored, until the training is resumed and ends"
     )
-    return Errors(calibrate(generator, part, seed), notes=(note,))
+    found = _calibrated(generator, part, seed)
+    return replace(found, notes=(*found.notes, note))
 
 
 def coverage_table(of: str, conditions: str, rows: dict[str, list[float]]) -> Table:

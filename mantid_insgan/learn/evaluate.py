@@ -314,7 +314,7 @@ def domain_of_application(generator: Generator, training, validation, seed: int,
         index = rng.integers(0, len(library), count)
         parts = (index[i : i + size] for i in range(0, count, size))
         return np.concatenate(
-            [generator(*stack(library.examples(p, generator.direction, rng)).inputs())[2].numpy() for p in parts]
+            [generator.features(*stack(library.examples(p, generator.direction, rng)).inputs()).numpy() for p in parts]
         )
 
     known = features(training, most)

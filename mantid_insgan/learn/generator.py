@@ -96,10 +96,14 @@ class UNet(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
+    def down(self, x):
+        """The way down: (N, c, *grid), (N, 2c, *grid / 2) and (N, 3c, *grid / 4)."""
+        fine = self.fine(self.enter(x))
+        middle = self.middle(self.down1(fine))
+        return fine, middle, self.coarse(self.down2(middle))
+
     def forward(self, x):
-        fine = self.fine(self.enter(x))  # (N, c, *grid)
-        middle = self.middle(self.down1(fine))  # (N, 2c, *grid / 2)
-        coarse = self.coarse(self.down2(middle))  # (N, 3c, *grid / 4)
+        fine, middle, coarse = self.down(x)
         middle = self.merge2(middle + self.up2(coarse))
         fine = self.merge1(fine + self.up1(middle))
         return self.leave(nn.functional.silu(fine)), coarse
@@ -270,13 +274,27 @@ class Generator(nn.Module):
             source = convolved(self._between(width, correlation, finer, steps), source, valid)
         return source if self.adds else source + self.level(signal * valid, valid, position)
 
+    def _prepared(self, signal, valid, error, width, correlation, position, finer, steps):
+        """The candidates (N, K, *grid), and `_seen`, of signal and error that are 0 where nothing is valid."""
+        with torch.no_grad(), full_precision(signal):
+            candidates = self._candidates(signal, valid, width, correlation, finer, steps)
+            conditions = width, correlation, position, finer
+            return candidates, *self._seen(candidates, signal, valid, error, conditions)
+
+    def features(self, signal, valid, error, width, correlation, position, finer=None, steps=None) -> torch.Tensor:
+        """The last output of the generator alone, (N, 6c), in less than half the time."""
+        finer = no_resolution(width) if finer is None else finer
+        prepared = self._prepared(signal * valid, valid, error * valid, width, correlation, position, finer, steps)
+        return self._summary(self.network.down(prepared[1])[-1].float())
+
+    def _summary(self, coarse) -> torch.Tensor:
+        axes = tuple(range(2, 2 + self.dimensions))
+        return torch.cat([coarse.mean(axes), (coarse**2).mean(axes).sqrt()], dim=1)  # (N, 6c)
+
     def forward(self, signal, valid, error, width, correlation, position, finer=None, steps=None):
         signal, error = signal * valid, error * valid
         finer = no_resolution(width) if finer is None else finer
-        with torch.no_grad(), full_precision(signal):
-            candidates = self._candidates(signal, valid, width, correlation, finer, steps)  # (N, K, *grid)
-            conditions = width, correlation, position, finer
-            seen, scale = self._seen(candidates, signal, valid, error, conditions)
+        candidates, seen, scale = self._prepared(signal, valid, error, width, correlation, position, finer, steps)
         if self.simulation == "convolved" and self.physics:
             # With its gradient, which costs nothing here: the cycle is judged through both generators.
             candidates = torch.cat([signal, candidates[:, 1:]], dim=1)
@@ -293,9 +311,7 @@ class Generator(nn.Module):
             between = self._between(width, correlation, finer, steps)
             result = reconciled(between, result, signal - level, valid)
         log_variance = 2.0 * torch.log(scale) + answer[:, k + 2 : k + 3].clamp(-14.0, 8.0)
-        axes = tuple(range(2, 2 + self.dimensions))
-        features = torch.cat([coarse.mean(axes), (coarse**2).mean(axes).sqrt()], dim=1)  # (N, 6c)
-        return result, log_variance, features
+        return result, log_variance, self._summary(coarse)
 
 
 def no_resolution(width: torch.Tensor) -> torch.Tensor:

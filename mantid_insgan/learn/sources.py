@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.files import check_output
-from ..core.options import DIRECTIONS, PRECISIONS, TrainOptions, overridden
+from ..core.options import DIRECTIONS, PRECISIONS, TrainOptions, overridden, reading_of
 from ..core.spectrum import Spectrum, energy_axis, open_axes, per_event
 from ..errors import DeviceError, InputError, ModelError, OutputError, RunFactError
 from ..instruments.instrument import Resolution
@@ -71,7 +71,8 @@ def read_sources(paths, flag: str, options: TrainOptions) -> list[Source]:
     InputError, RunFactError
         If a file cannot be read or a run fact is missing; the text names the file.
     """
-    return [source_of(p.name, read_spectrum(p, ei=options.ei), options) for p in find_files(paths, flag)]
+    how = reading_of(options)
+    return [source_of(p.name, read_spectrum(p, **how), options) for p in find_files(paths, flag)]
 
 
 def source_of(name: str, spectrum: Spectrum, options: TrainOptions) -> Source:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from ..core.files import replacing
-from ..core.options import BUNDLED, DIRECTIONS, TrainOptions, option_of
+from ..core.options import BUNDLED, DIRECTIONS, TrainOptions, option_of, require_file
 from ..errors import InputError, ModelError
 from ..report.training import draw_example, draw_losses
 from ..translate.cards import ModelCard, choose_model
@@ -47,9 +48,9 @@ CHANNELS = {1: 32, 2: 24, 3: 12}
 WINDOW = {1: 64, 2: 64, 3: 32}
 #: Minutes of a training for which neither minutes, epochs nor steps are given.
 MINUTES = 20.0
-#: Inputs from which the domain of a model is found; fewer for a model whose training was stopped, and pairs that
-#: calibrate its errors, so that it is written in seconds.
-DOMAIN_OF, DOMAIN_OF_STOPPED, CALIBRATION_OF_STOPPED = 200, 16, 16
+#: Inputs from which the domain of a model is found; of a model whose training was stopped, by the number of
+#: dimensions, fewer, and as many pairs calibrate its errors, so that it is written in seconds.
+DOMAIN_OF, OF_STOPPED = 200, {1: 16, 2: 16, 3: 8}
 #: What is said when a stop is asked for.
 STOPPING = "interrupted: ends the current step, then writes the model so far (Ctrl-C again keeps only the checkpoint)"
 #: More steps than any training by minutes reaches.
@@ -197,6 +198,7 @@ def _read_sides(options: TrainOptions) -> dict[str, list[Source]]:
 def _data(options: TrainOptions, sides) -> _Data:
     given = (bool(sides or getattr(options, option_of(flag))) for flag in SIDES)
     check_given(*given, options.pairs is not None)
+    require_file(options, options.pairs is None, "the data are pairs (--pairs)")
     if options.pairs is not None:
         training, held_out = PairLibrary(options.pairs, "train"), PairLibrary(options.pairs, "validation")
         return _Data(training, held_out, names=tuple(sorted(set(training.facts("family")))))
@@ -384,7 +386,8 @@ def _card(name: str, generator: Generator, trainer: Trainer, data: _Data, option
     if finished:
         errors, most = errors_of(generator, data.held_out, seed), DOMAIN_OF
     else:
-        errors, most = errors_of_stopped(generator, data.held_out, seed, CALIBRATION_OF_STOPPED), DOMAIN_OF_STOPPED
+        most = OF_STOPPED[generator.dimensions]
+        errors = errors_of_stopped(generator, data.held_out, seed, most)
     seen, unseen = data.inputs(generator.direction), data.held_out or data.unseen
     domain, notes = domain_of(generator, seen, unseen, seed, most=most)
     what, kind = "families of pairs" if options.pairs else "spectra", "paired" if data.other is None else "unpaired"
@@ -401,9 +404,10 @@ def command_of(options: TrainOptions) -> str:
         if isinstance(value, bool):
             words.append(flag)
         elif isinstance(value, tuple):
-            words += [f"{flag} {Path(v).name}" for v in value]
+            words += [f"{flag} {shlex.quote(Path(v).name)}" for v in value]
         else:
-            words.append(f"{flag} {Path(value).name if name in ('pairs', 'resume', 'warm_start') else value}")
+            shown = Path(value).name if name in ("pairs", "resume", "warm_start") else str(value)
+            words.append(f"{flag} {shlex.quote(shown)}")
     return " ".join(words)
 
 

@@ -25,9 +25,9 @@ from ..io import open_spectrum
 from ..io.writer import last_record
 from ..translate.again import SAME_RESULT, Again, made_again, recorded_options
 from ..translate.cards import ModelFile
-from ..translate.job import MISFIT, OUTSIDE
+from ..translate.job import MISFIT, is_unlike, unlike, usual_chi_squared
 from ..translate.translator import TELLING
-from ..translate.trust import ends_of
+from ..translate.trust import UNIT, ends_of, regional
 
 #: A total that changes by more than this share of itself is worth a look: results keep it but for what an edge cuts.
 FLUX = 0.1
@@ -55,16 +55,20 @@ class Domain:
     name : str
         Of the number, with its unit.
     values : ndarray, shape (n,)
-        For each slice or tile that the model was given; none where the job could not be done again.
+        For each slice, tile or block of the data; none where the job could not be done again.
     limit : float
         Above it a slice is unlike the training data.
+    p_value : float, optional
+        Of the data as a whole, for a model whose card has `blocks`.
     per_bin : ndarray, shape of the spectrum, optional
-        The number for each bin, where the translator gives one.
+        For such a model: what neighbouring bins deviate by together, with about the standard deviation 1 where that is
+        chance; NaN where there is no deviation.
     """
 
     name: str
     values: np.ndarray
     limit: float
+    p_value: float | None = None
     per_bin: np.ndarray | None = None
 
 
@@ -142,9 +146,30 @@ def bands(result: Spectrum) -> tuple[Band, ...]:
 
 
 def domain(evidence: Evidence) -> Domain:
-    """The distance of the data from the training data, as the translator gives it: one number a slice or tile."""
-    distances = [] if evidence.again is None else evidence.again.report.quality.distances
-    return Domain("distance from the training data / threshold", np.array(distances), 1.0)
+    """The distance of the data from the training data, as the translator gives it, and where bins deviate together."""
+    name = "distance from the training data / threshold"
+    if evidence.again is None:
+        return Domain(name, np.array([]), 1.0)
+    quality = evidence.again.report.quality
+    known = quality.p_value is not None and np.isfinite(evidence.again.deviation).any()
+    per_bin = _of_neighbours(evidence.again.deviation) if known else None
+    return Domain(name, np.array(quality.distances), 1.0, quality.p_value, per_bin)
+
+
+def _of_neighbours(deviation: np.ndarray) -> np.ndarray:
+    """Deviations averaged over neighbouring bins, in units of what chance would give."""
+    whole = np.squeeze(deviation)
+    known = np.isfinite(whole)
+    found = regional(np.where(known, whole, 0.0), known) / UNIT**whole.ndim
+    return np.where(known, found, np.nan).reshape(deviation.shape)
+
+
+def usual(evidence: Evidence) -> str:
+    """What deviations are divided by: what is expected of spectra like the training data, if the card of the model says
+    so, otherwise the error."""
+    direction = "" if evidence.again is None else evidence.again.direction
+    cards = [m.card for m in evidence.models if m.card.direction == direction == "remove-resolution"]
+    return "expected" if cards and cards[0].reconvolution is not None else "error"
 
 
 def evidence_of_files(
@@ -333,13 +358,14 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
 
 
 def _doubts_of_the_job(evidence: Evidence) -> list[str]:
-    doubts, quality, far = [], evidence.again.report.quality, domain(evidence)
-    if far.values.size and (share := float(np.mean(far.values > far.limit))) > OUTSIDE:
-        doubts.append(f"{share:.0%} of the slices are unlike the training data of the model (experimental measure)")
+    doubts, quality = [], evidence.again.report.quality
+    if is_unlike(quality):
+        doubts.append(unlike(quality))
     if quality.compared and quality.chi_squared > MISFIT * quality.compared:
+        (card,) = (m.card for m in evidence.models if m.card.direction == "remove-resolution")
         doubts.append(
             f"convolved again, it differs from the data by chi-squared {_chi_squared(quality)} per bin, more than "
-            f"{MISFIT:g}: the widths or the strongest peaks may be wrong, or the counts are high"
+            f"{MISFIT:g}: the widths or the strongest peaks may be wrong; {usual_chi_squared(card)}"
         )
     if quality.too_wide:
         share = quality.too_wide / quality.bins
@@ -356,14 +382,39 @@ def _in_favour(evidence: Evidence) -> tuple[str, ...]:
     found = ["the same job, done again, gives the same result"]
     if evidence.flux_ratio is not None:
         found.append(f"its total is {evidence.flux_ratio:.3f} of that of the input")
-    if far.values.size:
+    if far.p_value is not None:
+        found.append(
+            f"the p-value of the data is {far.p_value:.2g}: the share of held-out spectra like the training data, with "
+            "errors as large, that are at least as unusual"
+        )
+    elif far.values.size:
         found.append(f"the {far.name} is {np.median(far.values):.2g} (median), and the limit {far.limit:g}")
     if quality.compared:
+        about = "about 1 is usual" if usual(evidence) == "expected" else f"up to {MISFIT:g} is no reason to doubt"
         found.append(
-            f"convolved again, it differs from the data by chi-squared {_chi_squared(quality)} per bin; up to "
-            f"{MISFIT:g} is no reason to doubt"
+            f"convolved again, it differs from the data by chi-squared {_chi_squared(quality)} per bin; {about}"
         )
     return tuple(found)
+
+
+def caveat(evidence: Evidence) -> str:
+    """What holds for every result, and what the numbers of this one do not tell."""
+    said = ["The truth is not known: a verdict lists what speaks against a result, and its absence is no proof."]
+    if evidence.again is None:
+        return said[0]
+    quality = evidence.again.report.quality
+    if quality.compared and usual(evidence) == "expected":
+        said.append("Chi-squared per bin is about 1 for spectra like the training data on average, at any counts.")
+    elif quality.compared:
+        said.append("Chi-squared grows with the counts.")
+    if quality.p_value is not None:
+        said.append(
+            "The p-value does not notice flat noise or a smooth spectrum: nothing in them is unlike a smooth spectrum "
+            "of the training."
+        )
+    elif quality.distances:
+        said.append("The distance from the training data does not tell nonsense from spectra.")
+    return " ".join(said)
 
 
 def _chi_squared(quality) -> str:

@@ -29,16 +29,25 @@ from .text import columns
 _MOST_DRAWN = 8
 #: Residuals beyond this many standard errors have the colour of the end of the scale.
 _FAR = 4.0
+#: Place of the posterior's intervals in the table of parameters.
+_POSTERIOR = 5
 
 
 def fit_text(result: FitResult) -> str:
     """The parameters with their errors, the quality of the fit and its notes, as plain text."""
+    drawn = result.posterior is not None
     header = ["parameter", "value", "error", "statistical", "misfit 1 %", "start", "limits"]
     rows = [_row(row) for row in result.rows()]
+    if drawn:
+        header.insert(_POSTERIOR, "posterior 68 %")
+        for row, given in zip(rows, result.rows(), strict=True):
+            row.insert(_POSTERIOR, "{:.5g} to {:.5g}".format(*given["posterior"]) if given["posterior"] else "")
     lines = [columns(rows, header)]
     for name, (low, high) in result.intervals.items():
         lines.append(f"{name}: 68 % profile interval {low:.5g} to {high:.5g}")
     lines += _correlations(result)
+    if drawn:
+        lines.append(result.posterior.sentence())
     lines.append(
         f"chi-squared {result.chi_squared:.6g} for {result.degrees_of_freedom} degrees of freedom: "
         f"{result.reduced_chi_squared:.4g} each"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..core.files import check_output, replacing
 from ..core.run import shown
 from ..errors import DeviceError, OutputError
-from .evidence import Evidence, bands, software, verdict
+from .evidence import Evidence, bands, caveat, software, verdict
 from .panels import figures
 
 if TYPE_CHECKING:
@@ -25,11 +25,6 @@ SUFFIXES = (".html", ".htm", ".pdf")
 _PAPER, _LINES, _LETTERS = (8.27, 11.69), 76, 108
 _UNITS = {"ei": "meV", "frequency": "Hz", "temperature": "K", "lattice": "(Å, degrees)"}
 _LABELS = {"ei": "incident energy", "frequency": "chopper frequency", "chopper": "chopper package"}
-#: What holds for every result.
-CAVEAT = (
-    "The truth is not known: a verdict lists what speaks against a result, and its absence is no proof. Chi-squared "
-    "grows with the counts, and the distance from the training data is an experimental measure."
-)
 
 
 @dataclass(frozen=True)
@@ -119,7 +114,7 @@ def page_text(evidence: Evidence) -> str:
         title=_title(evidence),
         subtitle=subtitle(evidence),
         verdict=verdict(evidence),
-        caveat=CAVEAT,
+        caveat=caveat(evidence),
         notes=evidence.notes,
         figures=drawn,
         tables=tables(evidence),
@@ -263,7 +258,12 @@ def _write_pdf(evidence: Evidence, path: Path) -> None:
         for table in tables(evidence):
             rows = [" | ".join(cell for cell in row) for row in table.rows]
             head = [" | ".join(table.header)] if table.header else []
-            lines += [table.title.upper(), *_wrapped([table.text] * bool(table.text)), *_wrapped(head + rows), ""]
+            lines += [
+                table.title.upper(),
+                *_wrapped([table.text] * bool(table.text)),
+                *_wrapped(head + rows, "    "),
+                "",
+            ]
         for start in range(0, len(lines), _LINES):
             pages.savefig(_sheet("", lines[start : start + _LINES]))
 
@@ -273,7 +273,7 @@ def front_page(evidence: Evidence, drawn: dict[str, Figure] | None = None) -> Fi
     caption, first = next(iter((drawn or figures(evidence)).items()))
     found = verdict(evidence)
     reasons, notes = ([f"- {line}" for line in lines] for lines in (found.reasons, evidence.notes))
-    lines = _wrapped([subtitle(evidence), "", found.words.upper(), *reasons, "", CAVEAT, "", *notes])
+    lines = _wrapped([subtitle(evidence), "", found.words.upper(), *reasons, "", caveat(evidence), "", *notes])
     sheet = _sheet(_title(evidence), lines, size=8.5, family="serif")
     left = 0.93 - 0.0132 * (len(lines) + 1)
     picture = _picture(first)
@@ -299,8 +299,14 @@ def _caption(number: int, caption: str) -> str:
     return "\n".join(textwrap.wrap(f"Figure {number}. {caption}.", 100))
 
 
-def _wrapped(lines: Sequence[str]) -> list[str]:
-    return [part for line in lines for part in (textwrap.wrap(line, _LETTERS, subsequent_indent="    ") or [""])]
+def _wrapped(lines: Sequence[str], indent: str = "") -> list[str]:
+    """Lines as wide as a sheet; those of a list, and with `indent` all, continue indented."""
+    indents = ("  " if line.startswith("- ") else indent for line in lines)
+    return [
+        part
+        for line, further in zip(lines, indents, strict=True)
+        for part in textwrap.wrap(line, _LETTERS, subsequent_indent=further, break_on_hyphens=False) or [""]
+    ]
 
 
 def _sheet(title: str, lines: Sequence[str], size: float = 7.5, family: str = "monospace") -> Figure:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.spectrum import Spectrum
-from .evidence import Band, Domain, Evidence, bands, domain
+from .evidence import Band, Domain, Evidence, bands, domain, usual
 from .planes import as_one_row, dwarfed_height, elastic_rows, mapped_pairs, mean_along, plane_of
 from .style import (
     FAINT,
@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 FAR = 4.0
 #: Most cuts along one axis, and the least distance between them as a share of the axis.
 _CUTS, _APART = 3, 0.08
+#: What neighbouring bins deviate by.
+_TOGETHER = "Deviation of neighbours / by chance"
 #: Colours of errors and deviations, and of the input's points.
 _ERRORS, _INPUT = "cividis", "0.35"
+_GREY = "Grey: not measured, or not in the result."
 
 
 def figures(evidence: Evidence) -> dict[str, Figure]:
@@ -60,7 +63,9 @@ def figures(evidence: Evidence) -> dict[str, Figure]:
             evidence, given, result, deviation, at
         )
         drawn["Cuts through the strongest modes"] = _cuts(evidence, given, result, at)
-    drawn["Distribution of the deviations, and distance from the training data"] = _distributions(evidence, deviation)
+    far = domain(evidence)
+    other = "distance from the training data" if far.per_bin is None else "where neighbouring bins deviate together"
+    drawn[f"Distribution of the deviations, and {other}"] = _distributions(evidence, deviation, far)
     return drawn
 
 
@@ -106,7 +111,7 @@ def deviation_label(evidence: Evidence) -> str:
     """What the deviation of a report is."""
     if evidence.again is not None and evidence.again.direction == "add-resolution":
         return "(result − calculated convolution) / error"
-    return "(data − result convolved again) / error"
+    return f"(data − result convolved again) / {usual(evidence)}"
 
 
 def _error_of(spectrum: Spectrum) -> Spectrum:
@@ -142,22 +147,28 @@ def _maps(evidence: Evidence, given, result, deviation, at) -> Figure:
         place = "\n".join(place_text(result.axes[i], at[i]) for i in range(result.ndim) if i not in pair)
         for axes, title in zip(row, ("input", "result", "standard error of the result", "deviation"), strict=False):
             axes.set_title(f"{title}\n{place}" if place else title, fontsize=9 if wide else 10)
-    put_texts(figure, None, ["Grey: not measured, or not in the result."])
+    put_texts(figure, None, [_GREY + " Intensities and standard errors are in the unit of the input."])
     return figure
 
 
 def _show_others(figure, evidence: Evidence, drawn, planes) -> None:
     """Maps of errors on a scale of their own, and of deviations from -FAR to FAR."""
-    from matplotlib import colormaps
     from matplotlib.colors import Normalize
 
     names = ("Standard error", deviation_label(evidence))
     for column, (name, shown) in enumerate(zip(names, zip(*planes, strict=True), strict=False)):
         scale = Normalize(-FAR, FAR) if column else colour_scale(shown)
-        images = [show_map(axes, plane, scale) for axes, plane in zip(drawn[:, column], shown, strict=True)]
-        for image in images:
-            image.set_cmap(colormaps[_ERRORS].with_extremes(bad=NOT_MEASURED))
+        images = [_show_error(axes, plane, scale) for axes, plane in zip(drawn[:, column], shown, strict=True)]
         add_colour_bar(figure, images, list(drawn[:, column]), shown, name)
+
+
+def _show_error(axes: Axes, plane: Spectrum, scale):
+    """A plane of errors or deviations, whose colours are not those of intensities."""
+    from matplotlib import colormaps
+
+    image = show_map(axes, plane, scale)
+    image.set_cmap(colormaps[_ERRORS].with_extremes(bad=NOT_MEASURED))
+    return image
 
 
 # -- curves
@@ -201,7 +212,11 @@ def _cuts(evidence: Evidence, given: Spectrum, result: Spectrum, at) -> Figure:
     for spare in drawn[len(lines) :]:
         spare.set_visible(False)
     drawn[0].legend(frameon=False, fontsize=9)
-    put_texts(figure, None, ["Cuts are one bin wide. Error bars: one standard error of the input."])
+    put_texts(
+        figure,
+        None,
+        [f"Cuts are one bin wide, each on its own scale. Error bars: one standard error of the input. {_GREY}"],
+    )
     return figure
 
 
@@ -250,11 +265,11 @@ def _draw_both(axes: Axes, given: Spectrum, result: Spectrum, limits: Sequence[B
 # -- distributions
 
 
-def _distributions(evidence: Evidence, deviation: Spectrum | None) -> Figure:
+def _distributions(evidence: Evidence, deviation: Spectrum | None, far: Domain) -> Figure:
     figure = new_figure(11, 3.6)
     left, right = figure.subplots(1, 2)
     _draw_histogram(left, evidence, deviation)
-    _draw_domain(right, evidence, domain(evidence))
+    _draw_domain(right, evidence, far)
     return figure
 
 
@@ -275,7 +290,7 @@ def _draw_histogram(axes: Axes, evidence: Evidence, deviation: Spectrum | None) 
 
 
 def _draw_domain(axes: Axes, evidence: Evidence, found: Domain) -> None:
-    """The map where the number is known for each bin; otherwise the number of each slice, or the one number."""
+    """The map where bins are told apart; otherwise the number of each slice, or the one number."""
     if found.per_bin is not None:
         _draw_domain_map(axes, evidence, found)
     elif not found.values.size:
@@ -285,25 +300,39 @@ def _draw_domain(axes: Axes, evidence: Evidence, found: Domain) -> None:
         axes.plot(number, found.values, "o", markersize=4, color=LINE)
         axes.axhline(found.limit, color="black", linewidth=1, linestyle="--")
         axes.annotate("limit", (0.99, found.limit), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-        axes.set(xlabel="Slice or tile that the model was given", ylabel=found.name.capitalize())
+        axes.set_xlabel("Slice or tile that the model was given")
+        axes.set_ylabel(found.name.capitalize().replace(" / ", "\n/ "))
         axes.set_ylim(0, 1.15 * max(found.limit, float(found.values.max())))
         axes.locator_params(axis="x", integer=True)
         axes.spines[["top", "right"]].set_visible(False)
         if found.values.size == 1:
             axes.set_xticks([1])
-            axes.set_title(f"{found.values[0]:.3g}", fontsize=10)
+            axes.annotate(
+                f"{found.values[0]:.3g}", (1, found.values[0]), xytext=(7, 0), textcoords="offset points", va="center"
+            )
 
 
 def _draw_domain_map(axes: Axes, evidence: Evidence, found: Domain) -> None:
-    values = evidence.result.replace(signal=found.per_bin, variance=np.zeros(found.per_bin.shape)).squeeze()
+    from matplotlib.colors import Normalize
+
+    nothing = np.zeros(found.per_bin.shape)
+    known = evidence.result.valid & np.isfinite(found.per_bin)
+    values = evidence.result.replace(signal=found.per_bin, variance=nothing, valid=known).squeeze()
+    title = f"p-value of the data {found.p_value:.2g} ({found.values.size} block{'s' * (found.values.size > 1)})"
     if values.ndim == 1:
+        axes.axhspan(-1, 1, color="0.9", zorder=0)
         axes.step(values.axes[0].centers, gapped(values), where="mid", color=LINE)
         dress_curve(axes, values)
-        axes.set_ylabel(found.name.capitalize())
+        axes.set_ylabel(_TOGETHER)
+        axes.set_title(title, fontsize=9)
         return
-    plane = plane_of(values, *mapped_pairs(values)[0], dict(enumerate(strongest_bin(values, values))))
-    image = show_map(axes, plane, colour_scale([plane]))
-    axes.figure.colorbar(image, ax=axes).set_label(found.name.capitalize())
+    farthest = np.unravel_index(np.where(values.valid, np.abs(values.signal), -1.0).argmax(), values.shape)
+    pair = mapped_pairs(values)[0]
+    plane = plane_of(values, *pair, dict(enumerate(int(i) for i in farthest)))
+    others = [place_text(values.axes[i], farthest[i]) for i in range(values.ndim) if i not in pair]
+    axes.set_title("\n".join([title, *([f"{', '.join(others)}, where most deviates"] if others else [])]), fontsize=9)
+    image = _show_error(axes, plane, Normalize(-FAR, FAR))
+    add_colour_bar(axes.figure, [image], [axes], [plane], _TOGETHER)
 
 
 def _say(axes: Axes, text: str) -> None:

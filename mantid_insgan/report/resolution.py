@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.numbers import digits
-from ..core.options import ResolutionOptions, overridden
+from ..core.options import ResolutionOptions, overridden, reading_of, require_file
 from ..core.run import Run
 from ..core.spectrum import Spectrum
 from ..errors import InputError
@@ -73,7 +73,8 @@ def resolution_table(
     Raises
     ------
     InsganError
-        If a fact or point is missing or out of range, the lattice is singular, or the figure cannot be written.
+        If a fact or point is missing or out of range, the lattice is singular, the figure cannot be written, or options
+        for reading a file were given without one.
     """
     if file is None and not momenta:
         raise InputError(
@@ -83,11 +84,12 @@ def resolution_table(
         raise InputError(
             "a point needs a momentum and an energy", "give both --q and --energy, each as often as needed"
         )
+    require_file(options, file is not None, "only points were given")
     spectrum = None
     if file is not None:
         from ..io import read_spectrum
 
-        spectrum = read_spectrum(file, ei=options.ei)
+        spectrum = read_spectrum(file, **reading_of(options))
     run = Run() if spectrum is None else spectrum.run
     resolution = resolution_for(run, options)
     if momenta:

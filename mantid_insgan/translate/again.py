@@ -37,9 +37,10 @@ class Again:
     direction : str
         Of the first model, to which `deviation` belongs; empty if none was needed.
     deviation : ndarray, shape of the spectrum
-        What the first model says of each bin. remove-resolution: (data - result convolved again) / error of the data,
-        the elastic line kept apart. add-resolution: (result - calculated convolution) / error of the result. NaN where
-        there is no error.
+        What the first model says of each bin. remove-resolution: (data - result convolved again) over what is expected
+        of spectra like the training data, or over the error of the data if its card has no `reconvolution`, the elastic
+        line kept apart. add-resolution: (result - calculated convolution) / error of the result. NaN where there is no
+        error.
     """
 
     result: Spectrum
@@ -82,13 +83,12 @@ def made_again(spectrum: Spectrum, options: ApplyOptions, progress=None) -> Agai
         )
     deviation, directions = np.full(spectrum.shape, np.nan), set()
 
-    def watch(direction, seen, place, signal, variance, convolved):
+    def watch(direction, seen, place, signal, variance, convolved, pulls):
         directions.add(direction)
-        removes = direction == "remove-resolution"
-        value, squared = (seen.signal[place], seen.variance[place]) if removes else (signal, variance)
-        known = seen.valid[place] & (squared > 0)
-        error = np.sqrt(np.where(known, squared, 1.0))
-        deviation[place] = np.where(known, (value - convolved) / error, np.nan)
+        if direction == "remove-resolution":
+            deviation[place] = pulls
+        else:
+            deviation[place] = (signal - convolved) / np.sqrt(variance)
 
     models = tuple(models_of(spectrum, options))
     known = options.to is None and all(model.card.intervals is not None for model in models)

@@ -23,6 +23,8 @@ from ..errors import ModelError
 from .graph import LARGEST_CARD, LARGEST_FILE
 from .trust import QUANTILES, STATISTICS
 
+#: Largest factor on a model's standard errors; one whose errors need more does not describe the data.
+LARGEST_ERROR_FACTOR = 1000.0
 #: Inputs of every model, and optional inputs.
 INPUTS = ("signal", "valid", "error", "width")
 MORE_INPUTS = ("correlation", "position", "finer")
@@ -31,6 +33,8 @@ STEPS = "steps"
 OUTPUTS = ("translated", "log_variance", "convolved", "features")
 #: Start of the title of the table with the fraction of bins with the truth within one and two standard errors.
 COVERAGE = "coverage of the standard errors"
+#: Fewest distances of blocks for each noise: 1 % of them are told apart.
+FEWEST_DISTANCES = 100
 #: Pattern of names that are shown: no control characters.
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
 
@@ -126,7 +130,7 @@ class Reconvolution(_Part):
     counted: float = Field(gt=0, le=2)
     relative: float = Field(ge=0, le=10)
     spread: float = Field(ge=0, le=100)
-    floor: float = Field(ge=0, le=10)
+    floor: float = Field(gt=0, le=10, description="above 0, so that something is expected in a bin without error")
 
 
 class Blocks(_Part):
@@ -144,15 +148,20 @@ class Blocks(_Part):
     @model_validator(mode="after")
     def _shapes_fit(self):
         widths = {len(self.centre), len(self.scale), *(len(row) for row in self.known)}
-        if widths != {len(STATISTICS)} or min(self.scale) <= 0:
-            raise ValueError(f"blocks of {sorted(widths)} numbers, expected {len(STATISTICS)}, and scales above 0")
+        if widths != {len(STATISTICS)}:
+            raise ValueError(f"blocks of {sorted(widths)} numbers, expected {len(STATISTICS)}")
+        if min(self.scale) <= 0:
+            raise ValueError(f"the scales of blocks are not above 0: {self.scale}")
+        if sorted(self.noise) != self.noise:
+            raise ValueError(f"the knots of noise are not ascending: {self.noise}")
         lengths = {len(row) for row in self.distances}
-        ascending = (
-            all(sorted(row) == row and row[0] > 0 for row in (*self.distances, [1.0]))
-            and sorted(self.noise) == self.noise
-        )
-        if len(self.distances) != len(self.noise) or len(lengths) != 1 or min(lengths) < 20 or not ascending:
-            raise ValueError("the distances of known blocks are not ascending, above 0, and as many for each noise")
+        if len(self.distances) != len(self.noise) or len(lengths) != 1 or min(lengths) < FEWEST_DISTANCES:
+            raise ValueError(
+                f"{len(self.distances)} rows of {sorted(lengths)} distances, expected {len(self.noise)}, one for each "
+                f"knot of noise, of one length of {FEWEST_DISTANCES} or more"
+            )
+        if any(row[0] <= 0 or sorted(row) != row for row in self.distances):
+            raise ValueError("the distances of blocks are not above 0 and ascending for each knot of noise")
         return self
 
 
@@ -174,7 +183,9 @@ class ModelCard(_Part):
     grid_multiple: int = Field(ge=1, le=64)
     smallest_grid: int = Field(ge=1, le=256)
     largest_fwhm_bins: float = Field(gt=0, le=1000, description="widest resolution, in bins, that the model can apply")
-    error_factor: float = Field(gt=0, le=1000, description="the model's standard errors are multiplied by this")
+    error_factor: float = Field(
+        gt=0, le=LARGEST_ERROR_FACTOR, description="the model's standard errors are multiplied by this"
+    )
     errors: Literal["calibrated", "not calibrated"] = Field(
         "calibrated",
         description="whether that factor was found on pairs held out of the training, or only follows from the loss",

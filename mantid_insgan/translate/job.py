@@ -36,11 +36,12 @@ from .elastic import find_lines
 from .findings import Findings, cleaned_source
 from .target import Plan, plan_for
 from .translator import Quality, Translator
-from .trust import STATISTICS, ends_of, title_of_end
+from .trust import ALARM, ends_of, title_of_end
 
 #: Chi-squared per bin of the re-convolution above which there is a note.
 MISFIT = 3.0
-#: Fraction of slices unlike the training data above which there is a note, or an error if requested.
+#: Fraction of slices beyond the threshold above which data are called unlike the training data, if the model's card has
+#: no p-values.
 OUTSIDE = 0.05
 #: Most things that are said to be unlike the training data.
 MOST_REASONS = 3
@@ -374,29 +375,33 @@ def _require_reached(options: ApplyOptions, quality: Quality) -> None:
 
 def _require_known(options: ApplyOptions, quality: Quality) -> None:
     """Raise ModelError for data unlike the training data, if requested."""
-    if options.out_of_domain == "error" and quality.outside > OUTSIDE:
+    if options.out_of_domain == "error" and is_unlike(quality):
         raise ModelError(
-            f"{_unlike(quality)}, and --out-of-domain error was given",
+            f"{unlike(quality)}, and --out-of-domain error was given",
             "compare with a simulation, use another model (--model), or accept the result with --out-of-domain warn",
         )
 
 
-def _unlike(quality: Quality) -> str:
-    """What is unlike the training data, and how much."""
-    found = f"median distance {np.median(quality.distances):.2g} of the threshold, which 1 % of like spectra exceed"
+def is_unlike(quality: Quality) -> bool:
+    """Whether data are called unlike the training data: by their p-value, or by the share of slices beyond the
+    threshold if the model's card has none."""
+    return quality.outside > OUTSIDE if quality.p_value is None else quality.p_value < ALARM
+
+
+def unlike(quality: Quality) -> str:
+    """How unlike the training data the data are, and in what."""
     if quality.p_value is None:
-        found = f"by an experimental measure: {found}"
-    else:
-        found = f"p-value {quality.p_value:.2g}; {found}"
-    words = "".join(f"; at {where}: {STATISTICS[reason]}" for reason, where in quality.reasons[:MOST_REASONS])
-    return f"{quality.outside:.0%} of the slices are unlike the training data of the model ({found}){words}"
+        found = f"median distance {np.median(quality.distances):.2g} of the threshold, which 1 % of like spectra exceed"
+        return f"{quality.outside:.0%} of the slices are unlike the training data of the model ({found})"
+    told = f"the data are unlike the training data of the model (p-value {quality.p_value:.2g})"
+    return "; ".join([told, *(f"{words}, {where}" for words, where in quality.reasons[:MOST_REASONS])])
 
 
-def _usual_chi_squared(card) -> str:
-    """What chi-squared per bin of the result convolved again is usual."""
+def usual_chi_squared(card) -> str:
+    """What chi-squared per bin of the result convolved again is usual, by the card of the model that removes."""
     if card.reconvolution is None:
-        return "It is no test of the result: it grows with the counts, and spectra like the training data also exceed 1"
-    return "Spectra like the training data have about 1 at every number of counts"
+        return "it is no test of the result: it grows with the counts, and spectra like the training data also exceed 1"
+    return "spectra like the training data have about 1 on average, at every number of counts"
 
 
 def nothing_measured(spectrum: Spectrum) -> Spectrum:
@@ -449,12 +454,13 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
             f"in {share:.1%} of the valid bins the resolution is wider than {translator.card.largest_fwhm_bins:g} bins "
             "and was limited to that width"
         )
-    if quality.compared and quality.chi_squared > MISFIT * quality.compared:
+    removes = translator.card.direction == "remove-resolution"
+    if removes and quality.compared and quality.chi_squared > MISFIT * quality.compared:
         notes.append(
             "convolved again, the result differs from the data by chi-squared "
             f"{quality.chi_squared / quality.compared:.3g} per bin: the calculated widths or the strongest peaks may "
-            f"be wrong (see --width-factor). {_usual_chi_squared(translator.card)}"
+            f"be wrong (see --width-factor); {usual_chi_squared(translator.card)}"
         )
-    if quality.outside > OUTSIDE:
-        notes.append(f"{_unlike(quality)}: compare with a simulation before trusting details")
+    if is_unlike(quality):
+        notes.append(f"{unlike(quality)}: compare with a simulation before trusting details")
     return tuple(notes)

@@ -29,7 +29,19 @@ from ..errors import ModelError
 from ..instruments.grid import ResolutionOnGrid
 from .cards import OUTPUTS, STEPS, ModelFile, require_dimensions, require_intervals
 from .session import open_session, run_interruptibly
-from .trust import FEWEST, Plausible, all_statistics, blocks_of, combined, deviations, feature_distance, pulls_of
+from .trust import (
+    ALARM,
+    FEWEST,
+    Plausible,
+    all_statistics,
+    blocks_of,
+    combined,
+    deviations,
+    farthest_bin,
+    feature_distance,
+    in_words,
+    pulls_of,
+)
 
 #: Slices up to this many bins along each axis are processed whole, larger ones as tiles with this overlap: by the
 #: number of dimensions of the model.
@@ -41,10 +53,6 @@ LOOKED_AT = 200_000
 TELLING = 0.1
 #: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
 INTENSITY_SLACK = 0.03
-#: Blocks with a smaller p-value are told of, with what is unusual about them.
-UNUSUAL = 0.01
-
-
 #: Sums of `Quality` that are counts of bins: of two steps the larger is told.
 _MOST = ("bins", "too_wide")
 
@@ -77,10 +85,10 @@ class Quality:
         For each slice, tile or block, its distance from the training set, in units of the card's threshold, which 1 %
         of spectra that were held out exceed.
     p_values : list of float
-        For each block of a model whose card has `blocks`: the share of blocks like the training data that are at least
-        as far from it.
+        For each block of a model whose card has `blocks`: the share of blocks like the training data, with errors as
+        large, that are at least as far from it.
     unusual : list of tuple of str
-        Of blocks with p-values below `UNUSUAL`: which of `trust.STATISTICS`, and where.
+        Of blocks with p-values below `trust.ALARM`: what is unusual in words (`trust.STATISTICS`), and where.
     """
 
     flux_in: float = 0.0
@@ -138,7 +146,7 @@ class Quality:
 
     @property
     def reasons(self) -> list[tuple[str, str]]:
-        """What is unusual and where first, the most frequent first."""
+        """What is unusual, the most frequent first, and where that is found first."""
         first: dict[str, str] = {}
         for reason, where in self.unusual:
             first.setdefault(reason, where)
@@ -173,10 +181,6 @@ class _Seen(NamedTuple):
         """A block of it."""
         return _Seen(*(x[block] for x in self))
 
-    def told(self) -> tuple[np.ndarray, ...]:
-        """What `trust.pulls_of` takes."""
-        return self.signal, self.error, self.found, self.again, self.spread
-
 
 class Translator:
     """An open model.
@@ -199,8 +203,8 @@ class Translator:
         self.session = open_session(model, device, threads)
         self.inputs = [i.name for i in self.session.get_inputs()]
         self.device = "cuda" if self.session.get_providers()[0].startswith("CUDA") else "cpu"
-        #: Called for each slice with the direction, the spectrum, the place of the slice, and its signal, variance and
-        #: convolved ideal spectrum.
+        #: Called for each slice with the direction, the spectrum, the place of the slice, and its signal, variance,
+        #: convolved ideal spectrum and pulls (`trust.pulls_of`).
         self.watch = None
         self._plausible = self.card.blocks and Plausible(self.card.blocks)
 
@@ -268,10 +272,10 @@ class Translator:
         total = math.prod(n for i, n in enumerate(spectrum.shape) if i not in axes)
         for done, (place, data, channels) in enumerate(network_slices(spectrum, grid, axes, finer)):
             tell = partial(_share_of, done, total, progress)
-            at = partial(_place_in_words, [spectrum.axes[a] for a in axes])
+            at = partial(_place_in_words, spectrum.axes, axes, place)
             answer, ends = self._translate(*data, channels, quality, tell, at)
             answer = [from_network(x, axes) for x in answer]
-            signal[place], variance[place], _ = answer
+            signal[place], variance[place], *_ = answer
             if intervals and ends is not None:
                 away[(slice(None), *place)] = [from_network(x, axes) for x in ends]
             if self.watch is not None:
@@ -303,9 +307,10 @@ class Translator:
                 )
 
     def _translate(self, signal, valid, error, conditions, quality, tell, at):
-        """Signal, variance and convolved ideal spectrum of one slice, and deviations or None; its quality is added."""
+        """Signal, variance, convolved ideal spectrum and pulls of one slice, and deviations or None; its quality is
+        added."""
         if not valid.any():
-            return [np.full(signal.shape, np.nan)] * 3, None
+            return [np.full(signal.shape, np.nan)] * 4, None
         scale = intensity_scale(signal, valid)
         distances: list[float] = []
         answer = self._run_tiles(signal / scale, valid, error / scale, conditions, distances, tell)
@@ -320,11 +325,15 @@ class Translator:
         quality.flux_out += float(translated[valid].sum())
         quality.bins += int(valid.sum())
         quality.too_wide += int((valid & (conditions["width"] > self.card.largest_fwhm_bins).any(0)).sum())
+        pulls = self._pulls(seen)
+        if self.card.direction == "remove-resolution":
+            quality.chi_squared += float(np.nansum(pulls**2))
+            quality.compared += int(np.isfinite(pulls).sum())
         self._judge(quality, seen, distances, at)
         error, ends = self._errors(seen)
         variance = np.where(valid, (scale * error) ** 2, np.nan)
         ends = None if ends is None else np.where(valid, scale * ends, np.nan)
-        return [translated, variance, np.where(valid, answer[2] * scale, np.nan)], ends
+        return [translated, variance, np.where(valid, answer[2] * scale, np.nan), pulls], ends
 
     def _errors(self, seen: _Seen) -> tuple[np.ndarray, np.ndarray | None]:
         """Standard error and deviations: half of the 68 % interval, and the ends; without intervals on the card, the
@@ -334,29 +343,39 @@ class Translator:
         ends = deviations(self.card.intervals, seen.found, seen.spread)
         return np.maximum(0.5 * (ends[2] - ends[1]), 1e-9), ends
 
+    def _pulls(self, seen: _Seen) -> np.ndarray:
+        """`trust.pulls_of` a slice, NaN where nothing was measured, or no error to compare the result with."""
+        known = seen.valid if self.card.direction == "add-resolution" else seen.valid & (seen.error > 0)
+        pulls = pulls_of(
+            self.card.direction,
+            self.card.reconvolution,
+            seen.signal,
+            seen.error,
+            seen.found,
+            seen.again,
+            seen.spread,
+        )
+        return np.where(known, pulls, np.nan)
+
     def _judge(self, quality: Quality, seen: _Seen, distances: list[float], at) -> None:
-        """Add what tells how far the result can be trusted; `at` says in words where a bin is."""
-        distance = float(np.median(distances))
-        if self.card.direction == "remove-resolution":
-            pulls = pulls_of(self.card.direction, self.card.reconvolution, *seen.told())
-            known = seen.valid & (seen.error > 0)
-            quality.chi_squared += float((pulls[known] ** 2).sum())
-            quality.compared += int(known.sum())
+        """Add how far the blocks of a slice are from the training data; `at` says in words where one is, or a bin."""
         if self._plausible is None:
             quality.distances += distances
             return
+        distance = float(np.median(distances))
         shape, fewest = seen.valid.shape, FEWEST[seen.valid.ndim]
         blocks = [b for b in blocks_of(shape, len(shape)) if seen.valid[b].sum() >= fewest]
-        for block in blocks or [(slice(0, n) for n in shape)]:
-            block = tuple(block)
-            numbers, pulls = all_statistics(self.card, self.card.reconvolution, *seen.part(block), distance)
+        for block in blocks or [tuple(slice(0, n) for n in shape)]:
+            part = seen.part(block)
+            numbers, pulls = all_statistics(self.card, self.card.reconvolution, *part, distance)
             p_value, away = self._plausible.judge(numbers)
             quality.p_values.append(p_value)
             quality.distances.append(away)
-            if p_value < UNUSUAL:
-                farthest = np.unravel_index(np.abs(pulls).argmax(), pulls.shape)
-                where = at([int(f) + part.start for f, part in zip(farthest, block, strict=True)])
-                quality.unusual.append((self._plausible.reason(numbers), where))
+            if p_value < ALARM:
+                name, larger = self._plausible.reason(numbers)
+                farthest = farthest_bin(name, part.signal, part.valid, part.error, pulls) if larger else None
+                place = block if farthest is None else [f + b.start for f, b in zip(farthest, block, strict=True)]
+                quality.unusual.append((in_words(self.card.direction, name, larger), at(place)))
 
     def _run_tiles(self, signal, valid, error, conditions, distances: list[float], tell) -> np.ndarray:
         """(3, *grid): translated, log variance and convolved, blended over overlapping tiles; the distance of the
@@ -423,9 +442,21 @@ class Translator:
         return feature_distance(domain, features)
 
 
-def _place_in_words(axes, place) -> str:
-    """Where a bin is: the name and value of each axis."""
-    return ", ".join(f"{axis.name} {axis.centers[i]:.3g}" for axis, i in zip(axes, place, strict=True))
+def _place_in_words(axes, seen, place, part) -> str:
+    """Where a bin or a block of a slice is: the name, and value or range, of each axis of more than one bin.
+
+    `place` is that of the slice in the spectrum, and `part` has a number or a slice for each of the axes `seen`.
+    """
+    whole = dict(enumerate(place)) | dict(zip(seen, part, strict=True))
+    at = "in" if any(isinstance(p, slice) for p in part) else "at"
+    return f"{at} " + ", ".join(_bins_in_words(axis, whole[i]) for i, axis in enumerate(axes) if len(axis) > 1)
+
+
+def _bins_in_words(axis, bins: int | slice) -> str:
+    ends = axis.edges[[bins.start, bins.stop]] if isinstance(bins, slice) else axis.centers[[bins]]
+    values = " to ".join(f"{0.0 if abs(x) < 1e-6 * axis.width else x:.3g}" for x in ends)
+    name = "E" if axis.is_energy else "|Q|" if axis.is_modulus_q else axis.name
+    return f"{name} {values}" + " meV" * axis.is_energy
 
 
 def _up(value: float) -> str:

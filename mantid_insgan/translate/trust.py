@@ -11,6 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from ..core.slices import intensity_scale
 from ..core.spectrum import ENDS, Spectrum, frozen
 from ..errors import InputError
 
@@ -53,10 +54,11 @@ def _between(knots, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def deviations(intervals, found: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """How far the ends of the 95 % and the 68 % interval lie from the result, shape (4, *grid), in the order of `ENDS`.
 
-    An interval contains the result.
+    An interval contains the result, and that of 95 % contains that of 68 %, also where quantiles of few bins do not.
     """
-    ends = quantiles_at(intervals, found, spread) * spread
-    return np.concatenate([np.minimum(ends[:2], 0.0), np.maximum(ends[2:], 0.0)])
+    low, least, most, high = quantiles_at(intervals, found, spread) * spread
+    least, most = np.minimum(least, 0.0), np.maximum(most, 0.0)
+    return np.stack([np.minimum(low, least), least, most, np.maximum(high, most)])
 
 
 def normal_deviations(error: np.ndarray) -> np.ndarray:
@@ -118,31 +120,58 @@ def expected_variance(reconvolution, error: np.ndarray, again: np.ndarray, sprea
 
 
 def pulls_of(direction: str, reconvolution, signal, error, found, again, spread) -> np.ndarray:
-    """What differs, over its expected standard deviation, shape (*grid); 0 where no error is known.
+    """What differs, over its expected standard deviation, shape (*grid).
 
     That is the data from the result convolved again when the resolution is removed, and the result from the exact
-    convolution on the cut when it is added. Parameters are those of `expected_variance`, and the data and the result.
+    convolution on the cut when it is added. Without `reconvolution` only the data's errors are expected, and pulls are
+    0 where there is none. Parameters are those of `expected_variance`, and the data and the result.
     """
     if direction == "add-resolution":
-        return (found - again) / spread
+        return (found - again) / np.maximum(spread, _SUREST)
     if reconvolution is None:
         return np.where(error > 0, (signal - again) / np.where(error > 0, error, 1.0), 0.0)
     return (signal - again) / np.sqrt(expected_variance(reconvolution, error, again, spread))
 
 
-#: What is looked at in a block of a slice, in this order, and what is said where that is most unlike the training data.
+#: What is looked at in a block of a slice, in this order, and what is said where that is most unlike the training data:
+#: because it is larger, and because it is smaller.
 STATISTICS = {
-    "misfit": "the result convolved again differs from the data more than usual, or less",
-    "neighbours": "what it differs by is alike, or opposite, in neighbouring bins",
-    "region": "a region of neighbouring bins differs",
-    "outliers": "single bins differ",
-    "roughness": "the data have structure sharper than the resolution, or are smoother than their errors",
-    "sharpness": "the result is more, or less, concentrated than spectra of the training",
-    "evenness": "the intensity is spread more, or less, evenly than in spectra of the training",
-    "spread": "the network is less, or more, sure than usual",
-    "noise": "the errors of the data are larger, or smaller, than in the training",
-    "features": "the network's own features are unlike those of the training",
+    "misfit": ("{both} differ more than usual", "{both} differ less than usual"),
+    "neighbours": (
+        "{both} differ in the same direction in neighbouring bins",
+        "{both} differ in opposite directions in neighbouring bins",
+    ),
+    "region": ("{both} differ in a region of neighbouring bins", "{both} differ less than usual in every region"),
+    "outliers": ("{both} differ in single bins", "{both} differ less than usual in every bin"),
+    "roughness": (
+        "the data change more from bin to bin than spectra of the training",
+        "the data change less from bin to bin than spectra of the training",
+    ),
+    "sharpness": (
+        "the result has higher peaks than spectra of the training",
+        "the result has lower peaks than spectra of the training",
+    ),
+    "evenness": (
+        "the intensity is spread more evenly than in spectra of the training",
+        "the intensity is concentrated in fewer bins than in spectra of the training",
+    ),
+    "spread": ("the network is less sure than usual", "the network is surer than usual"),
+    "noise": (
+        "the errors of the data are larger than in the training",
+        "the errors of the data are smaller than in the training",
+    ),
+    "features": (
+        "the network's own features are unlike those of the training",
+        "the network's own features are closer to their mean than those of the training",
+    ),
 }
+#: What differs by the pulls, by the direction.
+_BOTH = {
+    "remove-resolution": "the result convolved again and the data",
+    "add-resolution": "the result and the calculated convolution",
+}
+#: Data with a smaller p-value are called unlike the training data.
+ALARM = 0.05
 #: Bins of a block along each axis by the dimensions of the model, and fewest valid ones; those of the training's pairs.
 BLOCK, FEWEST = {1: 64, 2: 64, 3: 32}, {1: 16, 2: 200, 3: 2000}
 #: Keeps logarithms of ratios that may be 0 finite, and variances that are 0 above it.
@@ -165,7 +194,7 @@ def statistics(
     """
     pulls = np.where(valid, pulls, 0.0)
     square = float((pulls[valid] ** 2).mean())
-    smooth = _smoothed(pulls) / np.sqrt(np.maximum(_smoothed(valid.astype(float)), 1e-9))
+    smooth = regional(pulls, valid)
     mean = float(np.maximum(found[valid], 0.0).mean())
     power = float((found[valid] ** 2).mean())
     return np.array(
@@ -174,17 +203,21 @@ def statistics(
             _correlation(pulls, valid) / max(square, 1e-9),
             np.log(np.abs(smooth[valid]).max() + _LOW),
             np.log(np.abs(pulls[valid]).max() + _LOW),
-            np.log(_roughness(signal, valid, error) + _LOW),
+            np.log(_mean(_roughness(signal, valid, error)) + _LOW),
             np.log(power + 1e-6),
             np.log(mean**2 / (power + 1e-9) + 1e-6),
-            np.log(spread[valid].mean()),
+            np.log(spread[valid].mean() + _SUREST),
             np.log(np.sqrt((error[valid] ** 2).mean()) + _EXACT),
         ]
     )
 
 
 def all_statistics(card, reconvolution, signal, valid, error, found, spread, again, distance):
-    """The numbers of `STATISTICS` of a block, shape (10,), and its pulls; see `statistics` and `pulls_of`.
+    """The numbers of `STATISTICS` of a block, shape (10,), and its pulls, which are 0 where nothing was measured; see
+    `statistics` and `pulls_of`.
+
+    The statistics are taken with the root mean square of the block's own signal as the unit: it is a part of a slice
+    and is compared with whole spectra of the training.
 
     Parameters
     ----------
@@ -194,8 +227,9 @@ def all_statistics(card, reconvolution, signal, valid, error, found, spread, aga
     distance : float
         Of the network's features, see `feature_distance`.
     """
-    pulls = pulls_of(card.direction, reconvolution, signal, error, found, again, spread)
-    numbers = statistics(signal, valid, error, found, spread, pulls)
+    pulls = np.where(valid, pulls_of(card.direction, reconvolution, signal, error, found, again, spread), 0.0)
+    scale = intensity_scale(signal, valid)
+    numbers = statistics(signal / scale, valid, error / scale, found / scale, spread / scale, pulls)
     return np.append(numbers, np.log(distance + _LOW)), pulls
 
 
@@ -203,6 +237,23 @@ def feature_distance(domain, features: np.ndarray) -> float:
     """Distance of a network's features from the training, in units of the threshold of the card's domain."""
     away = np.array(domain.components) @ (features - np.array(domain.mean)) / np.array(domain.scale)
     return float(np.sqrt(np.mean(away**2))) / domain.threshold
+
+
+def regional(pulls: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Pulls averaged over bins and their neighbours, shape (*grid); `UNIT` has their standard deviation.
+
+    Parameters
+    ----------
+    pulls : ndarray, shape (*grid)
+        0 where nothing was measured.
+    valid : ndarray of bool, shape (*grid)
+    """
+    return _smoothed(pulls) / np.sqrt(np.maximum(_smoothed(valid.astype(float)), 1e-9))
+
+
+#: Standard deviation of `regional` along one axis, where pulls are independent and have that of 1: bins have the
+#: weights 1, 2, 3, 2, 1 over 9.
+UNIT = np.sqrt(19) / 9
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
@@ -226,18 +277,44 @@ def _correlation(values: np.ndarray, valid: np.ndarray) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
-def _roughness(signal: np.ndarray, valid: np.ndarray, error: np.ndarray) -> float:
-    """Mean square of the second differences along the last axis over the variance that noise gives them."""
-    three = [(x[..., :-2], x[..., 1:-1], x[..., 2:]) for x in (signal, valid, error**2)]
-    inside = np.logical_and.reduce(three[1])
-    if not inside.any():
-        return 0.0
-    (a, b, c), _, (p, q, r) = three
-    return float((((a - 2 * b + c) ** 2)[inside] / np.maximum((p + 4 * q + r)[inside], _EXACT)).mean())
+def _roughness(signal: np.ndarray, valid: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Squares of the second differences along the last axis over the variance that noise gives them, shape (*grid);
+    NaN where a bin or one of its two neighbours was not measured."""
+    (a, b, c), three, (p, q, r) = ((x[..., :-2], x[..., 1:-1], x[..., 2:]) for x in (signal, valid, error**2))
+    inside = np.full(valid.shape, np.nan)
+    squares = (a - 2 * b + c) ** 2 / np.maximum(p + 4 * q + r, _EXACT)
+    inside[..., 1:-1] = np.where(np.logical_and.reduce(three), squares, np.nan)
+    return inside
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of those that are not NaN; 0 if all are."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else 0.0
+
+
+def farthest_bin(name: str, signal, valid, error, pulls) -> tuple[int, ...] | None:
+    """The bin where one of `STATISTICS` is largest; None for those of a whole block.
+
+    Parameters
+    ----------
+    name : str
+    signal, valid, error, pulls : ndarray, shape (*grid)
+        As `statistics` takes them.
+    """
+    if name in ("misfit", "neighbours", "outliers"):
+        size = np.abs(pulls)
+    elif name == "region":
+        size = np.abs(regional(np.where(valid, pulls, 0.0), valid))
+    elif name == "roughness":
+        size = np.nan_to_num(_roughness(signal, valid, error))
+    else:
+        return None
+    return tuple(int(i) for i in np.unravel_index(np.where(valid, size, -1.0).argmax(), valid.shape))
 
 
 class Plausible:
-    """Tells how usual a block of a slice is: its distance to the nearest of the blocks of the training.
+    """Tells how usual a block of a slice is, by its distance to the nearest blocks of the training.
 
     Parameters
     ----------
@@ -252,7 +329,7 @@ class Plausible:
         self._nearest = domain.nearest
 
     def distance(self, values: np.ndarray) -> float:
-        """Mean distance to the nearest known blocks."""
+        """Mean distance of a block with these `STATISTICS`, shape (10,), to the nearest known blocks."""
         away = np.sqrt((((values - self._centre) / self._scale - self._known) ** 2).sum(axis=1))
         return float(np.partition(away, self._nearest - 1)[: self._nearest].mean())
 
@@ -273,10 +350,17 @@ class Plausible:
         low = min(int(at), len(self._noise) - 2)
         return self._distances[low] * (1 - (at - low)) + self._distances[low + 1] * (at - low)
 
-    def reason(self, values: np.ndarray) -> str:
-        """The name of the statistic that is farthest from those of known blocks."""
-        away = np.abs(values - self._centre) / self._scale
-        return list(STATISTICS)[int(away.argmax())]
+    def reason(self, values: np.ndarray) -> tuple[str, bool]:
+        """The name of the statistic that is farthest from the middle of those of known blocks, and whether it is larger
+        than there."""
+        away = (values - self._centre) / self._scale
+        farthest = int(np.abs(away).argmax())
+        return list(STATISTICS)[farthest], bool(away[farthest] > 0)
+
+
+def in_words(direction: str, name: str, larger: bool) -> str:
+    """What is said where one of `STATISTICS` is the most unusual."""
+    return STATISTICS[name][0 if larger else 1].format(both=_BOTH[direction])
 
 
 def blocks_of(shape: tuple[int, ...], dimensions: int) -> list[tuple[slice, ...]]:
@@ -289,6 +373,6 @@ def blocks_of(shape: tuple[int, ...], dimensions: int) -> list[tuple[slice, ...]
 def combined(p_values) -> float:
     """One p-value from those of many blocks, which may depend on each other: their harmonic mean.
 
-    D. J. Wilson, PNAS 116, 1195 (2019).
+    It is approximate, the better the smaller it is: D. J. Wilson, PNAS 116, 1195 (2019).
     """
     return float(len(p_values) / np.sum(1 / np.asarray(p_values)))

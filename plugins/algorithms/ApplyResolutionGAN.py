@@ -61,7 +61,8 @@ QUALITY = {
     "FluxRatio": ("flux_ratio", "Sum of the output signal over the valid bins divided by that of the input."),
     "ReducedChiSquared": (
         "reduced_chi_squared_of_reconvolution",
-        "Chi-squared per bin of the re-convolved result against the data (RemoveResolution).",
+        "Chi-squared per bin of the re-convolved result against the data, over what is expected of spectra like the "
+        "training data if the model says so, otherwise over the errors of the data (RemoveResolution).",
     ),
     "TooWideShare": (
         "share_of_bins_with_resolution_too_wide",
@@ -69,9 +70,14 @@ QUALITY = {
     ),
     "TrainingDistance": (
         "median_distance_from_training",
-        "Median distance from the training data in units of the threshold; an experimental measure.",
+        "Median distance from the training data, in units of the threshold that 1 % of held-out spectra exceed.",
     ),
     "OutsideShare": ("share_of_slices_outside_training", "Fraction of the slices above that threshold."),
+    "DomainPValue": (
+        "p_value_of_domain",
+        "Share of held-out spectra like the training data, with errors as large, that are at least as unusual as these "
+        "data; NaN for a model that does not tell.",
+    ),
 }
 
 

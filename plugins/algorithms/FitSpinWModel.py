@@ -16,7 +16,16 @@ from mantid.api import (
 from mantid.kernel import Direction
 
 from mantid_insgan.bundled import instrument_names
-from mantid_insgan.core.model_options import FITTED_BY, LINE_SHAPES, LOSSES, SCALES, WEIGHTS, FitOptions, parse_settings
+from mantid_insgan.core.model_options import (
+    FITTED_BY,
+    LINE_SHAPES,
+    LOSSES,
+    PROFILED_BY,
+    SCALES,
+    WEIGHTS,
+    FitOptions,
+    parse_settings,
+)
 from mantid_insgan.core.options import in_mantid, option
 from mantid_insgan.errors import InputError, InsganError
 from mantid_insgan.mantid_support.properties import (
@@ -47,6 +56,7 @@ GROUPS = {
         "tolerance",
         "corrections",
         "profile",
+        "profile_by",
         "seed",
     ),
 }
@@ -115,6 +125,7 @@ class FitSpinWModel(PythonAlgorithm):
             "scale": SCALES,
             "weights": WEIGHTS,
             "loss": LOSSES,
+            "profile_by": PROFILED_BY,
         }
         for group, names in GROUPS.items():
             for name in names:
