@@ -292,7 +292,7 @@ def test_without_p_values_the_distances_are_drawn(tmp_path, monkeypatch):
     known = job_of_demo(tmp_path)
     figure = panels.figures(known)["Distribution of the deviations, and distance from the training data"]
     assert not [a for a in figure.axes if a.images]
-    assert figure.axes[1].get_ylabel() == "Distance from the training data / threshold"
+    assert " ".join(figure.axes[1].get_ylabel().split()) == "Distance from the training data / threshold"
     assert panels.deviation_label(known) == "(data − result convolved again) / error"
 
 
