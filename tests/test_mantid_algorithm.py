@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import stand_in_card
 from mantid.api import AlgorithmFactory, AlgorithmManager, AlgorithmObserver, MDNormalization, mtd
 from mantid.kernel import Direction
 from mantid.simpleapi import (
@@ -112,7 +113,7 @@ def test_the_options_are_those_of_the_command_line():
     algorithm = initialized()
     for name in ApplyOptions.__dataclass_fields__:
         if option(name)["property"] is None:  # a workspace's axes have names, and BinMD or MDNorm make its bins
-            assert name in ("axes", "q_bins", "energy_bins")
+            assert name in ("axes", "q_bins", "energy_bins", "intervals")  # OutputIntervals names a group
             continue
         about, prop = option(name), algorithm.getProperty(option(name)["property"])
         default = getattr(ApplyOptions(), name)
@@ -388,6 +389,49 @@ def test_quality_of_each_bin(measured):
         out.OutputQuality.getSignalArray() ** 2, out.OutputWorkspace.getErrorSquaredArray(), equal_nan=True
     )
     assert np.nanmax(out.OutputQuality.getErrorSquaredArray()) == 0.0
+
+
+@pytest.fixture
+def known(tmp_path):
+    """A model whose card has intervals."""
+    return stand_in_card.copied(tmp_path / "known")
+
+
+def test_intervals_of_each_bin(measured, known):
+    out = ApplyResolutionGAN(measured, OutputWorkspace="out", OutputIntervals="ends", ModelFile=known)
+    names = ["ends_lower_95", "ends_lower_68", "ends_upper_68", "ends_upper_95"]
+    assert list(mtd["ends"].getNames()) == names == list(out.OutputIntervals.getNames())
+    assert all(mtd.doesExist(name) for name in names)
+    result, _ = job_apply(read_workspace(measured), ApplyOptions(model=known, intervals=True))
+    signal = out.OutputWorkspace.getSignalArray().copy()
+    here = np.isfinite(signal)
+    arrays = [mtd[name].getSignalArray().copy() for name in names]
+    order = np.array([arrays[0], arrays[1], signal, arrays[2], arrays[3]])[:, here]
+    assert (np.diff(order, axis=0) > 0).all()
+    for array, name, away in zip(arrays, names, result.deviations, strict=True):
+        assert np.array_equal(np.isfinite(array), here)
+        np.testing.assert_allclose(array[here], (signal + away)[here], rtol=1e-5, atol=1e-5)
+        assert np.nanmax(mtd[name].getErrorSquaredArray()) == 0.0
+        side, level = name.split("_")[1:]
+        assert mtd[name].getTitle().startswith(f"{side} end of the {level} % interval")
+    assert "end of the" not in out.OutputWorkspace.getTitle()
+
+
+def test_without_a_name_there_are_no_intervals(measured, known):
+    ApplyResolutionGAN(measured, OutputWorkspace="out", ModelFile=known)
+    assert sorted(mtd.getObjectNames()) == ["measured", "out"]
+
+
+def test_intervals_that_a_card_or_two_models_do_not_have_are_told_before_the_run(measured, tmp_path):
+    bare = stand_in_card.copied(tmp_path / "bare", known=False)
+    assert problems(InputWorkspace=measured, OutputIntervals="ends", ModelFile=bare) == {
+        "OutputIntervals": "the card of the model remove-resolution-2d has no intervals (its entry 'intervals'), which "
+        "OutputIntervals needs. Fix: use a bundled model for cuts or slices (Model), or leave OutputIntervals out and "
+        "take the standard errors."
+    }
+    told = problems(InputWorkspace=measured, OutputIntervals="ends", TargetSetting="Ei=150")
+    assert list(told) == ["TargetSetting"]
+    assert told["TargetSetting"].startswith("OutputIntervals was given with TargetSetting: the intervals of a card")
 
 
 def test_a_report_of_the_live_workspace(measured, tmp_path):

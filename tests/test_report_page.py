@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import stand_in_card
 
 from mantid_insgan import __version__
 from mantid_insgan.core.options import ApplyOptions
@@ -297,11 +298,41 @@ def test_without_p_values_the_distances_are_drawn(tmp_path, monkeypatch):
 
 def test_wider_bands_are_drawn_behind_narrow_ones(found, monkeypatch):
     """Bands of any number come from `bands` alone."""
-    (one,) = evidence.bands(found.result.squeeze())
+    (one,) = evidence.bands(found.result.squeeze().replace(deviations=None))
     twice = evidence.Band("95 %", 2 * one.low - one.high, 2 * one.high - one.low)
     monkeypatch.setattr(panels, "bands", lambda result: (one, twice))
     figure = panels.figures(found)["Cuts through the strongest modes"]
     assert [c.get_label() for c in figure.axes[0].collections if c.get_label()[0] != "_"][:2] == ["95 %", one.label]
+
+
+def test_the_intervals_of_a_card_are_drawn_as_bands(tmp_path):
+    model = stand_in_card.copied(tmp_path / "known")
+    spectrum = magnon(momentum("[H,0,0]", 30), E).replace(run=RUN)
+    files = job(tmp_path, spectrum, model=model, device="cpu")
+    shown = evidence_of_files(*files, model=model)
+    narrow, wide = evidence.bands(shown.result)
+    assert [narrow.label, wide.label] == ["68 % interval", "95 % interval"]
+    here = shown.result.valid
+    signal = shown.result.signal[here]
+    for band in (narrow, wide):
+        assert (band.low[here] < signal).all() and (signal < band.high[here]).all()
+    assert (wide.low[here] < narrow.low[here]).all() and (narrow.high[here] < wide.high[here]).all()
+    figure = panels.figures(shown)["Cuts through the strongest modes"]
+    assert [c.get_label() for c in figure.axes[0].collections if c.get_label()[0] != "_"][:2] == [
+        wide.label,
+        narrow.label,
+    ]
+    other = evidence_of_files(files[0], wrong(files[1]), model=model)
+    assert [b.label for b in evidence.bands(other.result)] == ["one standard error"], (
+        "the job does not give this result"
+    )
+
+
+def wrong(result: Path) -> Path:
+    """A result with another signal."""
+    with h5py.File(result, "r+") as file:
+        file["MDHistoWorkspace/data/signal"][...] *= 1.5
+    return result
 
 
 # ------------------------------------------------------------------------------------------------ text from files

@@ -53,10 +53,12 @@ def apply(
     source, target = files
     started = time.monotonic()
     with progress(_title(options, source.name), quiet=json) as bar:
-        from ..translate.job import apply_to_file  # takes longer than a user waits for a sign of life
+        from ..translate.job import apply_to_file, files_of_ends  # takes longer than a user waits for a sign of life
 
         made = apply_to_file(source, target, options, overwrite=overwrite, progress=bar)
     summary = {"output": str(target), "seconds": round(time.monotonic() - started, 2), **made.summary()}
+    if options.intervals:
+        summary |= {"intervals": {end: str(path) for end, path in files_of_ends(target).items()}}
     if report is not None:
         _write_report(report, source, target, options, overwrite)
         summary |= {"report": str(report)}
@@ -109,6 +111,7 @@ def _report_text(summary: dict) -> str:
     lines = [f"wrote {summary['output']} in {summary['seconds']:.1f} s with {summary['model']}", f"  run: {used}"]
     lines.append(f"  resolution of the result: {summary['resolution_of_result']}")
     lines += [f"  report: {summary['report']}"] if "report" in summary else []
+    lines += [f"  {end}: {path}" for end, path in summary.get("intervals", {}).items()]
     for name, value in summary.items():
         if isinstance(value, float) and name != "seconds":
             lines.append(f"  {name.replace('_', ' ')}: {digits(value)}")

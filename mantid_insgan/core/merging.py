@@ -142,11 +142,11 @@ def merged(spectrum: Spectrum, wanted: Mapping[int, Wanted]) -> Spectrum:
     -------
     Spectrum
         A bin of it is valid if a valid bin lies in it, even in part. `num_events` is that of the valid bins in it.
+        Wider bins have no `deviations`: the intervals of single bins do not tell that of their mean.
     """
     cuts = tuple(w if isinstance(w := wanted.get(i), slice) else slice(None) for i in range(spectrum.ndim))
-    arrays = ("signal", "variance", "valid", "num_events", "masked")
     axes = tuple(a.slice(*c.indices(len(a))[:2]) for a, c in zip(spectrum.axes, cuts, strict=True))
-    spectrum = spectrum.replace(axes=axes, **{name: getattr(spectrum, name)[cuts] for name in arrays})
+    spectrum = spectrum.replace(axes=axes, **spectrum.arrays_at(cuts))
     edges = {i: w for i, w in wanted.items() if not isinstance(w, slice)}
     return _summed_up(spectrum, edges) if edges else spectrum
 

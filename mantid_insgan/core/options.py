@@ -30,7 +30,7 @@ DEVICES = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}
 PRECISIONS = {"32": "32", "bf16": "bf16"}
 OUT_OF_DOMAIN = {"warn": "Warn", "error": "Error"}
 #: Flags of the command line that are not options of a job -> property.
-_MORE_FLAGS = {"--output": "OutputModel", "--overwrite": "Overwrite"}
+_MORE_FLAGS = {"--output": "OutputModel", "--overwrite": "Overwrite", "--intervals": "OutputIntervals"}
 
 #: Of `ApplyOptions`: how many times finer a result is.
 SHARPEN = 3.0
@@ -211,6 +211,12 @@ class ApplyOptions(Options):
         "--out-of-domain",
         "OutOfDomain",
         OUT_OF_DOMAIN,
+    )
+    intervals: bool = job_option(
+        False,
+        "Write the ends of the 95 % and the 68 % interval of each bin too, beside the result: OUT-lower-95.nxs, "
+        "OUT-lower-68.nxs, OUT-upper-68.nxs and OUT-upper-95.nxs beside OUT.nxs.",
+        "--intervals",
     )
 
 
@@ -458,6 +464,12 @@ def check_target(options: ApplyOptions) -> None:
     if options.to is None:
         return
     parse_target(options.to)
+    if options.intervals:
+        raise RunFactError(
+            "--intervals was given with --to: the intervals of a card hold for one model, and no pairs say what two "
+            "models one after the other cover",
+            "leave --intervals out and take the standard errors, or remove the resolution without --to",
+        )
     if adds:
         raise RunFactError(
             "--to was given with --direction add-resolution: it brings data from their setting to another one",

@@ -16,6 +16,8 @@ from .run import Run
 #: |signal| at or above this is a flag ("masked"), not a measurement: Horace and nxspe write -1e30 or -1e20,
 #: and an unsigned overflow of such a flag gives about 1e18.
 FLAG_MAGNITUDE = 1e18
+#: Ends of the intervals of a result, in the order of `Spectrum.deviations`.
+ENDS = ("lower 95 %", "lower 68 %", "upper 68 %", "upper 95 %")
 #: Mantid's MDNormalization for which the signal of a bin is a sum over its events.
 NUM_EVENTS_NORMALIZATION = 2
 
@@ -228,6 +230,9 @@ class Spectrum:
     normalised : bool
         True where the signal was divided by the coverage of the detectors (MDNorm): the number of events is then no
         weight, whatever `visual_normalization` says, and a bin without events was measured if its signal is a number.
+    deviations : array_like, shape (4, n0, n1, ...), optional
+        Of a result: how far the ends of the intervals that cover the truth lie from the signal, in the order of `ENDS`;
+        NaN where none is known.
 
     Raises
     ------
@@ -247,6 +252,7 @@ class Spectrum:
     visual_normalization: int = 0
     q_convention: str = "Inelastic"
     normalised: bool = False
+    deviations: np.ndarray | None = None
 
     def __post_init__(self):
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  (frozen dataclass)
@@ -273,6 +279,10 @@ class Spectrum:
         ):
             value.setflags(write=False)
             put(name, value)
+        if self.deviations is not None:
+            deviations = _real_array("deviations", self.deviations, (len(ENDS), *shape))
+            deviations.setflags(write=False)
+            put("deviations", deviations)
 
     @property
     def sums_events(self) -> bool:
@@ -300,7 +310,10 @@ class Spectrum:
         return open_axes(self.axes)
 
     def replace(self, **changes) -> Spectrum:
-        """A copy with these fields changed (`valid` is restricted again)."""
+        """A copy with these fields changed (`valid` is restricted again); with another signal it has no `deviations`,
+        unless they are given too."""
+        if "signal" in changes:
+            changes.setdefault("deviations", None)
         return replace(self, **changes)
 
     def squeeze(self) -> Spectrum:
@@ -351,8 +364,12 @@ class Spectrum:
         )
 
     def _indexed(self, index, axes) -> Spectrum:
-        arrays = ("signal", "variance", "valid", "num_events", "masked")
-        return replace(self, axes=axes, **{n: getattr(self, n)[index] for n in arrays})
+        return replace(self, axes=axes, **self.arrays_at(index))
+
+    def arrays_at(self, index: tuple) -> dict[str, np.ndarray | None]:
+        """The arrays of values of the bins at an index, by the names of their fields."""
+        found = {n: getattr(self, n)[index] for n in ("signal", "variance", "valid", "num_events", "masked")}
+        return found | {"deviations": None if self.deviations is None else self.deviations[(slice(None), *index)]}
 
     def identical(self, other: Spectrum) -> bool:
         """True if arrays (NaN equal to NaN), axes and conventions agree exactly; edges to float32."""
@@ -460,7 +477,8 @@ def per_event(spectrum: Spectrum) -> Spectrum:
     with np.errstate(divide="ignore", invalid="ignore"):
         signal = spectrum.signal / spectrum.num_events
         variance = spectrum.variance / spectrum.num_events**2
-    return spectrum.replace(signal=frozen(signal), variance=frozen(variance))
+        ends = None if spectrum.deviations is None else frozen(spectrum.deviations / spectrum.num_events)
+    return spectrum.replace(signal=frozen(signal), variance=frozen(variance), deviations=ends)
 
 
 def summed(spectrum: Spectrum) -> Spectrum:
@@ -468,4 +486,6 @@ def summed(spectrum: Spectrum) -> Spectrum:
     if not spectrum.sums_events:
         return spectrum
     events = spectrum.num_events
-    return spectrum.replace(signal=frozen(spectrum.signal * events), variance=frozen(spectrum.variance * events**2))
+    signal, variance = frozen(spectrum.signal * events), frozen(spectrum.variance * events**2)
+    ends = None if spectrum.deviations is None else frozen(spectrum.deviations * events)
+    return spectrum.replace(signal=signal, variance=variance, deviations=ends)

@@ -143,7 +143,13 @@ def _reader(path: Path):
 
 
 def open_writer(
-    path: str | Path, source, *, overwrite: bool = False, history: dict | None = None, inputs: Sequence[Path] = ()
+    path: str | Path,
+    source,
+    *,
+    overwrite: bool = False,
+    history: dict | None = None,
+    inputs: Sequence[Path] = (),
+    title: str | None = None,
 ):
     """A writer of the format that the suffix of an output asks for, with ``write(region, spectrum)``.
 
@@ -159,6 +165,8 @@ def open_writer(
     inputs : sequence of Path
         Files that the result is made of: it replaces none of them. If the first is an MDHistoWorkspace file, an output
         of that kind keeps its other groups.
+    title : str, optional
+        Of the output; that of the source if not given.
 
     Raises
     ------
@@ -177,9 +185,9 @@ def open_writer(
             f"name it {path.with_suffix('.txt').name}, or choose another format",
         )
     if write is not None:
-        return WholeWriter(path, source, write, overwrite=overwrite, history=history)
+        return WholeWriter(path, source, write, overwrite=overwrite, history=history, title=title)
     template = inputs[0] if inputs and getattr(source, "layout", None) in ("v1", "v2") else None
-    return SpectrumWriter(path, source, template=template, overwrite=overwrite, history=history)
+    return SpectrumWriter(path, source, template=template, overwrite=overwrite, history=history, title=title)
 
 
 def writer_for(path: str | Path):

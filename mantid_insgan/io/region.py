@@ -30,8 +30,7 @@ def normal_region(region: tuple[slice, ...] | None, shape: tuple[int, ...]) -> t
 def cut(spectrum: Spectrum, region: tuple[slice, ...] | None) -> Spectrum:
     """The part of a spectrum inside a region given as in `SpectrumFile.read`."""
     region = normal_region(region, spectrum.shape)
-    arrays = ("signal", "variance", "valid", "num_events", "masked")
     return spectrum.replace(
         axes=tuple(a.slice(s.start, s.stop) for a, s in zip(spectrum.axes, region, strict=True)),
-        **{name: getattr(spectrum, name)[region] for name in arrays},
+        **spectrum.arrays_at(region),
     )

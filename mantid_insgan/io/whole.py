@@ -142,6 +142,8 @@ class WholeWriter:
         ``write(temporary, spectrum, history)`` writes the file of one format.
     overwrite : bool
     history : dict, optional
+    title : str, optional
+        That of the source if not given.
 
     Raises
     ------
@@ -149,10 +151,22 @@ class WholeWriter:
         As `check_output`, and if writing fails.
     """
 
-    def __init__(self, path: Path, source, write: Callable, *, overwrite: bool = False, history: dict | None = None):
+    def __init__(
+        self,
+        path: Path,
+        source,
+        write: Callable,
+        *,
+        overwrite: bool = False,
+        history: dict | None = None,
+        title: str | None = None,
+    ):
         check_output(path, overwrite)
         self.path, self._source, self._write = path, source, write
         self._overwrite, self._history = overwrite, history
+        self._conventions = {name: getattr(source, name) for name in _CONVENTIONS}
+        if title is not None:
+            self._conventions["title"] = title
         shape = tuple(map(len, source.axes))
         self._arrays = {"signal": np.full(shape, np.nan), "variance": np.full(shape, np.nan)}
         self._arrays |= {"num_events": np.zeros(shape), "masked": np.zeros(shape, bool), "valid": np.zeros(shape, bool)}
@@ -170,9 +184,7 @@ class WholeWriter:
         if problem is not None:
             return
         source = self._source
-        spectrum = Spectrum(
-            **self._arrays, axes=source.axes, run=source.run, **{n: getattr(source, n) for n in _CONVENTIONS}
-        )
+        spectrum = Spectrum(**self._arrays, axes=source.axes, run=source.run, **self._conventions)
         check_output(self.path, self._overwrite)
         try:
             with replacing(self.path) as temporary:

@@ -69,6 +69,8 @@ class SpectrumWriter:
     history : dict, optional
         Record of what was done: ``name``, ``version`` (an integer for an algorithm), ``parameters`` (dict),
         ``duration`` in seconds, and any other JSON values. It becomes an entry of Mantid's history.
+    title : str, optional
+        Of the run; that of the template, or of the source, if not given.
 
     Raises
     ------
@@ -90,6 +92,7 @@ class SpectrumWriter:
         template: str | Path | None = None,
         overwrite: bool = False,
         history: dict | None = None,
+        title: str | None = None,
     ):
         check_output(path, overwrite)
         self.path = Path(path)
@@ -103,6 +106,7 @@ class SpectrumWriter:
         self._template = template
         self._overwrite = overwrite
         self._history = history
+        self._title = title
         self._file: h5py.File | None = None
         self._stage: h5py.File | None = None
         self._whole = contextlib.ExitStack()  # of the temporary file, which is renamed or deleted when it closes
@@ -221,9 +225,10 @@ class SpectrumWriter:
         file.attrs["file_name"] = fixed(self.path.name)
         file.attrs["file_time"] = fixed(time.strftime("%Y-%m-%dT%H:%M:%S%z"))
         if not experiment_groups(entry) and source.run.facts:
-            _write_experiment(entry.create_group("experiment0"), source.run, source.title)
+            title = source.title if self._title is None else self._title
+            _write_experiment(entry.create_group("experiment0"), source.run, title)
         elif experiment_groups(entry):
-            _write_own_logs(experiment_groups(entry)[0], source.run)
+            _write_own_logs(experiment_groups(entry)[0], source.run, self._title)
         if self._history is not None:
             _append_history(entry, self._history)
         _write_data_group(entry, source.axes)
@@ -398,10 +403,10 @@ def _write_logs(logs: h5py.Group, run: Run, title: str) -> None:
     _put(_group(logs, "goniometer", "NXpositioner", version=np.int32(1)), "num_axes", np.int32(0))
 
 
-def _write_own_logs(experiment: h5py.Group, run: Run) -> None:
-    """The resolution that the data have now, and a lattice or a sample that was given, in place of what the template
-    says: facts are read from the first experiment that has them."""
-    for name, value in own_logs(run).items():
+def _write_own_logs(experiment: h5py.Group, run: Run, title: str | None) -> None:
+    """The resolution that the data have now, and a lattice, a sample or a title that was given, in place of what the
+    template says: facts are read from the first experiment that has them."""
+    for name, value in (own_logs(run) | {"run_title": title}).items():
         if value is None:
             continue
         logs = _group(experiment, "logs", "NXgroup")

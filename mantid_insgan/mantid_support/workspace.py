@@ -251,6 +251,29 @@ def to_workspace_like(spectrum: Spectrum, workspace, events: np.ndarray):
     return to_workspace(summed(spectrum.replace(num_events=events)), template=workspace)
 
 
+def to_group(spectra: dict[str, Spectrum], template):
+    """A WorkspaceGroup of clones of a workspace; the clones are in the data service, and the group is not.
+
+    Parameters
+    ----------
+    spectra : dict of str to Spectrum
+        Name of each workspace -> its signal, errors and title.
+    template : mantid.api.IMDHistoWorkspace
+
+    Raises
+    ------
+    OutputError
+        If the template has a different shape.
+    """
+    from mantid.api import mtd
+
+    for name, spectrum in spectra.items():
+        workspace = to_workspace(spectrum, template=template)
+        workspace.setTitle(spectrum.title)
+        mtd.addOrReplace(name, workspace)
+    return run_child("GroupWorkspaces", InputWorkspaces=list(spectra))
+
+
 def to_table(columns: Sequence[tuple], rows: Iterable[Sequence]):
     """A TableWorkspace; it is not in the data service.
 

@@ -27,7 +27,7 @@ from ..translate.again import SAME_RESULT, Again, made_again, recorded_options
 from ..translate.cards import ModelFile
 from ..translate.job import MISFIT, is_unlike, unlike, usual_chi_squared
 from ..translate.translator import TELLING
-from ..translate.trust import UNIT, regional
+from ..translate.trust import UNIT, ends_of, regional
 
 #: A total that changes by more than this share of itself is worth a look: results keep it but for what an edge cuts.
 FLUX = 0.1
@@ -136,7 +136,11 @@ class Evidence:
 
 
 def bands(result: Spectrum) -> tuple[Band, ...]:
-    """The error bands of a result, the narrowest first: what a result says about where the truth lies."""
+    """The error bands of a result, the narrowest first: its intervals, or one standard error if it has none."""
+    if result.deviations is not None:
+        ends = {name: end.signal for name, end in ends_of(result).items()}
+        levels = ("68 %", "95 %")
+        return tuple(Band(f"{level} interval", ends[f"lower {level}"], ends[f"upper {level}"]) for level in levels)
     error = np.sqrt(np.where(result.valid, result.variance, np.nan))
     return (Band("one standard error", result.signal - error, result.signal + error),)
 
@@ -201,7 +205,7 @@ def evidence_of_files(
     known = record.get("parameters")
     return Evidence(
         per_event(given),
-        per_event(result),
+        _with_intervals(per_event(result), again),
         result.run if again is None else again.report.run,
         known if isinstance(known, dict) else {},
         files | _models_of(again),
@@ -220,7 +224,8 @@ def evidence_in_memory(spectrum: Spectrum, result: Spectrum, options: ApplyOptio
     run = result.run if again is None else again.report.run
     known = {"direction": options.direction} | options.given()
     title = spectrum.title or names[1]
-    return Evidence(per_event(spectrum), per_event(result), run, known, files, again, missing, title=title)
+    shown = _with_intervals(per_event(result), again)
+    return Evidence(per_event(spectrum), shown, run, known, files, again, missing, title=title)
 
 
 def _read(path: Path, **how) -> Spectrum:
@@ -272,6 +277,13 @@ def _repeated(given: Spectrum, options: ApplyOptions, progress) -> tuple[Again |
         return made_again(given, options, progress), ""
     except InsganError as problem:
         return None, f"{problem.reason}; {problem.fix}"
+
+
+def _with_intervals(result: Spectrum, again: Again | None) -> Spectrum:
+    """A result with the intervals of the same made again, which its file does not keep."""
+    if again is None or again.differs(result) > SAME_RESULT:
+        return result
+    return result.replace(deviations=again.result.deviations)
 
 
 def _without(again: Again | None, why: str) -> tuple[tuple[str, str], ...]:

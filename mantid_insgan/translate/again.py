@@ -30,7 +30,7 @@ class Again:
     Attributes
     ----------
     result : Spectrum
-        Intensity per event, if the signal is a sum over events.
+        Intensity per event, if the signal is a sum over events; with `deviations` if the model's card has intervals.
     report : Report
     models : tuple of ModelFile
         In the order in which they were applied.
@@ -90,8 +90,9 @@ def made_again(spectrum: Spectrum, options: ApplyOptions, progress=None) -> Agai
         else:
             deviation[place] = (signal - convolved) / np.sqrt(variance)
 
-    result, report = apply(spectrum, options, progress=progress, watch=watch)
     models = tuple(models_of(spectrum, options))
+    known = options.to is None and all(model.card.intervals is not None for model in models)
+    result, report = apply(spectrum, options, progress=progress, watch=watch, intervals=known)
     return Again(per_event(result), report, models, next(iter(directions), ""), deviation)
 
 
@@ -129,8 +130,9 @@ def recorded_options(record: dict, run: Run, model: str | None = None, device: s
 
 def _of_kind(field, value):
     """The value of an option in a record, which may come from anywhere."""
-    kind = int | float if "float" in field.type else int if "int" in field.type else str
-    if isinstance(value, bool) or not isinstance(value, kind):
+    kinds = {"float": (int, float), "int": int, "bool": bool}
+    kind = next((found for name, found in kinds.items() if name in field.type), str)
+    if isinstance(value, bool) is not (kind is bool) or not isinstance(value, kind):
         raise ModelError(
             f"the history of the result says {field.name} = {str(value)[:40]!r}, which is no value of that option",
             "take the result of insgan apply, as it was written",

@@ -291,6 +291,15 @@ def require_dimensions(card: ModelCard, open_axes: int) -> None:
     )
 
 
+def require_intervals(card: ModelCard) -> None:
+    """Raise ModelError if the card of a model has no intervals."""
+    if card.intervals is None:
+        raise ModelError(
+            f"the card of the model {card.name} has no intervals (its entry 'intervals'), which --intervals needs",
+            "use a bundled model for cuts or slices (--model), or leave --intervals out and take the standard errors",
+        )
+
+
 def _named(model: str, direction: str) -> ModelFile:
     """The model with this name or path, which must be for `direction`."""
     _require_direction(direction)

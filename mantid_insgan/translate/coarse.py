@@ -102,21 +102,28 @@ class Coarsening:
         Returns
         -------
         Spectrum
-            `given` with other signal and variance, NaN where one of the two is not valid. Bins that were merged have
-            the variance of their mean.
+            `given` with other signal, variance and deviations, NaN where one of the two is not valid. Bins that were
+            merged have the variance and the deviations of their mean.
         """
-        signal, variance, valid = result.signal, result.variance, result.valid
+        signal, valid = result.signal, result.valid
         for axis in self.factors:
-            signal = self._finer(signal, valid, axis)
-            variance, valid = self._repeated(variance, axis), self._repeated(valid, axis)
+            signal, valid = self._finer(signal, valid, axis), self._repeated(valid, axis)
         valid = valid & given.valid
         signal = np.where(valid, signal, np.nan)
-        found = given.replace(signal=signal, variance=np.where(valid, variance, np.nan), valid=valid)
+        found = given.replace(signal=signal, variance=self._everywhere(result.variance, valid), valid=valid)
         # the means of the measured bins are those of the result
         missing = np.where(result.valid, result.signal - per_event(self._wide(summed(found))).signal, 0.0)
+        signal = frozen(signal + self._everywhere(missing, valid))
+        ends = result.deviations
+        if ends is not None:
+            ends = frozen(np.stack([self._everywhere(end, valid) for end in ends]))
+        return found.replace(signal=signal, deviations=ends)
+
+    def _everywhere(self, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Values of wide bins in each bin of the data that is valid."""
         for axis in self.factors:
-            missing = self._repeated(missing, axis)
-        return given.replace(signal=frozen(signal + missing), variance=found.variance, valid=found.valid)
+            values = self._repeated(values, axis)
+        return np.where(valid, values, np.nan)
 
     def _repeated(self, values: np.ndarray, axis: int) -> np.ndarray:
         return _last(np.repeat(values, self.factors[axis], axis), len(self.axes[axis]), axis)

@@ -17,6 +17,7 @@ from ..core.spectrum import Spectrum, energy_axis, frozen, per_event
 from ..instruments.instrument import Resolution
 from .line_shape import CORE_PARTS, LineParts, LineShape, fwhm_of
 from .translator import Quality
+from .trust import normal_deviations, widened
 
 #: How well a line is known: what is left of it after the subtraction, relative to it (for the networks' training too).
 LEFT_OF_LINE = 0.03
@@ -113,7 +114,8 @@ class ElasticLines:
         # Without an error a bin stays: it counted nothing, or is exact.
         unknown = np.where(variance > 0, np.maximum(unknown, 0.0) + (LEFT_OF_LINE * line) ** 2, 0.0)
         left, wider = (_from_columns(x, spectrum) for x in (signal - line, variance + unknown))
-        return spectrum.replace(signal=frozen(left), variance=frozen(wider), valid=seen), kept
+        found = {"signal": frozen(left), "variance": frozen(wider), "deviations": spectrum.deviations}
+        return spectrum.replace(**found, valid=seen), kept
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,8 @@ class Kept:
         """The result of a network with the line at the target's resolution.
 
         Bins that the network did not see come back as data less the line plus that of the target, with the errors of
-        the data and of the difference of the two lines: the larger of `LEFT_OF_LINE` and what the fit leaves.
+        the data and of the difference of the two lines: the larger of `LEFT_OF_LINE` and what the fit leaves. Their
+        intervals are those of a normal distribution with these errors; elsewhere the ends move with the signal.
 
         Parameters
         ----------
@@ -175,8 +178,11 @@ class Kept:
         least = 1e-9 * np.abs(data.signal[data.valid]).max(initial=0.0)  # an error is never zero
         own = np.maximum(data.variance + unknown**2, least**2)
         variance = np.where(self.seen, result.variance + (LEFT_OF_LINE * added) ** 2, own)
-        signal, variance = (np.where(data.valid, x, np.nan) for x in (signal, variance))
-        return data.replace(signal=frozen(signal), variance=frozen(variance))
+        found = {"signal": signal, "variance": variance}
+        if result.deviations is not None:
+            ends = widened(result.deviations, LEFT_OF_LINE * added)
+            found["deviations"] = np.where(self.seen, ends, normal_deviations(np.sqrt(own)))
+        return data.replace(**{name: frozen(np.where(data.valid, x, np.nan)) for name, x in found.items()})
 
 
 def find_lines(source, resolution: Resolution, regions=None) -> ElasticLines | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from ..core.options import (
 )
 from ..core.run import BEAM_FACTS, RESOLUTION_FACTS, Run, Setting, shown
 from ..core.slices import network_axes, regions_of, require_network_axes, require_valid
-from ..core.spectrum import Spectrum, energy_axis, frozen, open_axes, per_event, summed
+from ..core.spectrum import ENDS, Spectrum, energy_axis, frozen, open_axes, per_event, summed
 from ..errors import ModelError, RunFactError
 from ..instruments.catalogue import with_known_name
 from ..instruments.instrument import Resolution
@@ -35,7 +36,7 @@ from .elastic import find_lines
 from .findings import Findings, cleaned_source
 from .target import Plan, plan_for
 from .translator import Quality, Translator
-from .trust import ALARM
+from .trust import ALARM, ends_of, title_of_end
 
 #: Chi-squared per bin of the re-convolution above which there is a note.
 MISFIT = 3.0
@@ -46,8 +47,10 @@ OUTSIDE = 0.05
 MOST_REASONS = 3
 #: Name of this job in the history of an output, and the options that do not change the result.
 HISTORY_NAME = "insgan apply"
-NEUTRAL = ("device", "out_of_domain", "resolution of the result")
+NEUTRAL = ("device", "out_of_domain", "intervals", "resolution of the result")
 RESULT = NEUTRAL[-1]
+#: Name in the history of the ends of its intervals, and that of the parameter that says which end it is.
+ENDS_NAME, END = f"{HISTORY_NAME} --intervals", "end"
 #: Bins of a file that are in memory at a time (at least one network slice); larger files are processed in slabs.
 SLAB_BINS = 1_500_000
 #: A larger volume is processed slice by slice if no model is given, because a volume must be in memory as a whole.
@@ -99,7 +102,8 @@ def apply(
     Returns
     -------
     Spectrum
-        On the axes of the input, or in the bins of the options, with errors.
+        On the axes of the input, or in the bins of the options, with errors; with the option `intervals` also with
+        `deviations`, of which `trust.ends_of` makes spectra.
     Report
         The model, the facts of the run that were used, the quality of the result, and notes.
 
@@ -157,7 +161,9 @@ def apply_to_file(
 ) -> Report:
     """Add or remove the resolution of a file; the result is renamed to `target` when it is complete.
 
-    Files of more than `SLAB_BINS` bins are processed in slabs, so that memory does not grow with the file.
+    Files of more than `SLAB_BINS` bins are processed in slabs, so that memory does not grow with the file. With the
+    option `intervals` their ends are written to files of their own (`files_of_ends`), which are complete before the
+    result is.
 
     Parameters
     ----------
@@ -172,9 +178,12 @@ def apply_to_file(
     Raises
     ------
     InsganError
-        As `apply`; also if the output exists and `overwrite` is False, or cannot be written.
+        As `apply`; also if an output exists and `overwrite` is False, or cannot be written.
     """
-    check_output(target, overwrite, [source])
+    target = Path(target)
+    ends = files_of_ends(target) if options.intervals else {}
+    for path in (target, *ends.values()):
+        check_output(path, overwrite, [source])
     writer_for(target)
     with open_spectrum(source, **reading_of(options)) as file:
         run, resolution, translators = _prepare(file, options, opened)
@@ -187,7 +196,7 @@ def apply_to_file(
             "parameters": _parameters(source, [t.card for t in translators], run, options)
             | {RESULT: str(plan.setting)},
         }
-        with open_writer(target, file, overwrite=overwrite, history=history, inputs=[source]) as writer:
+        with _writing(file, target, ends, history, overwrite=overwrite, inputs=[source]) as write:
             regions = slabs(file.shape, network_axes(file.axes, translators[0].card.dimensions))
             cleaned = cleaned_source(file, resolution)
             coarse = coarsening_for(file, plan, resolution.ei, lambda: ((r, cleaned.read(r)) for r in regions))
@@ -198,12 +207,31 @@ def apply_to_file(
             findings = Findings(resolution)
             for done, region in enumerate(regions):
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
-                writer.write(region, _translated(file, region, findings, plan, coarse, quality, share))
+                write(region, _translated(file, region, findings, plan, coarse, quality, share))
             if not quality.bins:
                 require_valid(file.read(regions[-1]))
             _require_reached(options, quality)
             _require_known(options, quality)
     return _report(file, run, plan, quality, findings, coarse)
+
+
+@contextmanager
+def _writing(file, target: Path, ends: dict[str, Path], history: dict, **how):
+    """A function that writes a region of a result, and of the ends of its intervals if these have files."""
+    with ExitStack() as opened:
+        # closed last, so that a result is never without its intervals
+        writer = opened.enter_context(open_writer(target, file, history=history, **how))
+        of_ends = {}
+        for end, path in ends.items():
+            own = {"history": _history_of_end(history, end), "title": title_of_end(end, file.title)}
+            of_ends[end] = opened.enter_context(open_writer(path, file, **own, **how))
+
+        def write(region, result: Spectrum) -> None:
+            writer.write(region, result)
+            for end, part in ends_of(result).items() if of_ends else ():
+                of_ends[end].write(region, part)
+
+        yield write
 
 
 def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings, coarse: Coarsening | None) -> Report:
@@ -289,10 +317,25 @@ def _why_not_as_volumes(spectrum) -> str:
     return ""
 
 
+def files_of_ends(target: Path) -> dict[str, Path]:
+    """The files beside a result with the ends of its intervals, by `ENDS`.
+
+    Examples
+    --------
+    >>> files_of_ends(Path("cut.nxs"))["lower 95 %"].name
+    'cut-lower-95.nxs'
+    """
+    return {end: target.with_stem(f"{target.stem}-{end.removesuffix(' %').replace(' ', '-')}") for end in ENDS}
+
+
+def _history_of_end(history: dict, end: str) -> dict:
+    return history | {"name": ENDS_NAME, "parameters": history["parameters"] | {END: end}}
+
+
 def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
     """Whether a file is the present result of `apply_to_file` for `source`: its history has the same name of the input,
     options, facts of the run and model, and it is not older than the input. An existing file is complete, because it
-    gets its name only then.
+    gets its name only then. With the option `intervals` the same is asked of the files of their ends.
 
     Raises
     ------
@@ -302,12 +345,23 @@ def is_result(source: Path, target: Path, options: ApplyOptions) -> bool:
     with open_spectrum(source, **reading_of(options)) as file:
         run = with_known_name(options.run(file.run))
         models = models_of(file, options)
-    expected = _parameters(source, [model.card for model in models], run, options)
-    found = last_record(target)
-    if found.get("name") != HISTORY_NAME or found.get("version") != __version__:
+    record = {"name": HISTORY_NAME, "parameters": _parameters(source, [m.card for m in models], run, options)}
+    wanted = {target: record}
+    if options.intervals:
+        wanted |= {path: _history_of_end(record, end) for end, path in files_of_ends(target).items()}
+    made_before = source.stat().st_mtime
+    return all(
+        path.exists() and _has_record(path, expected) and path.stat().st_mtime >= made_before
+        for path, expected in wanted.items()
+    )
+
+
+def _has_record(path: Path, expected: dict) -> bool:
+    found = last_record(path)
+    if found.get("name") != expected["name"] or found.get("version") != __version__:
         return False
-    decides = [{k: v for k, v in p.items() if k not in NEUTRAL} for p in (found["parameters"], expected)]
-    return decides[0] == decides[1] and target.stat().st_mtime >= source.stat().st_mtime
+    decides = [{k: v for k, v in r["parameters"].items() if k not in NEUTRAL} for r in (found, expected)]
+    return decides[0] == decides[1]
 
 
 def _require_reached(options: ApplyOptions, quality: Quality) -> None:

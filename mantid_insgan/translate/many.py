@@ -9,7 +9,7 @@ from pathlib import Path
 from ..core.options import ApplyOptions
 from ..core.workers import worker_pool
 from ..errors import InputError, InsganError, OutputError
-from .job import apply_to_file, is_result
+from .job import apply_to_file, files_of_ends, is_result
 
 #: Open models of this process.
 _OPENED: dict = {}
@@ -83,7 +83,8 @@ def apply_to_many(
     """
     if workers < 1:
         raise InputError(f"the number of workers is {workers}", "give 1 or more (--workers)")
-    tasks = [(s, t, options, overwrite) for s, t in _targets([Path(f).absolute() for f in files], Path(folder))]
+    targets = _targets([Path(f).absolute() for f in files], Path(folder), options.intervals)
+    tasks = [(source, target, options, overwrite) for source, target in targets]
     outcomes = []
 
     def note(outcome: Outcome) -> None:
@@ -102,8 +103,8 @@ def apply_to_many(
     return outcomes
 
 
-def _targets(files: list[Path], folder: Path) -> list[tuple[Path, Path]]:
-    """Each file and its result."""
+def _targets(files: list[Path], folder: Path, intervals: bool) -> list[tuple[Path, Path]]:
+    """Each file and its result, which has the ends of its intervals beside it or not."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -111,17 +112,18 @@ def _targets(files: list[Path], folder: Path) -> list[tuple[Path, Path]]:
             f"the output folder {folder} cannot be created: {problem.strerror}", "name another folder (--output-dir)"
         ) from problem
     owners: dict[Path, Path] = {}
-    for file in files:
-        target = folder.absolute() / f"{file.stem}.nxs"
-        if target in owners:
-            raise InputError(
-                f"{owners[target]} and {file} would both be written to {target}",
-                "process them in two calls with two folders (--output-dir)",
-            )
+    found = [(file, folder.absolute() / f"{file.stem}.nxs") for file in files]
+    for file, target in found:
+        for path in (target, *(files_of_ends(target).values() if intervals else ())):
+            if path in owners:
+                raise InputError(
+                    f"{owners[path]} and {file} would both be written to {path}",
+                    "process them in two calls with two folders (--output-dir)",
+                )
+            owners[path] = file
         if target == file:
             raise InputError(f"{file} would be replaced by its own result", "name another folder (--output-dir)")
-        owners[target] = file
-    return [(file, target) for target, file in owners.items()]
+    return found
 
 
 def apply_to_one(source: Path, target: Path, options: ApplyOptions, overwrite: bool) -> Outcome:

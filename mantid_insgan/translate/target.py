@@ -16,10 +16,11 @@ import numpy as np
 from ..core.options import SHARPEN, ApplyOptions, parse_target
 from ..core.run import NO_RESOLUTION, RESOLUTION_FACTS, SPECTROMETER, Run, Setting
 from ..core.slices import network_axes
-from ..core.spectrum import Spectrum
+from ..core.spectrum import ENDS, Spectrum, frozen
 from ..errors import ModelError, RunFactError
 from ..instruments.grid import ResolutionOnGrid, finest, ratios
 from ..instruments.instrument import Resolution
+from .cards import require_intervals
 from .elastic import ElasticLines, find_lines, kept_apart
 from .translator import Quality, Translator
 
@@ -44,12 +45,12 @@ class Step:
     grid: ResolutionOnGrid
     finer: ResolutionOnGrid | None = None
 
-    def apply(self, spectrum: Spectrum, region, progress) -> tuple[Spectrum, Quality]:
+    def apply(self, spectrum: Spectrum, region, progress, intervals: bool = False) -> tuple[Spectrum, Quality]:
         """The step for the bins of a region of the grid; all if None."""
         grid, finer = self.grid, self.finer
         if region is not None:
             grid, finer = grid.region(region), finer and finer.region(region)
-        return self.translator.apply(spectrum, grid, progress, finer)
+        return self.translator.apply(spectrum, grid, progress, finer, intervals=intervals)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Plan:
         That of the result, which elastic lines get; none at all if not given.
     lines : ElasticLines, optional
         Of the data: they are kept apart from what the models do.
+    intervals : bool
+        Whether the result has `deviations`; for a plan of one step.
     """
 
     steps: tuple[Step, ...]
@@ -76,6 +79,7 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     target: Resolution | None = None
     lines: ElasticLines | None = None
+    intervals: bool = False
 
     @property
     def removes(self) -> bool:
@@ -87,6 +91,9 @@ class Plan:
 
     def apply(self, spectrum: Spectrum, region=None, progress: Callable | None = None) -> tuple[Spectrum, Quality]:
         """The result for a spectrum, or for a region of one (a tuple of slices of the whole), and its quality."""
+        if self.intervals or spectrum.deviations is not None:
+            unknown = np.broadcast_to(frozen(np.full((), np.nan)), (len(ENDS), *spectrum.shape))
+            spectrum = spectrum.replace(deviations=unknown if self.intervals else None)
         measured = int(spectrum.valid.sum())
         if self.reach is not None:
             reach = self.reach if region is None else self.reach.region(region)
@@ -103,7 +110,7 @@ class Plan:
         quality = None
         for number, step in enumerate(self.steps):
             share = progress and _part_of(progress, number, len(self.steps))
-            spectrum, found = step.apply(spectrum, region, share)
+            spectrum, found = step.apply(spectrum, region, share, self.intervals)
             quality = found if quality is None else quality.then(found)
         return _without_values(spectrum), quality or _unchanged(spectrum)
 
@@ -117,7 +124,7 @@ def _without_values(spectrum: Spectrum) -> Spectrum:
     if np.isnan(spectrum.signal[~spectrum.valid]).all():
         return spectrum
     signal, variance = (np.where(spectrum.valid, x, np.nan) for x in (spectrum.signal, spectrum.variance))
-    return spectrum.replace(signal=signal, variance=variance)
+    return spectrum.replace(signal=signal, variance=variance, deviations=spectrum.deviations)
 
 
 def _unchanged(spectrum: Spectrum) -> Quality:
@@ -148,8 +155,11 @@ def plan_for(
         If a fact is missing or out of range; if what is to be removed was removed before, or what is to be added was
         added before.
     ModelError
-        If a model does not take what the plan needs.
+        If a model does not take what the plan needs, or its card has no intervals and they are asked for.
     """
+    if options.intervals:
+        for translator in translators:
+            require_intervals(translator.card)
     if options.to is not None:
         wanted, setting = _other_setting(run, options)
         data = _own(run, spectrometer)
@@ -161,7 +171,8 @@ def plan_for(
     plan = _removal if options.direction == "remove-resolution" else _addition
     steps, sharpness, notes = plan(spectrum, run, options, translator, spectrometer)
     target = None if sharpness == NO_RESOLUTION else spectrometer.sharpened(*sharpness)
-    return Plan(steps, Setting(**about, sharpness=sharpness), notes=notes, target=target)
+    setting = Setting(**about, sharpness=sharpness)
+    return Plan(steps, setting, notes=notes, target=target, intervals=options.intervals)
 
 
 def _own(run: Run, spectrometer: Resolution) -> Resolution | None:

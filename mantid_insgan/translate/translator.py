@@ -24,10 +24,10 @@ from ..core.slices import (
     require_network_axes,
     require_valid,
 )
-from ..core.spectrum import Spectrum, frozen
+from ..core.spectrum import ENDS, Spectrum, frozen
 from ..errors import ModelError
 from ..instruments.grid import ResolutionOnGrid
-from .cards import OUTPUTS, STEPS, ModelFile, require_dimensions
+from .cards import OUTPUTS, STEPS, ModelFile, require_dimensions, require_intervals
 from .session import open_session, run_interruptibly
 from .trust import (
     ALARM,
@@ -215,7 +215,13 @@ class Translator:
         return "finer" in self.inputs and self.card.simulation == "ideal"
 
     def apply(
-        self, spectrum: Spectrum, grid: ResolutionOnGrid, progress=None, finer: ResolutionOnGrid | None = None
+        self,
+        spectrum: Spectrum,
+        grid: ResolutionOnGrid,
+        progress=None,
+        finer: ResolutionOnGrid | None = None,
+        *,
+        intervals: bool = False,
     ) -> tuple[Spectrum, Quality]:
         """Translate a spectrum held in memory.
 
@@ -231,11 +237,13 @@ class Translator:
         finer : ResolutionOnGrid, optional
             Resolution of the result (remove-resolution) or of the input (add-resolution) at the same bins; none at all
             if not given. Only for a model that `takes_target`.
+        intervals : bool
+            Whether the result has `deviations`, which the card has to know.
 
         Returns
         -------
         spectrum : Spectrum
-            With new signal and variance, NaN where the input is not valid; everything else as in the input.
+            With new signal, variance and deviations, NaN where the input is not valid; everything else as in the input.
         quality : Quality
 
         Raises
@@ -244,13 +252,15 @@ class Translator:
             If no bin is valid, or the axes are not suitable.
         ModelError
             If the model needs more open axes than the spectrum has, the resolution is wider than the model can apply in
-            most bins, or the model takes no finer resolution and one is given.
+            most bins, the model takes no finer resolution and one is given, or its card has no intervals.
         """
         if finer is not None and not self.takes_target:
             raise ModelError(
                 f"the model {self.card.name} takes no finer resolution, and one was given",
                 "use a model with an input finer, or give none",
             )
+        if intervals:
+            require_intervals(self.card)
         require_network_axes(spectrum.axes)
         require_dimensions(self.card, len(grid.open_axes))
         axes = network_axes(spectrum.axes, self.card.dimensions)
@@ -258,16 +268,21 @@ class Translator:
         quality = Quality()
         self._check_width(spectrum, grid, axes)
         signal, variance = np.full(spectrum.shape, np.nan), np.full(spectrum.shape, np.nan)
+        away = np.full((len(ENDS), *spectrum.shape), np.nan) if intervals else None
         total = math.prod(n for i, n in enumerate(spectrum.shape) if i not in axes)
         for done, (place, data, channels) in enumerate(network_slices(spectrum, grid, axes, finer)):
             tell = partial(_share_of, done, total, progress)
             at = partial(_place_in_words, spectrum.axes, axes, place)
-            answer = [from_network(x, axes) for x in self._translate(*data, channels, quality, tell, at)]
+            answer, ends = self._translate(*data, channels, quality, tell, at)
+            answer = [from_network(x, axes) for x in answer]
             signal[place], variance[place], *_ = answer
+            if intervals and ends is not None:
+                away[(slice(None), *place)] = [from_network(x, axes) for x in ends]
             if self.watch is not None:
                 self.watch(self.card.direction, spectrum, place, *answer)
             tell(1.0)
-        return spectrum.replace(signal=frozen(signal), variance=frozen(variance)), quality
+        found = {"signal": signal, "variance": variance} | ({"deviations": away} if intervals else {})
+        return spectrum.replace(**{name: frozen(x) for name, x in found.items()}), quality
 
     def _check_width(self, spectrum: Spectrum, grid: ResolutionOnGrid, axes: tuple[int, ...]) -> None:
         step = math.ceil((spectrum.signal.size / LOOKED_AT) ** (1 / spectrum.ndim))
@@ -292,9 +307,10 @@ class Translator:
                 )
 
     def _translate(self, signal, valid, error, conditions, quality, tell, at):
-        """Signal, variance, convolved ideal spectrum and pulls of one slice; its quality is added."""
+        """Signal, variance, convolved ideal spectrum and pulls of one slice, and deviations or None; its quality is
+        added."""
         if not valid.any():
-            return [np.full(signal.shape, np.nan)] * 4
+            return [np.full(signal.shape, np.nan)] * 4, None
         scale = intensity_scale(signal, valid)
         distances: list[float] = []
         answer = self._run_tiles(signal / scale, valid, error / scale, conditions, distances, tell)
@@ -314,15 +330,18 @@ class Translator:
             quality.chi_squared += float(np.nansum(pulls**2))
             quality.compared += int(np.isfinite(pulls).sum())
         self._judge(quality, seen, distances, at)
-        variance = np.where(valid, (scale * self._standard_error(seen)) ** 2, np.nan)
-        return translated, variance, np.where(valid, answer[2] * scale, np.nan), pulls
+        error, ends = self._errors(seen)
+        variance = np.where(valid, (scale * error) ** 2, np.nan)
+        ends = None if ends is None else np.where(valid, scale * ends, np.nan)
+        return [translated, variance, np.where(valid, answer[2] * scale, np.nan), pulls], ends
 
-    def _standard_error(self, seen: _Seen) -> np.ndarray:
-        """Half of the 68 % interval; without intervals on the card, the network's standard deviation times a factor."""
+    def _errors(self, seen: _Seen) -> tuple[np.ndarray, np.ndarray | None]:
+        """Standard error and deviations: half of the 68 % interval, and the ends; without intervals on the card, the
+        network's standard deviation times a factor, and None."""
         if self.card.intervals is None:
-            return self.card.error_factor * seen.spread
-        _, low, high, _ = deviations(self.card.intervals, seen.found, seen.spread)
-        return np.maximum(0.5 * (high - low), 1e-9)
+            return self.card.error_factor * seen.spread, None
+        ends = deviations(self.card.intervals, seen.found, seen.spread)
+        return np.maximum(0.5 * (ends[2] - ends[1]), 1e-9), ends
 
     def _pulls(self, seen: _Seen) -> np.ndarray:
         """`trust.pulls_of` a slice, NaN where nothing was measured, or no error to compare the result with."""

@@ -7,16 +7,19 @@ numbers come from pairs that neither the training nor the scores have seen (`lea
 from __future__ import annotations
 
 from itertools import product
+from statistics import NormalDist
 
 import numpy as np
 
 from ..core.slices import intensity_scale
+from ..core.spectrum import ENDS, Spectrum, frozen
+from ..errors import InputError
 
 #: Quantiles of (truth - result) over the network's own standard deviation that a card has: those of the 95 % and the
 #: 68 % interval.
 QUANTILES = (0.025, 0.16, 0.84, 0.975)
-#: Names of the ends of the intervals, in that order.
-ENDS = ("lower 95 %", "lower 68 %", "upper 68 %", "upper 95 %")
+#: The same of a normal distribution.
+_NORMAL = tuple(NormalDist().inv_cdf(q) for q in QUANTILES)
 #: Smallest brightness and standard deviation that are told apart.
 _DARKEST, _SUREST = 1e-3, 1e-9
 
@@ -56,6 +59,50 @@ def deviations(intervals, found: np.ndarray, spread: np.ndarray) -> np.ndarray:
     low, least, most, high = quantiles_at(intervals, found, spread) * spread
     least, most = np.minimum(least, 0.0), np.maximum(most, 0.0)
     return np.stack([np.minimum(low, least), least, most, np.maximum(high, most)])
+
+
+def normal_deviations(error: np.ndarray) -> np.ndarray:
+    """What `deviations` gives for a standard error of a normal distribution, shape (4, *grid)."""
+    return np.multiply.outer(_NORMAL, error)
+
+
+def widened(ends: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Deviations of the ends with another, independent error of a normal distribution: the squares are added."""
+    return np.copysign(np.hypot(ends, normal_deviations(error)), normal_deviations(np.ones_like(error)))
+
+
+def ends_of(result: Spectrum) -> dict[str, Spectrum]:
+    """The ends of the intervals of a result: a spectrum for each of `ENDS`, with an error of 0.
+
+    They contain the truth of a bin in 95 % and in 68 % of spectra like those on the model's card.
+
+    Raises
+    ------
+    InputError
+        If the result has none.
+    """
+    if result.deviations is None and result.valid.any():
+        raise InputError("the spectrum has no intervals", "take the result of apply with intervals=True")
+    found = {}
+    for number, name in enumerate(ENDS):
+        away = np.nan if result.deviations is None else result.deviations[number]
+        signal = np.where(result.valid, result.signal + away, np.nan)
+        variance = frozen(np.where(np.isnan(signal), np.nan, 0.0))
+        title = title_of_end(name, result.title)
+        found[name] = result.replace(signal=frozen(signal), variance=variance, title=title)
+    return found
+
+
+def title_of_end(name: str, title: str) -> str:
+    """Title of an end of `ENDS` of a result with a title.
+
+    Examples
+    --------
+    >>> title_of_end("lower 95 %", "MnO 10 K")
+    'lower end of the 95 % interval of MnO 10 K'
+    """
+    side, _, level = name.partition(" ")
+    return f"{side} end of the {level} interval" + f" of {title}" * bool(title)
 
 
 def expected_variance(reconvolution, error: np.ndarray, again: np.ndarray, spread: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from mantid.api import (
     IMDHistoWorkspaceProperty,
     PropertyMode,
     PythonAlgorithm,
+    WorkspaceGroupProperty,
 )
 from mantid.kernel import Direction
 
@@ -47,6 +48,12 @@ GROUPS = {
 
 #: Of the property for a report.
 REPORT_HELP = "Report on the result to write, an HTML page with its figures inside or a PDF."
+
+#: Of the property for the ends of the intervals.
+INTERVALS_HELP = (
+    "Group for four workspaces with the ends of the 95 % and the 68 % interval of each bin of the result: lower_95, "
+    "lower_68, upper_68 and upper_95 after the name of the group and an underscore."
+)
 
 #: Output property -> (name in the report's summary, meaning).
 QUALITY = {
@@ -125,6 +132,9 @@ class ApplyResolutionGAN(PythonAlgorithm):
             doc="Workspace for the standard error of each bin of the result.",
         )
         self.setPropertyGroup("OutputQuality", "Quality")
+        ends = WorkspaceGroupProperty("OutputIntervals", "", Direction.Output, PropertyMode.Optional)
+        self.declareProperty(ends, doc=INTERVALS_HELP)
+        self.setPropertyGroup("OutputIntervals", "Quality")
         report = FileProperty("OutputReport", "", FileAction.OptionalSave, [".html", ".pdf"])
         self.declareProperty(report, doc=REPORT_HELP)
         self.setPropertyGroup("OutputReport", "Quality")
@@ -159,15 +169,20 @@ class ApplyResolutionGAN(PythonAlgorithm):
         return problems
 
     def _problems_of_model(self):
-        from mantid_insgan.translate.cards import model_for
+        from mantid_insgan.translate.cards import model_for, require_intervals
 
         if self._given("Model") and self._given("ModelFile"):
             return {"ModelFile": "Model and ModelFile are both given. Fix: clear one of them."}
         options = self._options()
         try:
-            model_for(options.direction, self._open_axes(), options.model)
+            model = model_for(options.direction, self._open_axes(), options.model)
         except InsganError as error:
             return {"ModelFile" if self._given("ModelFile") else "Model": str(error)}
+        try:
+            if options.intervals and options.to is None:  # with another setting there are none at all
+                require_intervals(model.card)
+        except InsganError as error:
+            return {"OutputIntervals": str(error)}
         return {}
 
     def _problems_of_device(self):
@@ -250,8 +265,19 @@ class ApplyResolutionGAN(PythonAlgorithm):
         if self._given("OutputQuality"):
             errors = result.replace(signal=result.variance**0.5, variance=result.variance * 0.0)
             self.setProperty("OutputQuality", to_workspace(errors, template=workspace))
+        if self._given("OutputIntervals"):
+            self.setProperty("OutputIntervals", self._intervals(result, workspace))
         if self._given("OutputReport"):
             self._write_report(spectrum, result, options)
+
+    def _intervals(self, result, template):
+        """The group of the ends; its members are in the data service."""
+        from mantid_insgan.mantid_support.workspace import to_group
+        from mantid_insgan.translate.trust import ends_of
+
+        group = self.getPropertyValue("OutputIntervals")
+        found = {f"{group}_{end.removesuffix(' %').replace(' ', '_')}": part for end, part in ends_of(result).items()}
+        return to_group(found, template)
 
     def _write_report(self, spectrum, result, options):
         from mantid_insgan.report import evidence_in_memory, write_report
@@ -281,7 +307,7 @@ class ApplyResolutionGAN(PythonAlgorithm):
         values = {name: option_value(self, name) for names in GROUPS.values() for name in names}
         if self._given("ModelFile"):
             values["model"] = self.getProperty("ModelFile").value
-        return ApplyOptions(**values)
+        return ApplyOptions(**values, intervals=self._given("OutputIntervals"))
 
 
 AlgorithmFactory.subscribe(ApplyResolutionGAN)
