@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -35,6 +36,8 @@ OUTPUTS = ("translated", "log_variance", "convolved", "features")
 COVERAGE = "coverage of the standard errors"
 #: Fewest distances of blocks for each noise: 1 % of them are told apart.
 FEWEST_DISTANCES = 100
+#: A list of numbers alone, as JSON writes it with a line for each.
+_NUMBERS = re.compile(r"\[\n\s*(-?\d[^\[\]\"]*?)\s*\]")
 #: Pattern of names that are shown: no control characters.
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
 
@@ -424,5 +427,7 @@ def write_card(card: BaseModel, onnx: Path, path: Path | None = None) -> Path:
     card = card.model_copy(update={"sha256": _hash_of(onnx)})
     path = path or onnx.parent / "card.json"
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(card.model_dump(), indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(card.model_dump(), indent=1)
+        text = _NUMBERS.sub(lambda found: "[" + re.sub(r",\s+", ", ", found[1]) + "]", text)
+        temporary.write_text(text + "\n", encoding="utf-8")
     return path
