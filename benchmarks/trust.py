@@ -2,14 +2,14 @@
 
     insgan make-pairs --dimensions 2 --count 96 --seed 5 --method covariance --output build/trust/pairs-2d-5 \\
         --family ladder --family stripe --family kagome_fm --family helical --family rutile_afm --family pcsmo_dimer \\
-        --family dimer_levels
+        --family dimer_levels  # and the same with --dimensions 1 --count 64
     python benchmarks/trust.py --pairs build/trust/pairs-?d-5 build/training/pairs-?d-1 [--part coverage]
 
 Everything is scored on families and settings that neither the training nor the calibration of the cards has seen, by
 the bundled models, at four numbers of counts. `coverage` counts how often the truth lies within the intervals of the
 card; `reconvolution` compares the result convolved again with the data; `domain` is the alarm, on spectra like the
 training's and on what is no spectrum; `peaks` counts what is invented and lost, beside Richardson-Lucy; `measured`
-gives the p-values of the measurements in shared/data.
+gives the p-values of the measurements in shared/data. Of each split at most `MOST` pairs count.
 """
 
 from __future__ import annotations
