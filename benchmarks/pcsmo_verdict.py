@@ -53,7 +53,7 @@ TOLERANCE, MOMENTA, POINTS = 0.1, 16_000, 16
 #: Bins along h and k of a block that is drawn anew.
 BLOCK = 8
 #: Of the measurements at which a search begins: none, because the published couplings are near. Smoothed along h and k,
-#: for want of an energy axis, maps take three times the evaluations to the same minimum.
+#: for want of an energy axis, maps take twice the evaluations.
 SMOOTHING = 0.0
 #: From the median of absolute values to a standard deviation.
 MEDIAN = 1.4826
@@ -402,8 +402,11 @@ NAMES = {
 }
 
 
-def refitted(values: np.ndarray, variants: list[Variant], tolerance: float) -> Iterator[list[dict]]:
-    """Each rival fitted, from the published couplings and then from the first fit's, and compared: tables so far."""
+def refitted(values: np.ndarray, variants: list[Variant], **search) -> Iterator[list[dict]]:
+    """Each rival fitted, from the published couplings and then from the first fit's, and compared: tables so far.
+
+    `search` has more arguments of `fit`.
+    """
     how = {"points": POINTS, "momenta": MOMENTA, "workers": WORKERS}
     maps = Maps(variants[0].places, built(definition_of(RIVALS[0])), **how)
     at_published(maps, values, variants[0])  # prepares
@@ -413,7 +416,7 @@ def refitted(values: np.ndarray, variants: list[Variant], tolerance: float) -> I
         began, fits = (time.process_time(), time.perf_counter()), {}
         for name in RIVALS:
             problem = problem_of(name, maps, values, variant, starts[name])
-            fits[name] = fit(problem, tolerance=tolerance, smoothing=SMOOTHING)
+            fits[name] = fit(problem, **search)
             starts[name] = starts[name] or {n: fits[name].values[n] for n in fits[name].errors.names}
             couplings[name].append([variant.name, *_with_errors(fits[name], NAMES[name])])
             print(name, couplings[name][-1], fits[name].chi_squared, fits[name].notes, flush=True)
@@ -532,6 +535,9 @@ def main() -> None:
         "--every", type=int, default=1, help="of the maps of the refit: each (1), every second (2), ..."
     )
     parser.add_argument("--tolerance", type=float, default=1.0, help="change of chi-squared at which a fit ends")
+    parser.add_argument(
+        "--smoothing", type=float, default=SMOOTHING, help="of the maps in which a search begins; 0.12 is usual in fits"
+    )
     add_option(parser, "pcsmo_verdict")
     options = parser.parse_args()
     values = measured(options.images)
@@ -549,7 +555,8 @@ def tables_of(parts: Sequence[str], values: np.ndarray, options) -> Iterator[lis
         yield [published(values)]
     if "refitted" in parts:
         chosen = [replace(v, lowest=options.lowest, every=options.every) for v in VARIANTS]
-        yield from refitted(values, chosen[: options.only], options.tolerance)
+        how = {"tolerance": options.tolerance, "smoothing": options.smoothing}
+        yield from refitted(values, chosen[: options.only], **how)
     if "drawn" in parts:
         yield drawn(values, options.results)
 
