@@ -16,7 +16,7 @@ from mantid_insgan.cli.main import app  # noqa: E402
 from mantid_insgan.core.options import ApplyOptions, TrainOptions  # noqa: E402
 from mantid_insgan.errors import InputError, ModelError, OutputError, RunFactError  # noqa: E402
 from mantid_insgan.io import write_nexus  # noqa: E402
-from mantid_insgan.learn import describe  # noqa: E402
+from mantid_insgan.learn import calibration, describe  # noqa: E402
 from mantid_insgan.learn import train_job as job  # noqa: E402
 from mantid_insgan.learn.export import _random_inputs  # noqa: E402
 from mantid_insgan.learn.generator import Generator  # noqa: E402
@@ -148,11 +148,11 @@ def test_errors_without_pairs_are_told_to_be_not_calibrated(tmp_path, not_export
     assert any("the errors are not calibrated: the model mine was trained without pairs" in n for n in report.notes)
 
 
-def with_validation(folder, number):
+def with_validation(folder, number, trained=3):
     """Sides to train on, and pairs that are not trained on."""
     (folder / "validation").mkdir()
     more = write_sides(folder / "validation", number)
-    return write_sides(folder) | {f"validation_{side}": paths for side, paths in more.items()}
+    return write_sides(folder, trained) | {f"validation_{side}": paths for side, paths in more.items()}
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -177,6 +177,27 @@ def test_errors_are_calibrated_and_scored_on_different_spectra(tmp_path, paired,
     covered = card.metrics[1]
     assert "target within 1 and 2 standard errors; over 5 spectra; calibrated on 4 others" in covered.conditions
     assert covered.rows["this model"][0] != 0.683, "as if scored on what it was calibrated on"
+
+
+@pytest.mark.parametrize("direction, fewest", [("remove-resolution", 80), ("add-resolution", 8)])
+def test_enough_held_out_spectra_give_intervals_and_an_alarm(tmp_path, direction, fewest, monkeypatch, not_exported):
+    assert calibration.FEWEST_SPECTRA == 80
+    monkeypatch.setattr(calibration, "FEWEST_SPECTRA", fewest)
+    number, has_blocks = 16, fewest == 8
+    options = TrainOptions(**with_validation(tmp_path, number, 20), direction=direction, paired=True, **QUICK)
+    model = train_model(options, tmp_path / "mine.onnx").model
+    card = read_model(model).card
+    assert f"{number // 2} pairs that neither the training nor the scores" in card.intervals.conditions
+    assert "noise as measured" in card.intervals.conditions
+    assert (card.blocks is not None) == has_blocks
+    assert (card.reconvolution is not None) == (direction == "remove-resolution")
+    (covered,) = (t for t in card.metrics if "within 1 and 2 standard errors" in t.conditions)
+    assert 0.4 < covered.rows["this model"][0] < covered.rows["this model"][1] < 1
+    given = ApplyOptions(direction=direction, model=str(model), device="cpu", intervals=True)
+    found, report = apply(spectrum(1000, blurred=direction == "remove-resolution"), given)
+    low, least, most, high = found.deviations[:, found.valid]
+    assert (low <= least).all() and (least <= 0).all() and (0 <= most).all() and (most <= high).all()
+    assert (report.quality.p_value is not None) == has_blocks
 
 
 def test_few_spectra_calibrate_without_a_coverage(tmp_path, not_exported):

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ..core.kernels import LARGEST_FWHM_BINS
 from ..core.options import DIRECTIONS
 from ..translate.cards import COVERAGE, ModelCard, Table, Training, read_model, write_card
-from .calibration import covered_by, judged, noise_of, with_trust
-from .describe import SCORING, Errors, card_of, coverage_table, domain_of, training_of, write_model
+from .calibration import with_coverage, with_trust
+from .describe import SCORING, Errors, card_of, domain_of, training_of, write_model
 from .evaluate import Baselines, calibrate, table
 from .libraries import PairLibrary, Several
 from .paired import PairedRecipe, PairedTrainer
@@ -156,11 +156,8 @@ def _trusted(card: ModelCard, generator, pairs: Path, seed: int) -> ModelCard:
     """A card with its intervals and its domain, from pairs of the validation split, and their coverage."""
     training, unseen = PairLibrary(pairs, "train"), PairLibrary(pairs, "validation")
     card = with_trust(card, generator, training, unseen, seed + SCORING)
-    covered = covered_by(card.intervals, judged(generator, PairLibrary(pairs, "test-family"), seed + SCORING + 1))
-    conditions = f"{noise_of(card.direction)}; seed {seed + SCORING + 1}"
-    found = coverage_table("held-out families", conditions, covered)
-    others = [t for t in card.metrics if not t.title.startswith(COVERAGE)]
-    return card.model_copy(update={"metrics": [*others, found]})
+    scoring = PairLibrary(pairs, "test-family")
+    return with_coverage(card, generator, scoring, seed + SCORING + 1, "held-out families")
 
 
 def _coverage_of(card: ModelCard) -> Table:

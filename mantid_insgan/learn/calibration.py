@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..translate.cards import Blocks, Intervals, Reconvolution
+from ..translate.cards import COVERAGE, Blocks, Intervals, ModelCard, Reconvolution
 from ..translate.trust import (
     QUANTILES,
     STATISTICS,
@@ -18,7 +18,8 @@ from ..translate.trust import (
     quantiles_at,
 )
 from .augment import AS_MADE
-from .evaluate import batches
+from .describe import coverage_table
+from .evaluate import batches, halves
 from .generator import Generator
 
 #: Peak counts of the noise by direction; None is without, as simulations are.
@@ -37,6 +38,11 @@ _KEPT, _NOISES, _NEAREST = 101, 4, 5
 _KNOWN = 600
 #: Bins of a spectrum that tell what is expected of the result convolved again.
 _SOME = 1500
+#: Fewest bins for intervals, and fewest spectra for blocks: 20 for each size of the errors, so that 5 % are told apart,
+#: and among as many that were trained on.
+FEWEST_BINS, FEWEST_SPECTRA, FEWEST_KNOWN = 3000, 20 * _NOISES, 20
+#: Most spectra of each kind that are looked at when a user's training ends, by dimensions: the user waits.
+_MOST = {1: 600, 2: 300, 3: 80}
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,16 @@ class Judged:
     features: np.ndarray
 
 
+def _counts_of(library, direction: str) -> tuple[float | None, ...]:
+    return COUNTS[direction] if library.draws_counts else (None,)
+
+
 @torch.no_grad()
 def judged(generator: Generator, library, seed: int, counts=None, index=None) -> list[Judged]:
-    """What a generator makes of the spectra of a library with the noise of each of `counts`, `COUNTS` if not given."""
+    """What a generator makes of the spectra of a library with the noise of each of `counts`; if not given, that of
+    `COUNTS`, or for spectra that have their own noise, once."""
     found = []
-    for each in COUNTS[generator.direction] if counts is None else counts:
+    for each in _counts_of(library, generator.direction) if counts is None else counts:
         for batch in batches(library, generator.direction, each, seed, index, AS_MADE[generator.direction]):
             translated, log_variance, features = generator(*batch.inputs())
             again = generator.explained(batch.signal, translated, batch.valid, *batch.conditions())
@@ -68,8 +79,10 @@ def judged(generator: Generator, library, seed: int, counts=None, index=None) ->
     return found
 
 
-def noise_of(direction: str) -> str:
+def noise_of(library, direction: str) -> str:
     """The noise of calibration in words."""
+    if not library.draws_counts:
+        return "noise as measured"
     levels = ", ".join("none" if c is None else f"{c:g}" for c in COUNTS[direction])
     return f"noise of {levels} peak counts"
 
@@ -225,7 +238,9 @@ def statistics_of(spectrum: Judged, card, reconvolution: Reconvolution | None) -
     )[0]
 
 
-def with_trust(card, generator: Generator, training, unseen, seed: int):
+def with_trust(
+    card: ModelCard, generator: Generator, training, unseen, seed: int, most: int | None = None
+) -> ModelCard:
     """The card with its intervals, what is expected of the result convolved again, and its blocks.
 
     Parameters
@@ -233,22 +248,55 @@ def with_trust(card, generator: Generator, training, unseen, seed: int):
     card : ModelCard
     generator : Generator
     training, unseen : library
-        Pairs that were trained on, and pairs that neither the training nor the scores see.
+        Spectra that were trained on, and spectra that neither the training nor the scores see. Fewer than `FEWEST_BINS`
+        bins of the latter give nothing; fewer than `FEWEST_SPECTRA` of them, or `FEWEST_KNOWN` to train on, no blocks.
     seed : int
-
-    Returns
-    -------
-    ModelCard
+    most : int, optional
+        Spectra of each that are looked at, each noise counted; all of `unseen` if not given.
     """
-    spectra = judged(generator, unseen, seed)
-    said = f"{len(unseen)} pairs that neither the training nor the scores have seen; {noise_of(generator.direction)}"
-    reconvolution = None if generator.adds else reconvolution_of(spectra, seed)
-    some = np.random.default_rng(seed).permutation(len(training))[: _KNOWN // len(COUNTS[generator.direction])]
-    known = judged(generator, training, seed + 1, index=some)
-    return card.model_copy(
-        update={
-            "intervals": intervals_of(spectra, f"{said}; seed {seed}"),
-            "reconvolution": reconvolution,
-            "blocks": blocks_of(known, spectra, card, reconvolution, f"distances of {said}; seed {seed}", seed),
-        }
+    counts = len(_counts_of(unseen, generator.direction))
+
+    def some(library, number, limit):
+        index = np.random.default_rng(seed).permutation(len(library))[: max(1, limit // counts)]
+        return judged(generator, library, number, index=index)
+
+    spectra = judged(generator, unseen, seed) if most is None else some(unseen, seed, most)
+    if sum(np.count_nonzero(s.valid) for s in spectra) < FEWEST_BINS:
+        return card
+    said = (
+        f"{len(unseen)} pairs that neither the training nor the scores have seen; "
+        f"{noise_of(unseen, generator.direction)}"
     )
+    removes = not generator.adds and any((s.error[s.valid] > 0).any() for s in spectra)
+    reconvolution = reconvolution_of(spectra, seed) if removes else None
+    blocks = None
+    if len(spectra) >= FEWEST_SPECTRA and len(training) >= FEWEST_KNOWN:
+        known = some(training, seed + 1, _KNOWN if most is None else min(most, _KNOWN))
+        blocks = blocks_of(known, spectra, card, reconvolution, f"distances of {said}; seed {seed}", seed)
+    intervals = intervals_of(spectra, f"{said}; seed {seed}")
+    return card.model_copy(update={"intervals": intervals, "reconvolution": reconvolution, "blocks": blocks})
+
+
+def with_coverage(
+    card: ModelCard, generator: Generator, scoring, seed: int, of: str, most: int | None = None
+) -> ModelCard:
+    """The card with the share of bins of other spectra, `of` in words, that its intervals cover, in place of the one
+    by its factor."""
+    index = None if most is None else range(min(len(scoring), most))
+    covered = covered_by(card.intervals, judged(generator, scoring, seed, index=index))
+    conditions = f"{noise_of(scoring, card.direction)}; seed {seed}"
+    others = [t for t in card.metrics if not t.title.startswith(COVERAGE)]
+    return card.model_copy(update={"metrics": [*others, coverage_table(of, conditions, covered)]})
+
+
+def with_trust_of_held_out(card: ModelCard, generator: Generator, training, held_out, seed: int) -> ModelCard:
+    """The card of a training with what half of the held-out spectra say of trust, scored on the other half; as it is
+    where these are too few."""
+    parts = halves(held_out, seed)
+    if parts is None:
+        return card
+    most = _MOST[generator.dimensions]
+    found = with_trust(card, generator, training, parts[0], seed, most)
+    if found.intervals is None:
+        return card
+    return with_coverage(found, generator, parts[1], seed + 1, "held-out data", most)

@@ -20,6 +20,8 @@ REMEMBERED = 1 << 30
 class PairLibrary:
     """Pairs in a folder that `insgan make-pairs` wrote, read on demand.
 
+    `draws_counts` says whether the noise of an example is drawn with as many counts as are asked for.
+
     Parameters
     ----------
     folder : str or Path
@@ -31,6 +33,8 @@ class PairLibrary:
     InputError
         If the folder holds no pairs of that split, or a file differs from its checksum.
     """
+
+    draws_counts = True
 
     def __init__(self, folder: str | Path, split: str | None = None):
         from .pairs.shards import list_pairs, read_pair
@@ -84,6 +88,7 @@ class Several:
 
     def __init__(self, *libraries):
         self.libraries, self.dimensions = libraries, libraries[0].dimensions
+        self.draws_counts = libraries[0].draws_counts
         self._ends = np.cumsum([len(library) for library in libraries])
 
     def __len__(self) -> int:
@@ -109,6 +114,7 @@ class Part:
 
     def __init__(self, library, index):
         self.library, self.index, self.dimensions = library, np.asarray(index), library.dimensions
+        self.draws_counts = library.draws_counts
 
     def __len__(self) -> int:
         return len(self.index)
@@ -136,6 +142,8 @@ class SpectraLibrary:
     InputError
         If there is no spectrum with enough valid bins, or a target's grid differs.
     """
+
+    draws_counts = False  # spectra have their own noise
 
     def __init__(self, spectra, dimensions: int, window: int, targets=None):
         self.dimensions, self.window = dimensions, checked_window(window)

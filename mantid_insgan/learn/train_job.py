@@ -17,7 +17,8 @@ from ..core.files import replacing
 from ..core.options import BUNDLED, DIRECTIONS, TrainOptions, option_of, require_file
 from ..errors import InputError, ModelError
 from ..report.training import draw_example, draw_losses
-from ..translate.cards import ModelCard, choose_model
+from ..translate.cards import LARGEST_ERROR_FACTOR, ModelCard, choose_model
+from .calibration import with_trust_of_held_out
 from .checkpoint import CHECKPOINT, check_recipe, read_facts, recipe_text
 from .describe import SCORING, card_of, domain_of, errors_of, errors_of_stopped, training_of, write_model
 from .evaluate import FEWEST_TO_PART
@@ -393,7 +394,10 @@ def _card(name: str, generator: Generator, trainer: Trainer, data: _Data, option
     what, kind = "families of pairs" if options.pairs else "spectra", "paired" if data.other is None else "unpaired"
     description = f"Trained on {len(data.names)} {what}, {kind}."
     training = training_of(trainer, command_of(options), len(data.training), data.names)
-    return card_of(generator, name, "1", description, errors, training, domain, notes)
+    card = card_of(generator, name, "1", description, errors, training, domain, notes)
+    if not finished or data.held_out is None or errors.factor >= LARGEST_ERROR_FACTOR:
+        return card
+    return with_trust_of_held_out(card, generator, seen, data.held_out, seed)
 
 
 def command_of(options: TrainOptions) -> str:
