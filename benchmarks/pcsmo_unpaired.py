@@ -270,7 +270,9 @@ def trainer_of(variant: str, seed: int, options, both: tuple[dict, dict]) -> Sam
     """A training in a folder of its own, from which it goes on."""
     recipe = UnpairedRecipe(simulation="convolved", channels=16, **VARIANTS[variant])
     schedule = Schedule(options.steps, BATCH, warm_up=WARM_UP, averaging=AVERAGING, seed=seed)
-    return SamePlaces(recipe, schedule, *both, options.folder / f"{variant.replace(' ', '-')}-{seed}")
+    trainer = SamePlaces(recipe, schedule, *both, options.folder / f"{variant.replace(' ', '-')}-{seed}")
+    trainer.data = f"{len(both[0][TRAINED[0]])} draws"
+    return trainer
 
 
 def watched(trainer: UnpairedTrainer, data: Measurement, models: dict, every: int):
