@@ -268,7 +268,7 @@ def translated(generator, data: Measurement, convolved: np.ndarray, only_backgro
 
 def trainer_of(variant: str, seed: int, options, both: tuple[dict, dict]) -> SamePlaces:
     """A training in a folder of its own, from which it goes on."""
-    recipe = UnpairedRecipe(simulation="convolved", channels=16, **VARIANTS[variant])
+    recipe = UnpairedRecipe(**{"simulation": "convolved", "channels": 16, "likelihood": 0.0} | VARIANTS[variant])
     schedule = Schedule(options.steps, BATCH, warm_up=WARM_UP, averaging=AVERAGING, seed=seed)
     trainer = SamePlaces(recipe, schedule, *both, options.folder / f"{variant.replace(' ', '-')}-{seed}")
     trainer.data = f"{len(both[0][TRAINED[0]])} draws"
