@@ -50,7 +50,7 @@ ASIDE = (2, 7)
 GAP, TALL = 4, 20
 #: Images a step, each of ten maps, and steps.
 BATCH = 2
-STEPS, WARM_UP, AVERAGING = 450, 50, 0.99
+STEPS, WARM_UP, AVERAGING = 180, 50, 0.99
 SEEDS = (1, 2, 3)
 #: Recipes by what they are called.
 VARIANTS = {"unpaired": {}, "without discriminators": {"adversarial": 0.0}}
