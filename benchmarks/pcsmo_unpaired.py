@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -276,16 +277,16 @@ def trainer_of(variant: str, seed: int, options, both: tuple[dict, dict]) -> Sam
 
 
 def watched(trainer: UnpairedTrainer, data: Measurement, models: dict, every: int):
-    """A `progress` that prints the scores of the maps set aside."""
-    start = {"convolved": (models, None)}
+    """A `progress` that scores the maps set aside, and the rows that it has made."""
+    rows = scored({"convolved": (models, None)}, data, places_of(TRAINED, ASIDE))
 
     def progress(done, step, terms) -> None:
         if step % every == 0:
-            print(step, {k: round(v, 3) for k, v in terms.items()}, flush=True)
-            rows = start | {f"{step} steps": (translations(trainer, data, models), trainer.seconds / 60)}
-            print(table_text(table("", list(COLUMNS), scored(rows, data, places_of(TRAINED, ASIDE)))), flush=True)
+            now = {"convolved": (models, None), f"{step} steps": (translations(trainer, data, models), None)}
+            rows.append(scored(now, data, places_of(TRAINED, ASIDE))[1])
+            print(rows[-1], {k: round(v, 3) for k, v in terms.items()}, flush=True)
 
-    return progress
+    return progress, rows
 
 
 def translations(trainer: UnpairedTrainer, data: Measurement, models: dict, only_background: bool = False) -> dict:
@@ -294,11 +295,26 @@ def translations(trainer: UnpairedTrainer, data: Measurement, models: dict, only
     return {name: translated(generator, data, maps, only_background) for name, maps in models.items()}
 
 
+def trained(options, both: tuple[dict, dict], data: Measurement, models: dict) -> tuple[dict, dict]:
+    """Rows of all trainings that are asked for, and what the maps aside said during each, by name."""
+    rows, courses = {}, {}
+    for variant, seed in product(options.variant or VARIANTS, options.seed or SEEDS):
+        trainer, progress = trainer_of(variant, seed, options, both), None
+        name = f"{variant}, seed {seed}"
+        if options.watch:
+            progress, courses[name] = watched(trainer, data, models, options.watch)
+        trainer.run(progress)
+        rows[name] = translations(trainer, data, models), trainer.seconds / 60
+        rows[f"{name}, background alone"] = translations(trainer, data, models, True), None
+    return rows, courses
+
+
 COMMAND = "OMP_NUM_THREADS=1 python benchmarks/pcsmo_unpaired.py DRAWS LOW --folder CHECKPOINTS --held-out"
 CONDITIONS = (
     "The measured mosaic of Pr(Ca0.9Sr0.1)2Mn2O7; both models at the published couplings. Trained on 25, 35, 70 and "
     f"140 meV without their maps {ASIDE[0]} and {ASIDE[1]} ('aside'), scored on 50 and 100 meV ('held out'). One scale "
-    f"for all maps; errors from the scatter of neighbouring pixels. {BATCH} images of ten maps a step, 16 channels."
+    f"for all maps; errors from the scatter of neighbouring pixels. {STEPS} steps of {BATCH} images of ten maps, "
+    "16 channels."
 )
 
 
@@ -312,7 +328,7 @@ def main() -> None:
     parser.add_argument("--variant", choices=VARIANTS, action="append", help="all if not given")
     parser.add_argument("--seed", type=int, action="append", help=f"{SEEDS} if not given")
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--watch", type=int, default=0, help="print the scores of the maps aside every so many steps")
+    parser.add_argument("--watch", type=int, default=0, help="score the maps aside every so many steps")
     parser.add_argument("--held-out", action="store_true", help="score the incident energies held out as well")
     add_option(parser, "pcsmo_unpaired")
     options = parser.parse_args()
@@ -324,18 +340,14 @@ def main() -> None:
     print("{} simulations and {} experiments of ten maps each".format(*numbers), flush=True)
     models = {how: {n: whole_rows(q) for n, q in found.items()} for how, found in published().items()}
     rows = {how: (models[seen_as], None) for how, seen_as in {"ideal": "sharp", "convolved": "convolved"}.items()}
-    for variant in options.variant or VARIANTS:
-        for seed in options.seed or SEEDS:
-            trainer = trainer_of(variant, seed, options, both)
-            trainer.run(watched(trainer, data, models["convolved"], options.watch) if options.watch else None)
-            name, minutes = f"{variant}, seed {seed}", trainer.seconds / 60
-            rows[name] = translations(trainer, data, models["convolved"]), minutes
-            rows[f"{name}, background alone"] = translations(trainer, data, models["convolved"], True), None
+    more, courses = trained(options, both, data, models["convolved"])
+    rows |= more
     scorings = {"aside": places_of(TRAINED, ASIDE)}
     if options.held_out:
         scorings["held out"] = places_of(HELD_OUT)
         scorings |= {f"held out, {SETTINGS[row][0]} meV": places_of((row,)) for row in HELD_OUT}
     found = [table(name, list(COLUMNS), scored(rows, data, places)) for name, places in scorings.items()]
+    found += [table(f"course, {name}, of {options.steps} steps", list(COLUMNS), r) for name, r in courses.items()]
     for each in found:
         print(f"\n{each['name']}\n\n{table_text(each)}", flush=True)
     write_results(options.results, COMMAND, CONDITIONS, found, keep_rows=True)
