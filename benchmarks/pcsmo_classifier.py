@@ -70,12 +70,12 @@ def whole(quarter: np.ndarray) -> np.ndarray:
 
 
 @cache
-def grids() -> tuple[Spectrum, ...]:
-    """The maps without data."""
+def grids(rows: tuple[int, ...] = ROWS) -> tuple[Spectrum, ...]:
+    """The maps of these rows without data."""
     edges = np.linspace(-HALF, HALF, PIXELS + 1)
     h, k = (Axis(name, edges, "r.l.u.", frame="HKL") for name in MIRRORS)
     el, none, found = Axis("[0,0,L]", [-40, 40], "r.l.u.", frame="HKL"), np.zeros((PIXELS, PIXELS, 1, 1)), []
-    for ei, frequency in (SETTINGS[row] for row in ROWS):
+    for ei, frequency in (SETTINGS[row] for row in rows):
         run = Run().updated("settings", instrument="MAPS", ei=ei, chopper="S", frequency=frequency)
         energies = np.linspace(0.1 * ei, 0.7 * ei, SLICES + 1)
         slices = (Axis("DeltaE", energies[n : n + 2], "meV") for n in range(SLICES))

@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/pcsmo_draws.py FOLDER --draws 160
 
-Each draw has the maps of 50 meV and more (`ROWS`) as MAPS sees them, and without its resolution. Couplings are drawn
-uniformly within 30 % of the published ones. Draws that FOLDER has are kept, so that the work can be interrupted.
+Each draw has the maps of 50 meV and more (`ROWS`) as MAPS sees them, and without its resolution; `--rows` asks for
+other energies. Couplings are drawn uniformly within 30 % of the published ones. Draws that FOLDER has are kept, so
+that the work can be interrupted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from pcsmo_verdict import MOMENTA, POINTS, RIVALS, Maps, Variant, built, definition_of
+from pcsmo_verdict import MOMENTA, POINTS, RIVALS, Maps, built, definition_of
+from tobyfit_images import SLICES
 
 from mantid_insgan.core.files import replacing
 from mantid_insgan.models.base import UnstableModelError
@@ -43,10 +45,10 @@ def drawn(name: str, number: int) -> tuple[dict[str, float], object, int]:
     raise SystemExit(f"none of 100 draws of {name} is stable")
 
 
-def quarters(maps: Maps, model) -> dict[str, np.ndarray]:
+def quarters(maps: Maps, model, rows: tuple[int, ...] = ROWS) -> dict[str, np.ndarray]:
     """Quarters of all maps of a model, by how they are seen: (rows, 10, 20, 20), h and k ascending from 0."""
     found = {"convolved": maps.rows_of(model), "sharp": maps.rows_of(model, sharpness=(SHARPNESS, SHARPNESS))}
-    return {how: np.stack([f[r] for r in ROWS]).transpose(0, 3, 1, 2).astype(np.float32) for how, f in found.items()}
+    return {how: np.stack([f[r] for r in rows]).transpose(0, 3, 1, 2).astype(np.float32) for how, f in found.items()}
 
 
 def file_of(folder: Path, name: str, number: int) -> Path:
@@ -73,9 +75,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--draws", type=int, default=160, help="of each rival")
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="of the mosaic (default 2 3 4 5)")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    places = Variant(lowest=50.0, every=1).places
+    rows = tuple(sorted(set(options.rows)))
+    places = [(row, number) for row in rows for number in range(SLICES)]
     maps = Maps(places, built(definition_of(RIVALS[0])), points=POINTS, momenta=MOMENTA)
     for number in range(options.draws):
         for name in RIVALS:
@@ -84,7 +88,7 @@ def main() -> None:
                 continue
             values, model, unstable = drawn(name, number)
             with replacing(file, ".part.npz") as temporary:
-                np.savez(temporary, **quarters(maps, model), couplings=list(values.values()), unstable=unstable)
+                np.savez(temporary, **quarters(maps, model, rows), couplings=list(values.values()), unstable=unstable)
         print(number, flush=True)
 
 
