@@ -325,6 +325,22 @@ def test_counts_scatter_as_their_errors_say_and_turns_keep_pairs_together(ptycho
     assert len(seen) == 8
 
 
+def test_drawn_patterns_are_kept_in_the_folder_and_read_again(ptychography, monkeypatch, tmp_path):
+    seeds = []
+
+    def patterns(seed, names, number):
+        seeds.append(seed)
+        return [ptychography.Pattern(n, np.full((4, 4), seed), np.eye(4), 2.5) for n in names for _ in range(number)]
+
+    monkeypatch.setattr(ptychography, "patterns", patterns)
+    first, again = (ptychography.drawn(ptychography.QUICK, 3, tmp_path)[0] for _ in range(2))
+    assert seeds == [30, 31, 32]  # drawn once
+    assert [(p.crystal, p.fwhm) for p in again["training"]] == [("Si", 2.5)] * ptychography.QUICK.training
+    for part, seed in zip(("training", "validation", "test"), seeds, strict=True):
+        np.testing.assert_array_equal(again[part][0].simulated, np.full((4, 4), seed))
+        np.testing.assert_array_equal(again[part][0].experimental, first[part][0].experimental)
+
+
 @pytest.mark.slow
 def test_the_ptychography_example_runs(ptychography, tmp_path, capsys):
     rows = ptychography.main(["--quick", "--folder", str(tmp_path)])

@@ -378,8 +378,8 @@ CONDITIONS = (
 )
 NOTE = (
     "Trained with {trainings} seed, on {patterns} patterns: {steps_add} steps of {batch} (adding, paired), "
-    "{steps_remove} of {batch} (removing, paired) and {steps_unpaired} of {batch_unpaired} (both, unpaired). Drawing all "
-    "patterns took {drawing:.1f} minutes of processor time on one thread, all trainings {processor_minutes:.1f}."
+    "{steps_remove} of {batch} (removing, paired) and {steps_unpaired} of {batch_unpaired} (both, unpaired). Drawing "
+    "all patterns took {drawing:.1f} minutes of processor time on one thread, all trainings {processor_minutes:.1f}."
 )
 
 
