@@ -373,7 +373,7 @@ def cell(values: np.ndarray, crystals: np.ndarray) -> list[float]:
 COMMAND = "python docs/examples/ptychography_2d.py --steps 200 --seed 1"
 CONDITIONS = (
     "Medians over 120 patterns of GaAs, TiO2 and MoS2, in brackets the range of the medians of these three; trained on "
-    "320 patterns of Si, SrTiO3, Au, MgO, W, CeO2, AlN and graphite, drawn with seed 1; settings chosen on 48 patterns "
+    "320 patterns of Si, SrTiO3, Au, MgO, W, CeO2, AlN and graphite, drawn with seed 1; iterations chosen on 48 patterns "
     "of CsCl and Mg."
 )
 NOTE = (
@@ -442,14 +442,14 @@ def train(sizes: Sizes, members, options, folder: Path) -> tuple[dict[str, dict[
     return methods, facts
 
 
-def scored(sizes: Sizes, parts: dict[str, list[Pattern]], networks, on: str = "test") -> tuple[dict, list[str]]:
-    """The rows of the table on the patterns of one part, a column for adding and one for each dose; what was tuned."""
-    crystals, remainder = np.array([p.crystal for p in parts[on]]), mean_remainder(parts["training"])
+def scored(sizes: Sizes, parts: dict[str, list[Pattern]], networks) -> tuple[dict, list[str]]:
+    """The rows of the table on the test patterns, a column for adding and one for each dose; what was tuned."""
+    crystals, remainder = np.array([p.crystal for p in parts["test"]]), mean_remainder(parts["training"])
     columns = [(ADD, None), *((REMOVE, dose) for dose in sizes.doses)]
     rows: dict[str, list] = {}
     said = []
     for number, (direction, dose) in enumerate(columns):
-        batch, validation = (batch_of(parts[k], direction, dose, number) for k in (on, "validation"))
+        batch, validation = (batch_of(parts[k], direction, dose, number) for k in ("test", "validation"))
         methods, settings = baselines(direction, remainder, validation)
         said += [f"{name} at {dose:g} electrons: {n} iterations" for name, n in settings.items()]
         for name, method in (methods | networks[direction]).items():
@@ -527,8 +527,6 @@ def main(words=None) -> dict[str, list]:
         NOTE,
         facts,
     )
-    on_validation = scored(sizes, parts, networks, "validation")[0]
-    print("Validation:", {name: [c and round(c[0], 3) for c in cells] for name, cells in on_validation.items()})
     print(f"Tuned: {'; '.join(said)}.")
     first = options.seed
     known = {ADD: {"known blur": covariance_kernel}, REMOVE: {"Richardson-Lucy": partial(lucy_exact, iterations=3)}}
