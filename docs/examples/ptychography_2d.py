@@ -373,8 +373,8 @@ def cell(values: np.ndarray, crystals: np.ndarray) -> list[float]:
 COMMAND = "python docs/examples/ptychography_2d.py --steps 200 --seed 1"
 CONDITIONS = (
     "Medians over 120 patterns of GaAs, TiO2 and MoS2, in brackets the range of the medians of these three; trained on "
-    "320 patterns of Si, SrTiO3, Au, MgO, W, CeO2, AlN and graphite, drawn with seed 1; iterations chosen on 48 patterns "
-    "of CsCl and Mg."
+    "320 patterns of Si, SrTiO3, Au, MgO, W, CeO2, AlN and graphite, drawn with seed 1; iterations chosen on 48 "
+    "patterns of CsCl and Mg."
 )
 NOTE = (
     "Trained with {trainings} seed, on {patterns} patterns: {steps_add} steps of {batch} (adding, paired), "
