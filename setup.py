@@ -66,7 +66,8 @@ setup(
         "sqw": ["scippneutron>=26.7,<27"],
         # make-pairs on several machines; dask-jobqueue starts workers under Slurm.
         "dask": ["dask[distributed]>=2025.1", "dask-jobqueue>=0.9"],
-        # docs/examples/README.md names two more packages, which are installed without their dependencies.
+        # docs/examples/README.md names two more packages, which are installed without their dependencies, and abTEM,
+        # which has many: widgets for notebooks among them.
         "examples": ["gemmi>=0.7", "scipy>=1.13"],
         # setuptools, because the tests build a wheel and look inside.
         "test": ["pytest>=8", "hypothesis>=6", "PyYAML", "ruff", "import-linter>=2.17", "setuptools>=77"],

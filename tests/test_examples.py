@@ -22,7 +22,7 @@ def example(monkeypatch):
 
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield importlib.import_module
-    for name in ("tools", "tomography_1d", "cryo_em_3d"):
+    for name in ("tools", "tomography_1d", "cryo_em_3d", "ptychography_2d"):
         sys.modules.pop(name, None)
 
 
@@ -46,6 +46,14 @@ def cryo_em(example):
     return example("cryo_em_3d")
 
 
+@pytest.fixture
+def ptychography(example):
+    for package in ("abtem", "ase"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install abtem")
+    return example("ptychography_2d")
+
+
 def test_a_table_is_printed_and_written_where_asked(tools, tmp_path, capsys):
     about = ("x", "python x.py", "seed 1", {"3 counts": "{:.3f} ({:.2f}-{:.2f})"}, {"network": [[0.5, 0.25, 0.75]]})
     note, facts = "{steps} steps in {minutes:.1f} minutes.", {"steps": 3, "minutes": 0.25}
@@ -56,6 +64,17 @@ def test_a_table_is_printed_and_written_where_asked(tools, tmp_path, capsys):
     assert '["network", [0.5, 0.25, 0.75]]' in (tmp_path / "x.json").read_text(encoding="utf-8")
     tools.report(tools.parser("", 1.0).parse_args(words[:1]), *about, note, facts)
     assert not (tools.RESULTS / "x.json").exists() and "wrote" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("physics", [False, True])
+def test_an_exported_model_is_applied_to_batches(tools, tmp_path, physics):
+    from mantid_insgan.learn.generator import Generator
+
+    line = np.random.default_rng(0).random(32)
+    batch = stack([tools.array_example(line, line, fwhm=2.5)] * 3)
+    generator = Generator("remove-resolution", 1, 4, physics=physics).eval()
+    found = tools.through_onnx(generator, tmp_path / "x.onnx")(batch)
+    torch.testing.assert_close(found, generator(*batch.inputs())[0].detach(), rtol=1e-3, atol=1e-3)
 
 
 # -- arrays without a spectrometer
@@ -210,3 +229,125 @@ def test_the_cryo_em_example_runs(cryo_em, tmp_path, capsys):
     assert values["B-factor sharpening"][1] == pytest.approx(values["noisy input"][1], abs=0.05)
     assert (tmp_path / "cryo_em_3d.onnx").exists() and (tmp_path / "cryo_em_3d.png").exists()
     assert "| noisy input |" in capsys.readouterr().out
+
+
+# -- ptychography
+
+
+def test_crystals_of_training_validation_and_test_are_others(ptychography):
+    names = [name for part in ptychography.SPLIT.values() for name in part]
+    assert sorted(names) == sorted(ptychography.CRYSTALS)
+    for name in set(names) - {"graphite"}:
+        found = ptychography.cell_of(name).symbols.formula
+        assert found.reduce()[0] == type(found)(name)  # what the space group makes of the places is the compound
+
+
+@pytest.mark.parametrize("name", ["Si", "TiO2", "MoS2"])
+def test_a_specimen_is_as_dense_as_its_crystal(ptychography, name):
+    cell, rng = ptychography.cell_of(name), np.random.default_rng(5)
+    drawn = [ptychography.specimen(rng, name) for _ in range(10)]
+    expected = len(cell) / cell.get_volume() * sum(made.get_volume() for made in drawn)
+    assert sum(map(len, drawn)) == pytest.approx(expected, rel=0.05)  # faces cut between planes of atoms
+    for made in drawn:
+        distances = np.linalg.norm(made.positions - made.positions[len(made) // 2], axis=1)
+        assert np.sort(distances)[1] > 1.3  # no atom twice
+
+
+def test_the_axis_of_a_specimen_is_along_the_beam(ptychography):
+    matrix = ptychography.rotation_to((1, 1, 1), 0.7, (0.0, 0.0))
+    np.testing.assert_allclose(matrix @ np.ones(3) / 3**0.5, [0, 0, 1], atol=1e-12)
+    tilted = ptychography.rotation_to((1, 1, 1), 0.7, (0.01, 0.0))
+    assert np.arccos((tilted @ np.ones(3))[2] / 3**0.5) == pytest.approx(0.01, rel=1e-6)
+    assert np.linalg.det(tilted) == pytest.approx(1)
+
+
+def test_a_probe_without_specimen_is_a_disc_of_its_convergence(ptychography):
+    from ase import Atoms
+
+    edge = ptychography.EDGE
+    far = Atoms("H", positions=[(0.01, 0.01, 1.0)], cell=[edge, edge, 2.0], pbc=True)  # a corner, the probe's farthest
+    shown = ptychography.multislice(ptychography.potential_of(far), 12.0, 50.0, [(0, 0), (0.5, -0.2)])
+    angles = ptychography.angles_of(ptychography.POINTS)
+    for disc in shown:
+        assert disc.sum() == pytest.approx(1, abs=1e-3)
+        assert disc[angles > 13.5].sum() < 1e-3
+        assert disc[angles < 10.5].std() < 0.01 * disc[angles < 10.5].mean()
+
+
+def test_the_probes_of_a_source_have_its_variances(ptychography):
+    from mantid_insgan.core.constants import FWHM_PER_SIGMA
+
+    microscope = ptychography.Microscope.draw(np.random.default_rng(2))
+    defocus, offsets = zip(*microscope.probes(0.3), strict=True)
+    assert np.mean(defocus) == pytest.approx(microscope.error)
+    assert np.std(defocus) == pytest.approx(microscope.spread)
+    covariance = np.cov(np.concatenate(offsets).T, bias=True)
+    np.testing.assert_allclose(covariance, (microscope.source / FWHM_PER_SIGMA) ** 2 * np.eye(2), atol=1e-12)
+
+
+def test_a_detector_without_tail_and_background_blurs_as_is_told(ptychography):
+    from dataclasses import replace
+
+    from mantid_insgan.learn.evaluate import covariance_kernel
+
+    drawn = ptychography.Microscope.draw(np.random.default_rng(3))
+    pattern = np.zeros((ptychography.POINTS,) * 2)
+    pattern[50:70, 60:75] = np.random.default_rng(4).random((20, 15))
+    pattern /= pattern.sum()
+    plain = replace(drawn, blur=drawn.fwhm, tail=0.0, background=0.0).recorded(pattern)
+    assert plain.sum() == pytest.approx(1) == pytest.approx(drawn.recorded(pattern).sum(), abs=0.05)
+    middle = (slice(32, 96),) * 2
+    told = ptychography.Pattern("Si", pattern[middle], plain[middle], drawn.fwhm)
+    batch = ptychography.batch_of([told], "add-resolution", None, 0)
+    off = covariance_kernel(batch) - batch.target
+    assert off.norm() < 0.02 * batch.target.norm() < 0.2 * (batch.signal - batch.target).norm()
+
+
+def test_counts_scatter_as_their_errors_say_and_turns_keep_pairs_together(ptychography):
+    rng = np.random.default_rng(6)
+    shape = (ptychography.PIXELS,) * 2
+    simulated = rng.uniform(0.5, 1, shape) / 64**2
+    made = ptychography.Pattern("Si", simulated, 2 * simulated, 2.0)
+    one = ptychography.example(made, "remove-resolution", 5e7, rng)  # few counts have a skew
+    off = (one.signal - 2 * one.target) / one.error
+    assert abs(off.mean()) < 0.05 and off.std() == pytest.approx(1, abs=0.05)
+    exact = ptychography.example(made, "add-resolution", None, rng)
+    assert not exact.error.any() and np.sqrt((exact.signal**2).mean()) == pytest.approx(1, rel=1e-5)
+    seen = set()
+    for _ in range(60):
+        other = ptychography.turned(exact, rng)
+        np.testing.assert_allclose(other.target, 2 * other.signal, rtol=1e-5)
+        assert other.position.shape == exact.position.shape
+        # A pixel keeps its momentum transfer.
+        here, there = (np.unravel_index(e.signal.argmax(), shape) for e in (exact, other))
+        assert other.position[1][there] == exact.position[1][here]
+        seen.add(other.signal[:2, :2].tobytes())
+    assert len(seen) == 8
+
+
+def test_drawn_patterns_are_kept_in_the_folder_and_read_again(ptychography, monkeypatch, tmp_path):
+    seeds = []
+
+    def patterns(seed, names, number):
+        seeds.append(seed)
+        return [ptychography.Pattern(n, np.full((4, 4), seed), np.eye(4), 2.5) for n in names for _ in range(number)]
+
+    monkeypatch.setattr(ptychography, "patterns", patterns)
+    first, again = (ptychography.drawn(ptychography.QUICK, 3, tmp_path)[0] for _ in range(2))
+    assert seeds == [30, 31, 32]  # drawn once
+    assert [(p.crystal, p.fwhm) for p in again["training"]] == [("Si", 2.5)] * ptychography.QUICK.training
+    for part, seed in zip(("training", "validation", "test"), seeds, strict=True):
+        np.testing.assert_array_equal(again[part][0].simulated, np.full((4, 4), seed))
+        np.testing.assert_array_equal(again[part][0].experimental, first[part][0].experimental)
+
+
+@pytest.mark.slow
+def test_the_ptychography_example_runs(ptychography, tmp_path, capsys):
+    rows = ptychography.main(["--quick", "--folder", str(tmp_path)])
+    assert [name for name in rows if "network" in name] == ["paired network, seed 1", "unpaired network, seed 1"]
+    values = {name: [c and c[0] for c in cells] for name, cells in rows.items()}
+    assert np.isfinite([v for cells in values.values() for v in cells if v is not None]).all()
+    assert values["known blur"][0] < values["input as it is"][0]  # the blur is in all experimental patterns
+    assert values["Richardson-Lucy"] == [None, pytest.approx(values["Richardson-Lucy"][1])]
+    assert len(list(tmp_path.glob("**/*.onnx"))) == 4 and (tmp_path / "ptychography_2d.png").exists()
+    assert "| known blur |" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mantid_insgan.core.kernels import reach_of
 from mantid_insgan.errors import InputError
 from mantid_insgan.learn.augment import checked_window, window
 from mantid_insgan.learn.examples import Batch, Example
@@ -19,6 +20,7 @@ from mantid_insgan.learn.export import export, input_names
 from mantid_insgan.learn.generator import Generator
 from mantid_insgan.learn.operator import pairs_of_axes
 from mantid_insgan.learn.trainer import Schedule, Trainer
+from mantid_insgan.translate.cards import STEPS
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from pages import table_text
@@ -170,7 +172,9 @@ def through_onnx(generator: Generator, path: Path) -> Method:
 
     @torch.no_grad()
     def apply(batch: Batch) -> torch.Tensor:
-        answer = session.run(["translated"], {name: getattr(batch, name).numpy() for name in names})[0]
+        reach = reach_of(float(batch.width.max()))
+        given = vars(batch) | {STEPS: torch.arange(-reach, reach + 1.0)}
+        answer = session.run(["translated"], {name: given[name].numpy() for name in names})[0]
         expected = generator(*batch.inputs())[0].numpy()
         off = float(np.abs(answer - expected).max() / np.abs(expected).max())
         if not off < SAME:
