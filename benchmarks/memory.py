@@ -71,7 +71,16 @@ def write_volume(path: Path, shape: tuple[int, int, int, int]) -> None:
 def zeros_session(model, device="auto", threads=None):
     """In place of `open_session`: the inputs of the model, and zeros for its outputs."""
     dimensions, features = model.card.dimensions, len(model.card.domain.mean)
-    names = ["signal", "valid", "error", "width", *(["correlation"] if dimensions > 1 else []), "position"]
+    names = [
+        "signal",
+        "valid",
+        "error",
+        "width",
+        *(["correlation"] if dimensions > 1 else []),
+        "position",
+        "finer",
+        "steps",
+    ]
 
     def run(outputs, inputs, options):
         zeros = np.zeros(inputs["signal"].shape, np.float32)

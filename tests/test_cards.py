@@ -70,8 +70,6 @@ def test_a_bundled_model_is_small_and_keeps_the_documented_contract(name):
     taken = of_kind("input") | of_kind("input, if taken")
     if card.dimensions == 1:
         del taken["correlation"]
-    if card.dimensions == 3:  # those of volumes are not told a finer resolution
-        del taken["finer"], taken["steps"]
     assert [i.name for i in session.get_inputs()] == list(taken)
     assert [o.name for o in session.get_outputs()] == list(of_kind("output"))
     assert {x.type for x in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float)"}
