@@ -6,10 +6,10 @@
 
 The training is that of the bundled models (`learn/paired.py`), only shorter. The discriminator compares its results
 with the targets; it is told the widths, their correlations, E/Ei and |Q| of each spectrum. PatchNCE matches a patch of
-the result with the patch of the input at the same place. ``--tune`` trains with each of the weights that are tried, for
-`TUNING_MINUTES`, and scores on the validation split; `VARIANTS` has the weights that were chosen there. Without it, each
-variant is trained with each seed for `MINUTES` and scored on the held-out families. A training that was stopped goes on,
-and one that is done is not made again.
+the result with the patch of the input at the same place. ``--tune`` trains with each of the weights that are tried,
+for `TUNING_MINUTES`, and scores on the validation split; `VARIANTS` has the weights that were chosen there. Without
+it, each variant is trained with each seed for `MINUTES` and scored on the held-out families. A training that was
+stopped goes on, and one that is done is not made again.
 
 The times are those of the processor in training steps, so that other work on the machine takes nothing from a training.
 """
@@ -30,7 +30,8 @@ from results import add_option, column, table, write_results
 
 from mantid_insgan.learn import losses
 from mantid_insgan.learn.augment import AS_MADE
-from mantid_insgan.learn.evaluate import batches, of_generator, scores
+from mantid_insgan.learn.evaluate import batches, of_generator
+from mantid_insgan.learn.examples import Batch
 from mantid_insgan.learn.generator import Generator
 from mantid_insgan.learn.judges import FeatureSampler, PatchDiscriminator
 from mantid_insgan.learn.libraries import PairLibrary
@@ -46,7 +47,7 @@ VARIANTS = {
     "pairs, discriminator": {"adversarial": 0.01},
     "pairs, discriminator, PatchNCE": {"adversarial": 0.01, "contrastive": 0.005},
 }
-MINUTES, TUNING_MINUTES, SEEDS = 2.5, 1.0, (1, 2, 3)
+MINUTES, TUNING_MINUTES, SEEDS = 2.0, 1.0, (1, 2, 3)
 #: Smaller than that of the bundled models (8 and 24), for more steps in the time, and a warm-up to go with it.
 BATCH, CHANNELS, WARM_UP = 4, 16, 50
 COUNTS = {300.0: "300 peak counts", None: "no noise"}
@@ -125,25 +126,26 @@ def trained(weights: dict, minutes: float, seed: int, options) -> PairedGan:
 
 
 def tuning(options) -> list[dict]:
-    """Each weight that is tried, by its NRMSE on the validation split at 300 peak counts."""
+    """Each weight that is tried, on the validation split at 300 peak counts; chosen is the one of the least NRMSE."""
     library = PairLibrary(options.pairs, "validation")
-    chosen, rows = batches(library, DIRECTION, 300.0, trust.SEED), {}
+    chosen, rows = batches(library, DIRECTION, 300.0, trust.SEED), []
 
     def tried(**weights) -> float:
         trainer = trained(weights, TUNING_MINUTES, SEEDS[0], options)
-        nrmse = float(np.median(scores(chosen, of_generator(trainer.averaged("generator")))))
-        rows[_words(weights)] = [trainer.step, nrmse]
-        return nrmse
+        found = medians(answers_of(trainer.averaged("generator"), chosen), chosen)
+        rows.append([_words(weights), trainer.step, *found])
+        return found[0]
 
     tried()
     best = min(ADVERSARIAL, key=lambda weight: tried(adversarial=weight))
     for weight in CONTRASTIVE:
         tried(adversarial=best, contrastive=weight)
-    columns = [column("weights"), column("steps"), column("NRMSE, validation split", "{:.4f}")]
-    note = "{minutes:g} minutes each, seed {seed}; median over {pairs} pairs at 300 peak counts."
+    columns = [column("weights"), column("steps"), *(column(name, "{:.4f}") for name in METRICS)]
+    note = (
+        "{minutes:g} minutes each, seed {seed}; medians over {pairs} pairs of the validation split at 300 peak counts."
+    )
     facts = {"minutes": TUNING_MINUTES, "seed": SEEDS[0], "pairs": len(library)}
-    cells = [[name, *row] for name, row in rows.items()]
-    return [table(f"weights, {_place(library)}", columns, cells, note=note, facts=facts)]
+    return [table(f"weights, {_place(library)}", columns, rows, note=note, facts=facts)]
 
 
 def _words(weights: dict) -> str:
@@ -159,9 +161,10 @@ def comparison(options) -> list[dict]:
     """Each of `VARIANTS` with each of `SEEDS` on the held-out families, beside the start and the bundled model."""
     library = PairLibrary(options.pairs, "test-family")
     case = trust.Case(DIRECTION, {"test-family": library})
-    trainers = {
-        name: [trained(weights, MINUTES, seed, options) for seed in SEEDS] for name, weights in VARIANTS.items()
-    }
+    trainers: dict[str, list[PairedGan]] = {name: [] for name in VARIANTS}
+    for seed in SEEDS:
+        for name, weights in VARIANTS.items():
+            trainers[name].append(trained(weights, MINUTES, seed, options))
     compared = {name: [t.averaged("generator") for t in each] for name, each in trainers.items()}
     before = {"before the training": [Generator(DIRECTION, library.dimensions, CHANNELS).eval()]}
     generators = before | compared | {"bundled model": [case.generator]}
@@ -196,22 +199,31 @@ def _differences(name: str, found: dict[str, np.ndarray], columns: list[dict]) -
 
 
 @torch.no_grad()
+def answers_of(generator: Generator, chosen: list[Batch]) -> np.ndarray:
+    """What a generator makes of spectra, as users apply it, shape (N, *grid)."""
+    method = of_generator(generator)
+    return np.concatenate([method(b)[:, 0].numpy() for b in chosen])
+
+
+def medians(answers: np.ndarray, chosen: list[Batch]) -> np.ndarray:
+    """Medians of `METRICS` over spectra."""
+    targets, valid = (np.concatenate([getattr(b, name)[:, 0].numpy() for b in chosen]) for name in ("target", "valid"))
+    each = [metrics(*members, noise=0.0) for members in zip(answers, targets, valid > 0, strict=True)]
+    return np.nanmedian(each, axis=0)
+
+
 def scored(generators: dict, case: trust.Case, counts) -> dict[str, list[np.ndarray]]:
     """`METRICS` and `SHARES` of each generator. A peak has to stand out of the bundled model's errors, for all."""
     chosen = batches(case.libraries["test-family"], DIRECTION, counts, trust.SEED, finer=AS_MADE[DIRECTION])
-    seen = case.seen("test-family", counts)
-    widths = np.concatenate([b.width.numpy() for b in chosen])
-    answers: dict[str, list[np.ndarray]] = {}
-    for name, each in generators.items():
-        for generator in each:
-            method = of_generator(generator)
-            images = np.concatenate([method(b)[:, 0].numpy() for b in chosen])
-            members = list(zip(images, seen, widths, strict=True))
-            moments = np.nanmedian([metrics(image, s.target, s.valid, 0.0) for image, s, _ in members], axis=0)
-            peaks = np.mean([trust.invented_and_lost(case, s, image, width) for image, s, width in members], axis=0)
-            answers.setdefault(name, []).append(np.concatenate([moments, peaks]))
-            print(f"{name}, {counts or 'no noise'}: {np.round(answers[name][-1], 4)}", flush=True)
-    return answers
+    seen, widths = case.seen("test-family", counts), np.concatenate([b.width.numpy() for b in chosen])
+    found: dict[str, list[np.ndarray]] = {name: [] for name in generators}
+    for name, generator in ((name, one) for name, each in generators.items() for one in each):
+        answers = answers_of(generator, chosen)
+        members = zip(seen, answers, widths, strict=True)
+        peaks = np.mean([trust.invented_and_lost(case, *member) for member in members], axis=0)
+        found[name].append(np.concatenate([medians(answers, chosen), peaks]))
+        print(f"{name}, {counts or 'no noise'}: {np.round(found[name][-1], 4)}", flush=True)
+    return found
 
 
 def main() -> None:
