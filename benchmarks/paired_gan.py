@@ -11,7 +11,8 @@ for `TUNING_MINUTES`, and scores on the validation split; `VARIANTS` has the wei
 it, each variant is trained with each seed for `MINUTES` and scored on the held-out families. A training that was
 stopped goes on, and one that is done is not made again.
 
-The times are those of the processor in training steps, so that other work on the machine takes nothing from a training.
+The times are those of the processor in training steps, so that a training does not lose what other work on the machine
+takes. Beside other work a step still takes longer, so the numbers of steps are written too.
 """
 
 from __future__ import annotations
