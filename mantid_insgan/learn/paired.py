@@ -49,10 +49,7 @@ class PairedTrainer(Trainer):
         if start is not None:
             generator.begin_as(start)
         self.library = library
-        networks = {"generator": generator}
-        super().__init__(
-            networks, {"generator": (["generator"], 1.0)}, ["generator"], recipe, schedule, folder, machine
-        )
+        super().__init__(*self._parts(recipe, generator), ["generator"], recipe, schedule, folder, machine)
         self.pairs = len(library)
         self._batches = None
 
@@ -63,6 +60,10 @@ class PairedTrainer(Trainer):
         finally:
             self._batches = None
 
+    def _parts(self, recipe, generator: Generator) -> tuple[dict, dict]:
+        """Networks and optimisers, as `Trainer` takes them; a subclass may have more."""
+        return {"generator": generator}, {"generator": (["generator"], 1.0)}
+
     def _train_step(self, rng) -> dict[str, float]:
         if self._batches is None:
             stream = ExampleStream(
@@ -71,10 +72,17 @@ class PairedTrainer(Trainer):
             self._batches = stream.batches(range(self.step, self.schedule.steps), self.machine.feeders)
         batch = next(self._batches).to(self.fabric.device)
         signal, log_variance, _ = self.networks["generator"](*batch.inputs())
-        terms = paired_terms(signal, log_variance, batch)
-        weights = self.WEIGHTS | {"flux": self.recipe.flux_weight, "likelihood": self.recipe.likelihood_weight}
+        terms, weights = self._terms(signal, log_variance, batch), self._term_weights()
         self._move("generator", sum(weights[k] * v for k, v in terms.items()))
         return {k: float(v.detach()) for k, v in terms.items()}
+
+    def _terms(self, signal, log_variance, batch) -> dict[str, torch.Tensor]:
+        """The terms of the generator's loss."""
+        return paired_terms(signal, log_variance, batch)
+
+    def _term_weights(self) -> dict[str, float]:
+        """The weight of each term."""
+        return self.WEIGHTS | {"flux": self.recipe.flux_weight, "likelihood": self.recipe.likelihood_weight}
 
     def _watch(self) -> None:
         mean = float(np.mean([h["nrmse"] for h in self.history[-200:]]))
