@@ -142,9 +142,7 @@ def tuning(options) -> list[dict]:
     for weight in CONTRASTIVE:
         tried(adversarial=best, contrastive=weight)
     columns = [column("weights"), column("steps"), *(column(name, "{:.4f}") for name in METRICS)]
-    note = (
-        "{minutes:g} min of one processor each, seed {seed}; medians over {pairs} pairs of the validation split at 300 peak counts."
-    )
+    note = "{minutes:g} min of one processor, seed {seed}; medians over {pairs} validation pairs at 300 peak counts."
     facts = {"minutes": TUNING_MINUTES, "seed": SEEDS[0], "pairs": len(library)}
     return [table(f"weights, {_place(library)}", columns, rows, note=note, facts=facts)]
 
