@@ -142,9 +142,7 @@ def tuning(options) -> list[dict]:
     for weight in CONTRASTIVE:
         tried(adversarial=best, contrastive=weight)
     columns = [column("weights"), column("steps"), *(column(name, "{:.4f}") for name in METRICS)]
-    note = (
-        "{minutes:g} minutes each, seed {seed}; medians over {pairs} pairs of the validation split at 300 peak counts."
-    )
+    note = "{minutes:g} min of one processor, seed {seed}; medians over {pairs} validation pairs at 300 peak counts."
     facts = {"minutes": TUNING_MINUTES, "seed": SEEDS[0], "pairs": len(library)}
     return [table(f"weights, {_place(library)}", columns, rows, note=note, facts=facts)]
 
@@ -194,7 +192,7 @@ def _cells(each: np.ndarray) -> list:
 def _differences(name: str, found: dict[str, np.ndarray], columns: list[dict]) -> dict:
     """How far each variant is from that without more terms, seed by seed, which begins at the same weights."""
     first, *others = VARIANTS
-    signed = [column(c["name"], "{:+.3f} ({:+.3f} to {:+.3f})") for c in columns if c["name"] not in ("", "steps")]
+    signed = [column(c["name"], "{:+.4f} ({:+.4f} to {:+.4f})") for c in columns if c["name"] not in ("", "steps")]
     rows = [[other, *_cells(found[other] - found[first])] for other in others]
     return table(name, [column("difference, seed by seed"), *signed], rows)
 
