@@ -264,7 +264,7 @@ def with_trust(
     if sum(np.count_nonzero(s.valid) for s in spectra) < FEWEST_BINS:
         return card
     said = (
-        f"{len(unseen)} pairs that neither the training nor the scores have seen; "
+        f"{len(spectra) // counts} pairs that neither the training nor the scores have seen; "
         f"{noise_of(unseen, generator.direction)}"
     )
     removes = not generator.adds and any((s.error[s.valid] > 0).any() for s in spectra)
