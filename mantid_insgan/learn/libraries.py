@@ -88,11 +88,15 @@ class Several:
 
     def __init__(self, *libraries):
         self.libraries, self.dimensions = libraries, libraries[0].dimensions
-        self.draws_counts = libraries[0].draws_counts
         self._ends = np.cumsum([len(library) for library in libraries])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    @property
+    def draws_counts(self) -> bool:
+        """As that of the libraries."""
+        return self.libraries[0].draws_counts
 
     def pair(self, i: int):
         """Pair number i of all."""
@@ -114,10 +118,14 @@ class Part:
 
     def __init__(self, library, index):
         self.library, self.index, self.dimensions = library, np.asarray(index), library.dimensions
-        self.draws_counts = library.draws_counts
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def draws_counts(self) -> bool:
+        """As that of the library."""
+        return self.library.draws_counts
 
     def examples(self, index, direction: str, rng, **noise) -> list[Example]:
         """As `examples` of the library."""
