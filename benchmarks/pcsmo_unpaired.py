@@ -1,8 +1,8 @@
 """Training without pairs on a measurement: a half-doped manganite on MAPS, scored at incident energies not trained on.
 
     OMP_NUM_THREADS=1 python benchmarks/pcsmo_draws.py DRAWS --draws 75
-    OMP_NUM_THREADS=1 python benchmarks/pcsmo_draws.py LOW --draws 40 --rows 0 1
-    OMP_NUM_THREADS=1 python benchmarks/pcsmo_unpaired.py DRAWS LOW --folder CHECKPOINTS
+    OMP_NUM_THREADS=1 python benchmarks/pcsmo_draws.py LOW --draws 30 --rows 0 1
+    OMP_NUM_THREADS=1 python benchmarks/pcsmo_unpaired.py DRAWS LOW --folder CHECKPOINTS --watch 60
 
 Simulations are draws of both rival models, convolved with the calculated resolution: which of them is right is not
 assumed. Experiments are the measured maps of `TRAINED`, without the maps `ASIDE`, on which settings were chosen. The
@@ -309,7 +309,7 @@ def trained(options, both: tuple[dict, dict], data: Measurement, models: dict) -
     return rows, courses
 
 
-COMMAND = "OMP_NUM_THREADS=1 python benchmarks/pcsmo_unpaired.py DRAWS LOW --folder CHECKPOINTS --held-out"
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/pcsmo_unpaired.py DRAWS LOW --folder CHECKPOINTS --watch 60 --held-out"
 CONDITIONS = (
     "The measured mosaic of Pr(Ca0.9Sr0.1)2Mn2O7; both models at the published couplings. Trained on 25, 35, 70 and "
     f"140 meV without their maps {ASIDE[0]} and {ASIDE[1]} ('aside'), scored on 50 and 100 meV ('held out'). One scale "

@@ -31,26 +31,28 @@ def tools(example):
     return example("tools")
 
 
+def needs(**packages: str) -> None:
+    """Skip where a package is not installed; its value is what pip is given."""
+    for package, given in packages.items():
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install {given}")
+
+
 @pytest.fixture
 def tomography(example):
-    if find_spec("nDTomo") is None:
-        pytest.skip("nDTomo is not installed: pip install --no-deps nDTomo")
+    needs(nDTomo="--no-deps nDTomo")
     return example("tomography_1d")
 
 
 @pytest.fixture
 def cryo_em(example):
-    for package in ("gemmi", "MDAnalysisTests"):
-        if find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: pip install --no-deps {package}")
+    needs(gemmi="gemmi", MDAnalysisTests="--no-deps MDAnalysisTests")
     return example("cryo_em_3d")
 
 
 @pytest.fixture
 def ptychography(example):
-    for package in ("abtem", "ase"):
-        if find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: pip install abtem")
+    needs(abtem="abtem", ase="ase")
     return example("ptychography_2d")
 
 

@@ -282,7 +282,8 @@ def with_coverage(
 ) -> ModelCard:
     """The card with the share of bins of other spectra, `of` in words, that its intervals cover, in place of the one
     by its factor."""
-    index = None if most is None else range(min(len(scoring), most))
+    counts = len(_counts_of(scoring, card.direction))
+    index = None if most is None else range(min(len(scoring), max(1, most // counts)))
     covered = covered_by(card.intervals, judged(generator, scoring, seed, index=index))
     conditions = f"{noise_of(scoring, card.direction)}; seed {seed}"
     others = [t for t in card.metrics if not t.title.startswith(COVERAGE)]
