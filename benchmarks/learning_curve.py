@@ -42,8 +42,6 @@ PARTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 WIDTHS = {d: (c // 2, c) for d, c in CHANNELS.items()}
 COUNTS = (None, 300.0)
 MEASURED = ("bound", "floor", "baselines", "bundled", "curve")
-#: Cuts of each slice of the validation split.
-CUTS_TO_SCORE = 4
 SEED = 7001
 COMMAND = "python benchmarks/learning_curve.py --pairs build/training/pairs-1d-1 --slices build/training/pairs-2d-1"
 CONDITIONS = (
@@ -67,9 +65,9 @@ def libraries_of(options) -> tuple[list[PairLibrary], list[PairLibrary]]:
     """Those to train on, and those to score on: pairs, and in one dimension cuts of the slices."""
     training, scoring = ([PairLibrary(options.pairs, split)] for split in ("train", "validation"))
     if options.slices is not None:
-        for found, split, number in ((training, "train", CUTS_PER_SLICE), (scoring, "validation", CUTS_TO_SCORE)):
+        for found, split in ((training, "train"), (scoring, "validation")):
             folder = options.folder / f"cuts-{split}"
-            cuts_of_slices(options.slices, folder, number, 1, split=split)
+            cuts_of_slices(options.slices, folder, CUTS_PER_SLICE[split], 1, split=split)
             found.append(PairLibrary(folder))
     return training, scoring
 

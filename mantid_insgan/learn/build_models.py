@@ -52,8 +52,8 @@ class Size:
 SIZES = {1: Size(1024, 8000), 2: Size(4000, 3200), 3: Size(560, 2000)}
 #: Of steps, where the time decides.
 ANY_NUMBER = 1_000_000
-#: Cuts of each slice of the training split that models of one dimension are trained on too.
-CUTS_PER_SLICE = 12
+#: Cuts of each slice of a split that models of one dimension are trained on, or their cards calibrated with, too.
+CUTS_PER_SLICE = {"train": 12, "validation": 4}
 
 
 def parse(arguments=None):
@@ -102,15 +102,16 @@ def draw_pairs(dimensions: int, options) -> Path:
     return folder
 
 
-def training_library(dimensions: int, pairs: Path, options) -> PairLibrary | Several:
-    """The pairs of the training split, and in one dimension also cuts of the slices."""
-    library = PairLibrary(pairs, "train")
+def library_of(split: str, dimensions: int, pairs: Path, options) -> PairLibrary | Several:
+    """The pairs of a split, and in one dimension also cuts of its slices."""
+    library = PairLibrary(pairs, split)
     if dimensions > 1:
         return library
-    cuts = options.scratch / f"cuts-{options.seed}"
-    slices = draw_pairs(2, options)
+    number, name = CUTS_PER_SLICE[split], "cuts" if split == "train" else f"cuts-{split}"
+    slices, cuts = draw_pairs(2, options), options.scratch / f"{name}-{options.seed}"
     with _bar("cuts of slices") as bar:
-        cuts_of_slices(slices, cuts, CUTS_PER_SLICE, options.seed, progress=lambda done, total: bar(done / total))
+        told = {"split": split, "progress": lambda done, total: bar(done / total)}
+        cuts_of_slices(slices, cuts, number, options.seed, **told)
     return Several(library, PairLibrary(cuts))
 
 
@@ -127,7 +128,7 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
     trainer = PairedTrainer(
         PairedRecipe(direction, dimensions, CHANNELS[dimensions]),
         schedule_of(dimensions, options),
-        training_library(dimensions, pairs, options),
+        library_of("train", dimensions, pairs, options),
         options.scratch / f"{name}-{options.seed}",
         Machine(options.accelerator, feeders=options.feeders),
     )
@@ -147,17 +148,18 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
 def trust_again(direction: str, dimensions: int, pairs: Path, options) -> None:
     """Write the card of a model that is trained with its intervals and its domain made anew."""
     model = read_model(options.output / f"{direction}-{dimensions}d")
-    card = _trusted(model.card, generator_of(model).eval(), pairs, options.seed)
+    card = _trusted(model.card, generator_of(model).eval(), pairs, options)
     write_card(card, model.path)
     print(f"{card.name}: {_coverage_of(card).rows['this model']} within 1 and 2 standard errors")
 
 
-def _trusted(card: ModelCard, generator, pairs: Path, seed: int) -> ModelCard:
+def _trusted(card: ModelCard, generator, pairs: Path, options) -> ModelCard:
     """A card with its intervals and its domain, from pairs of the validation split, and their coverage."""
-    training, unseen = PairLibrary(pairs, "train"), PairLibrary(pairs, "validation")
-    card = with_trust(card, generator, training, unseen, seed + SCORING)
+    seed = options.seed + SCORING
+    training, unseen = (library_of(split, generator.dimensions, pairs, options) for split in ("train", "validation"))
+    card = with_trust(card, generator, training, unseen, seed)
     scoring = PairLibrary(pairs, "test-family")
-    return with_coverage(card, generator, scoring, seed + SCORING + 1, "held-out families")
+    return with_coverage(card, generator, scoring, seed + 1, "held-out families")
 
 
 def _coverage_of(card: ModelCard) -> Table:
@@ -182,7 +184,7 @@ def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
     domain, _ = domain_of(generator, trainer.library, validation, seed)
     training = _training(trainer, generator, options)
     card = card_of(generator, name, VERSION, _description(generator), errors, training, domain)
-    return _trusted(card, generator, pairs, options.seed)
+    return _trusted(card, generator, pairs, options)
 
 
 def counts_of(direction: str, dimensions: int) -> tuple[float | None, ...]:
