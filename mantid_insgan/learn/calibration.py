@@ -36,8 +36,12 @@ _FEWEST, _ROUNDS, _SMALL = 300, 5, 1e-3
 _KEPT, _NOISES, _NEAREST = 101, 4, 5
 #: Most blocks against which distances are taken.
 _KNOWN = 600
-#: Bins of a spectrum that tell what is expected of the result convolved again.
+#: Bins of a spectrum that tell what is expected of the result convolved again; sizes of the errors at each of which the
+#: mean of chi-squared has to be 1, and weight of the median, which holds where a few spectra decide the mean; starts of
+#: the search.
 _SOME = 1500
+_LEVELS, _MEDIAN = 6, 0.1
+_STARTS = ((0.8, 0.1, 0.3, 0.007), (0.6, 0.03, 0.6, 0.02), (0.9, 0.02, 0.15, 0.03))
 #: Fewest bins for intervals, and fewest spectra for blocks: 20 for each size of the errors, so that 5 % are told apart,
 #: and among as many that were trained on.
 FEWEST_BINS, FEWEST_SPECTRA, FEWEST_KNOWN = 3000, 20 * _NOISES, 20
@@ -164,8 +168,8 @@ def covered_by(intervals: Intervals, spectra: list[Judged]) -> dict[str, list[fl
 
 
 def reconvolution_of(spectra: list[Judged], seed: int) -> Reconvolution:
-    """What is expected of (data - result convolved again): mean and median of chi-squared per bin over the spectra are
-    as near to 1 as can be for each size of the data's errors."""
+    """What is expected of (data - result convolved again): the mean of chi-squared per bin over the spectra is as near
+    to 1 as can be for each size of the data's errors, and, with less weight, so is the median."""
     from scipy.optimize import minimize
 
     parts, noise = [], []
@@ -176,15 +180,17 @@ def reconvolution_of(spectra: list[Judged], seed: int) -> Reconvolution:
             squares = (spectrum.signal - spectrum.again, spectrum.error, spectrum.again, spectrum.spread)
             parts.append(np.stack([x.ravel()[some].astype(float) ** 2 for x in squares]))
             noise.append(np.median(spectrum.error.ravel()[known]))
-    level = np.searchsorted(np.quantile(noise, [0.25, 0.5, 0.75]), noise)
+    level = np.searchsorted(np.quantile(noise, np.linspace(0, 1, _LEVELS + 1)[1:-1]), noise)
     levels = [level == k for k in np.unique(level)]
 
     def away(logarithms: np.ndarray) -> float:
         shares = np.exp(2 * logarithms)
         each = np.array([(p[0] / (shares[:3] @ p[1:] + shares[3])).mean() for p in parts])
-        return sum(np.log(each[these].mean()) ** 2 + np.log(np.median(each[these])) ** 2 for these in levels)
+        mean, median = (np.log([f(each[these]) for these in levels]) for f in (np.mean, np.median))
+        return float((mean**2 + _MEDIAN * median**2).sum())
 
-    best = minimize(away, np.log([0.8, 0.1, 0.3, 0.007]), method="Nelder-Mead", options={"maxiter": 400})
+    how = {"method": "Nelder-Mead", "options": {"maxiter": 400}}
+    best = min((minimize(away, np.log(start), **how) for start in _STARTS), key=lambda found: found.fun)
     counted, relative, spread, floor = (float(f"{x:.4g}") for x in np.exp(best.x))
     return Reconvolution(counted=counted, relative=relative, spread=spread, floor=floor)
 
