@@ -17,6 +17,7 @@ given stay as they are.
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,9 @@ COUNTS = (None, 3000.0, 300.0, 100.0, 30.0)
 SPLITS = {"test-family": "held-out families", "test-setting": "held-out instrument settings"}
 BY_MONTE_CARLO = "held-out families, truth by Monte Carlo of pulses and pixels"
 LARGE_VOLUMES = "held-out families, larger volumes"
+THIS_MODEL = "**this model**"
 METRICS = ("NRMSE", "1 - SSIM", "flux error", "peak position", "peak width")
-SEED = 5001
+SEED, BOOTSTRAPS = 5001, 2000
 COMMAND = (
     "python benchmarks/accuracy.py --pairs build/training/pairs-?d-1 --monte-carlo build/monte-carlo "
     "--large-volumes build/large-volumes"
@@ -79,47 +81,92 @@ def _peak(row: np.ndarray) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def scored(library: PairLibrary, baselines: Baselines, counts, method, noises, chosen) -> np.ndarray:
-    """Median of each metric over the `chosen` pairs of a library, bool (N,)."""
+def scored(library: PairLibrary, baselines: Baselines, counts, method, noises) -> np.ndarray:
+    """Each metric of each pair of a library, (N, 5)."""
     each = []
     for batch in batches(library, baselines.direction, counts, SEED, finer=baselines.finer):
         found = method(batch)
         for n in range(len(found)):
             arrays = found[n, 0].numpy(), batch.target[n, 0].numpy(), batch.valid[n, 0].numpy() > 0
             each.append(metrics(*arrays, noises[len(each)]))
-    return np.nanmedian(np.array(each)[chosen], axis=0)
+    return np.array(each)
 
 
-def tables(title: str, library: PairLibrary, baselines: Baselines, networks: dict, monte_carlo: bool) -> list[dict]:
-    """Of results: NRMSE at all counts, and the other metrics at 300; `networks` are methods by name."""
-    direction = baselines.direction
-    noises = [
-        library.index[i][2]["errors"]["convolved"] if monte_carlo and direction == "add-resolution" else 0.0
-        for i in range(len(library))
-    ]
-    rows: dict[str, list] = {}
-    more: dict[str, list] = {}
-    columns = {2: COUNTS_OF_SLICES, 3: COUNTS_OF_VOLUMES}.get(library.dimensions, COUNTS)
-    for counts in columns:
-        methods, _ = baselines.methods(counts)
-        for name, method in (methods | networks).items():
-            chosen = is_scored(name, library)
-            if not chosen.any():
-                continue
-            found = scored(library, baselines, counts, method, noises, chosen)
-            rows.setdefault(name, []).append(found[0])
-            if counts == 300.0:
-                more[name] = list(found[1:])
-    names = ["no noise" if c is None else f"{c:g}" for c in columns]
-    families = ", ".join(sorted(set(library.facts("family"))))
-    grid = "x".join(map(str, library.pair(0).ideal.shape))
-    about = {"note": "{pairs} pairs of {grid} bins; {families}."}
-    about["facts"] = {"pairs": len(library), "grid": grid, "families": families}
-    place = f"{direction}, {library.dimensions}D, {title}"
-    return [
-        _table(f"{place}, NRMSE", "NRMSE at peak counts", names, rows, **about),
-        _table(f"{place}, at 300 peak counts", "at 300 peak counts", METRICS[1:], more),
-    ]
+@dataclass(frozen=True)
+class Scored:
+    """One library: what it is, its pairs, and by counts and method the metrics of each pair, (N, 5), NaN where a method
+    is not scored."""
+
+    place: str
+    library: PairLibrary
+    each: dict[str, dict[str, np.ndarray]]
+
+    @classmethod
+    def of(cls, title: str, library: PairLibrary, baselines: Baselines, networks: dict, monte_carlo: bool) -> Scored:
+        """Score the baselines, and `networks`, which are methods by name."""
+        direction = baselines.direction
+        noises = [
+            library.index[i][2]["errors"]["convolved"] if monte_carlo and direction == "add-resolution" else 0.0
+            for i in range(len(library))
+        ]
+        each: dict[str, dict[str, np.ndarray]] = {}
+        for counts in {2: COUNTS_OF_SLICES, 3: COUNTS_OF_VOLUMES}.get(library.dimensions, COUNTS):
+            methods, _ = baselines.methods(counts)
+            found = each["no noise" if counts is None else f"{counts:g}"] = {}
+            for name, method in (methods | networks).items():
+                chosen = is_scored(name, library)
+                if chosen.any():
+                    values = scored(library, baselines, counts, method, noises)
+                    found[name] = np.where(chosen[:, None], values, np.nan)
+        return cls(f"{direction}, {library.dimensions}D, {title}", library, each)
+
+    def tables(self) -> list[dict]:
+        """Of results: NRMSE at all counts, and the other metrics at 300."""
+        families = ", ".join(sorted(set(self.library.facts("family"))))
+        grid = "x".join(map(str, self.library.pair(0).ideal.shape))
+        about = {"note": "{pairs} pairs of {grid} bins; {families}."}
+        about["facts"] = {"pairs": len(self.library), "grid": grid, "families": families}
+        rows = {name: [_median(found[name])[0] for found in self.each.values()] for name in self.each["300"]}
+        more = {name: list(_median(values)[1:]) for name, values in self.each["300"].items()}
+        return [
+            _table(f"{self.place}, NRMSE", "NRMSE at peak counts", list(self.each), rows, **about),
+            _table(f"{self.place}, at 300 peak counts", "at 300 peak counts", METRICS[1:], more),
+        ]
+
+    def worse(self) -> list[list]:
+        """Rows of what is said where a simpler method has the smaller median: see `where_simpler_is_better`."""
+        rows = []
+        for counts, found in self.each.items():
+            for name, values in found.items():
+                for k in range(5 if counts == "300" else 1):
+                    pair = np.stack([values[:, k], found[THIS_MODEL][:, k]])
+                    one, other = np.nanmedian(pair, axis=1)
+                    if one < other:
+                        rows.append([self.place, METRICS[k], counts, name, one, other, *difference_of(pair)])
+        return rows
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    return np.nanmedian(values, axis=0)
+
+
+def difference_of(pair: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the difference of the medians, second less first, of two rows (2, N) by bootstrap over
+    pairs."""
+    known = pair[:, np.isfinite(pair).all(0)]
+    drawn = np.random.default_rng(SEED).integers(0, known.shape[1], (BOOTSTRAPS, known.shape[1]))
+    one, other = np.median(known[:, drawn], axis=2)
+    return tuple(np.quantile(other - one, [0.025, 0.975]))
+
+
+def where_simpler_is_better(name: str, found: list[Scored]) -> dict:
+    """A table of all places where the median of a simpler method is smaller than that of the model."""
+    rows = [[row[0].removeprefix(f"{name}, "), *row[1:]] for one in found for row in one.worse()]
+    columns = [column(heading) for heading in ("spectra", "measure", "peak counts", "simpler method")]
+    columns += [column(heading, "{:.3f}") for heading in ("its median", "this model")]
+    columns += [column(heading, "{:+.3f}") for heading in ("difference, from", "to")]
+    note = "{places} places in all; the interval of the difference is one of 95 %, by bootstrap over spectra."
+    return table(f"{name}, where a simpler method is better", columns, rows, note=note, facts={"places": len(rows)})
 
 
 def _table(name: str, heading: str, columns, rows: dict, **about) -> dict:
@@ -141,16 +188,18 @@ def main() -> None:
     models = {(m.card.direction, m.card.dimensions): m for m in bundled_models()}
     for dimensions, folder in sorted(folders.items()):
         for direction in options.direction or DIRECTIONS:
-            made: list[dict] = []
-            networks = {"**this model**": of_generator(generator_of(models[direction, dimensions]).eval())}
+            found: list[Scored] = []
+            networks = {THIS_MODEL: of_generator(generator_of(models[direction, dimensions]).eval())}
             for finer, target in TARGETS[direction].items():
                 baselines = Baselines(direction, PairLibrary(folder, "validation"), SEED, finer)
                 for split, title in SPLITS.items():
-                    made += tables(title + target, PairLibrary(folder, split), baselines, networks, False)
+                    found.append(Scored.of(title + target, PairLibrary(folder, split), baselines, networks, False))
                 for extra, title in ((options.monte_carlo, BY_MONTE_CARLO), (options.large_volumes, LARGE_VOLUMES)):
                     if extra is not None and PairLibrary(extra).dimensions == dimensions:
-                        more = PairLibrary(extra)
-                        made += tables(title + target, more, baselines, networks, title == BY_MONTE_CARLO)
+                        told = PairLibrary(extra), baselines, networks, title == BY_MONTE_CARLO
+                        found.append(Scored.of(title + target, *told))
+            made = [made for one in found for made in one.tables()]
+            made.append(where_simpler_is_better(f"{direction}, {dimensions}D", found))
             print(*map(table_text, made), sep="\n\n", flush=True)
             write_results(options.results, COMMAND, CONDITIONS, made)
 
