@@ -112,7 +112,8 @@ class ResolutionOperator:
         if places.ndim == 2:
             moved = x.squeeze(1).index_select(1, places.flatten()).view(x.shape[0], -1, *x.shape[2:])
         else:
-            moved = _at(x.expand_as(kernel), places)
+            # All steps as one row, which spares a copy of x for each of them.
+            moved = torch.gather(x.flatten(1), 1, places.expand_as(kernel).flatten(1)).view_as(kernel)
         return _total(kernel * moved)
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
