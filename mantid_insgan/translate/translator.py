@@ -52,7 +52,7 @@ LOOKED_AT = 200_000
 #: Total over the sum of magnitudes at or below which a total has no meaning (background-subtracted noise).
 TELLING = 0.1
 #: Largest difference between the totals of the network's answer and of the exact convolution (add-resolution).
-INTENSITY_SLACK = 0.03
+INTENSITY_SLACK = 0.01
 #: Sums of `Quality` that are counts of bins: of two steps the larger is told.
 _MOST = ("bins", "too_wide")
 
