@@ -8,8 +8,10 @@ from pathlib import Path
 import h5py
 
 from ..core.files import require_another
+from ..core.options import Options, reading_of
 from ..core.spectrum import Spectrum, open_axes
 from ..errors import InputError, OutputError
+from ..instruments.catalogue import with_known_name
 from .arrays import read_numpy, write_npz
 from .hdf5 import naming, open_hdf5, reading
 from .matlab import read_mat
@@ -96,6 +98,25 @@ def read_spectrum(path: str | Path, **how) -> Spectrum:
     """The whole spectrum in a file of any kind (parameters and errors as `open_spectrum`)."""
     with open_spectrum(path, **how) as source:
         return source.read().replace(run=source.run)
+
+
+def read_as(path: str | Path, options: Options) -> Spectrum:
+    """The whole spectrum in a file, read as the options of a job say, with their facts of the run in place of the
+    file's (`core.options.overridden` lists what was replaced).
+
+    Parameters
+    ----------
+    path : str or Path
+    options : Options
+        Of a job that reads files: with `axes`, bins and facts of the run.
+
+    Raises
+    ------
+    InsganError
+        As `open_spectrum`; if a range or the lattice cannot be parsed.
+    """
+    spectrum = read_spectrum(path, **reading_of(options))
+    return spectrum.replace(run=with_known_name(options.run(spectrum.run)))
 
 
 def _open_hdf5(path: Path, axes, ei, binning: dict):
