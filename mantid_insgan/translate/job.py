@@ -34,6 +34,7 @@ from .cards import ModelFile, model_for
 from .coarse import Coarsening, coarsening_for
 from .elastic import find_lines
 from .findings import Findings, cleaned_source
+from .session import FEW_BINS
 from .target import Plan, plan_for
 from .translator import Quality, Translator
 from .trust import ALARM, ends_of, title_of_end
@@ -282,15 +283,17 @@ def _prepare(
     run = with_known_name(options.run(spectrum.run))
     require_network_axes(spectrum.axes)
     resolution = Resolution.of_spectrometer(run, **options.of_resolution())
-    return run, resolution, tuple(_opened(model, options.device, opened) for model in models_of(spectrum, options))
+    bins = math.prod(map(len, spectrum.axes))
+    translators = (_opened(model, options.device, opened, bins) for model in models_of(spectrum, options))
+    return run, resolution, tuple(translators)
 
 
-def _opened(model: ModelFile, device: str, opened: dict | None) -> Translator:
+def _opened(model: ModelFile, device: str, opened: dict | None, bins: int) -> Translator:
     if opened is None:
-        return Translator(model, device)
-    key = (model.path, model.card.sha256, device)
+        return Translator(model, device, bins=bins)
+    key = (model.path, model.card.sha256, device, bins <= FEW_BINS)  # a file gives the same as when it is alone
     if key not in opened:
-        opened[key] = Translator(model, device)
+        opened[key] = Translator(model, device, bins=bins)
     return opened[key]
 
 
