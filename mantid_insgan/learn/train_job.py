@@ -18,12 +18,12 @@ from ..core.options import BUNDLED, DIRECTIONS, TrainOptions, option_of, require
 from ..errors import InputError, ModelError
 from ..report.training import draw_example, draw_losses
 from ..translate.cards import LARGEST_ERROR_FACTOR, ModelCard, choose_model
-from . import describe
 from .calibration import with_trust_of_held_out
 from .checkpoint import CHECKPOINT, check_recipe, read_facts, recipe_text
 from .describe import SCORING, card_of, domain_of, errors_of, errors_of_stopped, training_of, write_model
 from .evaluate import FEWEST_TO_PART
 from .examples import stack
+from .export import trace_form
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
 from .libraries import PairLibrary, SpectraLibrary
 from .paired import PairedRecipe, PairedTrainer
@@ -158,7 +158,7 @@ def train_model(
     trainer = _trainer(options, data, resume_folder(options, output))
     said = said or (lambda text: None)
     name = "generator" if isinstance(trainer, PairedTrainer) else options.direction
-    graph = describe.trace_form(trainer.averaged(name))
+    graph = trace_form(trainer.averaged(name))
     finished = trainer.run(progress, on_stop=lambda: said(STOPPING))
     return _written(trainer.averaged(name), trainer, data, options, output, finished, graph, said)
 
