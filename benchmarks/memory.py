@@ -68,7 +68,7 @@ def write_volume(path: Path, shape: tuple[int, int, int, int]) -> None:
             writer.write(region, Spectrum(signal, signal / 16, (*axes[:-1], axes[-1].slice(e, e + 1))))
 
 
-def zeros_session(model, device="auto", threads=None):
+def zeros_session(model, device="auto", threads=None, bins=None):
     """In place of `open_session`: the inputs of the model, and zeros for its outputs."""
     dimensions, features = model.card.dimensions, len(model.card.domain.mean)
     names = [

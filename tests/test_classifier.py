@@ -14,7 +14,7 @@ from mantid_insgan.core.run import Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import DeviceError, InputError, InsganError, ModelError, OutputError
 from mantid_insgan.instruments import Resolution
-from mantid_insgan.io import write_nexus
+from mantid_insgan.io import read_nexus, write_nexus
 from mantid_insgan.models.base import UnstableModelError
 from mantid_insgan.models.definition import definition_of_callable
 from mantid_insgan.models.parameters import Parameter
@@ -368,8 +368,13 @@ def test_draws_without_intensity_are_counted():
 
 def test_a_line_width_that_only_one_rival_has_is_noted():
     bare = definition_of_callable(lambda v: Band(25.0, 1.0), LATTICE, [], name="bare")
-    assert job._notes(RIVALS) == []
-    assert job._notes((*RIVALS, bare))[0].startswith("only wide, narrow has an intrinsic line width")
+    assert job._notes(RIVALS, []) == []
+    assert job._notes((*RIVALS, bare), [])[0].startswith("only wide, narrow has an intrinsic line width")
+
+
+def test_facts_that_options_replace_are_noted_on_the_card():
+    laboratory = job._laboratory(RIVALS, LIKE, ClassifierOptions(ei=62.0))
+    assert job._notes(RIVALS, [laboratory]) == ["option --ei 62 replaces 60 from test"]
 
 
 def test_the_commands(trained, measured, insgan, tmp_path, monkeypatch):
@@ -394,6 +399,14 @@ def test_the_commands(trained, measured, insgan, tmp_path, monkeypatch):
     )
     status, out, err = insgan(*words, "--json")
     assert (status, err) == (0, "") and json.loads(out)["answer"] == "wide"
+    status, out, err = insgan(*words, "--instrument", "merlin", "--chopper", "A", "--frequency", "300", "--json")
+    assert (status, err) == (0, "") and json.loads(out)["notes"] == [
+        "instrument of the data is MERLIN, but the classifier was trained for MAPS",
+        "chopper of the data is A, but the classifier was trained for S",
+    ]
+    status, out, _ = insgan("classify", tmp_path / "cut.nxs", "--classifier", trained.path, "--ei", "61", "--json")
+    replaced = f"option --ei 61 replaces 60 from {read_nexus(tmp_path / 'cut.nxs').run.ei.source}"
+    assert status == 0 and replaced in json.loads(out)["notes"]
     status, _, err = insgan(*words, "--energy-bins", "5")
     assert status == ModelError.exit_code and "but the classifier was trained for" in err
     status, _, err = insgan("classify", tmp_path / "cut.nxs", "--classifier", tmp_path / "none.onnx")

@@ -7,17 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from test_facts import maps_raw, write_isis
 
 from mantid_insgan.cli import main as cli
 from mantid_insgan.convolve.prepared import prepare
 from mantid_insgan.core.model_options import FitOptions
+from mantid_insgan.core.options import overridden
 from mantid_insgan.core.run import Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, InsganError, RunFactError
 from mantid_insgan.fit.form import is_problem, read_problem
-from mantid_insgan.fit.job import compare_files, fit_files
+from mantid_insgan.fit.job import compare_files, fit_files, fit_spectra
 from mantid_insgan.fit.minimise import minimise
 from mantid_insgan.fit.posterior import read_posterior, sample_posterior
+from mantid_insgan.fit.problem import Problem
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.io import read_spectrum, write_nexus, write_spectrum
 from mantid_insgan.io.path import read_path
@@ -191,6 +194,75 @@ def test_axes_and_bins_of_a_file_in_a_problem(folder):
     expected = read_spectrum(folder / "cut.nxs", energy_range=(8, 38), energy_bins=15)
     np.testing.assert_allclose(found.signal, expected.signal, rtol=1e-9)
     assert found.run.value("ei") == 60.0
+
+
+@pytest.fixture
+def as_read(monkeypatch):
+    """``as_read(source, data, options)``: what `fit_files` would fit."""
+    monkeypatch.setattr("mantid_insgan.fit.job._fitted", lambda given, number, **how: given)
+    return fit_files
+
+
+def test_a_fit_of_an_isis_nxspe_needs_no_option(folder, tmp_path, as_read):
+    """As apply needs none: chopper and frequency are in the groups of the raw file."""
+    path = write_isis(tmp_path / "in.nxspe", fill=maps_raw)
+    (data,) = as_read(folder / "square.yaml", [path]).datasets
+    assert (data.resolution.instrument, data.resolution.chopper, data.resolution.frequencies) == ("MAPS", "S", (400.0,))
+    assert data.spectrum.identical(read_spectrum(path))
+    (data,) = as_read(folder / "square.yaml", [path], FitOptions(q_bins=20, energy_range="5,60")).datasets
+    assert data.spectrum.identical(read_spectrum(path, q_bins=20, energy_range=(5, 60)))
+    problem = folder / "isis.yaml"
+    problem.write_text(yaml.safe_dump({"model": "square.yaml", "data": [{"file": str(path)}]}))
+    (data,) = as_read(problem).datasets
+    assert data.resolution.chopper == "S" and data.resolution.ei == 100.0
+
+
+def test_axes_and_bins_of_a_file_that_is_fitted(folder, as_read):
+    cut = read_spectrum(folder / "cut.nxs")
+    axes = ";".join(f"{a.name}={a.edges[0]}:{a.edges[-1]}:{len(a)}" for a in cut.axes)
+    np.save(folder / "bare.npy", np.stack([cut.signal, np.sqrt(cut.variance)]))
+    options = FitOptions(**RUN, axes=axes, energy_range="8,38", energy_bins=15, lattice="4,4,12")
+    (data,) = as_read(folder / "square.yaml", [folder / "bare.npy"], options).datasets
+    expected = read_spectrum(folder / "cut.nxs", energy_range=(8, 38), energy_bins=15)
+    np.testing.assert_allclose(data.spectrum.signal, expected.signal, rtol=1e-9)
+    with pytest.raises(InputError, match="--energy-bins says how a file is read, and the spectra are in memory"):
+        fit_spectra(read_model(folder / "square.yaml"), {"cut": cut}, FitOptions(energy_bins=15))
+    with pytest.raises(InputError, match="names its data, and --energy-bins would be of all of them"):
+        fit_files(folder / "problem.yaml", options=FitOptions(energy_bins=15))
+
+
+def notes_of(given) -> tuple[str, ...]:
+    return Problem(given.datasets, given.definitions[0], resolution="none", weights="equal").notes
+
+
+def test_facts_that_disagree_with_those_of_the_file_are_said(folder, tmp_path, as_read):
+    """Of options and of keys of a problem alike; a cell that agrees keeps the orientation of the file."""
+    source = read_spectrum(folder / "cut.nxs").run.ei.source
+    given = as_read(folder / "square.yaml", [folder / "cut.nxs"], FitOptions(ei=61.0, lattice="4,4,12"))
+    assert notes_of(given)[0] == f"option --ei 61 replaces 60 from {source}" and "lattice" not in str(notes_of(given))
+    entry = {"file": "cut.nxs", "ei": 61.0, "lattice": [4.0, 4.0, 12.0], "chopper": "S"}
+    given = as_read(changed(folder, data=[entry, {"file": "cut.nxs", "name": "other"}]))
+    assert f"key ei of the problem 61 replaces 60 from {source} (cut.nxs)" in notes_of(given)
+    assert "chopper" not in str(notes_of(given))
+    assert given.datasets[0].spectrum.run.value("lattice").ub is not None
+
+
+def test_ei_of_a_problem_places_the_detectors(folder, tmp_path, as_read):
+    """|Q| of an nxspe file is calculated with it."""
+    path = write_isis(tmp_path / "in.nxspe", fill=maps_raw)
+    entry = {"file": str(path), "ei": 110.0, "frequency": 400}
+    given = as_read(changed(folder, data=[entry]))
+    assert given.datasets[0].spectrum.axes == read_spectrum(path, ei=110.0).axes != read_spectrum(path).axes
+    assert overridden(given.datasets[0].spectrum.run) == (
+        "key ei of the problem 110 replaces 100 from NXSPE_info/fixed_energy",
+    )
+
+
+def test_another_temperature_than_that_of_the_data_is_said(folder, as_read):
+    cut = read_spectrum(folder / "cut.nxs")
+    write_nexus(cut.replace(run=cut.run.updated("test", temperature=250.0)), folder / "warm.nxs", overwrite=True)
+    notes = notes_of(as_read(folder / "square.yaml", [folder / "warm.nxs"]))
+    assert "the data are at 250 K and the model is at 5 K (temperature in its file, 5 if it gives none)" in notes
 
 
 @pytest.mark.parametrize("flag", ["--output", "--figure", "--log"])

@@ -1,6 +1,9 @@
 """Networks, losses, training and export on tiny sizes."""
 
 import copy
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -19,6 +22,7 @@ from mantid_insgan.errors import DeviceError, InputError, ModelError, OutputErro
 from mantid_insgan.instruments import Resolution  # noqa: E402
 from mantid_insgan.instruments.table import setting_facts  # noqa: E402
 from mantid_insgan.learn import augment, losses  # noqa: E402
+from mantid_insgan.learn import export as exporting  # noqa: E402
 from mantid_insgan.learn.augment import flipped, with_noise  # noqa: E402
 from mantid_insgan.learn.evaluate import (  # noqa: E402
     DIRECTIONS_KNOWN,
@@ -966,6 +970,52 @@ def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="the exported model's .* differs from torch's by"):
         export(generator, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def drawn(generator: Generator) -> Generator:
+    """With other weights, as after a training."""
+    random = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in generator.parameters():
+            weight.add_(0.05 * torch.randn(weight.shape, generator=random))
+    return generator
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        pytest.param({"direction": "add-resolution", "dimensions": 1, "background": True}, id="add, background"),
+        pytest.param({"direction": "remove-resolution", "dimensions": 1}, id="remove"),
+        pytest.param({"direction": "remove-resolution", "dimensions": 3}, id="volumes", marks=pytest.mark.slow),
+    ],
+)
+def test_a_graph_traced_before_the_training_takes_its_weights(tmp_path, monkeypatch, of):
+    """Also where weights begin as equal numbers, which the exporter merges; one of another form is traced again."""
+    graph = exporting.trace_form(Generator(**of, channels=4))
+    traced, trace = [], exporting.trace
+    monkeypatch.setattr(exporting, "trace", lambda generator: traced.append(generator) or trace(generator))
+    export(drawn(Generator(**of, channels=4)), tmp_path / "model.onnx", graph)  # compared with torch
+    assert not traced and (tmp_path / "model.onnx").stat().st_size > 10_000
+    if of["dimensions"] == 1:
+        wider = Generator(**of, channels=8)
+        export(wider, tmp_path / "wider.onnx", graph)
+        assert traced == [wider]
+
+
+def test_processes_that_draw_ahead_leave_signals_to_the_training(library):
+    """One to the whole group would otherwise end the training with an error in place of a checkpoint."""
+    batches = ExampleStream(library, "add-resolution", 2, (1, 0)).batches(range(1000), processes=1)
+    next(batches)
+    (feeder,) = multiprocessing.active_children()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(feeder.pid, number)
+    expected = ExampleStream(library, "add-resolution", 2, (1, 0))[12]
+    for _ in range(12):
+        last = next(batches)
+    assert feeder.is_alive() and torch.equal(last.signal, expected.signal)
+    del batches
+    feeder.join(30)
+    assert not feeder.is_alive()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Intervals of a result: what a translator gives, what becomes of it on the way, and the files."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,8 @@ from mantid_insgan.core.run import Run
 from mantid_insgan.core.spectrum import ENDS, Axis, Spectrum, per_event, summed
 from mantid_insgan.demo import DATA
 from mantid_insgan.errors import InputError, ModelError, OutputError, RunFactError
-from mantid_insgan.io import read_nexus, read_spectrum, write_nexus, write_spectrum
+from mantid_insgan.io import last_record, read_nexus, read_spectrum, write_nexus, write_spectrum
 from mantid_insgan.io.region import cut
-from mantid_insgan.io.writer import last_record
 from mantid_insgan.translate import job, many
 from mantid_insgan.translate.elastic import LEFT_OF_LINE, find_lines
 from mantid_insgan.translate.job import apply, apply_to_file, files_of_ends, is_result
@@ -259,6 +259,40 @@ def test_nothing_is_left_of_a_job_that_fails(options, tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="--out-of-domain error was given"):
         apply_to_file(DATA / "measured.nxs", tmp_path / "out.nxs", options.updated(out_of_domain="error"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".nxs", ".npz", ".txt"])
+def test_ends_of_an_earlier_result_are_not_left_beside_another(options, tmp_path, suffix):
+    """They would seem to be those of the new result, which has none."""
+    target, plain = tmp_path / f"out{suffix}", options.updated(intervals=False)
+    apply_to_file(DATA / "measured.nxs", target, options)
+    ends = list(files_of_ends(target).values())
+    assert last_record(ends[1])["parameters"]["end"] == "lower 68 %"
+    ends[0].write_text("mine")
+    target.unlink()
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    named = ", ".join(map(str, ends[1:]))
+    with pytest.raises(OutputError, match=re.escape(f"{named} beside the output {target} have the ends of the interv")):
+        apply_to_file(DATA / "measured.nxs", target, plain)
+    with pytest.raises(OutputError, match="is the input, which would be lost"):
+        apply_to_file(ends[2], target, plain, overwrite=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    report = apply_to_file(DATA / "measured.nxs", target, plain, overwrite=True)
+    said = f"removed {', '.join(p.name for p in ends[1:])}: they had the ends of the intervals of an earlier result"
+    assert report.notes[-1] == said
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([ends[0].name, target.name])
+    assert ends[0].read_text() == "mine"
+
+
+def test_ends_of_an_earlier_result_stay_if_the_job_fails(options, tmp_path, monkeypatch):
+    target = tmp_path / "out.nxs"
+    apply_to_file(DATA / "measured.nxs", target, options)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    monkeypatch.setattr("mantid_insgan.translate.translator.Translator._distance", lambda *_: 2.0)
+    plain = options.updated(intervals=False, out_of_domain="error")
+    with pytest.raises(ModelError, match="--out-of-domain error was given"):
+        apply_to_file(DATA / "measured.nxs", target, plain, overwrite=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused

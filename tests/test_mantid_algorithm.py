@@ -460,6 +460,21 @@ def test_a_group_is_done_member_by_member(measured):
         assert np.allclose(mtd[name].getSignalArray(), single.getSignalArray(), rtol=1e-6, equal_nan=True)
 
 
+def test_intervals_of_a_group_are_reached_by_names_that_tell_its_members_apart(measured, known):
+    """Mantid groups the outputs of the members, of which each is a group here."""
+    CloneMDWorkspace("measured", OutputWorkspace="cuts_1")
+    CloneMDWorkspace("measured", OutputWorkspace="cuts_2")
+    cuts = GroupWorkspaces(["cuts_1", "cuts_2"], OutputWorkspace="cuts")
+    ApplyResolutionGAN(cuts, OutputWorkspace="out", OutputIntervals="ends", ModelFile=known)
+    assert list(mtd["out"].getNames()) == ["out_1", "out_2"] and list(mtd["ends"].getNames()) == ["ends_1", "ends_2"]
+    for group in mtd["ends"].getNames():
+        names = [f"{group}_{end}" for end in ("lower_95", "lower_68", "upper_68", "upper_95")]
+        assert list(mtd[group].getNames()) == names and all(mtd.doesExist(name) for name in names)
+        signal = mtd[group.replace("ends", "out")].getSignalArray()
+        here = np.isfinite(signal)
+        assert (mtd[names[0]].getSignalArray()[here] < signal[here]).all()
+
+
 def test_a_model_of_ones_own(measured, tmp_path):
     shutil.copytree(cards.models_folder() / "remove-resolution-2d", tmp_path / "mine")
     file = tmp_path / "mine" / "model.onnx"

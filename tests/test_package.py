@@ -89,6 +89,18 @@ def test_the_command_starts_with_typer_alone():
     assert "typer" in loaded and loaded.isdisjoint({*HEAVY, "numpy", "scipy", "h5py", "pydantic", "resins"})
 
 
+def test_apply_loads_what_its_work_needs():
+    """Its modules load no scipy, which takes longer than all the rest: ResINS does when the widths are calculated."""
+    alone = {name.partition(".")[0] for name in loaded_by("import mantid_insgan.translate.job")}
+    assert alone.isdisjoint({*HEAVY, "scipy", "resins", "rich", "jinja2", "yaml"})
+    work = (
+        "import mantid_insgan.demo as demo, mantid_insgan as m; "
+        "m.apply(m.read(demo.DATA / 'measured.nxs'), direction='remove-resolution', device='cpu')"
+    )
+    done = {name.partition(".")[0] for name in loaded_by(work)}
+    assert done.isdisjoint({*HEAVY, "rich", "jinja2", "skimage", "onnx"} - {"onnxruntime"})
+
+
 def test_the_face_of_the_package_is_not_hidden_by_its_rooms():
     """Importing a subpackage sets an attribute of that name on the package."""
     rooms = [m.name for m in pkgutil.iter_modules(mantid_insgan.__path__) if m.name not in ("mantid", "__main__")]

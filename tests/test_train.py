@@ -295,7 +295,9 @@ def test_an_interrupted_training_says_what_it_does_and_ends_with_one_true_line(
     words += [w for side in ("simulation", "experiment") for w in (f"--{side}", given[side][0])]
     code, out, err = insgan(*words, *["--paired"] * paired)
     assert (code, err) == (130, "")
-    assert insgan.shown == ["training add-resolution", job.STOPPING, "writing mine.onnx after 1 steps"]
+    writing = "writing mine.onnx after 1 steps: "
+    parts = ("curves and an example", "errors and domain", "the graph, and a comparison with torch")
+    assert insgan.shown == ["training add-resolution", job.STOPPING, *(writing + part for part in parts)]
     stopped = f"stopped before the end: {output} is the model so far; the same command with --overwrite goes on"
     assert out.splitlines()[0].startswith(f"wrote {output} after 1 steps") and out.splitlines()[-1] == stopped
     card = read_model(output).card

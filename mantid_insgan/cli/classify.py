@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..core.model_options import ClassifierOptions
-from ..core.options import ReadOptions, reading_of
+from ..core.model_options import ClassifierOptions, ClassifyOptions
 from ..errors import DeviceError
 from .flags import Json, Overwrite, takes
 from .output import noted
@@ -58,7 +57,7 @@ def train_classifier(
         typer.echo(line)
 
 
-@takes(ReadOptions)
+@takes(ClassifyOptions)
 def classify(
     files: Annotated[
         list[Path],
@@ -72,17 +71,16 @@ def classify(
     classifier: Annotated[
         Path, typer.Option("--classifier", help="ONNX file that train-classifier wrote, with its card beside it.")
     ],
-    options: ReadOptions,
+    options: ClassifyOptions,
     json: Json = False,
 ):
     """Say which of the rival models of a classifier the data show, with probabilities, or that it is none of them."""
-    from ..io import read_spectrum
+    from ..io import read_as
     from ..learn.sources import find_files
     from ..translate.classify import classify as apply_classifier
     from ..translate.classify_maps import MapsAnswer
 
-    how = reading_of(options)
-    found = apply_classifier([read_spectrum(file, **how) for file in find_files(files, "FILE")], classifier)
+    found = apply_classifier([read_as(file, options) for file in find_files(files, "FILE")], classifier)
     if json:
         typer.echo(json_text.dumps(found.as_dict()))
         return

@@ -140,6 +140,11 @@ class FitOptions(Options):
     chopper: str | None = as_for_apply("chopper")
     frequency: float | None = as_for_apply("frequency")
     lattice: str | None = as_for_apply("lattice")
+    axes: str | None = as_for_files("axes")
+    q_bins: int | None = as_for_files("q_bins")
+    q_range: str | None = as_for_files("q_range")
+    energy_bins: int | None = as_for_files("energy_bins")
+    energy_range: str | None = as_for_files("energy_range")
     width_factor: float = as_for_apply("width_factor")
     sample: str | None = as_for_apply("sample")
     mosaic: float = as_for_apply("mosaic")
@@ -180,6 +185,23 @@ class ClassifierOptions(Options):
     width_factor: float = as_for_apply("width_factor")
     sample: str | None = as_for_apply("sample")
     mosaic: float = as_for_apply("mosaic")
+
+
+@dataclass(frozen=True)
+class ClassifyOptions(Options):
+    """Options of applying a classifier: how files are read, and facts of the run, which are compared with those of the
+    training. Those that are None are taken from the data.
+    """
+
+    instrument: str | None = as_for_apply("instrument")
+    ei: float | None = as_for_apply("ei")
+    chopper: str | None = as_for_apply("chopper")
+    frequency: float | None = as_for_apply("frequency")
+    axes: str | None = as_for_files("axes")
+    q_bins: int | None = as_for_files("q_bins")
+    q_range: str | None = as_for_files("q_range")
+    energy_bins: int | None = as_for_files("energy_bins")
+    energy_range: str | None = as_for_files("energy_range")
 
 
 def parse_settings(texts: tuple[str, ...]) -> dict[str, float]:

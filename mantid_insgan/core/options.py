@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Options that give facts of the run; they replace those in the data.
 RUN_OPTIONS = ("instrument", "ei", "chopper", "frequency", "lattice")
+#: How the sources of facts begin that are used in place of those in the data.
+_REPLACING = ("option ", "key ")
 #: Two numbers that agree to this fraction are the same: a log in single precision, or Ei written to five digits.
 SAME = 1e-4
 
@@ -74,7 +76,7 @@ class Options:
         for name in (n for n in RUN_OPTIONS if n in self.__dataclass_fields__):
             value = getattr(self, name)
             if name == "lattice":
-                value = _oriented_as(parse_lattice(value), run.value(name))
+                value = oriented_as(parse_lattice(value), run.value(name))
             run = run.updated(f"option {option(name, type(self))['flag']}", **{name: value})
         if getattr(self, "sample", None) is not None:
             run = run.updated("option --sample", sample=Sample.in_mm(self.sample))
@@ -484,7 +486,8 @@ def check_target(options: ApplyOptions) -> None:
 
 
 def overridden(run: Run) -> tuple[str, ...]:
-    """The facts of a run that options replaced; an option that agrees with the data is not listed.
+    """The facts of a run that options, or keys of a problem's file, replaced; those that agree with the data are not
+    listed.
 
     Examples
     --------
@@ -497,7 +500,7 @@ def overridden(run: Run) -> tuple[str, ...]:
         f"{new.source} {_shown(new.value)} replaces {_shown(new.replaced.value)}"
         f"{' and its orientation (UB)' * _loses_orientation(new)} from {new.replaced.source}"
         for new in facts
-        if new.replaced is not None and new.source.startswith("option ") and not _same(new.value, new.replaced.value)
+        if new.replaced is not None and new.source.startswith(_REPLACING) and not _same(new.value, new.replaced.value)
     )
 
 
@@ -521,7 +524,7 @@ def _shown(value) -> str:
     return digits(value)
 
 
-def _oriented_as(lattice: Lattice | None, other: Lattice | None) -> Lattice | None:
+def oriented_as(lattice: Lattice | None, other: Lattice | None) -> Lattice | None:
     """The lattice with the orientation of another lattice of the same cell."""
     if lattice is None or other is None or not _same(lattice, other):
         return lattice

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -317,6 +318,29 @@ def require_one_setting(run: Run) -> None:
                 f"{shown(other.value)} ({other.source}), expected one setting of the spectrometer",
                 f"bin the runs of one setting together, or give the {label} of the data with --{name}",
             )
+
+
+def notes_by_name(found: Iterable[tuple[str, Iterable[str]]], most: int = 3) -> tuple[str, ...]:
+    """Notes on several data: a sentence for each, followed by the names of those concerned.
+
+    Parameters
+    ----------
+    found : iterable of (str, iterable of str)
+        Names and their notes.
+    most : int
+        Names that are listed.
+
+    Examples
+    --------
+    >>> notes_by_name([("a.nxs", ["Ei replaced"]), ("b.nxs", ["Ei replaced", "bins left out"])])
+    ('Ei replaced (a.nxs, b.nxs)', 'bins left out (b.nxs)')
+    """
+    names: dict[str, list[str]] = {}
+    for name, notes in found:
+        for note in notes:
+            names.setdefault(note, []).append(name)
+    more = {note: f" and {len(of) - most} more" if len(of) > most else "" for note, of in names.items()}
+    return tuple(f"{note} ({', '.join(of[:most])}{more[note]})" for note, of in names.items())
 
 
 def same_setting(one, other) -> bool:

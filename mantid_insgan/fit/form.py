@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from ..core.options import parse_lattice
+from ..core.options import oriented_as, parse_lattice
 from ..core.run import Lattice, Run
 from ..core.spectrum import Spectrum
 from ..errors import InputError
@@ -185,8 +185,6 @@ def changed(definition: ModelDefinition, values: dict[str, float], free: tuple[s
                 f"{', '.join(definition.parameters)}",
                 "use one of these names",
             )
-    from dataclasses import replace
-
     return definition.with_parameters(
         *(replace(p, vary=n in free) for n, p in definition.parameters.items() if p.expression is None)
     )
@@ -194,7 +192,7 @@ def changed(definition: ModelDefinition, values: dict[str, float], free: tuple[s
 
 def _datasets(form: DataForm, folder: Path, lattice: Lattice) -> list[Dataset]:
     if form.file is not None:
-        how = ("axes", "q_bins", "q_range", "energy_bins", "energy_range")
+        how = ("ei", "axes", "q_bins", "q_range", "energy_bins", "energy_range")  # |Q| of detectors depends on Ei
         spectra = [read_spectrum(folder / form.file, **{name: getattr(form, name) for name in how})]
     else:
         tables = {name: folder / getattr(form.path, name) for name in ("signal", "momenta", "energies")}
@@ -225,8 +223,13 @@ def _dataset(form: DataForm, spectrum: Spectrum, number: int, count: int) -> Dat
 
 def run_with(run: Run, form: DataForm) -> Run:
     """The facts of a run with those that the file of the problem gives."""
+    if form.ei is not None and run.ei is not None and run.ei.source == "option --ei":
+        run = replace(run, ei=run.ei.replaced)  # the reader was told it under that name
     given = {name: getattr(form, name) for name in ("instrument", "ei", "chopper", "frequency")}
-    return run.updated("the problem's file", **given, lattice=_lattice(form))
+    given["lattice"] = oriented_as(_lattice(form), run.value("lattice"))
+    for name, value in given.items():
+        run = run.updated(f"key {name} of the problem", **{name: value})
+    return run
 
 
 def _masked(spectrum: Spectrum, form: MaskForm, resolution: Resolution) -> Spectrum:

@@ -7,11 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from ..core.model_options import FitOptions, parse_settings
-from ..core.options import RUN_OPTIONS, option
+from ..core.options import RUN_OPTIONS, option, require_file
 from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..instruments import Resolution
-from ..io import read_spectrum
+from ..io import read_as
 from ..models.definition import ModelDefinition, read_model
 from ..models.placing import run_in_cell
 from .compare import Comparison, compare
@@ -23,7 +23,7 @@ from .problem import Problem
 from .result import FitResult, fit
 
 #: Options that belong to a measurement, beside the facts of its run.
-_OF_DATA = ("width_factor", "sample", "mosaic")
+_OF_DATA = ("axes", "q_bins", "q_range", "energy_bins", "energy_range", "width_factor", "sample", "mosaic")
 
 
 def fit_files(
@@ -139,6 +139,7 @@ def fit_data(
     definition: ModelDefinition, spectra: Mapping[str, Spectrum], options: FitOptions
 ) -> tuple[ModelDefinition, tuple[Dataset, ...]]:
     """The model and the datasets of `fit_spectra`, checked and with the facts of the options; errors as there."""
+    require_file(options, False, "the spectra are in memory")
     definition = changed(definition, parse_settings(options.set), options.free)
     return definition, tuple(_dataset(definition, *item, options) for item in spectra.items())
 
@@ -163,7 +164,7 @@ def _read(source, data, options: FitOptions) -> ProblemFile:
         if not data:
             raise InputError(f"{source} is a model, and no data to fit were given", "give data files, or a problem")
         definitions = (changed(read_model(source), parse_settings(options.set), options.free),)
-        read = ((Path(path).name, read_spectrum(path, ei=options.ei)) for path in data)
+        read = ((Path(path).name, read_as(path, options)) for path in data)
         datasets = tuple(_dataset(definitions[0], *item, options) for item in read)
     return ProblemFile(definitions, datasets, {f.name: getattr(options, f.name) for f in fields(options)})
 

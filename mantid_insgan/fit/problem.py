@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core.model_options import LOSSES, SCALES, WEIGHTS
+from ..core.options import overridden
+from ..core.run import notes_by_name
 from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..models.base import UnstableModelError
 from ..models.parameters import LINE, WIDTH_FACTOR
+from ..models.placing import notes_on_temperature
 from .background import Projection
 from .engines import share_modes
 from .measured import Comparing, Dataset, Group, Part, grouped
@@ -126,8 +129,10 @@ class Problem:
                 for group in sets
             ]
             share_modes([part.engine for group in self.groups for part in group.parts])
-        #: What preparing the comparison had to say, such as a grid of modes that is coarser than its tolerance.
-        self.notes = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))
+        #: What a user should know of the data, and what preparing the comparison had to say, such as a grid of modes
+        #: that is coarser than its tolerance.
+        told = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+        self.notes = tuple(dict.fromkeys([*self._notes_on_data(), *told]))
         self._weigh([1 / p.error(self._how) for p in self.groups])
         if self.reweighted:
             self.update_errors(self.start)
@@ -137,6 +142,15 @@ class Problem:
                 f"({', '.join(self.free)} and scale and background), expected more bins than numbers",
                 "fix some parameters, take a simpler background, or fit more bins",
             )
+
+    def _notes_on_data(self) -> tuple[str, ...]:
+        """Facts of the runs that were replaced or are not the model's, and what was noticed when data were read."""
+        found = []
+        for data, model in zip(self.datasets, self._models(self.start), strict=True):
+            run = data.spectrum.run
+            of_model = notes_on_temperature(getattr(model, "temperature", None), run)
+            found.append((data.name, (*overridden(run), *run.notes, *data.resolution.notes, *of_model)))
+        return notes_by_name(found) if len(found) > 1 else found[0][1]
 
     def recipe(self, **changes) -> dict:
         """The arguments that make this problem again, in another process for example."""

@@ -34,18 +34,37 @@ def read_numpy(path: Path, axes: Sequence[str] | None = None) -> Spectrum:
         If it is damaged, has Python objects, or does not say what its axes are.
     """
     texts = axis_texts(axes)
+    loaded = _loaded(path)
+    return _of_archive(loaded, texts, path) if isinstance(loaded, dict) else _bare(loaded, texts, path)
+
+
+def record_in_archive(path: Path) -> str:
+    """The record of the history in an .npz that this package wrote; an empty one where there is none.
+
+    Raises
+    ------
+    InputError
+        As `read_numpy`.
+    """
+    loaded = _loaded(path, ("history",))
+    found = loaded.get("history") if isinstance(loaded, dict) else None
+    return "{}" if found is None or found.dtype.kind != "U" else str(found)
+
+
+def _loaded(path: Path, names: Sequence[str] | None = None) -> np.ndarray | dict[str, np.ndarray]:
+    """The array in a file, or those of an archive by name."""
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.ndarray):
             with loaded:
-                loaded = {name: loaded[name] for name in loaded.files}
+                loaded = {name: loaded[name] for name in loaded.files if names is None or name in names}
     except Exception as error:  # of a damaged file NumPy raises errors of every kind
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{path} could not be read: NumPy says '{said}'",
             "save plain arrays of numbers and texts again; Python objects are not read, because that would run code",
         ) from error
-    return _of_archive(loaded, texts, path) if isinstance(loaded, dict) else _bare(loaded, texts, path)
+    return loaded
 
 
 def _bare(array: np.ndarray, texts: list[AxisText] | None, path: Path) -> Spectrum:

@@ -8,17 +8,20 @@ from pathlib import Path
 import h5py
 
 from ..core.files import require_another
+from ..core.options import Options, reading_of
 from ..core.spectrum import Spectrum, open_axes
 from ..errors import InputError, OutputError
-from .arrays import read_numpy, write_npz
+from ..instruments.catalogue import with_known_name
+from .arrays import read_numpy, record_in_archive, write_npz
 from .hdf5 import naming, open_hdf5, reading
 from .matlab import read_mat
 from .nexus import SpectrumFile
 from .nxspe import is_nxspe, open_nxspe
-from .texts import read_text, write_columns, write_xye
+from .texts import read_text, record_in_header, write_columns, write_xye
 from .whole import WholeFile, WholeWriter, in_bins
 from .workspace2d import is_workspace2d, open_workspace2d
-from .writer import OTHER_KINDS, SpectrumWriter
+from .writer import OTHER_KINDS, SpectrumWriter, parsed_record
+from .writer import last_record as record_in_nexus
 
 #: Suffixes of HDF5 files.
 HDF5 = (".nxs", ".nxspe", ".h5", ".hdf5", ".hdf")
@@ -98,6 +101,25 @@ def read_spectrum(path: str | Path, **how) -> Spectrum:
         return source.read().replace(run=source.run)
 
 
+def read_as(path: str | Path, options: Options) -> Spectrum:
+    """The whole spectrum in a file, read as the options of a job say, with their facts of the run in place of the
+    file's (`core.options.overridden` lists what was replaced).
+
+    Parameters
+    ----------
+    path : str or Path
+    options : Options
+        Of a job that reads files: with `axes`, bins and facts of the run.
+
+    Raises
+    ------
+    InsganError
+        As `open_spectrum`; if a range or the lattice cannot be parsed.
+    """
+    spectrum = read_spectrum(path, **reading_of(options))
+    return spectrum.replace(run=with_known_name(options.run(spectrum.run)))
+
+
 def _open_hdf5(path: Path, axes, ei, binning: dict):
     with open_hdf5(path) as file, reading(path):
         opener = open_nxspe if is_nxspe(file) else open_workspace2d if is_workspace2d(file) else None
@@ -140,6 +162,23 @@ def _reader(path: Path):
     if start.startswith((_NUMPY, _ZIP)) or suffix in (".npy", ".npz"):
         return read_numpy
     return None if h5py.is_hdf5(path) else read_text
+
+
+def last_record(path: str | Path) -> dict:
+    """The last record of the history that this package wrote to a file of any format (`open_writer`); empty if there is
+    none.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    reader = _reader(path)
+    if reader is None:
+        return record_in_nexus(path)
+    found = {read_numpy: record_in_archive, read_text: record_in_header}.get(reader)
+    return {} if found is None else parsed_record(found(path), path)
 
 
 def open_writer(

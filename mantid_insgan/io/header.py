@@ -37,6 +37,8 @@ from .units import converted
 
 #: Facts with a line of their own, which begins with their name.
 _FACTS = tuple(name for name in RUN_FACTS if name in UNITS or name in TEXTS and name != "lattice")
+#: Beginning of the line with the record of the history.
+HISTORY = "History:"
 _NAMED = re.compile(r"\s*([A-Za-z][A-Za-z ]*?)\s*:\s*(.*?)\s*")
 _BINS = re.compile(r"\s+(.+?):\s*(\d+) bins? from (\S+?) to (\S+?),?(?: step \S+)?\s*")
 _CELL = re.compile(r"\b(a|b|c|alpha|beta|gamma)\s*=\s*([-+\d.eE]+)")
@@ -163,7 +165,7 @@ def header_lines(spectrum: Spectrum, history: dict | None = None) -> list[str]:
             u, v = np.linalg.inv(np.asarray(lattice.ub, dtype=float)).T[[2, 0]].tolist()
             lines.append(f"\tOrientation u:[{','.join(map(repr, u))}]\tv:[{','.join(map(repr, v))}]")
     if history is not None:
-        lines.append(f"History: {json.dumps(history, default=str, sort_keys=True)}")
+        lines.append(f"{HISTORY} {json.dumps(history, default=str, sort_keys=True)}")
     return lines
 
 

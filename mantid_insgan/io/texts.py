@@ -26,7 +26,7 @@ from .columns import (
     spectrum_of,
     with_names,
 )
-from .header import Header, header_lines, read_header
+from .header import HISTORY, Header, header_lines, read_header
 
 #: Names of columns, in lower case; of a column 'e' beside an intensity it is the error, before it an energy.
 INTENSITIES = {"intensity", "signal", "y", "i", "s", "s(q,e)", "s(q,w)", "counts"}
@@ -37,6 +37,18 @@ _SHAPE = re.compile(r"\s*shape:\s*(\d+(?:\s*x\s*\d+)*)\s*", re.IGNORECASE)
 _COLUMNS = re.compile(r"\s*(?:Intensity\s+Error\s+(.+)|(.+?)\s+Intensity\s+Error)\s*", re.IGNORECASE)
 #: Characters that separate numbers; blanks otherwise.
 _SEPARATORS = (",", ";", "\t", ":")
+
+
+def record_in_header(path: Path) -> str:
+    """The record of the history in the header of a text file that this package wrote; an empty one where there is none.
+
+    Raises
+    ------
+    InputError
+        If the file is not text.
+    """
+    found = [line for line in _table(path).comments if line.strip().startswith(HISTORY)]
+    return found[-1].strip().removeprefix(HISTORY).strip() if found else "{}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -334,6 +334,17 @@ def last_record(path: Path) -> dict:
         numbers = [int(m[1]) for name in process or () if (m := re.fullmatch(r"MantidAlgorithm_(\d+)", name))]
         note = process[f"MantidAlgorithm_{max(numbers)}"] if numbers else {}
         record = text(note["json"][()]) if "json" in note else "{}"
+    return parsed_record(record, path)
+
+
+def parsed_record(record: str, path: Path) -> dict:
+    """A record of a history, as it is written to a file.
+
+    Raises
+    ------
+    InputError
+        If it is no record.
+    """
     try:
         found = json.loads(record)
     except (ValueError, RecursionError):

@@ -13,12 +13,12 @@ import numpy as np
 
 from ..core.files import check_output
 from ..core.model_options import ClassifierOptions
-from ..core.options import reading_of
+from ..core.options import overridden
 from ..core.slices import require_network_axes
 from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..instruments import Resolution
-from ..io import read_spectrum
+from ..io import read_as
 from ..models.definition import ModelDefinition, read_model
 from ..models.placing import run_in_cell
 from ..translate.cards import Table, write_card
@@ -101,7 +101,7 @@ def train_classifier(
         check_output(file, overwrite)
     definitions = [read_model(path) for path in models]
     given = [like] if isinstance(like, str | Path) else list(like)
-    spectra = [read_spectrum(path, **reading_of(options)) for path in find_files(given, "--like")]
+    spectra = [read_as(path, options) for path in find_files(given, "--like")]
     words = ["insgan", "train-classifier", *map(str, models)]
     words += [word for path in given for word in ("--like", str(path))] + ["-o", str(output)]
     for name, value in options.given().items():
@@ -142,13 +142,14 @@ def train_between(
             "leave it out",
         )
     laboratories = [_laboratory(definitions, spectrum, options) for spectrum in spectra]
-    told = {"command": command, "progress": progress, "notes": _notes(definitions)}
+    told = {"command": command, "progress": progress, "notes": _notes(definitions, laboratories)}
     return train_maps(definitions, spectra, laboratories, output, options, **told)
 
 
 def _train_one(definitions, like: Spectrum, output: Path, options, command: str, progress) -> ClassifierFile:
     """A classifier of one spectrum."""
     laboratory = _laboratory(definitions, like, options)
+    notes = _notes(definitions, [laboratory])
     simulated = _simulate(laboratory, definitions, options, lambda share: progress(_SIMULATING * share))
     training, validation, test = _split([s.signals for s in simulated], options.draws)
     draw = partial(examples, laboratory)
@@ -167,7 +168,7 @@ def _train_one(definitions, like: Spectrum, output: Path, options, command: str,
         draw(test, [options.seed, _TEST], REPEATS),
         draw(test, [options.seed, _NO_MODEL], 0, others=REPEATS * sum(map(len, test))),
     )
-    return _written(ensemble, simulated, held_out, like, output, options, command, _notes(definitions))
+    return _written(ensemble, simulated, held_out, like, output, options, command, notes)
 
 
 def _check(definitions: Sequence[ModelDefinition], like: Spectrum, options: ClassifierOptions) -> None:
@@ -302,10 +303,12 @@ def _by_counts(right: np.ndarray, counts: np.ndarray) -> Table:
     )
 
 
-def _notes(definitions: Sequence[ModelDefinition]) -> list[str]:
+def _notes(definitions: Sequence[ModelDefinition], laboratories: Sequence[Laboratory]) -> list[str]:
     with_line = [d.name for d in definitions if "line" in d.parameters]
+    notes = []
     if with_line and len(with_line) < len(definitions):
-        return [
+        notes.append(
             f"only {', '.join(with_line)} has an intrinsic line width, so the rivals may be told apart by that alone"
-        ]
-    return []
+        )
+    runs = [laboratory.run for laboratory in laboratories]
+    return [*notes, *dict.fromkeys(note for run in runs for note in (*overridden(run), *run.notes))]

@@ -210,8 +210,8 @@ def card_of(
     )
 
 
-def write_model(generator: Generator, card: ModelCard, onnx: Path, beside: Path) -> None:
-    """Export a generator to `onnx` and write its card to `beside`: both or neither.
+def write_model(generator: Generator, card: ModelCard, onnx: Path, beside: Path, graph: bytes | None = None) -> None:
+    """Export a generator to `onnx` (`graph` as in `export`) and write its card to `beside`: both or neither.
 
     Raises
     ------
@@ -223,7 +223,7 @@ def write_model(generator: Generator, card: ModelCard, onnx: Path, beside: Path)
     try:
         # The card is renamed into place last: a model beside another's card is refused.
         with replacing(beside) as new_card, replacing(onnx, ".part.onnx") as new_model:
-            export(generator, new_model)
+            export(generator, new_model, graph)
             write_card(card, new_model, new_card)
     except OSError as problem:
         raise OutputError(

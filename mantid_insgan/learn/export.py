@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import tempfile
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -56,25 +58,55 @@ def input_names(dimensions: int) -> tuple[str, ...]:
     return (*INPUTS, *more, STEPS)
 
 
-def export(generator: Generator, path: Path) -> None:
+def export(generator: Generator, path: Path, graph: bytes | None = None) -> None:
     """Write `generator` to `path` as ONNX with dynamic batch and grid (multiples of 4).
+
+    Parameters
+    ----------
+    generator : Generator
+    path : Path
+    graph : bytes, optional
+        What `trace_form` gave for a generator of the same form, which saves most of the time; traced anew if not given.
 
     Raises
     ------
     ModelError
         If ONNX Runtime's answers differ from torch's on random inputs of several sizes; nothing is written then.
     """
-    # In evaluation mode as a whole: the exporter puts modules back into the mode that the outermost one is in.
-    model = (_ExportedCut if generator.dimensions == 1 else _Exported)(generator.eval()).eval()
+    with replacing(path, ".part.onnx") as temporary:
+        if graph is None or not _fits(graph, generator, temporary):
+            temporary.write_bytes(trace(generator))
+            _check(_exported(generator), temporary)
+
+
+def _fits(graph: bytes, generator: Generator, path: Path) -> bool:
+    """Write a graph with the weights of a generator; False if that does not answer as the generator does, because the
+    exporter has made other constants of some weights."""
+    try:
+        path.write_bytes(_with_weights(graph, generator))
+        _check(_exported(generator), path)
+    except ModelError:
+        return False
+    return True
+
+
+def _exported(generator: Generator) -> _Exported:
+    """In evaluation mode as a whole: the exporter puts modules back into the mode that the outermost one is in."""
+    return (_ExportedCut if generator.dimensions == 1 else _Exported)(generator.eval()).eval()
+
+
+def trace(generator: Generator) -> bytes:
+    """The ONNX graph of a generator, simplified."""
     inputs = input_names(generator.dimensions)
     example = _random_inputs(_TRACED[: 1 + generator.dimensions], generator.dimensions, seed=0)
     grid = {0: "batch"} | {2 + i: name for i, name in enumerate(("first", "second", "third")[: generator.dimensions])}
     torch.onnx.register_custom_op_symbolic("aten::asinh", _asinh, 9)
-    with replacing(path, ".part.onnx") as temporary, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own internals
+        temporary = Path(folder) / "traced.onnx"
         # By tracing, in seconds: torch.export takes minutes over the shapes of the operator's many gathers.
         torch.onnx.export(
-            model,
+            _exported(generator),
             example,
             temporary,
             dynamo=False,
@@ -85,7 +117,40 @@ def export(generator: Generator, path: Path) -> None:
         )
         _simplify(temporary)
         forget_where(temporary)
-        _check(model, temporary)
+        return temporary.read_bytes()
+
+
+def trace_form(generator: Generator) -> bytes:
+    """The graph of generators of this form, for `export`. Tracing is most of an export, many seconds in three
+    dimensions, so a training does it before its first step, when nobody waits for the model."""
+    drawn, random = copy.deepcopy(generator), torch.Generator().manual_seed(0)
+    with torch.no_grad():  # the exporter merges weights that are equal, as those at the start of a training are
+        for weight in drawn.parameters():
+            weight.copy_(0.1 * torch.randn(weight.shape, generator=random))
+    return trace(drawn)
+
+
+def _with_weights(graph: bytes, generator: Generator) -> bytes:
+    """A graph with the weights of a generator of the same form in place of its own.
+
+    Raises
+    ------
+    ModelError
+        If the graph does not have these weights.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load_model_from_string(graph)
+    stored = {i.name: i for i in model.graph.initializer}
+    for name, weight in generator.named_parameters():
+        found = stored.get(f"generator.{name}")
+        if found is None or tuple(found.dims) != tuple(weight.shape):
+            raise ModelError(
+                f"the graph has no weights {name} of shape {tuple(weight.shape)}", "trace the generator itself"
+            )
+        found.CopyFrom(numpy_helper.from_array(weight.detach().numpy(), found.name))
+    return model.SerializeToString()
 
 
 def export_graph(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -44,9 +46,29 @@ class ExampleStream:
         from torch.utils.data import DataLoader
 
         loader = DataLoader(
-            self, batch_size=None, sampler=steps, num_workers=processes, prefetch_factor=_AHEAD, collate_fn=_as_it_is
+            self,
+            batch_size=None,
+            sampler=steps,
+            num_workers=processes,
+            prefetch_factor=_AHEAD,
+            collate_fn=_as_it_is,
+            worker_init_fn=_begin,
         )
         return iter(loader)
+
+
+def _begin(_) -> None:
+    """In a process that draws ahead: a signal to the whole group is for the training, which ends its current step and
+    then this process. A second SIGTERM ends it at once, so that nothing waits for it when Python exits."""
+    told = []
+
+    def note(*_):
+        if told:
+            os._exit(1)
+        told.append(True)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, note)
 
 
 def _as_it_is(batch: Batch) -> Batch:

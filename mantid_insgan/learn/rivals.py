@@ -87,6 +87,8 @@ class Laboratory:
         self._prepared: Prepared = prepare(bare, resolution, widest=widest)
         self._bins = self._prepared.bins
         self._detectors = Detectors(self._bins)
+        #: The facts of the run.
+        self.run = like.run
         self._measured = self._bins.to_columns(like.valid)
         self._temperature = like.run.value("temperature") or _TEMPERATURE
         self._grid = (*self._bins.shape, len(self._bins.energy))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..core.files import check_output
 from ..core.options import DIRECTIONS, PRECISIONS, TrainOptions, overridden, reading_of
+from ..core.run import notes_by_name
 from ..core.spectrum import Spectrum, energy_axis, open_axes, per_event
 from ..errors import DeviceError, InputError, ModelError, OutputError, RunFactError
 from ..instruments.instrument import Resolution
@@ -106,16 +107,8 @@ def source_of(name: str, spectrum: Spectrum, options: TrainOptions) -> Source:
 
 def notes_of(sides: dict[str, list[Source]]) -> tuple[str, ...]:
     """Run facts that options replaced: a sentence for each, with the names of the spectra concerned."""
-    names: dict[str, list[str]] = {}
-    for source in (s for sources in sides.values() for s in sources):
-        for note in overridden(source.spectrum.run):
-            names.setdefault(note, []).append(source.name)
-    return tuple(f"{note} ({_first_of(found)})" for note, found in names.items())
-
-
-def _first_of(names: list[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    every = (s for sources in sides.values() for s in sources)
+    return notes_by_name((source.name, overridden(source.spectrum.run)) for source in every)
 
 
 def check_target(options: TrainOptions, output: Path, overwrite: bool) -> None:

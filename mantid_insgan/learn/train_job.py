@@ -23,6 +23,7 @@ from .checkpoint import CHECKPOINT, check_recipe, read_facts, recipe_text
 from .describe import SCORING, card_of, domain_of, errors_of, errors_of_stopped, training_of, write_model
 from .evaluate import FEWEST_TO_PART
 from .examples import stack
+from .export import trace_form
 from .generator import GRID_MULTIPLE, SMALLEST_GRID, Generator
 from .libraries import PairLibrary, SpectraLibrary
 from .paired import PairedRecipe, PairedTrainer
@@ -156,10 +157,10 @@ def train_model(
     data = _data(options, sides)
     trainer = _trainer(options, data, resume_folder(options, output))
     said = said or (lambda text: None)
+    name = "generator" if isinstance(trainer, PairedTrainer) else options.direction
+    graph = trace_form(trainer.averaged(name))
     finished = trainer.run(progress, on_stop=lambda: said(STOPPING))
-    said(f"writing {output.name} after {trainer.step} steps")
-    generator = trainer.averaged("generator" if isinstance(trainer, PairedTrainer) else options.direction)
-    return _written(generator, trainer, data, options, output, finished)
+    return _written(trainer.averaged(name), trainer, data, options, output, finished, graph, said)
 
 
 def check_resume(options: TrainOptions, output: Path, sides: dict[str, list[Source]] | None = None) -> None:
@@ -360,14 +361,18 @@ def _bundled(direction: str, dimensions: int) -> Generator | None:
     return None
 
 
-def _written(generator, trainer, data, options, output: Path, finished: bool) -> Trained:
+def _written(generator, trainer, data, options, output: Path, finished: bool, graph: bytes, said) -> Trained:
+    steps = f"{output.name} after {trainer.step} steps"
+    said(f"writing {steps}: curves and an example")
     beside = {what: output.with_name(f"{output.stem}.{what}") for what in ("losses.csv", "losses.png", "example.png")}
     _write_losses(trainer.history, beside["losses.csv"])
     draw_losses(trainer.history, beside["losses.png"])
     shown = data.held_out or data.inputs(generator.direction)
     draw_example(*_example_of(generator, shown, trainer.schedule.seed), beside["example.png"])
+    said(f"writing {steps}: {'scores' if finished else 'errors and domain'}")
     card = _card(output.stem, generator, trainer, data, options, finished)
-    write_model(generator, card, output, output.with_suffix(".json"))
+    said(f"writing {steps}: the graph, and a comparison with torch")
+    write_model(generator, card, output, output.with_suffix(".json"), graph)
     return Trained(
         output,
         beside["losses.csv"],

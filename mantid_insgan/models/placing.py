@@ -7,6 +7,8 @@ from ..errors import InputError
 
 #: Largest difference between the cells of model and data, as a share of each length and angle.
 SAME_CELL = 0.02
+#: Temperatures of model and data that differ by more than this share of the data's, or of 1 K, are noted.
+_SAME_TEMPERATURE = 0.02
 
 
 def run_in_cell(definition, run: Run) -> Run:
@@ -33,6 +35,15 @@ def run_in_cell(definition, run: Run) -> Run:
             "write the model in the cell of the data, or give the cell that the r.l.u. of the data mean (--lattice)",
         )
     return run
+
+
+def notes_on_temperature(model: float | None, run: Run) -> tuple[str, ...]:
+    """A note if model and data are at different temperatures (K); none where either is not known."""
+    data = run.value("temperature")
+    if model is None or data is None or abs(model - data) <= _SAME_TEMPERATURE * max(data, 1.0):
+        return ()
+    where = "temperature in its file, 5 if it gives none"
+    return (f"the data are at {data:g} K and the model is at {model:g} K ({where})",)
 
 
 def _shown(lattice: Lattice) -> str:

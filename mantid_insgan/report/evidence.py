@@ -21,8 +21,7 @@ from ..core.options import ApplyOptions, binning_of, overridden, reading_of
 from ..core.run import Run
 from ..core.spectrum import Spectrum, per_event
 from ..errors import InputError, InsganError, ModelError, RunFactError
-from ..io import open_spectrum
-from ..io.writer import last_record
+from ..io import last_record, open_spectrum
 from ..translate.again import SAME_RESULT, Again, made_again, recorded_options
 from ..translate.cards import ModelFile
 from ..translate.job import MISFIT, is_unlike, unlike, usual_chi_squared

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..core.options import overridden
 from ..core.slices import intensity_scale, require_valid
 from ..core.spectrum import Spectrum, per_event
 from ..errors import InputError, ModelError
@@ -130,8 +131,14 @@ def _of_one(spectrum: Spectrum, classifier: ClassifierFile) -> Classification:
         "disagreement": "the networks disagree {:.2f} times as much as the threshold",
         "other": "it is {:.2f} times as likely to be of no model as the threshold",
     }
-    notes = tuple(card.differences(spectrum.run).values())
+    notes = notes_on_run(card, spectrum)
     return Classification(**judged(card, found["probability"][0], measures, said), notes=notes)
+
+
+def notes_on_run(grid: Grid, spectrum: Spectrum) -> tuple[str, ...]:
+    """What a user should know of the facts of the run: replaced by options, unlike those of the training, noticed when
+    the data were read."""
+    return (*overridden(spectrum.run), *grid.differences(spectrum.run).values(), *spectrum.run.notes)
 
 
 def _shapes(card: ClassifierCard) -> dict[str, list[int]]:

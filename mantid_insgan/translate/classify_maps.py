@@ -11,7 +11,7 @@ import numpy as np
 from ..core.spectrum import Axis, Spectrum, per_event
 from ..errors import InputError, ModelError
 from .classifier_card import SAME_GRID, ClassifierFile, Grid, MapsCard
-from .classify import Answer, judged, run_classifier
+from .classify import Answer, judged, notes_on_run, run_classifier
 
 #: What is compared with thresholds, both of shape (1,), and all outputs of a classifier of maps beside them:
 #: (1, models), and (1, maps, parts, models).
@@ -76,7 +76,7 @@ def classify_maps(spectra: Sequence[Spectrum], classifier: ClassifierFile) -> Ma
     """
     card = classifier.card
     ordered = in_order(card, spectra)
-    notes = [card_map.differences(s.run).values() for card_map, s in zip(card.maps, ordered, strict=True)]
+    notes = [notes_on_run(card_map, s) for card_map, s in zip(card.maps, ordered, strict=True)]
     values, valid = laid_out(ordered, card.mirrors)
     return classify_arrays(values, valid, classifier, notes=tuple(dict.fromkeys(n for each in notes for n in each)))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from ..core.files import check_output
+from ..core.files import check_output, require_another
 from ..core.merging import binned
 from ..core.options import (
     OUT_OF_DOMAIN,
@@ -24,16 +24,16 @@ from ..core.options import (
 from ..core.run import BEAM_FACTS, RESOLUTION_FACTS, Run, Setting, shown
 from ..core.slices import network_axes, regions_of, require_network_axes, require_valid
 from ..core.spectrum import ENDS, Spectrum, energy_axis, frozen, open_axes, per_event, summed
-from ..errors import ModelError, RunFactError
+from ..errors import InputError, ModelError, OutputError, RunFactError
 from ..instruments.catalogue import with_known_name
 from ..instruments.instrument import Resolution
-from ..io import open_spectrum, open_writer, writer_for
+from ..io import last_record, open_spectrum, open_writer, writer_for
 from ..io.units import spectrum_in_our_units
-from ..io.writer import last_record
 from .cards import ModelFile, model_for
 from .coarse import Coarsening, coarsening_for
 from .elastic import find_lines
 from .findings import Findings, cleaned_source
+from .session import FEW_BINS
 from .target import Plan, plan_for
 from .translator import Quality, Translator
 from .trust import ALARM, ends_of, title_of_end
@@ -163,7 +163,7 @@ def apply_to_file(
 
     Files of more than `SLAB_BINS` bins are processed in slabs, so that memory does not grow with the file. With the
     option `intervals` their ends are written to files of their own (`files_of_ends`), which are complete before the
-    result is.
+    result is; without it, such files of an earlier result are removed if `overwrite` is True.
 
     Parameters
     ----------
@@ -178,13 +178,15 @@ def apply_to_file(
     Raises
     ------
     InsganError
-        As `apply`; also if an output exists and `overwrite` is False, or cannot be written.
+        As `apply`; also if an output, or the ends of the intervals of an earlier one, exist and `overwrite` is False,
+        or if an output cannot be written.
     """
     target = Path(target)
     ends = files_of_ends(target) if options.intervals else {}
     for path in (target, *ends.values()):
         check_output(path, overwrite, [source])
     writer_for(target)
+    of_another = _ends_of_another(target, options, overwrite, source)
     with open_spectrum(source, **reading_of(options)) as file:
         run, resolution, translators = _prepare(file, options, opened)
         plan, quality = plan_for(file, run, options, resolution, translators), Quality()
@@ -212,7 +214,8 @@ def apply_to_file(
                 require_valid(file.read(regions[-1]))
             _require_reached(options, quality)
             _require_known(options, quality)
-    return _report(file, run, plan, quality, findings, coarse)
+    report = _report(file, run, plan, quality, findings, coarse)
+    return replace(report, notes=(*report.notes, *_removed(of_another)))
 
 
 @contextmanager
@@ -282,15 +285,17 @@ def _prepare(
     run = with_known_name(options.run(spectrum.run))
     require_network_axes(spectrum.axes)
     resolution = Resolution.of_spectrometer(run, **options.of_resolution())
-    return run, resolution, tuple(_opened(model, options.device, opened) for model in models_of(spectrum, options))
+    bins = math.prod(map(len, spectrum.axes))
+    translators = (_opened(model, options.device, opened, bins) for model in models_of(spectrum, options))
+    return run, resolution, tuple(translators)
 
 
-def _opened(model: ModelFile, device: str, opened: dict | None) -> Translator:
+def _opened(model: ModelFile, device: str, opened: dict | None, bins: int) -> Translator:
     if opened is None:
-        return Translator(model, device)
-    key = (model.path, model.card.sha256, device)
+        return Translator(model, device, bins=bins)
+    key = (model.path, model.card.sha256, device, bins <= FEW_BINS)  # a file gives the same as when it is alone
     if key not in opened:
-        opened[key] = Translator(model, device)
+        opened[key] = Translator(model, device, bins=bins)
     return opened[key]
 
 
@@ -326,6 +331,46 @@ def files_of_ends(target: Path) -> dict[str, Path]:
     'cut-lower-95.nxs'
     """
     return {end: target.with_stem(f"{target.stem}-{end.removesuffix(' %').replace(' ', '-')}") for end in ENDS}
+
+
+def _ends_of_another(target: Path, options: ApplyOptions, overwrite: bool, source: Path) -> list[Path]:
+    """Files with the ends of the intervals of an earlier result of the same name, which would seem to be those of one
+    without intervals: recognised by their names and their history.
+
+    Raises
+    ------
+    OutputError
+        If there are any and nothing may be overwritten, or one is the input.
+    """
+    if options.intervals:
+        return []
+    found = [path for end, path in files_of_ends(target).items() if path.is_file() and _is_end(path, end)]
+    for path in found:
+        require_another(source, path)
+    if found and not overwrite:
+        raise OutputError(
+            f"{', '.join(str(path) for path in found)} beside the output {target} have the ends of the intervals of an "
+            "earlier result, and would seem to be those of this one",
+            "give another name, or --overwrite to remove them",
+        )
+    return found
+
+
+def _is_end(path: Path, end: str) -> bool:
+    try:
+        record = last_record(path)
+    except InputError:  # what cannot be read is no file of ours
+        return False
+    parameters = record.get("parameters")
+    return record.get("name") == ENDS_NAME and isinstance(parameters, dict) and parameters.get(END) == end
+
+
+def _removed(paths: list[Path]) -> tuple[str, ...]:
+    """What is said of files of an earlier result, which are removed."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    names = ", ".join(path.name for path in paths)
+    return (f"removed {names}: they had the ends of the intervals of an earlier result",) * bool(paths)
 
 
 def _history_of_end(history: dict, end: str) -> dict:

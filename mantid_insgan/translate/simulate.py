@@ -24,7 +24,7 @@ from ..io.crystal import parse_direction
 from ..models.definition import ModelDefinition
 from ..models.lineshape import check_line
 from ..models.parameters import LINE, WIDTH_FACTOR
-from ..models.placing import run_in_cell
+from ..models.placing import notes_on_temperature, run_in_cell
 from .cards import model_for
 from .job import apply
 
@@ -32,8 +32,6 @@ from .job import apply
 _IN_FULL = ("covariance", "shapes", "interpolated", "montecarlo", "gan")
 #: What the history of an output calls this job.
 HISTORY_NAME = "insgan simulate"
-#: Model and data at temperatures that differ by more than this share are noted.
-_SAME_TEMPERATURE = 0.02
 _MEV = re.compile(r"delta\s?e|mev|energy\s?transfer", re.IGNORECASE)
 _PER_ANGSTROM = re.compile(
     r"1\s*/\s*(a|å|angstroms?)|(a|å|angstroms?)\s*(\^?\s*\(?-\s*1\)?|⁻¹)|momentum\s?transfer", re.IGNORECASE
@@ -89,7 +87,7 @@ class Simulation:
         """
         model = self.definition.build()
         temperature = getattr(model, "temperature", None)
-        self._note_temperature(temperature)
+        self.notes += notes_on_temperature(temperature, self.grid.run)
         method, phases = self.options.resolution, _Phases(progress)
         how = {"points": self.options.points, "seed": self.options.seed, "fwhm": self.line, "shape": self.options.shape}
         how = {name: value for name, value in how.items() if value is not None} | {"progress": phases}
@@ -146,11 +144,6 @@ class Simulation:
                 self.notes.append(str(warning.message))
             else:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-
-    def _note_temperature(self, model: float | None) -> None:
-        data = self.grid.run.value("temperature")
-        if model is not None and data is not None and abs(model - data) > _SAME_TEMPERATURE * max(data, 1.0):
-            self.notes.append(f"the data are at {data:g} K and the model is at {model:g} K (temperature in its file)")
 
 
 def plan_simulation(

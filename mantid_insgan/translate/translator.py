@@ -191,6 +191,8 @@ class Translator:
     device : {'auto', 'cpu', 'cuda'}
     threads : int, optional
         CPU threads; all cores if not given.
+    bins : int, optional
+        Bins of the data, where it is opened for these alone.
 
     Raises
     ------
@@ -198,9 +200,9 @@ class Translator:
         See `session.open_session`.
     """
 
-    def __init__(self, model: ModelFile, device: str = "auto", threads: int | None = None):
+    def __init__(self, model: ModelFile, device: str = "auto", threads: int | None = None, *, bins: int | None = None):
         self.card = model.card
-        self.session = open_session(model, device, threads)
+        self.session = open_session(model, device, threads, bins)
         self.inputs = [i.name for i in self.session.get_inputs()]
         self.device = "cuda" if self.session.get_providers()[0].startswith("CUDA") else "cpu"
         #: Called for each slice with the direction, the spectrum, the place of the slice, and its signal, variance,
