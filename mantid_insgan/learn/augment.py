@@ -78,7 +78,7 @@ def with_noise(
             if settings.elastic and rng.random() < SEPARATED:
                 valid, line = _without_line(rng, detectors, settings, valid, which)
     # An example whose gaps hide nearly all of the intensity teaches nothing.
-    if valid.sum() < 0.2 * valid.size or min((x[valid] ** 2).sum() / (x**2).sum() for x in magnet) < 0.3:
+    if valid.sum() < 0.2 * valid.size or any((x[valid] ** 2).sum() < 0.3 * (x**2).sum() for x in magnet):
         valid = known
     given = 1 if direction == "remove-resolution" else 0
     source, target = sides[given], sides[1 - given]
