@@ -166,6 +166,7 @@ def curve(direction: str, training: list[PairLibrary], scoring: list[PairLibrary
         said = " + ".join(f"{n} {what}" for n, what in zip(counts, ("pairs", "cuts"), strict=False))
         said += f"; {trainer.step} steps of {trainer.schedule.batch}"
         name = f"{'all' if share == 1 else f'1/{1 / share:g}'} of the pairs, {channels} channels"
+        name += "" if options.seed == 1 else f", seed {options.seed}"
         write(direction, scoring, [name, said, *(summary(scores(chosen, method)) for chosen in testing)], options)
 
 
