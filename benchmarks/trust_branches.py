@@ -7,40 +7,34 @@ deleted one must not come back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from results import column, table
 from trust_case import (
-    HELD_OUT,
+    HIGH,
+    MISSING,
     SEED,
+    SIGNIFICANT,
+    SPLITS,
     TARGET,
     Case,
+    as_batches,
     ideal_of,
     mirrored,
     pair_of,
     recorded,
     through,
-    unit_of,
     with_sides,
 )
 
 from mantid_insgan.core.kernels import RADIUS
-from mantid_insgan.learn.augment import with_noise
 from mantid_insgan.learn.calibration import Judged
-from mantid_insgan.learn.evaluate import CHUNK
-from mantid_insgan.learn.examples import stack
 
 #: Draws for each number of counts, and attempts for each of them.
 DRAWS, ATTEMPTS = 128, 60
 #: Highest value of an added branch in the data, as a share of the data's own (`HIGHEST` percentile).
 ADDED, HIGHEST = (0.2, 1.0), 99.7
-#: A branch is lost where the result has less than this share of the truth's intensity, and is back where it has more
-#: than this share of what was deleted.
-MISSING = 0.3
-#: Invented is what is so many standard errors above the truth and this share of its highest value.
-SIGNIFICANT, HIGH = 3.0, 0.15
 #: Bins are a branch's own where the other modes have less than this share of it; so many of them are needed.
 OWN, ENOUGH = 0.3, 0.5
 #: A deleted branch has left nothing in the gap beside this share of what it was there.
@@ -101,7 +95,7 @@ def deleted(pair, rng) -> Changed | None:
     """A pair without its brightest branch in a third of the columns (of a cut of one axis, without its highest peak);
     None where there is none that can be taken out."""
     ideal, conditions = ideal_of(pair), (pair.finer_conditions(TARGET), recorded(pair))
-    if ideal.ndim > 2 or not pair.known.mean() > 0.9:
+    if not pair.known.mean() > 0.9:
         return None
     before = through(mirrored(ideal), conditions[0])
     grid = np.atleast_2d(ideal).shape
@@ -184,17 +178,6 @@ def drawn(case: Case, kind: str) -> list[Changed]:
     return found
 
 
-def as_batches(case: Case, changes: list[Changed], counts: float) -> Iterator[tuple[object, list[float]]]:
-    """Batches of the spectra with noise, and what 1 in the units of each is in those of its pair."""
-    rng, size = np.random.default_rng([SEED, int(counts)]), CHUNK[case.dimensions]
-    for start in range(0, len(changes), size):
-        some = [c.pair for c in changes[start : start + size]]
-        noise = {"exact_share": 0.0, "peak_counts": counts, "varied": False}
-        examples = [with_noise(pair, case.direction, rng, **noise) for pair in some]
-        sides = (np.where(pair.known, pair.finer[TARGET - 1], 0.0) for pair in some)
-        yield stack(examples), [unit_of(e, side) for e, side in zip(examples, sides, strict=True)]
-
-
 def survival(seen: Judged, image: np.ndarray, window: np.ndarray) -> tuple[float, float]:
     """Share of an added branch's intensity that an image has, and of its columns that have less than `MISSING`."""
     window = window & seen.valid
@@ -215,7 +198,10 @@ def return_of(
 
 
 def branches(case: Case) -> list[dict]:
-    """How often an added branch is lost and a deleted one comes back, beside Richardson-Lucy."""
+    """How often an added branch is lost and a deleted one comes back, beside Richardson-Lucy; not in volumes, where a
+    branch is a surface."""
+    if case.dimensions > 2:
+        return []
     made, rows = {kind: drawn(case, kind) for kind in KINDS}, {kind: [] for kind in KINDS}
     for counts in case.counts:
         for kind, changes in made.items():
@@ -226,7 +212,7 @@ def branches(case: Case) -> list[dict]:
 
 def _scored(case: Case, changes: list[Changed], counts: float) -> list[list[tuple]]:
     """`survival` or `return_of` each spectrum, of the model and of Richardson-Lucy."""
-    made, units = zip(*as_batches(case, changes, counts), strict=True)
+    made, units = zip(*as_batches(case, [c.pair for c in changes], counts), strict=True)
     seen = [s for batch in made for s in case.made_of(batch)]
     cells = []
     for images in ([s.found for s in seen], case.lucy(list(made))):
@@ -257,7 +243,7 @@ HEADINGS = {
 NOTES = {
     "added": (
         "Shares of draws. The branch is lost if the result has less than {missing:.0%} of the truth's intensity in the "
-        "bins where the truth has half of the branch's height or more and other modes have less than {own:.0%} of it; a "
+        "bins where the branch has half of its height or more and other modes have less than {own:.0%} of it; a "
         "column by the same rule. In the data its highest value is {low:g} to {high:g} of the spectrum's."
     ),
     "deleted": (
@@ -273,6 +259,6 @@ def _table(case: Case, kind: str, rows: list[list]) -> dict:
     for which in ("this model", "Richardson-Lucy"):
         columns += [column(f"{which}: {name}", "{:.3f}") for name in HEADINGS[kind]]
     facts = {"missing": MISSING, "own": OWN, "low": ADDED[0], "high": ADDED[1], "times": SIGNIFICANT, "share": HIGH}
-    splits = " and ".join(HELD_OUT.get(s, s) for s in case.libraries)
+    splits = " and ".join(SPLITS[s] for s in case.libraries)
     note = f"{NOTES[kind]} Spectra of {splits} in turn; iterations of Richardson-Lucy are the best for the truth."
     return table(f"branch {kind}, {case.name}", columns, rows, note=note, facts=facts)

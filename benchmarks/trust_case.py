@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import numpy as np
 import torch
 
 from mantid_insgan.core.kernels import RADIUS
-from mantid_insgan.learn.augment import AS_MADE
+from mantid_insgan.learn.augment import AS_MADE, with_noise
 from mantid_insgan.learn.calibration import Judged, judged, statistics_of
-from mantid_insgan.learn.evaluate import ITERATIONS, batches, lucy_exact, scores
-from mantid_insgan.learn.examples import Example
+from mantid_insgan.learn.evaluate import CHUNK, ITERATIONS, batches, lucy_exact, scores
+from mantid_insgan.learn.examples import stack
 from mantid_insgan.learn.libraries import PairLibrary, Part
 from mantid_insgan.learn.operator import ResolutionOperator
 from mantid_insgan.learn.warm_start import generator_of
@@ -28,6 +29,9 @@ MOST = {1: 96, 2: 96, 3: 24}
 HELD_OUT = {"test-family": "held-out families", "test-setting": "held-out settings"}
 VALIDATION = {"validation": "validation split"}
 SPLITS = HELD_OUT | VALIDATION
+#: A peak or branch is invented where a result is that many standard errors and that share of the highest value above
+#: its surroundings, or the truth; it is lost where the result has less than a share of it.
+SIGNIFICANT, HIGH, MISSING = 3.0, 0.15, 0.3
 #: The finer side of pairs where resolution is removed: that of the stated target.
 TARGET = AS_MADE["remove-resolution"]
 
@@ -146,7 +150,18 @@ def with_sides(pair, target: np.ndarray, convolved: np.ndarray):
     return replace(pair, finer=finer, convolved=np.where(pair.known, convolved, np.nan).astype(np.float32))
 
 
-def unit_of(example: Example, target: np.ndarray) -> float:
-    """What 1 in the units of an example is in those of its pair, whose target is given."""
-    valid = example.valid > 0
-    return float(np.abs(target[valid]).sum() / np.abs(example.target[valid]).sum())
+def unit_of(valid: np.ndarray, target: np.ndarray, side: np.ndarray) -> float:
+    """What 1 in the units of an example, whose valid bins and target are given, is in those of its pair, whose side of
+    the target is given too; all (*grid)."""
+    return float(np.abs(side[valid > 0]).sum() / np.abs(target[valid > 0]).sum())
+
+
+def as_batches(case: Case, pairs: list, counts: float) -> Iterator[tuple[object, list[float]]]:
+    """Batches of pairs with noise, and what 1 in the units of each spectrum is in those of its pair."""
+    rng, size = np.random.default_rng([SEED, int(counts)]), CHUNK[case.dimensions]
+    noise = {"exact_share": 0.0, "peak_counts": counts, "varied": False}
+    for start in range(0, len(pairs), size):
+        some = pairs[start : start + size]
+        examples = [with_noise(pair, case.direction, rng, **noise) for pair in some]
+        sides = (np.where(pair.known, pair.finer[TARGET - 1], 0.0) for pair in some)
+        yield stack(examples), [unit_of(e.valid, e.target, s) for e, s in zip(examples, sides, strict=True)]
