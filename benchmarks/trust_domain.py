@@ -40,6 +40,8 @@ from mantid_insgan.translate.trust import ALARM, Plausible
 CARRIERS, STRANGE_COUNTS = {1: 16, 2: 16, 3: 6}, (30.0, 300.0, 3000.0)
 #: Factors on all widths that are told.
 FACTORS = (0.7, 1.5)
+#: Factors on the frequency that are tried where there is no other chopper.
+FREQUENCIES = (2.0, 0.5, 1.5, 0.67)
 
 
 def domain(case: Case) -> list[dict]:
@@ -163,18 +165,18 @@ def _resolution(pair, instrument=None, ei=None, chopper=None, frequency=None) ->
 
 
 def another_chopper(pair) -> Resolution:
-    """That of the instrument's other chopper package, or where the recipe of pairs has one only, of twice or half the
-    frequency."""
+    """That of the instrument's other chopper package in the recipe of pairs, or where there is none that transmits the
+    incident energy, of another frequency."""
     true = pair.facts["resolution"]
-    for instrument, chopper, frequency, *_ in _settings():
-        if instrument == true["instrument"] and chopper != true["chopper"]:
-            try:
-                return _resolution(pair, chopper=chopper, frequency=frequency)
-            except RunFactError:  # this package does not transmit the energy
-                continue
-    low, high = limits(true["instrument"], true["chopper"]).frequency[0]
-    frequency = true["frequencies"][0]
-    return _resolution(pair, frequency=2 * frequency if 2 * frequency <= high else max(low, frequency / 2))
+    frequency, (low, high) = true["frequencies"][0], limits(true["instrument"], true["chopper"]).frequency[0]
+    others = [(s[1], s[2]) for s in _settings() if s[0] == true["instrument"] and s[1] != true["chopper"]]
+    others += [(true["chopper"], f * frequency) for f in FREQUENCIES if low <= f * frequency <= high]
+    for chopper, hertz in others:
+        try:
+            return _resolution(pair, chopper=chopper, frequency=hertz)
+        except RunFactError:  # this one does not transmit the energy
+            continue
+    raise ValueError(f"no other chopper of {true['instrument']} transmits {true['ei']:g} meV")
 
 
 def another_energy(pair) -> Resolution:
