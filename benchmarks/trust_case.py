@@ -24,7 +24,7 @@ SEED = 7001
 #: Counts by dimensions; a slice takes an eighth of a second for each, a volume more than one.
 COUNTS = {1: (30.0, 100.0, 300.0, 3000.0), 2: (30.0, 100.0, 300.0, 3000.0), 3: (30.0, 300.0, 3000.0)}
 #: Most pairs of a split, by dimensions.
-MOST = {1: 96, 2: 96, 3: 24}
+MOST = {1: 96, 2: 96, 3: 16}
 #: Splits that are scored, and the one on which criteria are tried first.
 HELD_OUT = {"test-family": "held-out families", "test-setting": "held-out settings"}
 VALIDATION = {"validation": "validation split"}

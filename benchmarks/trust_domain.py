@@ -37,7 +37,8 @@ from mantid_insgan.learn.pairs.recipe import HELD_OUT_SETTINGS, TRAINING_SETTING
 from mantid_insgan.translate.trust import ALARM, Plausible
 
 #: Pairs on which what is no spectrum is put, by dimensions, and its counts.
-CARRIERS, STRANGE_COUNTS = {1: 16, 2: 16, 3: 6}, (30.0, 300.0, 3000.0)
+CARRIERS = {1: 16, 2: 16, 3: 6}
+STRANGE_COUNTS = {1: (30.0, 300.0, 3000.0), 2: (30.0, 300.0, 3000.0), 3: (300.0,)}
 #: Factors on all widths that are told.
 FACTORS = (0.7, 1.5)
 #: Factors on the frequency that are tried where there is no other chopper.
@@ -59,12 +60,12 @@ def domain(case: Case) -> list[dict]:
 def _told_apart(case: Case, plausible: Plausible, usual: dict[float, np.ndarray]) -> dict:
     """How well each kind of what is no such spectrum is told from held-out ones, whose distances are `usual`."""
     kinds: dict[str, list] = {}
-    for counts in STRANGE_COUNTS:
+    for counts in STRANGE_COUNTS[case.dimensions]:
         for kind, spectra in unusual(case, counts):
             found = judged_by(plausible, case.numbers(spectra))
             kinds.setdefault(kind, []).extend([auroc(usual[counts], found[:, 1]), float((found[:, 0] < ALARM).mean())])
     columns = [column("what is put in")]
-    for counts in STRANGE_COUNTS:
+    for counts in STRANGE_COUNTS[case.dimensions]:
         columns += [column(f"{counts:g} counts: {what}", "{:.2f}") for what in ("AUROC", "alarms")]
     pairs = carriers(case)
     note = (
