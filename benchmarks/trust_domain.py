@@ -217,11 +217,11 @@ def _ratios(part: Part) -> Iterator[str]:
 
 
 def _twos(part: Part) -> Iterator[tuple]:
-    """Each pair and the next of another family."""
+    """Each pair and the next of another family that shows anything in the bins of the pair."""
     pairs = [pair_of(part, n) for n in range(len(part))]
     for n, pair in enumerate(pairs):
-        others = [p for p in (*pairs[n + 1 :], *pairs[:n]) if p.facts["family"] != pair.facts["family"]]
-        yield pair, others[0]
+        others = (p for p in (*pairs[n + 1 :], *pairs[:n]) if p.facts["family"] != pair.facts["family"])
+        yield pair, next(p for p in others if ideal_of(p)[pair.known].any())
 
 
 def _on_grid_of(pair, other) -> list[np.ndarray]:
