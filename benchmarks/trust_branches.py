@@ -80,7 +80,7 @@ def added(pair, rng) -> Changed | None:
     seen = pair.known & pair.valid
     if not data[seen].max() > 0.5 * data.max():
         return None
-    scale = rng.uniform(*ADDED) * np.percentile(pair.convolved[seen], HIGHEST) / data[seen].max()
+    scale = rng.uniform(*ADDED) * np.percentile(pair.convolved[pair.known], HIGHEST) / data[seen].max()
     own = np.where(pair.known, pair.finer[TARGET - 1], np.inf)
     on = seen & (target > 0.5 * target[seen].max())
     window = on & (own < OWN * scale * target)
@@ -197,17 +197,25 @@ def return_of(
     return bool(invented.any()), float(more.sum() / was[window].sum())
 
 
-def branches(case: Case) -> list[dict]:
-    """How often an added branch is lost and a deleted one comes back, beside Richardson-Lucy; not in volumes, where a
-    branch is a surface."""
+def branches_added(case: Case) -> list[dict]:
+    """How often an added branch is lost, beside Richardson-Lucy."""
+    return _branches(case, "added")
+
+
+def branches_deleted(case: Case) -> list[dict]:
+    """How often a deleted branch comes back, beside Richardson-Lucy."""
+    return _branches(case, "deleted")
+
+
+def _branches(case: Case, kind: str) -> list[dict]:
+    """A table of one kind; none of volumes, where a branch is a surface."""
     if case.dimensions > 2:
         return []
-    made, rows = {kind: drawn(case, kind) for kind in KINDS}, {kind: [] for kind in KINDS}
+    changes, rows = drawn(case, kind), []
     for counts in case.counts:
-        for kind, changes in made.items():
-            cells = _scored(case, changes, counts)
-            rows[kind].append([f"{counts:g} counts", len(changes), *(x for c in cells for x in SUMMARIES[kind](c))])
-    return [_table(case, kind, of) for kind, of in rows.items()]
+        cells = _scored(case, changes, counts)
+        rows.append([f"{counts:g} counts", len(changes), *(x for c in cells for x in SUMMARIES[kind](c))])
+    return [_table(case, kind, rows)]
 
 
 def _scored(case: Case, changes: list[Changed], counts: float) -> list[list[tuple]]:

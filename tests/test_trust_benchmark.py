@@ -1,7 +1,7 @@
 """benchmarks/trust.py: truths that are made, what is counted of them, and facts that are told wrongly."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -117,6 +117,15 @@ def test_an_added_branch_is_in_both_sides_and_its_window_is_its_own():
     assert branches.ADDED[0] - 0.01 <= high <= branches.ADDED[1] + 0.01
     assert (base.finer[0] < branches.OWN * more)[change.window].all() and change.window.any(axis=1).sum() >= 12
     assert (change.pair.ideal is base.ideal) and change.deleted is None
+
+
+def test_an_added_branch_is_as_high_where_gaps_hide_the_brightest_bins():
+    whole = pair(mode(30) + 50 * (np.arange(48)[:, None] > 40) * mode(30))
+    gaps = replace(whole, valid=np.broadcast_to(np.arange(48)[:, None] < 36, GRID))
+    rng = np.random.default_rng(3)
+    change = next(c for c in (branches.added(gaps, rng) for _ in range(200)) if c is not None)
+    data = (change.pair.convolved - whole.convolved)[gaps.valid]
+    assert data.max() > 0.9 * branches.ADDED[0] * np.percentile(whole.convolved, 99.7)
 
 
 def test_a_branch_that_the_result_lacks_is_lost():
