@@ -13,16 +13,19 @@ import trust as benchmark  # noqa: E402
 import trust_branches as branches  # noqa: E402
 import trust_case as cases  # noqa: E402
 import trust_domain as domain  # noqa: E402
+import trust_measured as measured_maps  # noqa: E402
 import trust_ranks as ranks  # noqa: E402
 
 from mantid_insgan.convolve.experiment import ExperimentSettings  # noqa: E402
 from mantid_insgan.core.kernels import RADIUS  # noqa: E402
 from mantid_insgan.core.run import Lattice  # noqa: E402
+from mantid_insgan.errors import RunFactError  # noqa: E402
 from mantid_insgan.instruments import Resolution, Sample  # noqa: E402
 from mantid_insgan.learn.calibration import Judged  # noqa: E402
 from mantid_insgan.learn.evaluate import batches  # noqa: E402
 from mantid_insgan.learn.libraries import PairLibrary, Part  # noqa: E402
 from mantid_insgan.learn.pairs import Pair  # noqa: E402
+from mantid_insgan.translate.translator import Quality  # noqa: E402
 
 GRID = (48, 48)
 
@@ -267,6 +270,34 @@ def test_wrong_facts_give_other_widths(drawn, kind):
         assert (wrong.ei == pytest.approx(facts["ei"])) is ("energy" not in kind)
 
 
+def test_where_no_other_chopper_transmits_another_frequency_is_told(drawn, monkeypatch):
+    one = drawn.pair(1)
+    facts = one.facts["resolution"]
+    refused = []
+
+    def only(pair, **told):
+        if told["frequency"] != 0.5 * facts["frequencies"][0]:
+            refused.append(told)
+            raise RunFactError("transmits nothing", "take another")
+        return told
+
+    monkeypatch.setattr(domain, "_resolution", only)
+    told = domain.another_chopper(one)
+    assert told == {"chopper": facts["chopper"], "frequency": 150.0}
+    assert [r["chopper"] for r in refused] == ["A", "S"], "the other package, and twice the frequency"
+    monkeypatch.setattr(domain, "FREQUENCIES", ())
+    with pytest.raises(ValueError, match="no other chopper of MAPS transmits 60 meV"):
+        domain.another_chopper(one)
+
+
+def test_a_model_that_shows_nothing_in_the_bins_of_a_pair_is_no_other_half():
+    some = [pair(mode(12)), pair(0 * mode(12)), pair(mode(30))]
+    for number, one in enumerate(some):
+        one.facts["family"] = str(number)
+    part = Part(SimpleNamespace(pair=some.__getitem__, dimensions=2), range(3))
+    assert [other.facts["family"] for _, other in domain._twos(part)] == ["2", "2", "0"]
+
+
 def test_widths_that_are_told_larger_leave_correlations_as_they_are(drawn):
     (batch,) = batches(drawn, "remove-resolution", 300.0, 1, finer=cases.TARGET)
     factors = np.array([0.5, 1.0, 2.0])[: len(drawn)]
@@ -353,6 +384,18 @@ def test_a_background_is_counted_and_lifts_the_data(drawn):
         assert float((signal**2).mean()) == pytest.approx(1.0, rel=1e-4)
         assert signal.median() / signal.max() > 0.15 and (error > 0).all()
         assert (more.signal[n][~valid[n]] == 0).all()
+
+
+# ------------------------------------------------------------------------------------------------ maps
+
+
+def test_maps_are_judged_together(monkeypatch):
+    qualities = [Quality(p_values=[p], chi_squared=c, compared=10) for p, c in ((0.01, 5.0), (0.5, 25.0))]
+    removal = SimpleNamespace(each=lambda maps: ((n, (None, q)) for n, q in enumerate(qualities)))
+    monkeypatch.setattr(measured_maps, "Removal", lambda: removal)
+    monkeypatch.setattr(measured_maps, "images", lambda folder: {"one": None})
+    (row,) = measured_maps.mosaics(None)["rows"]
+    assert row == ["one", 2, pytest.approx(2 / 102), 0.5, 1.5]
 
 
 # ------------------------------------------------------------------------------------------------ extremes
