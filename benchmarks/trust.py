@@ -15,7 +15,7 @@ measured alone:
 - `reconvolution`: the result convolved again, compared with the data;
 - `domain`: the alarm, on spectra like the training's, on what is no spectrum, and with wrong facts (`trust_domain`);
 - `peaks`: what is invented and lost, beside Richardson-Lucy; `added` and `deleted`: the same of branches that are added
-  to spectra and taken out of them (`trust_branches`);
+  to spectra and taken out of them (`trust_branches`), and `drawn` the number of different spectra that these are of;
 - `ranks`: whether the numbers beside a result tell its true error, and `second`, a calibration by the data alone
   (`trust_ranks`);
 - `measured`: the alarm on the measurements in shared/data (`trust_measured`).
@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from pages import table_text
 from results import add_option, column, table, write_results
-from trust_branches import branches_added, branches_deleted
+from trust_branches import branches_added, branches_deleted, branches_drawn
 from trust_case import HELD_OUT, HIGH, MISSING, SEED, SIGNIFICANT, SPLITS, Case, libraries_of
 from trust_domain import domain
 from trust_measured import DATA, measured
@@ -185,6 +185,7 @@ OF_PAIRS = {
     "peaks": (peaks, False),
     "added": (branches_added, False),
     "deleted": (branches_deleted, False),
+    "drawn": (branches_drawn, False),
     "ranks": (ranks, False),
     "second": (second, False),
 }

@@ -218,6 +218,20 @@ def _branches(case: Case, kind: str) -> list[dict]:
     return [_table(case, kind, rows)]
 
 
+def branches_drawn(case: Case) -> list[dict]:
+    """How many different pairs the draws of each kind are of: many have no branch that can be taken out."""
+    if case.dimensions > 2:
+        return []
+    row = [case.name]
+    for kind in KINDS:
+        changes = drawn(case, kind)
+        row += [len(changes), len({(c.pair.facts["split"], c.pair.facts["index"]) for c in changes})]
+    columns = [column("")]
+    for kind in KINDS:
+        columns += [column(f"{kind}: draws"), column(f"{kind}: different pairs")]
+    return [table("branches drawn", columns, [row])]
+
+
 def _scored(case: Case, changes: list[Changed], counts: float) -> list[list[tuple]]:
     """`survival` or `return_of` each spectrum, of the model and of Richardson-Lucy."""
     made, units = zip(*as_batches(case, [c.pair for c in changes], counts), strict=True)
