@@ -184,6 +184,29 @@ def test_of_two_branches_one_is_left():
     assert changed.pair.finer[0].sum() == pytest.approx(2 * 48 - 16, rel=0.02)
 
 
+def test_different_pairs_are_counted(monkeypatch):
+    base = pair(mode(24))
+    base.facts.update(split="test-family", index=7)
+    case = SimpleNamespace(dimensions=2, name="this", libraries={"test-family": Part(Library(base), [0])})
+    monkeypatch.setattr(branches, "DRAWS", 3)
+    (found,) = branches.branches_drawn(case)
+    assert found["rows"] == [["this", 3, 1, 3, 1]]
+    assert branches.branches_drawn(SimpleNamespace(dimensions=3)) == []
+
+
+class Library:
+    """A library of one pair."""
+
+    dimensions = 2
+
+    def __init__(self, one):
+        self.one = one
+
+    def pair(self, n):
+        """The pair, whatever the number."""
+        return self.one
+
+
 # ------------------------------------------------------------------------------------------------ facts and composites
 
 
