@@ -35,6 +35,7 @@ from mantid_insgan.learn.joint_job import write_joint
 from mantid_insgan.translate.classifier_card import ClassifierFile, Grid, Rival, read_classifier
 from mantid_insgan.translate.classify import classify
 from mantid_insgan.translate.classify_maps import MEASURES, MapsAnswer, classify_arrays, folded
+from mantid_insgan.translate.translator import Quality, Translator
 
 #: Share of the draws for training and calibration; the others are for the test.
 SHARE = 0.75
@@ -189,7 +190,6 @@ class Removal:
 
     def __init__(self):
         from mantid_insgan.translate.cards import bundled_models
-        from mantid_insgan.translate.translator import Translator
 
         (model,) = (m for m in bundled_models() if m.card.direction == "remove-resolution" and m.card.dimensions == 2)
         self.name, self._translator = model.card.name, Translator(model, "cpu", 1)
@@ -201,16 +201,19 @@ class Removal:
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Maps (maps, 40, 40) without resolution, NaN where they are NaN."""
-        error = errors(values, np.isfinite(values))
-        found = np.full(values.shape, np.nan)
-        for number, (map_, sigma, out) in enumerate(zip(values, error, found, strict=True)):
-            valid = np.isfinite(map_)
-            if valid.sum() < 16 or not np.abs(map_[valid]).max() > 0:
-                out[valid] = 0.0
-                continue
-            spectrum = filled_in(grids()[number], map_, valid, sigma)
-            out[:] = self._translator.apply(spectrum, self._resolution(number))[0].signal.reshape(PIXELS, PIXELS)
+        found = np.where(np.isfinite(values), 0.0, np.nan)
+        for number, (result, _) in self.each(values):
+            found[number] = result.signal.reshape(PIXELS, PIXELS)
         return found
+
+    def each(self, values: np.ndarray) -> Iterator[tuple[int, tuple[Spectrum, Quality]]]:
+        """The number of each map (maps, 40, 40) that shows anything, its result and what that is worth."""
+        error = errors(values, np.isfinite(values))
+        for number, (map_, sigma) in enumerate(zip(values, error, strict=True)):
+            valid = np.isfinite(map_)
+            if valid.sum() >= 16 and np.abs(map_[valid]).max() > 0:
+                spectrum = filled_in(grids()[number], map_, valid, sigma)
+                yield number, self._translator.apply(spectrum, self._resolution(number))
 
 
 # -- classifier

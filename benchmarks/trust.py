@@ -6,15 +6,25 @@
     python benchmarks/trust.py --pairs build/trust/pairs-?d-5 build/training/pairs-?d-1 [--part coverage]
 
 Everything is scored on families and settings that neither the training nor the calibration of the cards has seen, by
-the bundled models, at four numbers of counts. `coverage` counts how often the truth lies within the intervals of the
-card; `reconvolution` compares the result convolved again with the data; `domain` is the alarm, on spectra like the
-training's and on what is no spectrum; `peaks` counts what is invented and lost, beside Richardson-Lucy; `measured`
-gives the p-values of the measurements in shared/data. Of each split at most `MOST` pairs count.
+the bundled models, at three or four numbers of counts; with `--split validation`, on the split that calibrated the
+cards, where criteria are tried. Of each split at most `trust_case.MOST` pairs count. The parts, each of which can be
+measured alone:
+
+- `coverage`: how often the truth lies within the intervals of the card, and `extremes`, the ends of these shares, from
+  the file of results;
+- `reconvolution`: the result convolved again, compared with the data;
+- `domain`: the alarm, on spectra like the training's, on what is no spectrum, and with wrong facts (`trust_domain`);
+- `peaks`: what is invented and lost, beside Richardson-Lucy; `added` and `deleted`: the same of branches that are added
+  to spectra and taken out of them (`trust_branches`), and `drawn` the number of different spectra that these are of;
+- `ranks`: whether the numbers beside a result tell its true error, and `second`, a calibration by the data alone
+  (`trust_ranks`);
+- `measured`: the alarm on the measurements in shared/data (`trust_measured`).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,85 +32,31 @@ import numpy as np
 import torch
 from pages import table_text
 from results import add_option, column, table, write_results
+from trust_branches import branches_added, branches_deleted, branches_drawn
+from trust_case import HELD_OUT, HIGH, MISSING, SEED, SIGNIFICANT, SPLITS, Case, libraries_of
+from trust_domain import domain
+from trust_measured import DATA, measured
+from trust_ranks import ranks, second
 
-from mantid_insgan.io import read_spectrum
-from mantid_insgan.learn.augment import AS_MADE
-from mantid_insgan.learn.calibration import Judged, judged, statistics_of
-from mantid_insgan.learn.evaluate import ITERATIONS, batches, lucy_exact, scores
-from mantid_insgan.learn.libraries import PairLibrary, Part
-from mantid_insgan.learn.warm_start import generator_of
-from mantid_insgan.translate.cards import bundled_models
-from mantid_insgan.translate.job import apply
-from mantid_insgan.translate.trust import ALARM, Plausible, deviations, pulls_of
+from mantid_insgan.learn.calibration import Judged
+from mantid_insgan.learn.libraries import Part
+from mantid_insgan.translate.trust import deviations, pulls_of
 
-#: The measurements that come with the project's papers.
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
+DIRECTIONS, SHARES = ("remove-resolution", "add-resolution"), ("68 %", "95 %")
 COMMAND = "python benchmarks/trust.py --pairs build/trust/pairs-?d-5 build/training/pairs-?d-1"
-SEED, COUNTS = 7001, (30.0, 100.0, 300.0, 3000.0)
-SPLITS = {"test-family": "held-out families", "test-setting": "held-out settings"}
 CONDITIONS = (
     "The bundled models on pairs of families or instrument settings that neither the training nor the calibration of "
     f"the cards has seen; noise by seed {SEED}; counts are those of the brightest bin of a spectrum."
 )
 #: Brightness of the result, in units of the root mean square of its slice.
 BRIGHTNESS = {"bright": (2.0, np.inf), "dim": (0.3, 2.0), "empty": (-np.inf, 0.3)}
-PARTS = ("coverage", "reconvolution", "domain", "peaks", "measured")
-#: Pairs on which what is no spectrum is put.
-CARRIERS = 16
-#: Most pairs of a split: a slice takes a third of a second for each number of counts.
-MOST = 96
-#: Counts of what is no spectrum.
-STRANGE_COUNTS = (30.0, 300.0, 3000.0)
-#: A peak has this share of the highest value and stands that many standard errors above its surroundings; it is
-#: invented, or lost, where the other spectrum has less than a share of it within one FWHM.
-HIGH, SIGNIFICANT, MISSING = 0.15, 3.0, 0.3
-
-
-class Case:
-    """A bundled model and the pairs that it is scored on."""
-
-    def __init__(self, direction: str, libraries: dict[str, Part]):
-        self.direction, self.libraries = direction, libraries
-        self.dimensions = next(iter(libraries.values())).dimensions
-        models = {(m.card.direction, m.card.dimensions): m for m in bundled_models()}
-        self.model = models[direction, self.dimensions]
-        self.card, self.generator = self.model.card, generator_of(self.model).eval()
-        self._known: dict = {}
-
-    @property
-    def name(self) -> str:
-        """As tables call it."""
-        return f"{self.direction}, {self.dimensions}D"
-
-    def seen(self, split: str, counts: float) -> list[Judged]:
-        """What the model makes of a split."""
-        if (split, counts) not in self._known:
-            self._known[split, counts] = judged(self.generator, self.libraries[split], SEED, (counts,))
-        return self._known[split, counts]
-
-    def numbers(self, spectra: list[Judged]) -> np.ndarray:
-        """Statistics of spectra, shape (N, 10)."""
-        return np.array([statistics_of(s, self.card, self.card.reconvolution) for s in spectra])
-
-
-def libraries_of(folders: list[Path]) -> dict[int, dict[str, Part]]:
-    """Held-out pairs by dimensions and split: of each split those of the first folder that has any."""
-    found: dict[int, dict[str, Part]] = {}
-    for folder in folders:
-        whole = PairLibrary(folder)
-        splits = set(whole.facts("split"))
-        for split in filter(splits.__contains__, SPLITS):
-            some = PairLibrary(folder, split)
-            found.setdefault(whole.dimensions, {}).setdefault(split, Part(some, np.arange(min(MOST, len(some)))))
-    return found
 
 
 def coverage(case: Case) -> list[dict]:
     """Shares of bins with the truth within the 68 % and the 95 % interval: by counts and brightness, and by family."""
     rows, families = [], {}
     for split in case.libraries:
-        for counts in COUNTS:
+        for counts in case.counts:
             spectra = case.seen(split, counts)
             inside, bright = zip(*(_inside(case, s) for s in spectra), strict=True)
             cells = [*_shares(np.concatenate(inside, axis=1))]
@@ -140,7 +96,7 @@ def reconvolution(case: Case) -> list[dict]:
     """Chi-squared per bin of the result convolved again: by the data's errors alone, and as expected by the card."""
     rows = []
     for split in case.libraries:
-        for counts in COUNTS:
+        for counts in case.counts:
             each = np.array([_chi_squared(case, s) for s in case.seen(split, counts)])
             alone, expected = each.T
             rows.append([f"{SPLITS[split]}, {counts:g} counts", *_summary(expected), *_summary(alone)])
@@ -161,159 +117,13 @@ def _summary(values: np.ndarray) -> list[float]:
     return [float(values.mean()), float(np.median(values)), float(np.quantile(values, 0.95))]
 
 
-def domain(case: Case) -> list[dict]:
-    """False alarms on held-out spectra; where resolution is removed, how well what is no spectrum is told from them."""
-    plausible, rows, usual = Plausible(case.card.blocks), [], {}
-    for counts in COUNTS:
-        found = {split: _judged_by(plausible, case.numbers(case.seen(split, counts))) for split in case.libraries}
-        usual[counts] = np.concatenate(list(found.values()))[:, 1]
-        rows.append([f"{counts:g} counts", *(float((f[:, 0] < ALARM).mean()) for f in found.values())])
-    alarms = [column("false alarms"), *(column(SPLITS[split], "{:.3f}") for split in case.libraries)]
-    made = [table(f"false alarms, {case.name}", alarms, rows)]
-    return made if case.direction == "add-resolution" else [*made, _told_apart(case, plausible, usual)]
-
-
-def _told_apart(case: Case, plausible: Plausible, usual: dict[float, np.ndarray]) -> dict:
-    """How well each kind of what is no such spectrum is told from held-out ones, whose distances are `usual`."""
-    kinds: dict[str, list] = {}
-    for counts in STRANGE_COUNTS:
-        for kind, spectra in unusual(case, counts):
-            found = _judged_by(plausible, case.numbers(spectra))
-            kinds.setdefault(kind, []).extend([auroc(usual[counts], found[:, 1]), float((found[:, 0] < ALARM).mean())])
-    columns = [column("what is put in")]
-    for counts in STRANGE_COUNTS:
-        columns += [column(f"{counts:g} counts: {what}", "{:.2f}") for what in ("AUROC", "alarms")]
-    note = "AUROC: how often such a block is farther from the training than one of a held-out spectrum."
-    return table(f"domain, {case.name}", columns, [[kind, *cells] for kind, cells in kinds.items()], note=note)
-
-
-def _judged_by(plausible: Plausible, numbers: np.ndarray) -> np.ndarray:
-    """p-value, and distance over the threshold, of each, shape (N, 2)."""
-    return np.array([plausible.judge(values) for values in numbers])
-
-
-def auroc(usual: np.ndarray, others: np.ndarray) -> float:
-    """Share of pairs in which the other number is the larger one."""
-    return float((others[:, None] > usual).mean() + 0.5 * (others[:, None] == usual).mean())
-
-
-def unusual(case: Case, counts: float) -> Iterator[tuple[str, list[Judged]]]:
-    """Each kind of what is no spectrum of the kind that was trained, on grids of held-out pairs, and what the model
-    makes of it."""
-    rng = np.random.default_rng([SEED, int(counts)])
-    library = case.libraries["test-family"]
-    index = np.random.default_rng(SEED).permutation(len(library))[:CARRIERS]
-    made: dict[str, list[Judged]] = {}
-    finer = AS_MADE[case.direction]
-    for batch in batches(Part(library, index), case.direction, counts, SEED, finer=finer):
-        for kind, changed in _changed(batch, counts, rng):
-            made.setdefault(kind, []).extend(_made(case.generator, changed))
-    yield from made.items()
-
-
-@torch.no_grad()
-def _made(generator, batch) -> list[Judged]:
-    translated, log_variance, features = generator(*batch.inputs())
-    again = generator.explained(batch.signal, translated, batch.valid, *batch.conditions())
-    grids = (batch.signal, batch.valid > 0, batch.error, batch.target, translated, torch.exp(0.5 * log_variance), again)
-    return [Judged(*member) for member in zip(*(x[:, 0].numpy() for x in grids), features.numpy(), strict=True)]
-
-
-def _changed(batch, counts: float, rng) -> Iterator[tuple[str, object]]:
-    """Batches with other data, and with the resolution told wrongly."""
-    shape = tuple(batch.signal.shape[2:])
-    for kind in PATTERNS:
-        data = [_noisy(PATTERNS[kind](shape, rng), counts, rng, valid[0] > 0) for valid in batch.valid.numpy()]
-        yield kind, _with_data(batch, data)
-    yield "bins in random order", _with_data(batch, [_shuffled(*x, rng) for x in _members(batch)])
-    yield "one hot bin", _with_data(batch, [_hot(*x, rng) for x in _members(batch)])
-    for factor in (0.7, 1.5):
-        told = {"width": batch.width * factor, "finer": batch.finer * factor}
-        yield f"widths told {factor:g} times too large", _with(batch, **told)
-
-
-def _members(batch):
-    """Signal, error and valid bins of each spectrum."""
-    return zip(batch.signal[:, 0].numpy(), batch.error[:, 0].numpy(), batch.valid[:, 0].numpy() > 0, strict=True)
-
-
-def _with(batch, **changes):
-    return type(batch)(**{**vars(batch), **changes})
-
-
-def _with_data(batch, data):
-    signal, error = (torch.tensor(np.stack(x), dtype=torch.float32)[:, None] for x in zip(*data, strict=True))
-    return _with(batch, signal=signal, error=error)
-
-
-def _noisy(image: np.ndarray, counts: float, rng, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Counts of an image whose highest bin has `counts`, and their errors, in the network's units."""
-    seen = rng.poisson(np.maximum(image, 0) / image.max() * counts).astype(float)
-    scale = np.sqrt((seen[valid] ** 2).mean())
-    return np.where(valid, seen, 0) / scale, np.where(valid, np.sqrt(np.maximum(seen, 1)), 0) / scale
-
-
-def _shuffled(signal, error, valid, rng):
-    order = rng.permutation(int(valid.sum()))
-    out = [np.zeros_like(signal), np.zeros_like(error)]
-    for new, old in zip(out, (signal, error), strict=True):
-        new[valid] = old[valid][order]
-    return out
-
-
-def _hot(signal, error, valid, rng):
-    """One bin with twice the highest value, and its error by counts."""
-    signal, error = signal.copy(), error.copy()
-    place = rng.choice(np.flatnonzero(valid))
-    top = int(signal.argmax())
-    signal.flat[place], error.flat[place] = 2 * signal.flat[top], np.sqrt(2) * error.flat[top]
-    scale = np.sqrt((signal[valid] ** 2).mean())
-    return signal / scale, error / scale
-
-
-def _over_f(shape, rng) -> np.ndarray:
-    size = np.sqrt(sum(f**2 for f in np.meshgrid(*(np.fft.fftfreq(n) for n in shape), indexing="ij")))
-    size.flat[0] = np.inf
-    image = np.fft.ifftn(np.fft.fftn(rng.normal(size=shape)) / size).real
-    return image - image.min()
-
-
-def _distance(shape, rng) -> np.ndarray:
-    places = np.meshgrid(*(np.linspace(-1, 1, n) - rng.uniform(-0.3, 0.3) for n in shape), indexing="ij")
-    return np.sqrt(sum(p**2 for p in places))
-
-
-def _spikes(shape, rng) -> np.ndarray:
-    image = np.full(shape, 0.02)
-    image.flat[rng.integers(0, image.size, max(3, image.size // 100))] = rng.uniform(0.3, 1)
-    return image
-
-
-def _bars(shape, rng) -> np.ndarray:
-    rows = np.repeat(rng.random(shape[0] // 4 + 1) > 0.5, 4)[: shape[0]]
-    return rows.reshape(-1, *[1] * (len(shape) - 1)) * (rng.random(shape) > 0.35) + 0.02
-
-
-PATTERNS = {
-    "flat Poisson noise": lambda shape, rng: np.ones(shape),
-    "a slope": lambda shape, rng: 1 + 0.8 * np.broadcast_to(np.linspace(-1, 1, shape[-1]), shape),
-    "random spikes": _spikes,
-    "1/f noise": _over_f,
-    "rings": lambda shape, rng: 1.02 + np.cos(2 * np.pi * rng.uniform(3, 6) * _distance(shape, rng)),
-    "checkerboard": lambda shape, rng: (np.indices(shape) // rng.integers(2, 6)).sum(0) % 2 + 0.02,
-    "bars as of text": _bars,
-}
-
-
 def peaks(case: Case) -> list[dict]:
     """Shares of spectra with a peak that the truth has not, and of the truth's without one, beside Richardson-Lucy."""
     rows = []
-    for split, library in case.libraries.items():
-        for counts in COUNTS:
-            made = batches(library, case.direction, counts, SEED, finer=AS_MADE[case.direction])
-            chosen = ITERATIONS[case.dimensions]
-            best = min(chosen, key=lambda n, m=made: float(np.median(scores(m[:2], lambda b: lucy_exact(b, n)))))
-            lucy = np.concatenate([lucy_exact(b, best)[:, 0].numpy() for b in made])
+    for split in case.libraries:
+        for counts in case.counts:
+            made = case.batches(split, counts)
+            lucy = case.lucy(made)
             widths = np.concatenate([b.width.numpy() for b in made])
             found = case.seen(split, counts)
             cells = [[], []]
@@ -339,8 +149,7 @@ def invented_and_lost(case: Case, seen: Judged, image: np.ndarray, width: np.nda
 
     size = [2 * max(1, round(float(np.median(w)))) + 1 for w in width]
     images = [np.where(seen.valid, x, 0.0) for x in (image, seen.target)]
-    _, low, high, _ = deviations(case.card.intervals, seen.found, seen.spread)
-    noise = maximum_filter(0.5 * (high - low), size)
+    noise = maximum_filter(case.error(seen), size)
     top = max(x.max() for x in images)
     near = [maximum_filter(x, size) for x in images]
     whole = minimum_filter(seen.valid, size)
@@ -353,34 +162,34 @@ def invented_and_lost(case: Case, seen: Judged, image: np.ndarray, width: np.nda
     return tuple(answers)
 
 
-#: Measurements of shared/data, and what their files do not say.
-MEASUREMENTS = {
-    **{
-        f"bi2fe4o9-merlin/MER40874_Ei{ei}meV_Rings.nxspe": {"instrument": "MERLIN", "chopper": "G", "frequency": 600.0}
-        for ei in ("120.00", "62.00", "38.00", "25.00")
-    },
-    "al-mari/aluminium_Ei60.nxspe": {"instrument": "MARI", "chopper": "G", "frequency": 200.0},
-}
-
-
-def measurements(folder: Path) -> dict:
-    """What the model that removes the resolution says of measurements: p-value, chi-squared, and what is unusual."""
+def extremes(results: Path) -> list[dict]:
+    """The ends of the shares in the tables of coverage of a file of results, over all bins and over all its cells."""
     rows = []
-    for name, setting in MEASUREMENTS.items():
-        _, report = apply(read_spectrum(folder / name), direction="remove-resolution", device="cpu", **setting)
-        quality = report.quality
-        chi_squared = quality.chi_squared / quality.compared
-        said = "; ".join(f"{reason} {where}" for reason, where in quality.reasons)
-        rows.append([name, quality.p_value, quality.outside, chi_squared, said or "nothing"])
-        print(rows[-1], flush=True)
-    columns = [
-        column("measurement"),
-        column("p-value", "{:.3f}"),
-        column("share of blocks beyond 1 % of like ones", "{:.2f}"),
-        column("chi-squared per bin, convolved again", "{:.2f}"),
-        column("what is unusual, and where it is most"),
-    ]
-    return table("measured", columns, rows)
+    for made in json.loads(results.read_text(encoding="utf-8"))["tables"]:
+        kind, _, case = made["name"].partition(", ")
+        if kind == "coverage":
+            shares = {c["name"]: [row[n] for row in made["rows"]] for n, c in enumerate(made["columns"])}
+            whole = [f(shares[f"all, {share}"]) for share in SHARES for f in (min, max)]
+            cells = [[x for name in shares if name.endswith(share) for x in shares[name]] for share in SHARES]
+            rows.append([case, *whole, *(min(x for x in each if x is not None) for each in cells)])
+    names = [f"all, {share}: {end}" for share in SHARES for end in ("lowest", "highest")]
+    names += [f"any cell, {share}: lowest" for share in SHARES]
+    return [table("extremes of coverage", [column("model"), *(column(n, "{:.2f}") for n in names)], rows)]
+
+
+#: Parts that need pairs, and whether they are measured where the resolution is added too.
+OF_PAIRS = {
+    "coverage": (coverage, True),
+    "reconvolution": (reconvolution, False),
+    "domain": (domain, True),
+    "peaks": (peaks, False),
+    "added": (branches_added, False),
+    "deleted": (branches_deleted, False),
+    "drawn": (branches_drawn, False),
+    "ranks": (ranks, False),
+    "second": (second, False),
+}
+PARTS = (*OF_PAIRS, "extremes", "measured")
 
 
 def main() -> None:
@@ -389,23 +198,30 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="none for the measurements alone")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the measurements")
     parser.add_argument("--part", action="append", choices=PARTS, help="all if not given")
-    parser.add_argument("--direction", action="append", choices=("remove-resolution", "add-resolution"))
+    parser.add_argument("--direction", action="append", choices=DIRECTIONS, help="both if not given")
+    parser.add_argument("--dimensions", type=int, action="append", choices=(1, 2, 3), help="all if not given")
+    parser.add_argument("--split", action="append", choices=tuple(SPLITS), help="the held-out ones if not given")
     add_option(parser, "trust")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    parts = {"coverage": coverage, "reconvolution": reconvolution, "domain": domain, "peaks": peaks}
-    if "measured" in (options.part or PARTS):
-        made = measurements(options.data)
-        write_results(options.results, COMMAND, CONDITIONS, [made])
-    for libraries in libraries_of(options.pairs).values():
-        for direction in options.direction or ("remove-resolution", "add-resolution"):
+    for made in _measured(options):
+        print(f"\n{made['name']}\n\n{table_text(made)}", flush=True)
+        write_results(options.results, COMMAND, CONDITIONS, [made], keep_rows=True)
+
+
+def _measured(options) -> Iterator[dict]:
+    """The tables of the parts asked for, each as soon as it is measured."""
+    wanted = options.part or PARTS
+    if "measured" in wanted:
+        yield from measured(options.data)
+    for dimensions, libraries in libraries_of(options.pairs, options.split or HELD_OUT).items():
+        for direction in (options.direction or DIRECTIONS) if dimensions in (options.dimensions or (1, 2, 3)) else ():
             case = Case(direction, libraries)
-            for name, part in parts.items():
-                removes_alone = name in ("reconvolution", "peaks") and direction == "add-resolution"
-                if name in (options.part or PARTS) and not removes_alone:
-                    for made in part(case):
-                        print(f"\n{made['name']}\n\n{table_text(made)}", flush=True)
-                        write_results(options.results, COMMAND, CONDITIONS, [made], keep_rows=True)
+            for name, (part, where_added) in OF_PAIRS.items():
+                if name in wanted and (where_added or direction == "remove-resolution"):
+                    yield from part(case)
+    if "extremes" in wanted:
+        yield from extremes(options.results)
 
 
 if __name__ == "__main__":
