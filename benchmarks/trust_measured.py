@@ -40,13 +40,15 @@ def measurements(folder: Path) -> dict:
         quality = report.quality
         chi_squared = quality.chi_squared / quality.compared
         said = "; ".join(f"{reason} {where}" for reason, where in quality.reasons)
-        rows.append([name, quality.p_value, quality.outside, chi_squared, said or "nothing"])
+        place = quality.misfit.place()
+        rows.append([name, quality.p_value, quality.outside, chi_squared, str(place or "spread"), said or "nothing"])
         print(rows[-1], flush=True)
     columns = [
         column("measurement"),
         column("p-value", "{:.3f}"),
         column("share of blocks beyond 1 % of like ones", "{:.2f}"),
         column("chi-squared per bin, convolved again", "{:.2f}"),
+        column("where most of it is"),
         column("what is unusual, and where it is most"),
     ]
     return table("measured", columns, rows)

@@ -24,7 +24,7 @@ from ..errors import InputError, InsganError, ModelError, RunFactError
 from ..io import last_record, open_spectrum
 from ..translate.again import SAME_RESULT, Again, made_again, recorded_options
 from ..translate.cards import ModelFile
-from ..translate.job import MISFIT, is_unlike, unlike, usual_chi_squared
+from ..translate.job import MISFIT, is_unlike, misfit_in_words, unlike, usual_chi_squared
 from ..translate.translator import TELLING
 from ..translate.trust import UNIT, ends_of, regional
 
@@ -360,12 +360,9 @@ def _doubts_of_the_job(evidence: Evidence) -> list[str]:
     doubts, quality = [], evidence.again.report.quality
     if is_unlike(quality):
         doubts.append(unlike(quality))
-    if quality.compared and quality.chi_squared > MISFIT * quality.compared:
+    if differs := misfit_in_words(quality):
         (card,) = (m.card for m in evidence.models if m.card.direction == "remove-resolution")
-        doubts.append(
-            f"convolved again, it differs from the data by chi-squared {_chi_squared(quality)} per bin, more than "
-            f"{MISFIT:g}: the widths or the strongest peaks may be wrong; {usual_chi_squared(card)}"
-        )
+        doubts.append(f"convolved again, it differs from the data by {differs}; {usual_chi_squared(card)}")
     if quality.too_wide:
         share = quality.too_wide / quality.bins
         doubts.append(f"in {share:.1%} of its bins the resolution is wider than the model can apply")

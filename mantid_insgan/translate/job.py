@@ -40,6 +40,9 @@ from .trust import ALARM, ends_of, title_of_end
 
 #: Chi-squared per bin of the re-convolution above which there is a note.
 MISFIT = 3.0
+#: The same in a narrow range of energy transfers that has most of the misfit (`Misfit.place`): of spectra like the
+#: training data one in a hundred or fewer exceeds it (validation split).
+LOCAL_MISFIT = 9.0
 #: Fraction of slices beyond the threshold above which data are called unlike the training data, if the model's card has
 #: no p-values.
 OUTSIDE = 0.05
@@ -442,6 +445,19 @@ def unlike(quality: Quality) -> str:
     return "; ".join([told, *(f"{words}, {where}" for words, where in quality.reasons[:MOST_REASONS])])
 
 
+def misfit_in_words(quality: Quality) -> str:
+    """How much the result convolved again differs from the data, where, and what that may be; an empty text if it does
+    not differ by more than `MISFIT` in all and `LOCAL_MISFIT` at any energies."""
+    if not quality.compared:
+        return ""
+    all_, place = quality.chi_squared / quality.compared, quality.misfit.place()
+    found = f"chi-squared {all_:.3g} per bin"
+    if place is not None and place.inside > LOCAL_MISFIT:
+        return f"{found}, {place}: something there may be no part of the sample, such as a line of another repetition"
+    wrong = "the calculated widths (--width-factor) or the strongest peaks may be wrong"
+    return f"{found}: {wrong}" if all_ > MISFIT else ""
+
+
 def usual_chi_squared(card) -> str:
     """What chi-squared per bin of the result convolved again is usual, by the card of the model that removes."""
     if card.reconvolution is None:
@@ -499,12 +515,9 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
             f"in {share:.1%} of the valid bins the resolution is wider than {translator.card.largest_fwhm_bins:g} bins "
             "and was limited to that width"
         )
-    removes = translator.card.direction == "remove-resolution"
-    if removes and quality.compared and quality.chi_squared > MISFIT * quality.compared:
+    if translator.card.direction == "remove-resolution" and (differs := misfit_in_words(quality)):
         notes.append(
-            "convolved again, the result differs from the data by chi-squared "
-            f"{quality.chi_squared / quality.compared:.3g} per bin: the calculated widths or the strongest peaks may "
-            f"be wrong (see --width-factor); {usual_chi_squared(translator.card)}"
+            f"convolved again, the result differs from the data by {differs}; {usual_chi_squared(translator.card)}"
         )
     if is_unlike(quality):
         notes.append(f"{unlike(quality)}: compare with a simulation before trusting details")

@@ -28,6 +28,7 @@ from ..core.spectrum import ENDS, Spectrum, frozen
 from ..errors import ModelError
 from ..instruments.grid import ResolutionOnGrid
 from .cards import OUTPUTS, STEPS, ModelFile, require_dimensions, require_intervals
+from .misfit import Misfit
 from .session import open_session, run_interruptibly
 from .trust import (
     ALARM,
@@ -77,6 +78,8 @@ class Quality:
         like the training data, if the card says so, and the error of the data otherwise.
     compared : int
         Number of bins in that sum.
+    misfit : Misfit
+        The squares in that sum by energy transfer.
     too_wide : int
         Valid bins where the resolution is wider than the model can apply, so that the width was limited.
     left_out : int
@@ -101,6 +104,7 @@ class Quality:
     distances: list[float] = field(default_factory=list)
     p_values: list[float] = field(default_factory=list)
     unusual: list[tuple[str, str]] = field(default_factory=list)
+    misfit: Misfit = field(default_factory=Misfit)
     magnitude: float = 0.0
     shown_in: float = 0.0
     shown_out: float = 0.0
@@ -129,9 +133,8 @@ class Quality:
             **{name: max(value, getattr(other, name)) for name, value in vars(self).items() if name in _MOST}
         )
         both.flux_in, both.flux_out = self.flux_in, other.flux_out
-        both.chi_squared, both.compared = self.chi_squared + other.chi_squared, self.compared + other.compared
-        for name in ("distances", "p_values", "unusual"):
-            setattr(both, name, [*getattr(self, name), *getattr(other, name)])
+        for name in ("chi_squared", "compared", "misfit", "distances", "p_values", "unusual"):
+            setattr(both, name, getattr(self, name) + getattr(other, name))
         return both
 
     @property
@@ -277,7 +280,9 @@ class Translator:
             at = partial(_place_in_words, spectrum.axes, axes, place)
             answer, ends = self._translate(*data, channels, quality, tell, at)
             answer = [from_network(x, axes) for x in answer]
-            signal[place], variance[place], *_ = answer
+            signal[place], variance[place], _, pulls = answer
+            if self.card.direction == "remove-resolution":
+                quality.misfit += Misfit.of(spectrum.axes, place, pulls)
             if intervals and ends is not None:
                 away[(slice(None), *place)] = [from_network(x, axes) for x in ends]
             if self.watch is not None:
