@@ -1,13 +1,15 @@
 """Speed of the main job: ``python benchmarks/apply.py [--threads 2] [--monte-carlo]``.
 
 Prints and writes the time of a cold ``insgan apply`` of the demo file, warm times per slice and peak memory of the
-bundled models, and in the same run the ratio to the same generator in torch (eager) and, with --monte-carlo, to a Monte
-Carlo convolution on interpolated modes. Needs the train extra, and spinw for --monte-carlo.
+bundled models. In the same run come the ratios to the same model without intervals, p-value and expected misfit, to the
+same generator in torch (eager) and, with --monte-carlo, to a Monte Carlo convolution on interpolated modes. Needs the
+train extra, and spinw for --monte-carlo.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import resource
 import subprocess
 import sys
@@ -22,13 +24,15 @@ from results import add_option, column, table, write_results
 COMMAND = "python benchmarks/apply.py"
 CONDITIONS = (
     "Bundled models of two dimensions on made-up slices, float32, through the translator; warm times are medians of "
-    "{repeats} runs after one that is not counted, on {threads} threads. The baseline is the same generator in torch, "
-    "eager, in the same run. A cold start is a new process on the demo's file, best of three."
+    "{repeats} runs after one that is not counted, on {threads} threads. The baselines, in the same run, are the same "
+    "model whose card has nothing for trust, and the same generator in torch, eager. A cold start is a new process on "
+    "the demo's file, best of three."
 )
 SIZES = ("128x128", "240x400", "512x512")
 COLUMNS = [
     column("slice"),
     column("warm (s)", "{:.2f}"),
+    column("times as long as without intervals and p-value", "{:.2f}"),
     column("torch eager (s)", "{:.2f}"),
     column("torch eager, times as long", "{:.1f}"),
 ]
@@ -106,14 +110,25 @@ def warm(direction: str, options) -> list[list]:
     for size in options.size or SIZES:
         shape = tuple(map(int, size.split("x")))
         parts = slice_of(shape, direction)
-        onnx = timed(lambda p=parts: translator._translate(*p, Quality(), lambda share: None), options.repeats)
+        onnx, plain = (
+            timed(lambda t=t, p=parts: t._translate(*p, Quality(), lambda share: None, str), options.repeats)
+            for t in (translator, without_trust(translator))
+        )
         *measured, conditions = parts
         inputs = [torch.from_numpy(np.asarray(x, np.float32))[None, None] for x in measured]
         inputs += [torch.from_numpy(x)[None] for x in conditions.values()]
         with torch.no_grad():
             eager = timed(lambda i=inputs: generator(*i), options.repeats)
-        rows.append([f"{direction}, {size}", onnx, eager, eager / onnx])
+        rows.append([f"{direction}, {size}", onnx, onnx / plain, eager, eager / onnx])
     return rows
+
+
+def without_trust(translator):
+    """The same, whose card has no intervals, no blocks and no expected misfit."""
+    plain = copy.copy(translator)
+    plain.card = translator.card.model_copy(update=dict.fromkeys(("intervals", "blocks", "reconvolution")))
+    plain._plausible = None
+    return plain
 
 
 def monte_carlo(options) -> list[list]:
