@@ -167,7 +167,7 @@ class Removal:
         from mantid_insgan.translate.cards import bundled_models
         from mantid_insgan.translate.translator import Translator
 
-        (model,) = (m for m in bundled_models() if m.card.direction == "remove-resolution" and m.card.dimensions == 2)
+        (model,) = (m for m in bundled_models() if m.card.translation == "remove-resolution" and m.card.dimensions == 2)
         self.name, self._translator = model.card.name, Translator(model, "cpu", 1)
         self._rows = [Row(*SETTINGS[r]) for r in ROWS]
 

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 from mantid_insgan.cli import progress
+from mantid_insgan.core.options import DIRECTIONS
 from mantid_insgan.core.run import Lattice, Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.io import read_nexus, write_nexus
 from mantid_insgan.io.nexus import ENTRY
 from mantid_insgan.translate import cards
 from mantid_insgan.translate import job as apply_module
-from mantid_insgan.translate.cards import DIRECTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 LATTICE = Lattice(4.0, 4.0, 13.0, 90.0, 90.0, 90.0, ub=np.diag([1 / 4, 1 / 4, 1 / 13]))

@@ -41,7 +41,10 @@ CHANNELS, BATCH, AVERAGING = 16, 4, 0.995
 WINDOW = PIXELS
 #: Peak counts at which the models are scored; simulations have no noise.
 COUNTS = {ADD: (None,), REMOVE: (3000.0, 300.0, 30.0)}
-HELD_OUT = {"test-family": "held-out families of Hamiltonians", "test-setting": "held-out instrument settings"}
+HELD_OUT = {
+    "test-family": "simulated experiments, held-out families of Hamiltonians",
+    "test-setting": "simulated experiments, held-out instrument settings",
+}
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def judged(generator: Generator, library, seed: int, counts=None, index=None) ->
 def noise_of(library, direction: str) -> str:
     """The noise of calibration in words."""
     if not library.draws_counts:
-        return "noise as measured"
+        return library.noise
     levels = ", ".join("none" if c is None else f"{c:g}" for c in COUNTS[direction])
     return f"noise of {levels} peak counts"
 

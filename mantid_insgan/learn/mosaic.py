@@ -135,7 +135,7 @@ class MeasuredMaps:
     rows : tuple of int
     """
 
-    dimensions, draws_counts = 2, False
+    dimensions, draws_counts, noise = 2, False, "noise as measured"
 
     def __init__(self, folder: Path, window: int, rows: tuple[int, ...] = TRAINED):
         values, self.window = measured(folder), window

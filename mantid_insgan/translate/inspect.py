@@ -111,7 +111,7 @@ class ModelSheet:
         card = self.model.card
         size = self.model.path.stat().st_size / 1e6
         lines = [
-            f"{card.name} version {card.version} ({size:.1f} MB): {card.direction}, {card.dimensions}D",
+            f"{card.name} version {card.version} ({size:.1f} MB): {card.translation}, {card.dimensions}D",
             f"  {card.description}",
             *(f"  note: {note}" for note in card.notes),
         ]
