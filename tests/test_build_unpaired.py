@@ -166,6 +166,8 @@ def recipe(pairs, maps, tmp_path, monkeypatch):
     monkeypatch.setattr(build_unpaired, "CHANNELS", 4)
     monkeypatch.setattr(build_unpaired, "WINDOW", 16)
     monkeypatch.setattr(build_unpaired, "BATCH", 2)
+    monkeypatch.setattr(build_unpaired, "COUNTS", {ADD: (None,), REMOVE: (300.0,)})
+    monkeypatch.setattr(calibration, "COUNTS", dict.fromkeys((ADD, REMOVE), (30.0, 300.0)))
     monkeypatch.setattr(calibration, "_KNOWN", 30)
     options = {"pairs": pairs, "manganite": maps, "output": tmp_path / "models", "scratch": tmp_path / "scratch"}
     return SimpleNamespace(**options, seed=1, steps=2, minutes=None, threads=1)
