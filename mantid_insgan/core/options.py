@@ -132,8 +132,8 @@ class ApplyOptions(Options):
 
     direction: str = job_option(
         "remove-resolution",
-        "add-resolution (to a simulation) or remove-resolution (from data); or with the other differences, background "
-        "included, simulation-to-experiment or experiment-to-simulation.",
+        "add-resolution (to a simulation) or remove-resolution (from data); simulation-to-experiment and "
+        "experiment-to-simulation also guess a background, for 2D slices.",
         "--direction",
         "Direction",
         TRANSLATIONS,
