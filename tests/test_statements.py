@@ -19,7 +19,9 @@ from mantid_insgan.translate.translator import Translator
 from mantid_insgan.translate.trust import ALARM, BLOCK, STATISTICS
 
 ROOT = Path(__file__).resolve().parents[1]
-CARDS = {m.card.name: m.card for m in bundled_models()}
+ALL_CARDS = {m.card.name: m.card for m in bundled_models()}
+#: Of the models that add or remove the resolution alone.
+CARDS = {name: card for name, card in ALL_CARDS.items() if card.purpose == "resolution"}
 
 #: Modules of a distribution that has another name than its module.
 MODULES = {
@@ -190,6 +192,17 @@ def test_bundled_models_say_that_no_discriminator_trained_them():
     # The trainer of pairs, which builds them, holds a generator and nothing that judges it.
     assert "Discriminator" not in (ROOT / "mantid_insgan" / "learn" / "paired.py").read_text(encoding="utf-8")
     assert "Discriminator" not in (ROOT / "mantid_insgan" / "learn" / "build_models.py").read_text(encoding="utf-8")
+
+
+def test_two_models_are_trained_against_discriminators_without_pairs():
+    others = {name: card for name, card in ALL_CARDS.items() if card.purpose == "experiment"}
+    assert set(others) == {"experiment-to-simulation-2d", "simulation-to-experiment-2d"}
+    for card in others.values():
+        assert "Trained without pairs, against discriminators" in card.description and card.training.pairs == 0
+        assert card.training.command.startswith("python -m mantid_insgan.learn.build_unpaired ")
+        assert choose_model(card.direction).card.name == f"{card.direction}-2d"  # never by default
+    said = words("README.md")
+    assert "were trained against discriminators without pairs" in said and "They are never the default" in said
 
 
 def test_the_grid_above_which_widths_are_interpolated():
