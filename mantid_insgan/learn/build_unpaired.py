@@ -37,7 +37,7 @@ LEFT_OUT = ("pcsmo_goodenough", "pcsmo_dimer")
 #: How often each measured map counts beside one simulated experiment.
 REPEATED = 2
 CHANNELS, BATCH, AVERAGING = 16, 4, 0.995
-#: Not those of `UnpairedRecipe`: backgrounds differ from experiment to experiment, so that the mean one lies above many,
+#: Not those of `UnpairedRecipe`: backgrounds differ from experiment to experiment, so the mean one lies above many,
 #: and intensity comes into a cut from outside, so that its total is only nearly kept.
 ASYMMETRY, FLUX = 0.1, 0.1
 #: Spectra that tell the intervals and the p-value, each noise counted.
