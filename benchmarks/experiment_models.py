@@ -22,6 +22,7 @@ from pcsmo_verdict import RIVALS
 from results import add_option, column, table, write_results
 from tobyfit_images import IMAGES, correlations
 
+from mantid_insgan.core.files import replacing
 from mantid_insgan.core.slices import intensity_scale
 from mantid_insgan.learn.build_unpaired import NAMES
 from mantid_insgan.learn.evaluate import of_generator
@@ -40,6 +41,18 @@ CONDITIONS = (
 MANGANITE = "measured manganite, held-out incident energies of 50 and 100 meV"
 #: Columns of the table in the card, and which of `COLUMNS` they are.
 OF_CARD = {"Goodenough": 2, "dimer": 4, "Goodenough, constants": 6, "dimer, constants": 8}
+
+
+def calculated(file: Path | None) -> dict[str, dict[str, np.ndarray]]:
+    """Maps (6, 10, 40, 40) of both rivals by how they are seen; kept in a file, if one is given."""
+    if file is not None and file.exists():
+        with np.load(file) as kept:
+            return {how: {n: kept[f"{how} {n}"] for n in RIVALS} for how in ("sharp", "convolved")}
+    found = {how: {n: whole_rows(q) for n, q in each.items()} for how, each in published().items()}
+    if file is not None:
+        with replacing(file, ".part.npz") as temporary:
+            np.savez(temporary, **{f"{how} {n}": maps for how, each in found.items() for n, maps in each.items()})
+    return found
 
 
 @torch.no_grad()
@@ -119,11 +132,15 @@ def main() -> None:
     """Score the manganite, write the results and the cards."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, default=IMAGES, help="folder of the mosaic")
+    parser.add_argument("--calculated", type=Path, help="where both models' maps are kept (.npz); made if not there")
+    parser.add_argument("--calculate", action="store_true", help="make these maps and nothing else")
     add_option(parser, "experiment_models")
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = Measurement.of(measured(options.images))
-    models = {how: {n: whole_rows(q) for n, q in found.items()} for how, found in published().items()}
+    models = calculated(options.calculated)
+    if options.calculate:
+        return
     forth, back = simulations_scored(data, models), measurements_scored(data, models)
     tables = [
         *(each for direction in NAMES for each in cards_scores(direction)),

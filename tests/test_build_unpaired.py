@@ -1,6 +1,5 @@
 """Models trained without pairs: simulated experiments, measured maps, and the recipe on pairs that take no time."""
 
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 
 from mantid_insgan.errors import InputError  # noqa: E402
-from mantid_insgan.learn import build_unpaired, calibration, describe, experiments, mosaic  # noqa: E402
+from mantid_insgan.learn import build_unpaired, calibration, experiments, mosaic  # noqa: E402
 from mantid_insgan.learn.checkpoint import read_checkpoint  # noqa: E402
 from mantid_insgan.learn.examples import stack  # noqa: E402
 from mantid_insgan.learn.experiments import (  # noqa: E402
@@ -161,14 +160,14 @@ def test_a_folder_without_the_maps_is_refused(tmp_path, maps):
 def recipe(pairs, maps, tmp_path, monkeypatch):
     """Options of a training of two steps, whose splits are all the same pairs and whose networks are small."""
     leave_out(monkeypatch)
-    monkeypatch.setattr(build_unpaired, "domain_of", partial(describe.domain_of, most=16))
     monkeypatch.setattr(build_unpaired, "PairLibrary", OfTwoFamilies)
     monkeypatch.setattr(build_unpaired, "CHANNELS", 4)
     monkeypatch.setattr(build_unpaired, "WINDOW", 16)
     monkeypatch.setattr(build_unpaired, "BATCH", 2)
     monkeypatch.setattr(build_unpaired, "COUNTS", {ADD: (None,), REMOVE: (300.0,)})
     monkeypatch.setattr(calibration, "COUNTS", dict.fromkeys((ADD, REMOVE), (30.0, 300.0)))
-    monkeypatch.setattr(calibration, "_KNOWN", 30)
+    monkeypatch.setattr(build_unpaired, "MOST", 20)
+    monkeypatch.setitem(build_unpaired.ITERATIONS, 2, (3,))
     options = {"pairs": pairs, "manganite": maps, "output": tmp_path / "models", "scratch": tmp_path / "scratch"}
     return SimpleNamespace(**options, seed=1, steps=2, minutes=None, threads=1)
 

@@ -20,7 +20,7 @@ from . import losses
 from .build_models import ANY_NUMBER, Bar, say_setting
 from .calibration import with_coverage, with_trust
 from .describe import SCORING, Errors, card_of, domain_of, training_of, write_model
-from .evaluate import ITERATIONS, batches, calibrate, covariance_kernel, identity, lucy_exact, of_generator
+from .evaluate import ITERATIONS, TUNING, batches, calibrate, covariance_kernel, identity, lucy_exact, of_generator
 from .experiments import LARGEST_TAIL, WIDEST, Mixture, SimulatedExperiments, Windows, with_one_scale
 from .libraries import PairLibrary, Part
 from .mosaic import PIXELS, SETTINGS, TRAINED, MeasuredMaps
@@ -40,12 +40,12 @@ CHANNELS, BATCH, AVERAGING = 16, 4, 0.995
 #: Not those of `UnpairedRecipe`: backgrounds differ from experiment to experiment, so the mean one lies above many,
 #: and intensity comes into a cut from outside, so that its total is only nearly kept.
 ASYMMETRY, FLUX = 0.1, 0.1
-#: Spectra that tell the intervals and the p-value, each noise counted.
-MOST = 400
+#: Spectra that tell the intervals, their coverage and the p-value, each noise counted, and inputs that tell the domain.
+MOST = 300
 #: Bins along each axis of what a step sees: those of a measured map.
 WINDOW = PIXELS
 #: Peak counts at which the models are scored; simulations have no noise.
-COUNTS = {ADD: (None,), REMOVE: (3000.0, 300.0, 30.0)}
+COUNTS = {ADD: (None,), REMOVE: (3000.0, 300.0)}
 HELD_OUT = {
     "test-family": "simulated experiments, held-out families of Hamiltonians",
     "test-setting": "simulated experiments, held-out instrument settings",
@@ -152,13 +152,15 @@ def of_split(pairs: Path, split: str, direction: str) -> SimulatedExperiments:
     return SimulatedExperiments(PairLibrary(pairs, split), direction == REMOVE)
 
 
-def scored_methods(direction: str, validation, counts: float | None, seed: int) -> tuple[dict, str]:
+@torch.no_grad()
+def rivals_of(direction: str, validation, counts: float | None, seed: int) -> tuple[dict, str]:
     """Simpler methods and the bundled model that was trained with pairs; how they were tuned, in words."""
     bundled = find_model(f"{direction}-2d")
     paired = {f"bundled {bundled.card.name}": of_generator(generator_of(bundled).eval())}
     if direction == ADD:
         return {"identity": identity, "covariance kernel on the cut": covariance_kernel} | paired, ""
-    tuning = batches(validation, direction, counts, seed + 1)
+    some = np.random.default_rng(seed).permutation(len(validation))[: TUNING[2]]
+    tuning = batches(validation, direction, counts, seed + 1, some)
     tried = {n: float(np.median(nrmse_of(lambda b, n=n: lucy_exact(b, n), tuning)[0])) for n in ITERATIONS[2]}
     best = min(tried, key=tried.get)
     lucy = {"Richardson-Lucy, exact operator": lambda b: lucy_exact(b, best)}
@@ -173,11 +175,10 @@ def nrmse_of(method, chosen: list) -> tuple[np.ndarray, float]:
 
 
 @torch.no_grad()
-def scores_table(title: str, generator, library, validation, seed: int) -> Table:
-    """Median NRMSE of the model and of simpler methods, a column for each of `COUNTS`."""
+def scores_table(title: str, generator, library, rivals: dict[float | None, tuple[dict, str]], seed: int) -> Table:
+    """Median NRMSE of the model and of `rivals_of` it, a column for each of their counts."""
     direction, rows, tuned = generator.direction, {}, []
-    for counts in COUNTS[direction]:
-        methods, said = scored_methods(direction, validation, counts, seed)
+    for counts, (methods, said) in rivals.items():
         tuned.append(said)
         chosen = batches(library, direction, counts, seed)
         for name, method in (methods | {"this model": of_generator(generator)}).items():
@@ -188,7 +189,7 @@ def scores_table(title: str, generator, library, validation, seed: int) -> Table
     )
     if direction == REMOVE:
         conditions += f"; truth without any resolution; Richardson-Lucy iterations by validation: {' '.join(tuned)}"
-    names = ["no noise" if c is None else f"{c:g} peak counts" for c in COUNTS[direction]]
+    names = ["no noise" if c is None else f"{c:g} peak counts" for c in rivals]
     return Table(title=title, conditions=conditions, columns=names, rows=rows)
 
 
@@ -196,19 +197,20 @@ def describe(direction: str, generator, trainer: UnpairedTrainer, sides: Sides, 
     """The card: scores beside simpler methods, errors and domain from the validation split, recipe."""
     seed = options.seed + SCORING
     validation = of_split(options.pairs, "validation", direction)
+    rivals = {counts: rivals_of(direction, validation, counts, seed) for counts in COUNTS[direction]}
     tables = tuple(
-        scores_table(title, generator, of_split(options.pairs, split, direction), validation, seed)
+        scores_table(title, generator, of_split(options.pairs, split, direction), rivals, seed)
         for split, title in HELD_OUT.items()
     )
     errors = Errors(calibrate(generator, validation, seed), tables=tables)
     seen = sides.inputs(direction)
-    domain, _ = domain_of(generator, seen, validation, seed)
+    domain, _ = domain_of(generator, seen, validation, seed, MOST)
     training = _training(trainer, sides, options)
     card = card_of(generator, NAMES[direction], VERSION, _description(direction), errors, training, domain)
     card = card.model_copy(update={"purpose": "experiment", "notes": [*card.notes, *_notes(direction)]})
     card = with_trust(card, generator, seen, validation, seed, MOST)
     scoring = of_split(options.pairs, "test-family", direction)
-    return with_coverage(card, generator, scoring, seed + 1, "held-out families, simulated experiments")
+    return with_coverage(card, generator, scoring, seed + 1, "held-out families, simulated experiments", MOST)
 
 
 def _description(direction: str) -> str:
