@@ -175,5 +175,5 @@ def test_mantid_runs_them(direction):
     found = ApplyResolutionGAN("measured", Direction=TRANSLATIONS[direction], OutputWorkspace="found")
     result = found[0] if isinstance(found, tuple) else found
     wanted, _ = apply(read_nexus(DATA / "measured.nxs"), ApplyOptions(direction=direction))
-    np.testing.assert_allclose(result.getSignalArray(), wanted.signal, rtol=1e-5, equal_nan=True)
+    np.testing.assert_allclose(result.getSignalArray(), wanted.signal, rtol=1e-4, atol=1e-5, equal_nan=True)
     mtd.clear()
