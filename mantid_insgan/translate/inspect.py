@@ -90,7 +90,7 @@ class ModelSheet:
         return {"path": str(self.model.path), **self.model.card.model_dump(exclude={"domain"})}
 
     #: Titles of the cells of `row`.
-    HEADER = ("model", "version", "axes", "MB", "NRMSE", "best simpler method", "1 s.e.")
+    HEADER = ("model", "vers.", "axes", "MB", "NRMSE", "best simpler method", "1 s.e.")
 
     def row(self) -> tuple[str, ...]:
         """The model in a line: its first score, that of the best simpler method, and the coverage of its errors."""
