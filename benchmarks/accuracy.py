@@ -25,11 +25,12 @@ import torch
 from pages import table_text
 from results import add_option, column, table, write_results
 
+from mantid_insgan.core.options import DIRECTIONS
 from mantid_insgan.learn.build_models import COUNTS_OF_SLICES, COUNTS_OF_VOLUMES, TARGETS
 from mantid_insgan.learn.evaluate import Baselines, batches, is_scored, of_generator
 from mantid_insgan.learn.libraries import PairLibrary
 from mantid_insgan.learn.warm_start import generator_of
-from mantid_insgan.translate.cards import DIRECTIONS, bundled_models
+from mantid_insgan.translate.cards import bundled_models
 
 COUNTS = (None, 3000.0, 300.0, 100.0, 30.0)
 SPLITS = {"test-family": "held-out families", "test-setting": "held-out instrument settings"}
@@ -185,7 +186,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     folders = {PairLibrary(folder).dimensions: folder for folder in options.pairs}
-    models = {(m.card.direction, m.card.dimensions): m for m in bundled_models()}
+    models = {(m.card.translation, m.card.dimensions): m for m in bundled_models()}
     for dimensions, folder in sorted(folders.items()):
         for direction in options.direction or DIRECTIONS:
             found: list[Scored] = []

@@ -20,6 +20,7 @@ from pages import table_text
 from plain_cut import PlainCut
 from results import add_option, column, table, write_results
 
+from mantid_insgan.core.options import DIRECTIONS
 from mantid_insgan.learn.augment import with_noise
 from mantid_insgan.learn.build_models import HELD_OUT, SIZES
 from mantid_insgan.learn.evaluate import batches, of_generator, scores
@@ -29,7 +30,7 @@ from mantid_insgan.learn.train_job import BATCH, CHANNELS
 from mantid_insgan.learn.trainer import Schedule
 from mantid_insgan.learn.unpaired import UnpairedRecipe, UnpairedTrainer
 from mantid_insgan.learn.warm_start import generator_of
-from mantid_insgan.translate.cards import DIRECTIONS, bundled_models
+from mantid_insgan.translate.cards import bundled_models
 
 #: What can be trained, as a row of the page names it.
 KINDS = {
@@ -118,7 +119,7 @@ def tables_of(direction: str, pairs: Path, output: Path) -> list[dict]:
     """Results of one direction: median NRMSE at peak counts of the bundled model and of what was trained."""
     splits = {split: PairLibrary(pairs, split) for split in HELD_OUT}
     dimensions = splits["test-family"].dimensions
-    bundled = next(m for m in bundled_models() if (m.card.direction, m.card.dimensions) == (direction, dimensions))
+    bundled = next(m for m in bundled_models() if (m.card.translation, m.card.dimensions) == (direction, dimensions))
     found = trained(direction, pairs, output)
     methods = {"ours, seed 1 (bundled)": of_generator(generator_of(bundled).eval())} | {
         k: v[0] for k, v in found.items()

@@ -20,6 +20,7 @@ from pages import table_text
 from results import add_option, column, table, write_results
 
 from mantid_insgan.convolve import convolve, ideal
+from mantid_insgan.core.options import DIRECTIONS
 from mantid_insgan.core.run import Lattice
 from mantid_insgan.core.spectrum import Axis
 from mantid_insgan.instruments import Resolution
@@ -34,7 +35,7 @@ from mantid_insgan.learn.pairs.recipe import settings_of
 from mantid_insgan.learn.train_job import BATCH, CHANNELS
 from mantid_insgan.learn.trainer import Schedule
 from mantid_insgan.learn.warm_start import generator_of
-from mantid_insgan.translate.cards import DIRECTIONS, bundled_models
+from mantid_insgan.translate.cards import bundled_models
 
 #: Each part holds the smaller ones.
 PARTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -150,7 +151,7 @@ def bundled(direction: str, scoring: list[PairLibrary], options) -> None:
 
 def bundled_for(direction: str, dimensions: int):
     """The bundled model of a direction and a number of dimensions."""
-    return next(m for m in bundled_models() if (m.card.direction, m.card.dimensions) == (direction, dimensions))
+    return next(m for m in bundled_models() if (m.card.translation, m.card.dimensions) == (direction, dimensions))
 
 
 def curve(direction: str, training: list[PairLibrary], scoring: list[PairLibrary], options) -> None:

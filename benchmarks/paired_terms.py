@@ -18,13 +18,13 @@ import torch
 from pages import table_text
 from results import add_option, column, table, write_results
 
+from mantid_insgan.core.options import DIRECTIONS
 from mantid_insgan.learn import losses
 from mantid_insgan.learn.evaluate import batches, of_generator
 from mantid_insgan.learn.libraries import PairLibrary, Several
 from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
 from mantid_insgan.learn.train_job import BATCH, CHANNELS
 from mantid_insgan.learn.trainer import Schedule
-from mantid_insgan.translate.cards import DIRECTIONS
 
 #: What is left out, and the weights that say so.
 VARIANTS = {

@@ -22,16 +22,16 @@ from pathlib import Path
 import numpy as np
 from pages import table_text
 from pcsmo_draws import AROUND, ROWS, read_draws, unstable_draws
-from pcsmo_verdict import CLIPPED, RIVALS, definition_of, measured, mirrored, scatter
+from pcsmo_verdict import RIVALS, definition_of, mirrored
 from results import add_option, column, table, write_results
-from tobyfit_images import HALF, IMAGES, PIXELS, SETTINGS, SLICES, Row, read, tiles
+from tobyfit_images import IMAGES, Row, read
 
-from mantid_insgan.core.run import Run
-from mantid_insgan.core.spectrum import Axis, Spectrum
+from mantid_insgan.core.spectrum import Spectrum
 from mantid_insgan.io import write_nexus
 from mantid_insgan.learn.classifier import scores
 from mantid_insgan.learn.joint import UNKNOWN, Experiments, JointClassifier, limits, train_joint
 from mantid_insgan.learn.joint_job import write_joint
+from mantid_insgan.learn.mosaic import CLIPPED, PIXELS, SETTINGS, SLICES, grids, kept, measured, scatter, tiles
 from mantid_insgan.translate.classifier_card import ClassifierFile, Grid, Rival, read_classifier
 from mantid_insgan.translate.classify import classify
 from mantid_insgan.translate.classify_maps import MEASURES, MapsAnswer, classify_arrays, folded
@@ -43,8 +43,6 @@ SHARE = 0.75
 REPEATS = 4
 #: How far a model may be off in an experiment, at most.
 OFF = 0.4
-#: Pixels left out beside the gaps of the detectors.
-ERODE = 1
 #: Axes with mirrors.
 MIRRORS = ("[H,0,0]", "[0,K,0]")
 #: Shares of experiments of one model that may be called unknown.
@@ -57,31 +55,9 @@ NAMES = dict(zip(RIVALS, ("Goodenough", "dimer"), strict=True))
 # -- maps
 
 
-def kept(values: np.ndarray) -> np.ndarray:
-    """The pixels of maps (..., 40, 40) that are not NaN and not beside such."""
-    from scipy.ndimage import binary_erosion
-
-    around = np.ones((1,) * (values.ndim - 2) + (2 * ERODE + 1,) * 2)
-    return binary_erosion(np.isfinite(values), around, border_value=1)
-
-
 def whole(quarter: np.ndarray) -> np.ndarray:
     """Maps (maps, 40, 40) from quarters (rows, 10, 20, 20)."""
     return np.stack([mirrored(q[:, :, None])[..., 0] for q in quarter.reshape(-1, *quarter.shape[2:])])
-
-
-@cache
-def grids(rows: tuple[int, ...] = ROWS) -> tuple[Spectrum, ...]:
-    """The maps of these rows without data."""
-    edges = np.linspace(-HALF, HALF, PIXELS + 1)
-    h, k = (Axis(name, edges, "r.l.u.", frame="HKL") for name in MIRRORS)
-    el, none, found = Axis("[0,0,L]", [-40, 40], "r.l.u.", frame="HKL"), np.zeros((PIXELS, PIXELS, 1, 1)), []
-    for ei, frequency in (SETTINGS[row] for row in rows):
-        run = Run().updated("settings", instrument="MAPS", ei=ei, chopper="S", frequency=frequency)
-        energies = np.linspace(0.1 * ei, 0.7 * ei, SLICES + 1)
-        slices = (Axis("DeltaE", energies[n : n + 2], "meV") for n in range(SLICES))
-        found += [Spectrum(none, none, (h, k, el, energy), run=run) for energy in slices]
-    return tuple(found)
 
 
 def filled_in(grid: Spectrum, values: np.ndarray, valid: np.ndarray, sigma: np.ndarray | float = 1.0) -> Spectrum:
@@ -94,7 +70,7 @@ def filled_in(grid: Spectrum, values: np.ndarray, valid: np.ndarray, sigma: np.n
 
 def spectra(maps: np.ndarray) -> list[Spectrum]:
     """Maps (maps, 40, 40), NaN where nothing was measured, as files of them would be."""
-    return [filled_in(grid, *of_map) for grid, *of_map in zip(grids(), maps, kept(maps), strict=True)]
+    return [filled_in(grid, *of_map) for grid, *of_map in zip(grids(ROWS), maps, kept(maps), strict=True)]
 
 
 def write_maps(maps: np.ndarray, folder: Path) -> None:
@@ -191,13 +167,13 @@ class Removal:
     def __init__(self):
         from mantid_insgan.translate.cards import bundled_models
 
-        (model,) = (m for m in bundled_models() if m.card.direction == "remove-resolution" and m.card.dimensions == 2)
+        (model,) = (m for m in bundled_models() if m.card.translation == "remove-resolution" and m.card.dimensions == 2)
         self.name, self._translator = model.card.name, Translator(model, "cpu", 1)
         self._rows = [Row(*SETTINGS[r]) for r in ROWS]
 
     @cache  # noqa: B019 - one for each process
     def _resolution(self, number: int):
-        return self._rows[number // SLICES].resolution.on_grid(grids()[number])
+        return self._rows[number // SLICES].resolution.on_grid(grids(ROWS)[number])
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Maps (maps, 40, 40) without resolution, NaN where they are NaN."""
@@ -212,7 +188,7 @@ class Removal:
         for number, (map_, sigma) in enumerate(zip(values, error, strict=True)):
             valid = np.isfinite(map_)
             if valid.sum() >= 16 and np.abs(map_[valid]).max() > 0:
-                spectrum = filled_in(grids()[number], map_, valid, sigma)
+                spectrum = filled_in(grids(ROWS)[number], map_, valid, sigma)
                 yield number, self._translator.apply(spectrum, self._resolution(number))
 
 
@@ -363,7 +339,7 @@ def rival(name: str, draws: int, unstable: int) -> Rival:
 
 def kept_on_disk(classifier: JointClassifier, path: Path, compared: Experiments, rivals: list[Rival]) -> ClassifierFile:
     """A classifier written to a file with its card, and read again."""
-    about = {"grids": [Grid.of(g) for g in grids()], "mirrors": MIRRORS, "rivals": rivals, "command": COMMAND}
+    about = {"grids": [Grid.of(g) for g in grids(ROWS)], "mirrors": MIRRORS, "rivals": rivals, "command": COMMAND}
     write_joint(classifier, path, compared=compared, **about)
     return read_classifier(path)
 

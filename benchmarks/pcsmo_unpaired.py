@@ -29,20 +29,30 @@ from pathlib import Path
 import numpy as np
 import torch
 from pages import table_text
-from pcsmo_classifier import grids, kept, whole
+from pcsmo_classifier import whole
 from pcsmo_draws import ROWS, quarters, read_draws
-from pcsmo_verdict import CLIPPED, MOMENTA, POINTS, RIVALS, Maps, Variant, built, definition_of, measured, scatter
+from pcsmo_verdict import MOMENTA, POINTS, RIVALS, Maps, Variant, built, definition_of
 from results import add_option, column, table, write_results
-from tobyfit_images import IMAGES, PIXELS, SETTINGS, SLICES, Row, correlations
+from tobyfit_images import IMAGES, correlations
 
-from mantid_insgan.core.slices import intensity_scale, network_slices
+from mantid_insgan.core.slices import intensity_scale
 from mantid_insgan.learn.augment import flipped
 from mantid_insgan.learn.examples import Batch, Example, stack
+from mantid_insgan.learn.mosaic import (
+    CLIPPED,
+    HELD_OUT,
+    PIXELS,
+    SETTINGS,
+    SLICES,
+    TRAINED,
+    conditions_of_row,
+    kept,
+    measured,
+    scatter,
+)
 from mantid_insgan.learn.trainer import Schedule
 from mantid_insgan.learn.unpaired import ADD, UnpairedRecipe, UnpairedTrainer
 
-#: Rows of the mosaic that are trained on (25, 35, 70 and 140 meV), and those scored at the end (50 and 100 meV).
-TRAINED, HELD_OUT = (0, 1, 3, 5), (2, 4)
 #: Rows below those of `pcsmo_draws.ROWS`.
 LOW = (0, 1)
 #: Maps of each of `TRAINED` that no training sees measured.
@@ -75,8 +85,7 @@ def maps_of(image: np.ndarray) -> np.ndarray:
 @cache
 def conditions(row: int) -> dict[str, np.ndarray]:
     """What networks are told of the maps of a row beside the intensity: images with channels."""
-    resolution = Row(*SETTINGS[row]).resolution
-    found = [next(network_slices(grid, resolution.on_grid(grid), (0, 1)))[2] for grid in grids((row,))]
+    found = conditions_of_row(row)
     return {name: image(np.stack([f[name] for f in found], axis=1), "edge") for name in found[0]}
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from pages import table_text
 from results import add_option, column, table, write_results
-from tobyfit_images import HALF, IMAGES, PIXELS, SETTINGS, SLICES, Row, tiles
+from tobyfit_images import IMAGES, Row
 
 from mantid_insgan.convolve.bins import Bins
 from mantid_insgan.convolve.modes import ModeGrid
@@ -38,12 +38,11 @@ from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.fit import Comparison, Dataset, FitResult, Problem, compare, fit
 from mantid_insgan.fit.compare import drawn_anew
 from mantid_insgan.fit.masks import eroded
+from mantid_insgan.learn.mosaic import CLIPPED, HALF, L_LIMIT, PIXELS, SETTINGS, SLICES, measured, scatter
 from mantid_insgan.models.definition import read_model
 
 MODELS = Path(__file__).resolve().parents[1] / "docs" / "examples" / "models"
 RIVALS = ("goodenough", "dimer")
-#: Intensity at which the mosaic was cut off, and l (of the crystal's own c) beyond all that its detectors see.
-CLIPPED, L_LIMIT = 120.0, 40.0
 #: Standard deviations of the resolution by which the momenta reach beyond the maps; widths are not scaled.
 REACH, WIDEST = 4.0, 1.0
 #: Threads of an evaluation.
@@ -55,8 +54,6 @@ BLOCK = 8
 #: Of the measurements at which a search begins: none, because the published couplings are near. Smoothed along h and k,
 #: for want of an energy axis, maps take twice the evaluations.
 SMOOTHING = 0.0
-#: From the median of absolute values to a standard deviation.
-MEDIAN = 1.4826
 
 
 @dataclass(frozen=True)
@@ -238,22 +235,6 @@ def title_of(row: int, number: int) -> str:
 def place_of(title: str) -> tuple[int, int]:
     """Row and number of a map."""
     return tuple(int(part) for part in title.split()[1:])
-
-
-def measured(folder: Path) -> np.ndarray:
-    """The mosaic as maps, shape (6, 10, 40, 40) with h ascending; NaN where no detector is."""
-    from scipy.io import loadmat
-
-    mask = np.flipud(loadmat(folder / "nanmask.mat")["nan_mask"]).astype(bool)
-    values = np.load(folder / "unnorm-expt-clipped-120.npy")
-    return tiles(np.where(mask, np.nan, values))[:, :, ::-1]
-
-
-def scatter(values: np.ndarray) -> float:
-    """Standard error of the pixels of a map, from second differences of neighbours that are above 0."""
-    seen = np.where(values > 0, values, np.nan)
-    second = [(v[1:-1] - 0.5 * (v[2:] + v[:-2])) / np.sqrt(1.5) for v in (seen, seen.T)]
-    return float(MEDIAN * np.nanmedian(np.abs(np.concatenate([v.ravel() for v in second]))))
 
 
 def datasets(maps: Maps, values: np.ndarray, variant: Variant) -> list[Dataset]:

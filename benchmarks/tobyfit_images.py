@@ -24,11 +24,10 @@ from pages import table_text
 from results import add_option, column, table, write_results
 
 from mantid_insgan.core.constants import FWHM_PER_SIGMA, HBAR2_OVER_2M
-from mantid_insgan.core.run import Lattice
 from mantid_insgan.core.spectrum import Axis, Spectrum
-from mantid_insgan.instruments import Orientation, Resolution, Sample
 from mantid_insgan.instruments.covariance import DEVIATIONS
 from mantid_insgan.instruments.montecarlo import unit_draws
+from mantid_insgan.learn.mosaic import HALF, LATTICE, PIXELS, SETTINGS, SLICES, resolution_of, tiles
 from mantid_insgan.models.spinw import SpinWModel
 from mantid_insgan.models.spinw.zoo import get_family
 
@@ -37,12 +36,8 @@ COUPLINGS = {
     "goodenough": {"JF1": -11.39, "JA": 1.50, "JF2": -1.35, "JF3": 1.50, "Jperp": 0.88, "D": 0.074},
     "dimer": {"JFW": -8.43, "JA1": 1.52, "JA2": 1.52, "JFS": -14.2, "Jperp": 0.92, "D": 0.073},
 }
-LATTICE = Lattice(5.408, 5.4599, 19.266)
-SETTINGS = ((25, 300), (35, 200), (50, 200), (70, 250), (100, 300), (140, 400))  # Ei (meV), chopper (Hz)
 #: Points for each element and slice: where few elements fill a pixel, each gets more.
 POINTS = (3, 3, 3, 4, 6, 8)
-PIXELS, SLICES = 40, 10
-HALF = 1 + 1 / 39  # of a tile, r.l.u.: pixel centres lie from -1 to 1
 #: The l of the images over the crystal's: as if their data were indexed with a c of 5.38 Angstrom like a and b.
 L_SCALE = 5.38 / LATTICE.c
 #: l after which the two layers of a bilayer, 0.2 c apart, scatter with the same phase again.
@@ -235,15 +230,7 @@ class Row:
 
     def __init__(self, ei: float, frequency: float):
         self.ei = ei
-        self.resolution = Resolution(
-            "MAPS-2000",
-            ei,
-            "S",
-            frequency,
-            sample=Sample("cuboid", width=0.010, height=0.050, thickness=0.010),
-            lattice=LATTICE,
-            orientation=Orientation(u=(0, 0, 1), v=(1, 0, 0)),
-        )
+        self.resolution = resolution_of(ei, frequency)
         edges = np.linspace(-HALF, HALF, PIXELS + 1)
         axes = (
             Axis("[H,0,0]", edges, "r.l.u.", frame="HKL"),
@@ -323,11 +310,6 @@ def image(name: str, mask: np.ndarray, options: Options) -> tuple[np.ndarray, np
             made[:, row, n] = seen.tile(model, n, directions, points, rng)
         print(f"{name}, Ei {setting[0]} meV: {time.process_time() - start:.0f} s of processor time", flush=True)
     return tuple(np.where(mask, np.nan, made))
-
-
-def tiles(mosaic: np.ndarray) -> np.ndarray:
-    """A mosaic as tiles, shape (6, 10, 40, 40)."""
-    return mosaic.reshape(len(SETTINGS), PIXELS, SLICES, PIXELS).swapaxes(1, 2)
 
 
 def mosaic(tiles: np.ndarray) -> np.ndarray:

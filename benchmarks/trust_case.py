@@ -43,7 +43,7 @@ class Case:
         self.direction, self.libraries = direction, libraries
         self.dimensions = next(iter(libraries.values())).dimensions
         self.counts = COUNTS[self.dimensions]
-        models = {(m.card.direction, m.card.dimensions): m for m in bundled_models()}
+        models = {(m.card.translation, m.card.dimensions): m for m in bundled_models()}
         self.model = models[direction, self.dimensions]
         self.card, self.generator = self.model.card, generator_of(self.model).eval()
         self._known: dict = {}

@@ -33,8 +33,8 @@ from mantid_insgan.learn import losses
 from mantid_insgan.learn.augment import flipped
 from mantid_insgan.learn.evaluate import identity
 from mantid_insgan.learn.examples import Example, stack
+from mantid_insgan.learn.experiments import widened, with_one_scale, with_tail
 from mantid_insgan.learn.libraries import PairLibrary
-from mantid_insgan.learn.operator import ResolutionOperator, convolved
 from mantid_insgan.learn.trainer import Schedule
 from mantid_insgan.learn.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer
 
@@ -119,19 +119,9 @@ def experiment(pair, known) -> tuple[np.ndarray, float]:
     """The pair with the experiment's peculiarities and without noise, and the unit that it is in."""
     calculated = np.where(known, pair.convolved, 0.0).astype(float)
     size = intensity_scale(calculated, known)
-    truth = _wider(calculated / size, pair, known)
-    tail = np.exp(-np.arange(truth.shape[-1]) / 6.0)
-    spread = np.apply_along_axis(lambda row: np.convolve(row, tail / tail.sum())[: row.size], -1, truth)
+    truth = with_tail(widened(pair, calculated / size, WIDER), TAIL, 6.0)
     background = 0.3 * np.exp(-3 * np.abs(pair.position[0])) * (0.3 + (pair.position[1] / 3.0) ** 2)
-    return (1 - TAIL) * truth + TAIL * spread + background, size
-
-
-@torch.no_grad()
-def _wider(calculated, pair, known) -> np.ndarray:
-    """Convolved on the cut with what is missing to widths `WIDER` times those told."""
-    tensor = lambda x: torch.from_numpy(np.ascontiguousarray(x)).float()[None]  # noqa: E731
-    operator = ResolutionOperator(tensor(pair.width) * (WIDER**2 - 1) ** 0.5, tensor(pair.correlation))
-    return convolved(operator, tensor(calculated)[None], tensor(known)[None])[0, 0].double().numpy() * known
+    return truth + background, size
 
 
 @torch.no_grad()
@@ -171,10 +161,8 @@ def score(method, test: Side) -> tuple[float, float, float]:
     """Medians over the test side of the NRMSE and of the error of the total, |sum found / sum truth - 1|; all answers
     are scaled by one factor first (units are free), which is the third."""
     batches = batches_of(test)
-    found = [method(b) for b in batches]
-    top = sum(float((f * b.target * b.valid).sum()) for f, b in zip(found, batches, strict=True))
-    factor = top / sum(float((f**2 * b.valid).sum()) for f, b in zip(found, batches, strict=True))
-    pairs = [(factor * f, b.target, b.valid) for f, b in zip(found, batches, strict=True)]
+    found, factor = with_one_scale(method, batches)
+    pairs = [(f, b.target, b.valid) for f, b in zip(found, batches, strict=True)]
     totals = [(f * v).flatten(1).sum(1) / (t * v).flatten(1).sum(1) for f, t, v in pairs]
     nrmse = torch.cat([losses.nrmse(*pair) for pair in pairs])
     return float(nrmse.median()), float((torch.cat(totals) - 1).abs().median()), factor

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from mantid_insgan.cli import main as cli
+from mantid_insgan.core.options import DIRECTIONS
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.io import read_nexus, read_spectrum, write_nexus
-from mantid_insgan.translate.cards import DIRECTIONS
 
 FILES = {
     "mantid/mdhisto_2d_expinfo.nxs": ("log Ei of experiment0", 100.5),

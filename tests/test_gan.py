@@ -594,7 +594,7 @@ def test_an_elastic_line_is_taken_away_as_it_is_from_data(library):
     pair, rng = library.pair(0), np.random.default_rng(3)
     settings = ExperimentSettings(elastic=1000.0, tail=0.1)
     seen = pair.detectors
-    valid, lines = augment._without_line(rng, seen, settings, pair.known, (pair.sides[1], pair.sides[3]))
+    valid, lines = augment.without_line(rng, seen, settings, pair.known, (pair.sides[1], pair.sides[3]))
     away = np.abs(seen.centres)
     assert not valid[:, away < seen.line.fwhm].any()
     assert (valid == pair.known)[:, away > 3.5 * seen.line.fwhm].all()

@@ -92,7 +92,9 @@ SPLITS = {
     "held-out families of Hamiltonians": "held-out families",
     "held-out instrument settings": "held-out instrument settings",
 }
-MODELS = {m.card.name: m.card for m in bundled_models()}
+CARDS = {m.card.name: m.card for m in bundled_models()}
+MODELS = {name: card for name, card in CARDS.items() if card.purpose == "resolution"}
+BETWEEN = {name: card for name, card in CARDS.items() if card.purpose == "experiment"}
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -111,6 +113,16 @@ def test_results_have_the_numbers_of_the_card(name):
         for row, values in table.rows.items():
             said = [rows[row][column] for column in counts]
             assert said == pytest.approx(values, abs=0.0011), f"{name}, {table.title}, {row}"
+
+
+@pytest.mark.parametrize("name", sorted(BETWEEN))
+def test_results_have_the_numbers_of_cards_between_simulation_and_experiment(name):
+    found = [t for t in BETWEEN[name].metrics if t.title.startswith("simulated experiments")]
+    assert len(found) == len(SPLITS)
+    for table in found:
+        place = f"experiment_models/{name}, {table.title}"
+        assert f"<!-- results: {place} -->" in PAGES["docs/training.md"]
+        assert {row[0]: row[1:] for row in pages.table_of(place, results.RESULTS)["rows"]} == table.rows
 
 
 # -- writing

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mantid_insgan.instruments import Orientation, Resolution
+
 ROOT = Path(__file__).resolve().parents[1]
 CELLS = (15, 14)
 
@@ -112,8 +114,8 @@ def test_a_tile_of_a_flat_mode_and_its_noise(images):
             return np.tile([0.19 * 50, 500.0], (len(q), 1)), np.full((len(q), 2), 3.0)
 
     row = images.Row(50, 200)
-    row.resolution = images.Resolution(
-        "MAPS-2000", 50, "S", 600, lattice=images.LATTICE, orientation=images.Orientation(u=(0, 0, 1), v=(1, 0, 0))
+    row.resolution = Resolution(
+        "MAPS-2000", 50, "S", 600, lattice=images.LATTICE, orientation=Orientation(u=(0, 0, 1), v=(1, 0, 0))
     )
     tile, noise = row.tile(Flat(), 1, images.elements(), 4, np.random.default_rng(0))
     seen = np.isfinite(tile)

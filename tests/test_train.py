@@ -109,7 +109,7 @@ def test_the_exported_model_of_a_training_gives_what_its_generator_gives(tmp_pat
 
 @pytest.mark.parametrize("direction", ["add-resolution", "remove-resolution"])
 def test_the_weights_come_back_from_the_model(direction, monkeypatch):
-    (model,) = (m for m in bundled_models() if (m.card.direction, m.card.dimensions) == (direction, 2))
+    (model,) = (m for m in bundled_models() if (m.card.translation, m.card.dimensions) == (direction, 2))
     options = ApplyOptions(direction=direction, device="cpu")
     exported, _ = apply(spectrum(1, blurred=True), options)
     monkeypatch.setattr(translator, "open_session", lambda *_: TorchSession(generator_of(model)))

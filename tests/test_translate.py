@@ -6,12 +6,13 @@ import time
 import numpy as np
 import pytest
 
+from mantid_insgan.core.options import DIRECTIONS
 from mantid_insgan.core.slices import network_axes, regions_of
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import InputError, ModelError
 from mantid_insgan.translate import session
 from mantid_insgan.translate import translator as translate
-from mantid_insgan.translate.cards import DIRECTIONS, choose_model
+from mantid_insgan.translate.cards import choose_model
 from mantid_insgan.translate.translator import Translator, ramp, tile_starts
 
 

@@ -34,8 +34,16 @@ def models(
         typer.echo(
             f"\nNRMSE: median over spectra of held-out Hamiltonians with {COUNTED}, 0 is exact.\n"
             "1 s.e.: share of bins whose truth lies within one standard error, 0.683 is expected.\n"
-            "--details shows all scores and their conditions."
+            + _OF_EXPERIMENTS * any(s.model.card.purpose == "experiment" for s in sheets)
+            + "--details shows all scores and their conditions."
         )
+
+
+#: Said beside the scores of models that are for more than the resolution.
+_OF_EXPERIMENTS = (
+    "Models between simulation and experiment: simulated experiments with a background, one scale for each method,\n"
+    "simulations without noise. Nothing chooses these models but their direction (--direction).\n"
+)
 
 
 def demo(

@@ -26,8 +26,20 @@ _REPLACING = ("option ", "key ")
 #: Two numbers that agree to this fraction are the same: a log in single precision, or Ei written to five digits.
 SAME = 1e-4
 
-#: Choices of an option -> their names in Mantid's dialog.
+#: Choices of an option -> their names in Mantid's dialog. What networks calculate, and are trained for:
 DIRECTIONS = {"add-resolution": "AddResolution", "remove-resolution": "RemoveResolution"}
+#: What is asked of a model when it is applied; the last two are for all in which an experiment and a simulation differ.
+TRANSLATIONS = DIRECTIONS | {
+    "simulation-to-experiment": "SimulationToExperiment",
+    "experiment-to-simulation": "ExperimentToSimulation",
+}
+#: A translation -> what its network calculates, and what the model is for (`purpose` of its card).
+MEANT = {
+    "add-resolution": ("add-resolution", "resolution"),
+    "remove-resolution": ("remove-resolution", "resolution"),
+    "simulation-to-experiment": ("add-resolution", "experiment"),
+    "experiment-to-simulation": ("remove-resolution", "experiment"),
+}
 DEVICES = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}
 PRECISIONS = {"32": "32", "bf16": "bf16"}
 OUT_OF_DOMAIN = {"warn": "Warn", "error": "Error"}
@@ -122,10 +134,11 @@ class ApplyOptions(Options):
 
     direction: str = job_option(
         "remove-resolution",
-        "add-resolution (to a simulation) or remove-resolution (from data).",
+        "add-resolution (to a simulation) or remove-resolution (from data); simulation-to-experiment and "
+        "experiment-to-simulation also guess a background, for 2D slices.",
         "--direction",
         "Direction",
-        DIRECTIONS,
+        TRANSLATIONS,
     )
     model: str | None = job_option(
         None, "Name of a bundled model, or an ONNX file with its card in the same folder.", "--model", "Model"
@@ -330,7 +343,7 @@ def in_mantid(text: str, options: type | None = None) -> str:
         return ("property " if match["option"] else "") + name + (f" {value}" if value else "")
 
     text = _FLAG.sub(spelled, text)
-    for value, shown in DIRECTIONS.items():  # but not inside the name of a model
+    for value, shown in TRANSLATIONS.items():  # but not inside the name of a model
         text = re.sub(rf"(?<![\w-]){value}(?![\w-])", shown, text)
     return text
 
@@ -452,6 +465,7 @@ def parse_target(text: str) -> Setting:
 def check_target(options: ApplyOptions) -> None:
     """Raise RunFactError for options about the resolution of the result that have no meaning, or not together."""
     sharpen, adds = options.sharpen, options.direction == "add-resolution"
+    _check_without_target(options)
     if not (sharpen == 0 or 1 < sharpen < math.inf):
         raise RunFactError(
             f"--sharpen is {sharpen:g}, expected 0 or a number above 1",
@@ -483,6 +497,20 @@ def check_target(options: ApplyOptions) -> None:
             "one that adds it",
             "leave --model out",
         )
+
+
+def _check_without_target(options: ApplyOptions) -> None:
+    """Raise RunFactError if another resolution is asked for with a direction between simulation and experiment."""
+    _, purpose = MEANT.get(options.direction, (None, "resolution"))
+    given = {f"--sharpen {options.sharpen:g}": options.sharpen != SHARPEN, f"--to {options.to}": options.to is not None}
+    flags = [flag for flag, is_given in given.items() if is_given]
+    if purpose == "resolution" or not flags:
+        return
+    own = "that of the spectrometer" if options.direction == "simulation-to-experiment" else "none at all"
+    raise RunFactError(
+        f"{flags[0]} was given with --direction {options.direction}, whose result has one resolution, {own}",
+        "leave it out, or take --direction remove-resolution, which takes a target",
+    )
 
 
 def overridden(run: Run) -> tuple[str, ...]:

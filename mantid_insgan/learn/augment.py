@@ -76,7 +76,7 @@ def with_noise(
             added = background(detectors, settings, 1.0, known.reshape(detectors.shape), which)
             sides = [m + b.reshape(grid) for m, b in zip(magnet, added, strict=True)]
             if settings.elastic and rng.random() < SEPARATED:
-                valid, line = _without_line(rng, detectors, settings, valid, which)
+                valid, line = without_line(rng, detectors, settings, valid, which)
     # An example whose gaps hide nearly all of the intensity teaches nothing.
     if valid.sum() < 0.2 * valid.size or any((x[valid] ** 2).sum() < 0.3 * (x**2).sum() for x in magnet):
         valid = known
@@ -110,7 +110,7 @@ def _clean(pair, finer: int) -> list[np.ndarray]:
     return [side / scale for side in sides]
 
 
-def _without_line(rng, detectors, settings, valid, which):
+def without_line(rng, detectors, settings, valid, which):
     """What is left where the elastic line has been taken away: valid bins, and the line on both sides.
 
     Users' spectra are treated so, see `translate.elastic`: bins near E = 0 are left out, the line's feet subtracted.

@@ -89,7 +89,7 @@ def main(arguments=None) -> None:
 def draw_pairs(dimensions: int, options) -> Path:
     """Draw pairs of these dimensions into a folder, resuming if it exists."""
     folder = options.scratch / f"pairs-{dimensions}d-{options.seed}"
-    with _bar(f"{dimensions}D pairs") as bar:
+    with Bar(f"{dimensions}D pairs") as bar:
         make_pairs(
             dimensions,
             SIZES[dimensions].pairs,
@@ -109,7 +109,7 @@ def library_of(split: str, dimensions: int, pairs: Path, options) -> PairLibrary
         return library
     number, name = CUTS_PER_SLICE[split], "cuts" if split == "train" else f"cuts-{split}"
     slices, cuts = draw_pairs(2, options), options.scratch / f"{name}-{options.seed}"
-    with _bar("cuts of slices") as bar:
+    with Bar("cuts of slices") as bar:
         told = {"split": split, "progress": lambda done, total: bar(done / total)}
         cuts_of_slices(slices, cuts, number, options.seed, **told)
     return Several(library, PairLibrary(cuts))
@@ -132,7 +132,7 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
         options.scratch / f"{name}-{options.seed}",
         Machine(options.accelerator, feeders=options.feeders),
     )
-    with _bar(name) as bar:
+    with Bar(name) as bar:
         trainer.run(lambda share, step, terms: bar(share, f"NRMSE {terms['nrmse']:.3f}"))
     folder = options.output / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -218,18 +218,19 @@ def _training(trainer, generator, options) -> Training:
         trainer.pairs,
         sorted(f.name for f in families_of("train")),
         held_out_families=sorted(f.name for f in families_of("test-family")),
-        settings=[_say(s) for s in settings_of("train")],
-        held_out_settings=[_say(s) for s in settings_of("test-setting")],
+        settings=[say_setting(s) for s in settings_of("train")],
+        held_out_settings=[say_setting(s) for s in settings_of("test-setting")],
         software=("pyspinw", "resins"),
     )
 
 
-def _say(setting) -> str:
+def say_setting(setting) -> str:
+    """A setting of the recipe in words."""
     instrument, chopper, frequency, low, high = setting
     return f"{instrument} {chopper} {frequency} Hz, Ei {low} to {high} meV"
 
 
-class _bar:
+class Bar:
     """A progress bar, called with the share done and a text."""
 
     def __init__(self, title: str):

@@ -86,7 +86,7 @@ def judged(generator: Generator, library, seed: int, counts=None, index=None) ->
 def noise_of(library, direction: str) -> str:
     """The noise of calibration in words."""
     if not library.draws_counts:
-        return "noise as measured"
+        return library.noise
     levels = ", ".join("none" if c is None else f"{c:g}" for c in COUNTS[direction])
     return f"noise of {levels} peak counts"
 
@@ -134,13 +134,14 @@ def _sharpened(intervals: Intervals, brightness, spread, away, cell) -> Interval
 
 
 def _knots(values: np.ndarray, cell: np.ndarray, count: int, borders) -> list[float]:
-    """A value inside each cell: the median of those in it that are above 0, between its borders."""
+    """A value inside each cell, ascending: the median of those in it that are above 0, between its borders."""
     ends = [min(borders) / 2, *borders, max(borders) * 2]
     found = []
     for k in range(count):
         inside = values[(cell == k) & (values > 0)]
         middle = float(np.median(inside)) if len(inside) else float(np.sqrt(ends[k] * ends[k + 1]))
-        found.append(float(f"{middle:.4g}"))
+        # Where many bins have the smallest value of all, that of the next cell may be the same to four digits.
+        found.append(float(f"{max([middle, *(1.001 * x for x in found[-1:])]):.4g}"))
     return found
 
 

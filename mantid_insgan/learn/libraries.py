@@ -127,6 +127,11 @@ class Part:
         """As that of the library."""
         return self.library.draws_counts
 
+    @property
+    def noise(self) -> str:
+        """As that of the library, in words."""
+        return self.library.noise
+
     def examples(self, index, direction: str, rng, **noise) -> list[Example]:
         """As `examples` of the library."""
         return self.library.examples(self.index[np.asarray(index)], direction, rng, **noise)
@@ -151,7 +156,7 @@ class SpectraLibrary:
         If there is no spectrum with enough valid bins, or a target's grid differs.
     """
 
-    draws_counts = False  # spectra have their own noise
+    draws_counts, noise = False, "noise as measured"  # spectra have their own
 
     def __init__(self, spectra, dimensions: int, window: int, targets=None):
         self.dimensions, self.window = dimensions, checked_window(window)

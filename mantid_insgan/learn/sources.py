@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.files import check_output
-from ..core.options import DIRECTIONS, PRECISIONS, TrainOptions, overridden, reading_of
+from ..core.options import DIRECTIONS, MEANT, PRECISIONS, TrainOptions, overridden, reading_of
 from ..core.run import notes_by_name
 from ..core.spectrum import Spectrum, energy_axis, open_axes, per_event
 from ..errors import DeviceError, InputError, ModelError, OutputError, RunFactError
@@ -128,6 +128,12 @@ def check_target(options: TrainOptions, output: Path, overwrite: bool) -> None:
     check_output(output, overwrite)
     if options.precision not in PRECISIONS:
         raise InputError(f"--precision is {options.precision!r}", f"use {' or '.join(PRECISIONS)}")
+    if options.direction in MEANT and options.direction not in DIRECTIONS:
+        calculated, _ = MEANT[options.direction]
+        raise ModelError(
+            f"--direction {options.direction} is for applying a model, and trainings are named by what is calculated",
+            f"use --direction {calculated} with --simulation and --experiment: it learns their other differences too",
+        )
     if options.direction not in DIRECTIONS:
         raise ModelError(f"the direction {options.direction!r} is not known", f"use {' or '.join(DIRECTIONS)}")
 

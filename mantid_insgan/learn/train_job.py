@@ -341,7 +341,12 @@ def _start(options: TrainOptions, dimensions: int) -> Generator | None:
     if options.warm_start == BUNDLED:
         # The bundled models take ideal simulations.
         return None if options.simulation_convolved else _bundled(options.direction, dimensions)
-    model = choose_model(options.direction, dimensions, options.warm_start)
+    model = choose_model(options.direction, dimensions, options.warm_start, any_purpose=True)
+    if model.card.background and (options.pairs is not None):
+        raise ModelError(
+            f"the model {model.card.name} knows a background, and pairs (--pairs) have none on one side alone",
+            "start from another model (--warm-start), or train on --simulation and --experiment",
+        )
     if model.card.simulation != _simulation(options):
         raise ModelError(
             f"the model {model.card.name} is for simulations that are {model.card.simulation}, and those given are "
@@ -356,7 +361,7 @@ def _bundled(direction: str, dimensions: int) -> Generator | None:
     from ..translate.cards import bundled_models
 
     for model in bundled_models():
-        if (model.card.direction, model.card.dimensions) == (direction, dimensions):
+        if (model.card.translation, model.card.dimensions) == (direction, dimensions):
             return generator_of(model)
     return None
 

@@ -21,7 +21,13 @@ from ..io.writer import ENTRY
 from ..translate.job import apply_to_file
 
 #: Added to the name of the input.
-ENDINGS = {"add-resolution": "_broadened", "remove-resolution": "_sharpened", "to": "_brought"}
+ENDINGS = {
+    "add-resolution": "_broadened",
+    "remove-resolution": "_sharpened",
+    "simulation-to-experiment": "_as_experiment",
+    "experiment-to-simulation": "_as_simulation",
+    "to": "_brought",
+}
 #: Added to the name of the first run of a scan for its cut, if this package makes it.
 CUT = "_cut"
 #: Directions of the axes that ConvertToMD makes.

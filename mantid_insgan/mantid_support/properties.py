@@ -22,7 +22,7 @@ from mantid.kernel import (
     VisibleWhenProperty,
 )
 
-from ..core.options import ApplyOptions, in_mantid, option, properties_named
+from ..core.options import TRANSLATIONS, ApplyOptions, in_mantid, option, properties_named
 from ..errors import InsganError
 
 #: Address of the published pages of docs/, such as 'https://example.org/mantid-insgan'. They are not published yet;
@@ -72,6 +72,8 @@ _SPECTRA = ("Simulation", "SimulationFiles", "Experiment", "ExperimentFiles")
 _VALIDATION = ("ValidationSimulation", "ValidationExperiment")
 _MEASUREMENT = ("Instrument", "ChopperFrequency", "IncidentEnergy", "Lattice", "WidthFactor", "Sample", "Mosaic")
 _CHOPPER = Rule(hides=True, unlike=(("Instrument", "HYSPEC"),))
+#: Directions that take no target.
+_WITHOUT_TARGET = tuple(("Direction", name) for value, name in TRANSLATIONS.items() if value != "remove-resolution")
 _WITHOUT_PAIRS = Rule(hides=True, empty=("Pairs",))
 #: Algorithm -> property -> rule. Pairs contain the facts of their measurement; HYSPEC has one chopper package.
 RULES = {
@@ -79,8 +81,8 @@ RULES = {
         "Model": Rule(hides=False, empty=("ModelFile",)),
         "ModelFile": Rule(hides=False, empty=("Model",)),
         "ChopperPackage": _CHOPPER,
-        "Sharpen": Rule(hides=False, empty=("TargetSetting",), unlike=(("Direction", "AddResolution"),)),
-        "TargetSetting": Rule(hides=False, empty=("Model", "ModelFile"), unlike=(("Direction", "AddResolution"),)),
+        "Sharpen": Rule(hides=False, empty=("TargetSetting",), unlike=_WITHOUT_TARGET),
+        "TargetSetting": Rule(hides=False, empty=("Model", "ModelFile"), unlike=_WITHOUT_TARGET),
     },
     "FitSpinWModel": {"ChopperPackage": _CHOPPER},
     "PrepareSpinWFit": {},

@@ -125,12 +125,19 @@ def _title(evidence: Evidence) -> str:
     return f"Report of {evidence.files['output'][0]}"
 
 
+#: What a direction does, before the name of the input.
+_DONE = {
+    "remove-resolution": "resolution removed from",
+    "add-resolution": "resolution added to",
+    "simulation-to-experiment": "as an experiment would show",
+    "experiment-to-simulation": "as a simulation would show",
+}
+
+
 def subtitle(evidence: Evidence) -> str:
     """What was done, in one sentence."""
     done = evidence.options.get("direction") or ("another setting" if evidence.options.get("to") else "")
-    what = {"remove-resolution": "resolution removed from", "add-resolution": "resolution added to"}.get(
-        done, "made from" if not done else "brought to another setting from"
-    )
+    what = _DONE.get(done, "made from" if not done else "brought to another setting from")
     stated = evidence.run.value("resolution")
     has = f"; the result has {stated.described()}" if stated is not None and evidence.again is None else ""
     if evidence.again is not None:
@@ -207,7 +214,7 @@ def _axes(evidence: Evidence) -> list[tuple[str, ...]]:
 def _card(card) -> list[Table]:
     about = [
         ("version", card.version),
-        ("direction", card.direction),
+        ("direction", card.translation),
         ("axes", str(card.dimensions)),
         ("widest resolution", f"{card.largest_fwhm_bins:g} bins (FWHM)"),
         ("errors", card.errors),

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..bundled import model_names, models_folder
 from ..core.files import replacing
-from ..core.options import DIRECTIONS
+from ..core.options import MEANT, TRANSLATIONS
 from ..errors import ModelError
 from .graph import LARGEST_CARD, LARGEST_FILE
 from .trust import QUANTILES, STATISTICS
@@ -174,6 +174,10 @@ class ModelCard(_Part):
     name: str = Field(max_length=200, pattern=PRINTABLE)
     version: str = Field(max_length=200, pattern=PRINTABLE)
     direction: Literal["add-resolution", "remove-resolution"]
+    purpose: Literal["resolution", "experiment"] = Field(
+        "resolution",
+        description="the resolution alone, or all in which experiments and simulations differ",
+    )
     dimensions: int = Field(ge=1, le=3)
     simulation: Literal["ideal", "convolved"] = Field(
         "ideal",
@@ -201,6 +205,11 @@ class ModelCard(_Part):
     blocks: Blocks | None = Field(None, description="without them, the domain by the network's features alone")
     reconvolution: Reconvolution | None = Field(None, description="without it, the data's errors alone are expected")
     sha256: str = ""
+
+    @property
+    def translation(self) -> str:
+        """What it is applied for, one of `core.options.TRANSLATIONS`."""
+        return next(name for name, meant in MEANT.items() if meant == (self.direction, self.purpose))
 
     @property
     def coverage(self) -> tuple[float, float] | None:
@@ -236,8 +245,11 @@ def find_model(name: str) -> ModelFile:
     return read_model(models_folder() / name if name in bundled_names() else Path(name))
 
 
-def choose_model(direction: str, dimensions: int = 2, model: str | None = None) -> ModelFile:
-    """The model with the name or path `model`, or the bundled one for `direction`.
+def choose_model(
+    direction: str, dimensions: int = 2, model: str | None = None, *, any_purpose: bool = False
+) -> ModelFile:
+    """The model with the name or path `model`, or the bundled one for `direction`, one of `TRANSLATIONS`. With
+    `any_purpose` a given model only has to calculate the same, whatever it is for.
 
     Raises
     ------
@@ -247,7 +259,7 @@ def choose_model(direction: str, dimensions: int = 2, model: str | None = None) 
     """
     if model is None:
         return find_model(_bundled_for(direction, dimensions))
-    chosen = _named(model, direction)
+    chosen = _named(model, direction, any_purpose)
     if chosen.card.dimensions != dimensions:
         raise ModelError(
             f"the model {chosen.card.name} is for {chosen.card.dimensions} dimensions, but {dimensions} are needed",
@@ -276,7 +288,7 @@ def model_for(direction: str, open_axes: int | None = None, model: str | None = 
         As `choose_model` and `require_dimensions`.
     """
     if model is None:
-        return choose_model(direction, 2 if open_axes is None else min(max(open_axes, 1), 3))
+        return find_model(_bundled_for(direction, 2 if open_axes is None else min(max(open_axes, 1), 3), fewer=True))
     chosen = _named(model, direction)
     if open_axes is not None:
         require_dimensions(chosen.card, open_axes)
@@ -287,7 +299,7 @@ def require_dimensions(card: ModelCard, open_axes: int) -> None:
     """Raise ModelError if a model needs more open axes than the data have."""
     if card.dimensions <= open_axes:
         return
-    fitting = _bundled().get((card.direction, open_axes))
+    fitting = _bundled().get((card.translation, open_axes))
     raise ModelError(
         f"the model {card.name} needs {card.dimensions} axes with more than one bin, and the data have {open_axes}",
         "omit --model, or use " + (fitting or f"a model for {open_axes}"),
@@ -303,38 +315,49 @@ def require_intervals(card: ModelCard) -> None:
         )
 
 
-def _named(model: str, direction: str) -> ModelFile:
+def _named(model: str, direction: str, any_purpose: bool = False) -> ModelFile:
     """The model with this name or path, which must be for `direction`."""
     _require_direction(direction)
     chosen = find_model(model)
-    if chosen.card.direction != direction:
+    fits = chosen.card.direction == MEANT[direction][0] and (any_purpose or chosen.card.translation == direction)
+    if not fits:
         raise ModelError(
-            f"the model {chosen.card.name} is for {chosen.card.direction}, but {direction} was requested",
-            f"use --direction {chosen.card.direction}, or another model",
+            f"the model {chosen.card.name} is for {chosen.card.translation}, but {direction} was requested",
+            f"use --direction {chosen.card.translation}, or another model",
         )
     return chosen
 
 
 def _require_direction(direction: str) -> None:
-    if direction not in DIRECTIONS:
+    if direction not in TRANSLATIONS:
+        *others, last = TRANSLATIONS
         raise ModelError(
-            f"the direction {direction!r} is not known; there are {' and '.join(DIRECTIONS)}",
+            f"the direction {direction!r} is not known; there are {', '.join(others)} and {last}",
             "give one of them (--direction)",
         )
 
 
 def _bundled() -> dict[tuple[str, int], str]:
-    """Names of the bundled models by direction and dimensions. Only the cards are read, so that one damaged model does
-    not prevent the use of the others."""
+    """Names of the bundled models by translation and dimensions. Only the cards are read, so that one damaged model
+    does not prevent the use of the others."""
     cards = {name: _read_card(models_folder() / name / "card.json") for name in bundled_names()}
-    return {(card.direction, card.dimensions): name for name, card in cards.items()}
+    return {(card.translation, card.dimensions): name for name, card in cards.items()}
 
 
-def _bundled_for(direction: str, dimensions: int) -> str:
+def _bundled_for(direction: str, dimensions: int, *, fewer: bool = False) -> str:
+    """The bundled model of a translation; with `fewer` that of most dimensions up to these."""
     _require_direction(direction)
-    found = _bundled().get((direction, dimensions))
-    if found is not None:
-        return found
+    bundled = _bundled()
+    for number in range(dimensions, 0, -1) if fewer else [dimensions]:
+        if (direction, number) in bundled:
+            return bundled[direction, number]
+    known = sorted(number for translation, number in bundled if translation == direction)
+    if known and MEANT[direction][1] == "experiment":
+        raise ModelError(
+            f"the bundled model for {direction} needs {known[0]} axes with more than one bin, and the data have "
+            f"{dimensions}",
+            f"give data of {known[0]} axes or more, or use --direction {MEANT[direction][0]}",
+        )
     raise ModelError(
         f"no bundled model for {direction} in {dimensions} dimensions; the bundled models are: "
         f"{', '.join(bundled_names()) or 'none'}",

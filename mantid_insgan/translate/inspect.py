@@ -90,7 +90,7 @@ class ModelSheet:
         return {"path": str(self.model.path), **self.model.card.model_dump(exclude={"domain"})}
 
     #: Titles of the cells of `row`.
-    HEADER = ("model", "version", "axes", "MB", "NRMSE", "best simpler method", "1 s.e.")
+    HEADER = ("model", "vers.", "axes", "MB", "NRMSE", "best simpler method", "1 s.e.")
 
     def row(self) -> tuple[str, ...]:
         """The model in a line: its first score, that of the best simpler method, and the coverage of its errors."""
@@ -111,7 +111,7 @@ class ModelSheet:
         card = self.model.card
         size = self.model.path.stat().st_size / 1e6
         lines = [
-            f"{card.name} version {card.version} ({size:.1f} MB): {card.direction}, {card.dimensions}D",
+            f"{card.name} version {card.version} ({size:.1f} MB): {card.translation}, {card.dimensions}D",
             f"  {card.description}",
             *(f"  note: {note}" for note in card.notes),
         ]

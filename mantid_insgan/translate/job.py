@@ -478,7 +478,7 @@ def slabs(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[tuple[slice, ..
 
 def _parameters(source, cards, run, options) -> dict:
     facts = {n: getattr(run, n).value for n in RESOLUTION_FACTS if getattr(run, n)}
-    removes = {"sharpen": options.sharpen} if len(cards) == 1 and cards[0].direction == "remove-resolution" else {}
+    removes = {"sharpen": options.sharpen} if [c.translation for c in cards] == ["remove-resolution"] else {}
     models = {}
     for which, card in zip(("model", "second_model"), cards, strict=False):
         models |= {which: card.name, f"{which}_version": card.version, f"{which}_sha256": card.sha256}
@@ -504,6 +504,12 @@ def _notes(spectrum, translator: Translator, quality: Quality) -> tuple[str, ...
         adds = translator.card.direction == "add-resolution"
         what = "expects simulations that contain" if adds else "leaves in its result"
         notes.append(f"the model {translator.card.name} {what} the calculated resolution")
+    if translator.card.purpose == "experiment":
+        does = "added" if translator.card.direction == "add-resolution" else "took away"
+        notes.append(
+            f"the model {translator.card.name} {does} a background that is a guess from the energy and |Q| alone, and "
+            "was trained without pairs, on simulated experiments and one measured material: compare with a calculation"
+        )
     if translator.card.errors == "not calibrated":
         notes.append(
             f"the errors are not calibrated: the model {translator.card.name} was trained without pairs, so their "

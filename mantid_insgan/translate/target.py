@@ -87,7 +87,8 @@ class Plan:
         if not self.steps:
             return False
         card = self.steps[0].translator.card
-        return card.direction == "remove-resolution" and card.simulation == "ideal" and not card.background
+        lines = not card.background or card.purpose == "experiment"  # bundled ones never saw a line
+        return card.direction == "remove-resolution" and card.simulation == "ideal" and lines
 
     def apply(self, spectrum: Spectrum, region=None, progress: Callable | None = None) -> tuple[Spectrum, Quality]:
         """The result for a spectrum, or for a region of one (a tuple of slices of the whole), and its quality."""
@@ -168,7 +169,7 @@ def plan_for(
     about = {n: run.value(n) for n in RESOLUTION_FACTS}
     if spectrometer.width_factor != 1.0:
         about["width_factor"] = spectrometer.width_factor
-    plan = _removal if options.direction == "remove-resolution" else _addition
+    plan = _removal if translator.card.direction == "remove-resolution" else _addition
     steps, sharpness, notes = plan(spectrum, run, options, translator, spectrometer)
     target = None if sharpness == NO_RESOLUTION else spectrometer.sharpened(*sharpness)
     setting = Setting(**about, sharpness=sharpness)

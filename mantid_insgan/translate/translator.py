@@ -216,8 +216,9 @@ class Translator:
     @property
     def takes_target(self) -> bool:
         """Whether the model translates to and from a resolution that is finer than the spectrometer's; others know only
-        no resolution at all, and so do those whose simulations contain the calculated resolution."""
-        return "finer" in self.inputs and self.card.simulation == "ideal"
+        no resolution at all, and so do those whose simulations contain the calculated resolution or that are for more
+        than the resolution."""
+        return "finer" in self.inputs and self.card.simulation == "ideal" and self.card.purpose == "resolution"
 
     def apply(
         self,

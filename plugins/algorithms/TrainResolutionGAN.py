@@ -5,6 +5,7 @@ imported when the algorithm runs.
 """
 
 import csv
+from functools import partial
 from pathlib import Path
 
 from mantid.api import (
@@ -323,7 +324,8 @@ def _problems_of_start(options, dimensions):
 
     problems = {}
     if options.warm_start not in (BUNDLED, "none"):
-        _note(problems, "WarmStart", choose_model, options.direction, dimensions, options.warm_start)
+        chosen = partial(choose_model, any_purpose=True)
+        _note(problems, "WarmStart", chosen, options.direction, dimensions, options.warm_start)
     return problems
 
 

@@ -23,7 +23,8 @@ advanced_vars = {
 
 variable_help = {
     "standard_vars": {
-        "direction": "remove-resolution (from data) or add-resolution (to a simulation)",
+        "direction": "remove-resolution (from data) or add-resolution (to a simulation); experiment-to-simulation, "
+        "simulation-to-experiment: with a background",
         "instrument": "spectrometer; empty: from the file",
         "chopper": "chopper package; empty: from the file",
         "frequency": "chopper frequency in Hz; 0: from the file",
