@@ -49,7 +49,7 @@ def test_a_model_and_its_card_are_replaced_together_or_not_at_all(tmp_path, monk
             raise problem
 
         with monkeypatch.context() as patched:
-            patched.setattr(describe, "export", lambda generator, path: path.write_bytes(b"new"))
+            patched.setattr(describe, "export", lambda generator, path, graph: path.write_bytes(b"new"))
             if name is not None:
                 patched.setattr(describe, name, fails)
             describe.write_model(Generator("add-resolution", 1, channels=4), card, onnx, beside)
