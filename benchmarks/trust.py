@@ -38,8 +38,12 @@ from trust_domain import domain
 from trust_measured import DATA, measured
 from trust_ranks import ranks, second
 
+from mantid_insgan.core.spectrum import Axis
 from mantid_insgan.learn.calibration import Judged
 from mantid_insgan.learn.libraries import Part
+from mantid_insgan.translate.job import misfit_in_words
+from mantid_insgan.translate.misfit import Misfit
+from mantid_insgan.translate.translator import Quality
 from mantid_insgan.translate.trust import deviations, pulls_of
 
 DIRECTIONS, SHARES = ("remove-resolution", "add-resolution"), ("68 %", "95 %")
@@ -65,7 +69,7 @@ def coverage(case: Case) -> list[dict]:
                 cells += _shares(np.concatenate(inside, axis=1)[:, chosen])
             rows.append([f"{SPLITS[split]}, {counts:g} counts", *cells])
             if split == "test-family":
-                for name, found in zip(_families(case.libraries[split]), inside, strict=True):
+                for name, found in zip(_of_each(case.libraries[split], "family"), inside, strict=True):
                     families.setdefault(name, []).append(found)
     columns = [column("")]
     for which in ("all", *BRIGHTNESS):
@@ -75,9 +79,9 @@ def coverage(case: Case) -> list[dict]:
     return [table(f"coverage, {case.name}", columns, rows), table(f"coverage by family, {case.name}", two, each)]
 
 
-def _families(part: Part) -> list[str]:
-    """Family of each pair."""
-    every = part.library.facts("family")
+def _of_each(part: Part, fact: str) -> list:
+    """A fact of each pair, such as 'family' or 'axes'."""
+    every = part.library.facts(fact)
     return [every[i] for i in part.index]
 
 
@@ -93,24 +97,36 @@ def _shares(inside: np.ndarray) -> list[float]:
 
 
 def reconvolution(case: Case) -> list[dict]:
-    """Chi-squared per bin of the result convolved again: by the data's errors alone, and as expected by the card."""
+    """Chi-squared per bin of the result convolved again: by the data's errors alone, and as expected by the card; and
+    the share of spectra with a note that they differ."""
     rows = []
     for split in case.libraries:
         for counts in case.counts:
-            each = np.array([_chi_squared(case, s) for s in case.seen(split, counts)])
-            alone, expected = each.T
-            rows.append([f"{SPLITS[split]}, {counts:g} counts", *_summary(expected), *_summary(alone)])
+            axes = _of_each(case.libraries[split], "axes")
+            each = np.array([_chi_squared(case, *one) for one in zip(case.seen(split, counts), axes, strict=True)])
+            alone, expected, noted = each.T
+            told = *_summary(expected), *_summary(alone), float(noted.mean())
+            rows.append([f"{SPLITS[split]}, {counts:g} counts", *told])
     columns = [column("")]
     for which in ("as expected", "errors of the data alone"):
         columns += [column(f"{which}: {name}", "{:.2f}") for name in ("mean", "median", "95 % of spectra below")]
+    columns.append(column("share with a note", "{:.3f}"))
     return [table(f"reconvolution, {case.name}", columns, rows)]
 
 
-def _chi_squared(case: Case, seen: Judged) -> tuple[float, float]:
+def _chi_squared(case: Case, seen: Judged, axes: list[dict]) -> tuple[float, float, bool]:
+    """Both chi-squareds, and whether `misfit_in_words` has any for a spectrum with axes as pairs describe them."""
     known = seen.valid & (seen.error > 0)
     told = seen.signal, seen.error, seen.found, seen.again, seen.spread
-    pulls = [pulls_of(case.direction, how, *told)[known] for how in (None, case.card.reconvolution)]
-    return tuple(float((p**2).mean()) for p in pulls)
+    alone, pulls = (pulls_of(case.direction, how, *told) for how in (None, case.card.reconvolution))
+    place = tuple(slice(None) if a["bins"] > 1 else 0 for a in axes)
+    all_axes = tuple(
+        Axis(a["name"], np.linspace(a["low"], a["high"], a["bins"] + 1), a["unit"], a["frame"]) for a in axes
+    )
+    misfit = Misfit.of(all_axes, place, np.where(known, pulls, np.nan))
+    quality = Quality(chi_squared=float((pulls[known] ** 2).sum()), compared=int(known.sum()), misfit=misfit)
+    means = (float((p[known] ** 2).mean()) for p in (alone, pulls))
+    return *means, bool(misfit_in_words(quality))
 
 
 def _summary(values: np.ndarray) -> list[float]:

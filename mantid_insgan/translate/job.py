@@ -40,8 +40,8 @@ from .trust import ALARM, ends_of, title_of_end
 
 #: Chi-squared per bin of the re-convolution above which there is a note.
 MISFIT = 3.0
-#: The same in a narrow range of energy transfers that has most of the misfit (`Misfit.place`): of spectra like the
-#: training data one in a hundred or fewer exceeds it (validation split).
+#: The same in a narrow range of energy transfers that has most of the misfit (`Misfit.place`): few spectra like the
+#: training data exceed it (docs/trust.md).
 LOCAL_MISFIT = 9.0
 #: Fraction of slices beyond the threshold above which data are called unlike the training data, if the model's card has
 #: no p-values.

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..core.spectrum import Axis, energy_axis
 
-#: A range that explains a misfit has this share of it or more, and this share of the bins that were compared or fewer.
-_HELD, _NARROW = 0.8, 0.35
+#: A range that explains a misfit has this share of it or more, this share of the bins that were compared or fewer, and
+#: so many of them or more: a single peak of a cut, which few bins have, often has most of the misfit.
+_HELD, _NARROW, _FEWEST = 0.8, 0.35, 50
 
 
 class Place(NamedTuple):
@@ -71,7 +72,7 @@ class Misfit:
         return Misfit(both)
 
     def place(self) -> Place | None:
-        """The narrowest range of energies with most of the misfit, in few of the bins; None if it is spread more."""
+        """The narrowest range of energies with most of the misfit, if it has few of the bins, but not very few."""
         edges = sorted(self.sums)
         totals, counts = np.array([self.sums[e] for e in edges]).reshape(-1, 2).T
         held, compared = (np.concatenate([[0.0], np.cumsum(x)]) for x in (totals, counts))
@@ -82,7 +83,7 @@ class Misfit:
         bins = compared[ends[starts]] - compared[starts]
         best = starts[bins.argmin()]
         share = bins.min() / compared[-1]
-        if not 0 < share <= _NARROW:
+        if share > _NARROW or bins.min() < _FEWEST:
             return None
         inside, end = held[ends[best]] - held[best], ends[best]
         outside = (held[-1] - inside) / (compared[-1] - bins.min())
