@@ -144,6 +144,17 @@ def test_richardson_lucy_is_as_good_where_it_is_said_to_be():
     assert all(float(lucy) > float(model) for lucy, model in zip(*rows, strict=True))
 
 
+@pytest.mark.parametrize("direction", ["add-resolution", "remove-resolution"])
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_no_simpler_method_is_surely_nearer_to_the_truth(direction, dimensions):
+    results = json.loads((ROOT / "benchmarks" / "results" / "accuracy.json").read_text(encoding="utf-8"))
+    name = f"{direction}, {dimensions}D, where a simpler method is better"
+    (table,) = (t for t in results["tables"] if t["name"] == name)
+    rows = [row[4:] for row in table["rows"] if row[1] == "NRMSE"]
+    assert (dimensions == 1) == bool(rows)
+    assert all(method < model and low < 0 < high for method, model, low, high in rows)
+
+
 def rows_of(results: str, table: str) -> dict[str, dict]:
     """Rows of a table of benchmarks/results by name, each by column."""
     found = json.loads((ROOT / "benchmarks" / "results" / f"{results}.json").read_text(encoding="utf-8"))
