@@ -157,7 +157,7 @@ def test_data_give_axes_valid_bins_and_facts(definition):
     assert found.axes == data.axes and found.run.value("ei") == 200.0
     assert 0 < found.valid.sum() <= data.valid.sum() and not (found.valid & ~data.valid).any()
     assert found.run.value("lattice").ub is not None and found.run.value("temperature") == 10.0
-    assert plan.notes == ["the data are at 10 K and the model is at 5 K (temperature in its file)"]
+    assert plan.notes == ["the data are at 10 K and the model is at 5 K (temperature in its file, 5 if it gives none)"]
 
 
 def test_a_crystal_that_was_not_turned(definition):
