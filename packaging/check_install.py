@@ -18,7 +18,8 @@ import mantid_insgan
 
 #: The folder of the checkout that this file lies in, which must not be imported from.
 CHECKOUT = Path(__file__).resolve().parents[1]
-MODELS = [f"{way}-resolution-{n}d" for way in ("add", "remove") for n in (1, 2, 3)]
+OF_RESOLUTION = [f"{way}-resolution-{n}d" for way in ("add", "remove") for n in (1, 2, 3)]
+MODELS = sorted([*OF_RESOLUTION, "experiment-to-simulation-2d", "simulation-to-experiment-2d"])
 
 
 def insgan(*words: str) -> str:
