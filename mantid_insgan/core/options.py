@@ -26,7 +26,7 @@ _REPLACING = ("option ", "key ")
 #: Two numbers that agree to this fraction are the same: a log in single precision, or Ei written to five digits.
 SAME = 1e-4
 
-#: Choices of an option -> their names in Mantid's dialog. What networks calculate, and are trained for:
+#: Choices of an option -> their names in Mantid's dialog: what networks calculate, and are trained for.
 DIRECTIONS = {"add-resolution": "AddResolution", "remove-resolution": "RemoveResolution"}
 #: What is asked of a model when it is applied; the last two are for all in which an experiment and a simulation differ.
 TRANSLATIONS = DIRECTIONS | {
