@@ -222,7 +222,8 @@ class ApplyOptions(Options):
     )
     out_of_domain: str = job_option(
         "warn",
-        "Response to data unlike the training data: a warning (warn), or no result (error).",
+        "Response to data unlike the training data, or with an elastic line much narrower or wider than calculated: a "
+        "warning (warn), or no result (error).",
         "--out-of-domain",
         "OutOfDomain",
         OUT_OF_DOMAIN,

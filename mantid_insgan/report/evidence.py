@@ -357,7 +357,9 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
 
 
 def _doubts_of_the_job(evidence: Evidence) -> list[str]:
-    doubts, quality = [], evidence.again.report.quality
+    doubts, quality, line = [], evidence.again.report.quality, evidence.again.report.line_width
+    if line is not None and line.differs:
+        doubts.append(line.note())
     if is_unlike(quality):
         doubts.append(unlike(quality))
     if differs := misfit_in_words(quality):
@@ -374,8 +376,10 @@ def _doubts_of_the_job(evidence: Evidence) -> list[str]:
 
 def _in_favour(evidence: Evidence) -> tuple[str, ...]:
     """The numbers of a result without doubts; the job was done again."""
-    quality, far = evidence.again.report.quality, domain(evidence)
+    quality, far, line = evidence.again.report.quality, domain(evidence), evidence.again.report.line_width
     found = ["the same job, done again, gives the same result"]
+    if line is not None:
+        found.append(f"its elastic line is about as wide as the facts of the run say ({line.told()})")
     if evidence.flux_ratio is not None:
         found.append(f"its total is {evidence.flux_ratio:.3f} of that of the input")
     if far.p_value is not None:

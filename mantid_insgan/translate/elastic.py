@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from ..core.spectrum import Spectrum, energy_axis, frozen, per_event
 from ..instruments.instrument import Resolution
 from .line_shape import CORE_PARTS, LineParts, LineShape, fwhm_of
+from .line_width import LineWidth, line_width
 from .translator import Quality
 from .trust import normal_deviations, widened
 
@@ -58,7 +60,7 @@ class _Fitted:
 
 
 class ElasticLines:
-    """The elastic line of one spectrum; `find_lines` fits it.
+    """The elastic line of one spectrum; `look_for_lines` fits it.
 
     Parameters
     ----------
@@ -186,7 +188,12 @@ class Kept:
 
 
 def find_lines(source, resolution: Resolution, regions=None) -> ElasticLines | None:
-    """Fit the shape of the elastic line of a spectrum.
+    """The elastic line of a spectrum, as `look_for_lines` finds it; None if there is none."""
+    return look_for_lines(source, resolution, regions)[0]
+
+
+def look_for_lines(source, resolution: Resolution, regions=None) -> tuple[ElasticLines | None, LineWidth | None]:
+    """Fit the shape of the elastic line of a spectrum, and its width.
 
     Columns in energy are summed to groups of neighbours; the shape is fitted to the median of the groups, so that a
     mode that crosses some of them does not count, with a linear background. Fitted to each group, it has to be
@@ -205,31 +212,36 @@ def find_lines(source, resolution: Resolution, regions=None) -> ElasticLines | N
     Returns
     -------
     ElasticLines or None
-        None if there is no line, or the energies do not show whether there is one: they must reach a FWHM to either
-        side of E = 0, in bins no wider than that.
+        None if there is no line, it is far wider than calculated, or the energies do not show whether there is one:
+        they must reach a FWHM to either side of E = 0, in bins no wider than that.
+    LineWidth or None
+        The width of a peak at E = 0 that half of the groups have; that of a line which is too wide to be kept apart
+        is told, too.
     """
     number = energy_axis(source.axes)
     if number is None or source.axes[number].integrated:
-        return None
+        return None, None
     axis, fwhm = source.axes[number], float(resolution.fwhm_energy(0.0))
     if axis.width > fwhm or max(axis.edges[0], -axis.edges[-1]) > -_CORE * fwhm:
-        return None
+        return None, None
     bins = _inside(axis.centers, _REACH * fwhm)
     axis = axis.slice(bins.start, bins.stop)
     core = np.abs(axis.centers) <= _CORE * fwhm
     signal, variance, valid = _grouped(_near_zero(source, number, bins, regions), core)
-    if not len(signal):
-        return None
     line = LineParts(resolution)
-    shape = _fit_shape(signal, variance, valid, axis, line)
+    middle = _median(signal, variance, valid, axis.centers, line.fwhm) if len(signal) else None
+    if middle is None:
+        return None, None
+    width = line_width(middle.energy, middle.signal, middle.error, axis.width, resolution)
+    shape = _fit_shape(middle, axis, line)
     if shape is None or fwhm_of(line, shape) > _WIDEST * line.fwhm:
-        return None
+        return None, width
     lines = ElasticLines(resolution, line, shape)
     profiles = shape.profiles(line, axis.edges)
     covered, fitted = _fit_columns(signal, variance, valid, axis.centers, profiles, shape.shift, lines.fwhm)
     good = covered & fitted.significant & (fitted.misfit < _MISFIT)
     good &= fitted.amplitude[:, 0] * profiles[0].max() > _ABOVE * np.abs(fitted.background)
-    return lines if good.any() and good.sum() >= 0.5 * covered.sum() else None
+    return (lines, width) if good.any() and good.sum() >= 0.5 * covered.sum() else (None, width)
 
 
 def kept_apart(lines: ElasticLines | None, spectrum: Spectrum, target: Resolution | None, translate):
@@ -300,11 +312,19 @@ def _grouped(parts, core: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return signal / known, variance / known**2, number > 0
 
 
-def _fit_shape(signal, variance, valid, axis, line: LineParts) -> LineShape | None:
-    """The shape from the median of groups (G, K), each divided by its height near E = 0."""
-    from scipy.optimize import minimize_scalar, nnls
+class _Median(NamedTuple):
+    """The line of a whole spectrum, relative to its height: the bins that have it (K,), and of these energy in meV,
+    signal, and standard error."""
 
-    core = np.abs(axis.centers) <= 0.5 * _CORE * line.fwhm
+    use: np.ndarray
+    energy: np.ndarray
+    signal: np.ndarray
+    error: np.ndarray
+
+
+def _median(signal, variance, valid, energy, fwhm: float) -> _Median | None:
+    """The median of groups (G, K), each divided by its height near E = 0; None if fewer than half have any there."""
+    core = np.abs(energy) <= 0.5 * _CORE * fwhm
     height = np.where(valid, signal, 0.0)[:, core].mean(axis=1)
     error = np.sqrt(variance[:, core].sum(axis=1)) / core.sum()
     there = height > np.maximum(_SIGNIFICANT * error, 0.0)
@@ -313,16 +333,23 @@ def _fit_shape(signal, variance, valid, axis, line: LineParts) -> LineShape | No
     use = valid[there].any(axis=0)
     scaled, spread = (np.where(valid, x, np.nan)[there][:, use] for x in (signal, variance))
     height = height[there, None]
-    middle = _lower(scaled / height, np.abs(axis.centers[use]) / line.fwhm)
+    middle = _lower(scaled / height, np.abs(energy[use]) / fwhm)
     spread = np.nanmean(spread / height**2, axis=0) / there.sum()
-    sigma = np.sqrt(spread + (LEFT_OF_LINE * middle) ** 2 + 1e-10)
+    return _Median(use, energy[use], middle, np.sqrt(spread + (LEFT_OF_LINE * middle) ** 2 + 1e-10))
+
+
+def _fit_shape(middle: _Median, axis, line: LineParts) -> LineShape | None:
+    """The shape of the line of a whole spectrum."""
+    from scipy.optimize import minimize_scalar, nnls
+
+    use, sigma = middle.use, middle.error
     along = np.linspace(0.0, 1.0, use.sum())
     background = np.stack([np.ones_like(along), along, 1.0 - along])
     tails = line.tails(axis.edges)
 
     def solved(shift: float) -> tuple[np.ndarray, float]:
         terms = np.concatenate([line.parts(axis.edges, shift, tails=tails)[:, use], background])
-        return nnls((terms / sigma).T, middle / sigma)
+        return nnls((terms / sigma).T, middle.signal / sigma)
 
     most = _MOST_SHIFT * line.fwhm
     found = minimize_scalar(
@@ -337,7 +364,7 @@ def _fit_shape(signal, variance, valid, axis, line: LineParts) -> LineShape | No
         weights @ line.parts(axis.edges, shift, tails=tails)[:, use],
         np.abs(axis.centers[use] - shift) / line.fwhm,
     )
-    rest = np.abs(middle[away > LEFT_OUT[1]])
+    rest = np.abs(middle.signal[away > LEFT_OUT[1]])
     loud = away[LEFT_OF_LINE * calculated > 0.1 * (np.median(rest) if rest.size else 0.0)]
     hidden = float(np.clip(loud.max(initial=0.0), *LEFT_OUT))
     return LineShape(weights / weights.sum(), shift, hidden * line.fwhm, _MOVED * line.fwhm)

@@ -15,7 +15,9 @@ from ..core.slices import require_network_axes
 from ..core.spectrum import Axis, Spectrum, energy_axis
 from ..errors import InsganError
 from .cards import ModelFile, bundled_names, find_model
-from .findings import Findings
+from .elastic import look_for_lines
+from .findings import Findings, cleaned_source
+from .line_width import LineWidth
 
 #: Column of a card's scores that a list of models shows.
 COUNTED = "300 peak counts"
@@ -25,7 +27,8 @@ COUNTED = "300 peak counts"
 class FileSheet:
     """A data file: axes, facts of the run with their sources, number of valid bins, facts missing for ``apply``.
 
-    `defaults` has the facts that ``apply`` takes where the file has none.
+    `defaults` has the facts that ``apply`` takes where the file has none, and `line_width` the width of the elastic
+    line, if the data have one and the facts give that of the resolution.
     """
 
     path: Path
@@ -38,6 +41,7 @@ class FileSheet:
     without_error: int
     missing: str | None
     unknown: tuple[str, ...]
+    line_width: LineWidth | None = None
 
     def as_dict(self) -> dict:
         """Plain values; energies in meV, temperature in K, lattice in Angstrom and degrees, sample in m, mosaic and
@@ -51,6 +55,11 @@ class FileSheet:
             "bins": self.bins,
             "valid_fraction": self.valid / self.bins,
             "valid_bins_without_error": self.without_error,
+            "elastic_line": self.line_width
+            and {
+                "fwhm": self.line_width.fitted,
+                "calculated_fwhm": self.line_width.calculated,
+            },
             "missing_for_apply": self.missing,
             "missing_run_facts": list(self.unknown),
             "notes": list(self.run.notes),
@@ -73,6 +82,8 @@ class FileSheet:
         lines.append(f"  valid: {self.valid} of {self.bins} bins ({self.valid / self.bins:.1%})")
         if self.without_error:
             lines.append(f"  valid bins with error 0: {self.without_error}")
+        if self.line_width is not None:
+            lines.append(f"  elastic line: {self.line_width.told()}")
         lines.append("  for apply: " + (self.missing or "nothing is missing"))
         if len(self.unknown) > 1:
             lines.append("  all missing options: " + ", ".join(f"--{name}" for name in self.unknown))
@@ -166,7 +177,8 @@ def inspect_file(path: Path, options: ReadOptions | None = None) -> FileSheet:
         valid = without_error = 0
         findings, problem = _findings(source)
         energy = energy_axis(source.axes)
-        for region in slabs(source.shape, (source.ndim - 1 if energy is None else energy,)):
+        regions = slabs(source.shape, (source.ndim - 1 if energy is None else energy,))
+        for region in regions:
             part = source.read(region)
             if findings is not None:
                 part = findings.cleaned(part)
@@ -188,6 +200,7 @@ def inspect_file(path: Path, options: ReadOptions | None = None) -> FileSheet:
             without_error=without_error,
             missing=missing,
             unknown=missing_facts(source.run, source.axes),
+            line_width=None if missing or findings is None else _line_width(source, findings.resolution, regions),
         )
 
 
@@ -201,6 +214,10 @@ def _findings(source) -> tuple[Findings | None, str | None]:
         return Findings(Resolution.of_spectrometer(source.run)), None
     except InsganError as error:
         return None, str(error)
+
+
+def _line_width(source, resolution, regions) -> LineWidth | None:
+    return look_for_lines(cleaned_source(source, resolution), resolution, regions)[1]
 
 
 def _defaults(run: Run, resolution) -> Run:

@@ -31,8 +31,8 @@ from ..io import last_record, open_spectrum, open_writer, writer_for
 from ..io.units import spectrum_in_our_units
 from .cards import ModelFile, model_for
 from .coarse import Coarsening, coarsening_for
-from .elastic import find_lines
 from .findings import Findings, cleaned_source
+from .line_width import LineWidth
 from .session import FEW_BINS
 from .target import Plan, plan_for
 from .translator import Quality, Translator
@@ -62,8 +62,9 @@ VOLUME_BINS = 4_000_000
 
 @dataclass(frozen=True)
 class Report:
-    """Report of a job: the model or models, the facts of the run that were used, the quality of the result, and what
-    resolution it has; `coverage` is that on the card of the (last) model."""
+    """Report of a job: the model or models, the facts of the run that were used, the quality of the result, what
+    resolution it has, and the width of the elastic line of the data, if they have one and it was looked for; `coverage`
+    is that on the card of the (last) model."""
 
     model: str
     run: Run
@@ -71,6 +72,7 @@ class Report:
     notes: tuple[str, ...]
     coverage: tuple[float, float] | None = None
     resolution: Setting = Setting()
+    line_width: LineWidth | None = None
 
     def summary(self) -> dict:
         """The report as plain numbers and strings."""
@@ -81,7 +83,8 @@ class Report:
         one, two = self.coverage or (None, None)
         errors = {"held_out_truth_within_1_standard_error": one, "held_out_truth_within_2_standard_errors": two}
         about = {"model": self.model, "run": used, "resolution_of_result": str(self.resolution)}
-        return {**about, **self.quality.summary(), **errors, "notes": list(self.notes)}
+        line = {"elastic_line_over_calculated_width": self.line_width and self.line_width.ratio}
+        return {**about, **self.quality.summary(), **line, **errors, "notes": list(self.notes)}
 
 
 def apply(
@@ -129,13 +132,12 @@ def apply(
     coarse = coarsening_for(told, plan, resolution.ei)
     if coarse is not None:
         plan = plan_for(coarse.outline, run, options, resolution, translators)
-    if plan.removes:
-        plan = replace(plan, lines=find_lines(told, resolution))
+    plan = plan.with_lines(told, resolution)
     if plan.steps and coarse is None:  # in other bins it would be told of those
         plan.steps[0].translator.watch = watch
     result, quality = _worked(clean, None, plan, coarse, progress)
     _require_reached(options, quality)
-    _require_known(options, quality)
+    _require_known(options, quality, plan)
     result = result.replace(run=run.with_resolution(HISTORY_NAME, plan.setting), axes=axes)
     quality.count_flux(clean, result)
     return result, _report(spectrum, run, plan, quality, findings, coarse)
@@ -207,8 +209,7 @@ def apply_to_file(
             coarse = coarsening_for(file, plan, resolution.ei, lambda: ((r, cleaned.read(r)) for r in regions))
             if coarse is not None:
                 plan = plan_for(coarse.outline, run, options, resolution, translators)
-            if plan.removes:
-                plan = replace(plan, lines=find_lines(cleaned, resolution, regions))
+            plan = plan.with_lines(cleaned, resolution, regions)
             findings = Findings(resolution)
             for done, region in enumerate(regions):
                 share = None if progress is None else lambda s, d=done: progress((d + s) / len(regions))
@@ -216,7 +217,7 @@ def apply_to_file(
             if not quality.bins:
                 require_valid(file.read(regions[-1]))
             _require_reached(options, quality)
-            _require_known(options, quality)
+            _require_known(options, quality, plan)
     report = _report(file, run, plan, quality, findings, coarse)
     return replace(report, notes=(*report.notes, *_removed(of_another)))
 
@@ -245,12 +246,14 @@ def _report(spectrum, run: Run, plan: Plan, quality: Quality, findings: Findings
     found = [_notes(spectrum, translator, quality) for translator in used]
     left_out = f"{quality.left_out} measured bins are empty in the result: no neutron of its setting can reach them"
     elastic = (plan.lines.note(),) if plan.lines is not None and plan.lines.found else ()
+    width = (plan.line_width.note(),) if plan.line_width is not None and plan.line_width.differs else ()
     merged = () if coarse is None else (coarse.note(),)
-    notes = (*found, plan.notes, merged, elastic, (left_out,) * bool(quality.left_out), overridden(run), run.notes)
-    notes = (*notes, findings.resolution.notes, findings.notes(), _notes_on_flux(quality))
+    notes = (width, *found, plan.notes, merged, elastic, (left_out,) * bool(quality.left_out))
+    notes = (*notes, overridden(run), run.notes, findings.resolution.notes, findings.notes(), _notes_on_flux(quality))
     names = " and ".join(translator.card.name for translator in used) or "no model"
     coverage = used[-1].card.coverage if used else None
-    return Report(names, run, quality, tuple(dict.fromkeys(n for some in notes for n in some)), coverage, plan.setting)
+    said = tuple(dict.fromkeys(n for some in notes for n in some))
+    return Report(names, run, quality, said, coverage, plan.setting, plan.line_width)
 
 
 def _notes_on_flux(quality: Quality) -> tuple[str, ...]:
@@ -421,9 +424,16 @@ def _require_reached(options: ApplyOptions, quality: Quality) -> None:
         )
 
 
-def _require_known(options: ApplyOptions, quality: Quality) -> None:
-    """Raise ModelError for data unlike the training data, if requested."""
-    if options.out_of_domain == "error" and is_unlike(quality):
+def _require_known(options: ApplyOptions, quality: Quality, plan: Plan) -> None:
+    """Raise for data unlike the training data (ModelError) or the facts of the run (RunFactError), if requested."""
+    if options.out_of_domain != "error":
+        return
+    if plan.line_width is not None and plan.line_width.differs:
+        raise RunFactError(
+            f"{plan.line_width}, and --out-of-domain error was given",
+            f"{plan.line_width.remedy()}, or accept the result with --out-of-domain warn",
+        )
+    if is_unlike(quality):
         raise ModelError(
             f"{unlike(quality)}, and --out-of-domain error was given",
             "compare with a simulation, use another model (--model), or accept the result with --out-of-domain warn",

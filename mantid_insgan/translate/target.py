@@ -21,7 +21,8 @@ from ..errors import ModelError, RunFactError
 from ..instruments.grid import ResolutionOnGrid, finest, ratios
 from ..instruments.instrument import Resolution
 from .cards import require_intervals
-from .elastic import ElasticLines, find_lines, kept_apart
+from .elastic import ElasticLines, kept_apart, look_for_lines
+from .line_width import LineWidth
 from .translator import Quality, Translator
 
 #: Widths that differ by less than this share are the same: no step is made between them.
@@ -69,6 +70,8 @@ class Plan:
         That of the result, which elastic lines get; none at all if not given.
     lines : ElasticLines, optional
         Of the data: they are kept apart from what the models do.
+    line_width : LineWidth, optional
+        Of the data's elastic line.
     intervals : bool
         Whether the result has `deviations`; for a plan of one step.
     """
@@ -79,6 +82,7 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     target: Resolution | None = None
     lines: ElasticLines | None = None
+    line_width: LineWidth | None = None
     intervals: bool = False
 
     @property
@@ -89,6 +93,13 @@ class Plan:
         card = self.steps[0].translator.card
         lines = not card.background or card.purpose == "experiment"  # bundled ones never saw a line
         return card.direction == "remove-resolution" and card.simulation == "ideal" and lines
+
+    def with_lines(self, source, resolution: Resolution, regions=None) -> Plan:
+        """The plan with the elastic line of the data, if it keeps lines apart; parameters as `look_for_lines`."""
+        if not self.removes:
+            return self
+        lines, width = look_for_lines(source, resolution, regions)
+        return replace(self, lines=lines, line_width=width)
 
     def apply(self, spectrum: Spectrum, region=None, progress: Callable | None = None) -> tuple[Spectrum, Quality]:
         """The result for a spectrum, or for a region of one (a tuple of slices of the whole), and its quality."""
@@ -312,7 +323,5 @@ def brought(
         NaN where a spectrometer with the wanted resolution measures nothing.
     Quality
     """
-    plan = plan_between(spectrum, data, wanted, remover, adder)
-    if plan.removes:
-        plan = replace(plan, lines=find_lines(spectrum, data))
+    plan = plan_between(spectrum, data, wanted, remover, adder).with_lines(spectrum, data)
     return plan.apply(spectrum, progress=progress)
