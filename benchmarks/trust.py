@@ -18,7 +18,8 @@ measured alone:
   to spectra and taken out of them (`trust_branches`), and `drawn` the number of different spectra that these are of;
 - `ranks`: whether the numbers beside a result tell its true error, and `second`, a calibration by the data alone
   (`trust_ranks`);
-- `measured`: the alarm on the measurements in shared/data (`trust_measured`).
+- `measured`: the alarm on the measurements in shared/data (`trust_measured`), and `facts`: whether the elastic line
+  notices wrong facts (`trust_facts`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from results import add_option, column, table, write_results
 from trust_branches import branches_added, branches_deleted, branches_drawn
 from trust_case import HELD_OUT, HIGH, MISSING, SEED, SIGNIFICANT, SPLITS, Case, libraries_of
 from trust_domain import domain
+from trust_facts import facts
 from trust_measured import DATA, measured
 from trust_ranks import ranks, second
 
@@ -205,7 +207,7 @@ OF_PAIRS = {
     "ranks": (ranks, False),
     "second": (second, False),
 }
-PARTS = (*OF_PAIRS, "extremes", "measured")
+PARTS = (*OF_PAIRS, "extremes", "measured", "facts")
 
 
 def main() -> None:
@@ -230,6 +232,8 @@ def _measured(options) -> Iterator[dict]:
     wanted = options.part or PARTS
     if "measured" in wanted:
         yield from measured(options.data)
+    if "facts" in wanted:
+        yield from facts(options.data)
     for dimensions, libraries in libraries_of(options.pairs, options.split or HELD_OUT).items():
         for direction in (options.direction or DIRECTIONS) if dimensions in (options.dimensions or (1, 2, 3)) else ():
             case = Case(direction, libraries)

@@ -11,9 +11,20 @@ from mantid_insgan.errors import ModelError, OutputError  # noqa: E402
 from mantid_insgan.learn import build_models, describe  # noqa: E402
 from mantid_insgan.learn.generator import Generator  # noqa: E402
 from mantid_insgan.learn.libraries import PairLibrary  # noqa: E402
+from mantid_insgan.learn.trainer import Schedule  # noqa: E402
 from mantid_insgan.translate.cards import bundled_models, read_model  # noqa: E402
 from tests.exports import leave_out  # noqa: E402
 from tests.test_train import write_pairs  # noqa: E402
+
+
+def written_by(module, monkeypatch) -> list:
+    """The generators that a recipe writes; the last is what it reads: the tests leave out the export."""
+    write, written = module.write, []
+    monkeypatch.setattr(
+        module, "write", lambda name, generator, *more: write(name, written.append(generator) or generator, *more)
+    )
+    monkeypatch.setattr(module, "generator_of", lambda model: written[-1])
+    return written
 
 
 def test_a_bundled_model_is_trained_scored_and_written(tmp_path, monkeypatch):
@@ -25,7 +36,8 @@ def test_a_bundled_model_is_trained_scored_and_written(tmp_path, monkeypatch):
     monkeypatch.setitem(build_models.SIZES, 2, build_models.Size(5, 2))
     monkeypatch.setitem(build_models.CHANNELS, 2, 4)
     options = SimpleNamespace(scratch=tmp_path / "scratch", output=tmp_path / "models", seed=1, accelerator="cpu")
-    vars(options).update(feeders=0, minutes=None, batch=None)
+    vars(options).update(feeders=0, minutes=None, batch=None, steps=None, refine=False)
+    written_by(build_models, monkeypatch)
     build_models.build("add-resolution", 2, tmp_path / "pairs", options)
     folder = tmp_path / "models" / "add-resolution-2d"
     assert {p.name for p in folder.iterdir()} == {"model.onnx", "card.json"}
@@ -36,6 +48,15 @@ def test_a_bundled_model_is_trained_scored_and_written(tmp_path, monkeypatch):
     assert card.training.steps == 2 and card.training.pairs == 5 and card.training.held_out_families
     assert {"torch", "onnx", "onnxruntime", "numpy", "pyspinw", "resins"} == set(card.training.software)
     assert len(card.metrics) == 3 and 0 < card.coverage[0] <= card.coverage[1] <= 1
+    build_models.described_again("add-resolution", 2, tmp_path / "pairs", options)
+    again = read_model(folder).card
+    assert again.training == card.training and again.metrics == card.metrics and again.intervals == card.intervals
+    vars(options).update(steps=3, refine=True, scratch=tmp_path / "refining")
+    build_models.build("add-resolution", 2, tmp_path / "pairs", options)
+    refined = read_model(folder).card.training
+    assert refined.command == f"{card.training.command} && {card.training.command} --steps 3 --refine"
+    assert refined.steps == 2 + 3 and refined.pairs == 5
+    assert build_models.schedule_of(2, options).learning_rate == 0.25 * Schedule().learning_rate
 
 
 def test_a_model_and_its_card_are_replaced_together_or_not_at_all(tmp_path, monkeypatch):

@@ -221,6 +221,12 @@ def test_the_recipe_trains_resumes_scores_and_writes_both(recipe, capsys, monkey
         assert card.training.steps == 2 and "measured: 40 maps" in card.training.families[-1]
         assert "--manganite MAPS --seed 1 --steps 2" in card.training.command
     assert "simulation-to-experiment-2d: simulated experiments" in capsys.readouterr().out
+    cards = [read_model(recipe.output / name).card for name in build_unpaired.NAMES.values()]
+    for direction, card in zip((ADD, REMOVE), cards, strict=True):
+        monkeypatch.setattr(build_unpaired, "generator_of", lambda model, d=direction: trainer.averaged(d))
+        build_unpaired.described_again(direction, recipe)
+        again = read_model(recipe.output / card.name).card
+        assert (again.training, again.intervals) == (card.training, card.intervals)
 
 
 def test_a_resumed_training_ends_as_one_that_was_not_stopped(recipe, tmp_path):

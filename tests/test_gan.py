@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 from scipy.special import ndtr  # noqa: E402
 
 from mantid_insgan.convolve.experiment import ExperimentSettings  # noqa: E402
+from mantid_insgan.core.constants import FWHM_PER_SIGMA  # noqa: E402
 from mantid_insgan.core.kernels import LARGEST_FWHM_BINS, RADIUS, reach_of  # noqa: E402
 from mantid_insgan.errors import DeviceError, InputError, ModelError, OutputError  # noqa: E402
 from mantid_insgan.instruments import Resolution  # noqa: E402
@@ -193,12 +194,23 @@ class TestResolutionOperator:
     @pytest.mark.parametrize("dimensions", [1, 2, 3])
     def test_adjoint_is_the_transpose(self, dimensions):
         x, _, y, width, _, _ = (t.double() for t in random_inputs(dimensions, 12))
-        # The steps that go along with a step are rounded; with widths that jump from bin to bin they'd differ there.
+        # Where a step ends is worked out at either end; with widths that jump from bin to bin they'd differ.
         width = width[(..., *[slice(0, 1)] * dimensions)].expand_as(width)
         correlation = torch.full((2, len(pairs_of_axes(dimensions)), *x.shape[2:]), -0.4, dtype=torch.float64)
         operator = ResolutionOperator(width, correlation)
         one, two = (operator.convolve(x) * y).sum(), (x * operator.adjoint(y)).sum()
         assert float(one) == pytest.approx(float(two), rel=1e-9)
+
+    def test_a_covariance_that_changes_over_the_cut_leaves_no_lines(self):
+        """Steps in whole bins would jump where they round to the next one, and with them the mean of a product."""
+        size, widths = 64, (5.0, 5.0)
+        x, y = torch.meshgrid(*(torch.arange(size) - size / 2.0,) * 2, indexing="ij")
+        correlation = 0.5 + 0.4 * x / size + 0.3 * y / size
+        width = torch.tensor(widths).view(1, 2, 1, 1).expand(1, 2, size, size)
+        operator = ResolutionOperator(width, correlation[None, None])
+        found = (operator.adjoint((x * y)[None, None])[0, 0] - x * y)[16:-16, 16:-16]
+        expected = (correlation * widths[0] * widths[1] / FWHM_PER_SIGMA**2)[16:-16, 16:-16]
+        assert float((found - expected).abs().max()) < 1 / 12, "what the width of a bin adds"
 
     def test_without_width_nothing_changes(self):
         x = random_inputs(2)[0]

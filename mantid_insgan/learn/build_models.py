@@ -7,7 +7,7 @@ everything; a stopped run resumes from the scratch folder.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..core.kernels import LARGEST_FWHM_BINS
 from ..core.options import DIRECTIONS
-from ..translate.cards import COVERAGE, ModelCard, Table, Training, read_model, write_card
+from ..translate.cards import ModelCard, Training, read_model
 from .calibration import with_coverage, with_trust
 from .describe import SCORING, Errors, card_of, domain_of, training_of, write_model
 from .evaluate import Baselines, calibrate, table
@@ -28,7 +28,7 @@ from .train_job import BATCH, CHANNELS
 from .trainer import Machine, Schedule
 from .warm_start import generator_of
 
-VERSION = "3"
+VERSION = "4"
 #: Peak counts at which models are scored; None is without noise. There are fewer for slices and volumes, which take a
 #: second each and more.
 COUNTS = {"add-resolution": (None, 300.0), "remove-resolution": (None, 3000.0, 300.0, 30.0)}
@@ -52,6 +52,8 @@ class Size:
 SIZES = {1: Size(1024, 8000), 2: Size(4000, 3200), 3: Size(560, 2000)}
 #: Of steps, where the time decides.
 ANY_NUMBER = 1_000_000
+#: Share of the learning rate that models which are trained are refined with.
+REFINING = 0.25
 #: Cuts of each slice of a split that models of one dimension are trained on, or their cards calibrated with, too.
 CUTS_PER_SLICE = {"train": 12, "validation": 4}
 
@@ -70,8 +72,17 @@ def parse(arguments=None):
     parser.add_argument("--feeders", type=int, default=0, help="processes that draw examples ahead of the training")
     parser.add_argument("--minutes", type=float, help="train for so long, however many steps that is")
     parser.add_argument("--batch", type=int, help="examples in a step")
-    parser.add_argument(
-        "--trust", action="store_true", help="train nothing: only what the cards in --output say of trust is made anew"
+    parser.add_argument("--steps", type=int, help="train for so many steps; default: those of the recipe")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--refine",
+        action="store_true",
+        help="begin with the models in --output, and with a quarter of the usual learning rate",
+    )
+    how.add_argument(
+        "--describe",
+        action="store_true",
+        help="train nothing: export the models in --output anew, and write what their cards say of scores and trust",
     )
     return parser.parse_args(arguments)
 
@@ -83,7 +94,7 @@ def main(arguments=None) -> None:
     for dimensions in options.dimensions or SIZES:
         folder = draw_pairs(dimensions, options)
         for direction in options.direction or DIRECTIONS:
-            (trust_again if options.trust else build)(direction, dimensions, folder, options)
+            (described_again if options.describe else build)(direction, dimensions, folder, options)
 
 
 def draw_pairs(dimensions: int, options) -> Path:
@@ -119,38 +130,46 @@ def schedule_of(dimensions: int, options) -> Schedule:
     """The schedule of one training."""
     steps = SIZES[dimensions].steps if options.minutes is None else ANY_NUMBER
     batch = options.batch or BATCH[dimensions]
-    return Schedule(steps=steps, batch=batch, seed=options.seed, minutes=options.minutes)
+    schedule = Schedule(steps=options.steps or steps, batch=batch, seed=options.seed, minutes=options.minutes)
+    return replace(schedule, learning_rate=REFINING * schedule.learning_rate) if options.refine else schedule
 
 
 def build(direction: str, dimensions: int, pairs: Path, options) -> None:
     """Train, score, export and describe one model."""
     name = f"{direction}-{dimensions}d"
+    before = read_model(options.output / name) if options.refine else None
     trainer = PairedTrainer(
         PairedRecipe(direction, dimensions, CHANNELS[dimensions]),
         schedule_of(dimensions, options),
         library_of("train", dimensions, pairs, options),
         options.scratch / f"{name}-{options.seed}",
         Machine(options.accelerator, feeders=options.feeders),
+        start=before and generator_of(before),
     )
     with Bar(name) as bar:
         trainer.run(lambda share, step, terms: bar(share, f"NRMSE {terms['nrmse']:.3f}"))
+    generator = trainer.averaged("generator")
+    training = _training(trainer, generator, options)
+    write(name, generator, training if before is None else _both(before.card.training, training), pairs, options)
+
+
+def described_again(direction: str, dimensions: int, pairs: Path, options) -> None:
+    """Export a model that is trained, and write its card anew."""
+    name = f"{direction}-{dimensions}d"
+    model = read_model(options.output / name)
+    write(name, generator_of(model).eval(), model.card.training, pairs, options)
+
+
+def write(name: str, generator, training: Training, pairs: Path, options) -> None:
+    """Score, export and describe a model that is trained."""
     folder = options.output / name
     folder.mkdir(parents=True, exist_ok=True)
-    generator = trainer.averaged("generator")
-    card = describe(name, generator, trainer, pairs, options)
+    card = describe(name, generator, training, pairs, options)
     write_model(generator, card, folder / "model.onnx", folder / "card.json")
     for found in card.metrics:
         print(f"{name}: {found.title}; {found.conditions}\n  columns: {found.columns}")
         for row, values in found.rows.items():
             print(f"  {row:34s}", *values)
-
-
-def trust_again(direction: str, dimensions: int, pairs: Path, options) -> None:
-    """Write the card of a model that is trained with its intervals and its domain made anew."""
-    model = read_model(options.output / f"{direction}-{dimensions}d")
-    card = _trusted(model.card, generator_of(model).eval(), pairs, options)
-    write_card(card, model.path)
-    print(f"{card.name}: {_coverage_of(card).rows['this model']} within 1 and 2 standard errors")
 
 
 def _trusted(card: ModelCard, generator, pairs: Path, options) -> ModelCard:
@@ -162,11 +181,7 @@ def _trusted(card: ModelCard, generator, pairs: Path, options) -> ModelCard:
     return with_coverage(card, generator, scoring, seed + 1, "held-out families")
 
 
-def _coverage_of(card: ModelCard) -> Table:
-    return next(t for t in card.metrics if t.title.startswith(COVERAGE))
-
-
-def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
+def describe(name: str, generator, training: Training, pairs: Path, options) -> ModelCard:
     """The card: scores beside baselines, coverage of the errors, domain of application, recipe."""
     seed = options.seed + SCORING
     validation = PairLibrary(pairs, "validation")
@@ -181,8 +196,7 @@ def describe(name: str, generator, trainer, pairs: Path, options) -> ModelCard:
             for split, library in held_out.items()
         ]
     errors = Errors(factor, tables=tuple(tables))
-    domain, _ = domain_of(generator, trainer.library, validation, seed)
-    training = _training(trainer, generator, options)
+    domain, _ = domain_of(generator, library_of("train", generator.dimensions, pairs, options), validation, seed)
     card = card_of(generator, name, VERSION, _description(generator), errors, training, domain)
     return _trusted(card, generator, pairs, options)
 
@@ -206,14 +220,16 @@ def _description(generator) -> str:
 
 def _training(trainer, generator, options) -> Training:
     accelerator = trainer.device.split(",")[0]
-    more = {"--accelerator": accelerator, "--minutes": options.minutes, "--batch": options.batch}
+    more = {"--accelerator": accelerator, "--minutes": options.minutes, "--steps": options.steps}
+    more |= {"--batch": options.batch, "--refine": "" if options.refine else None}
     more = {flag: value for flag, value in more.items() if value not in (None, "cpu")}
     return training_of(
         trainer,
         f"python -m mantid_insgan.learn.build_models --dimensions {generator.dimensions} "
         f"--direction {generator.direction} --seed {trainer.schedule.seed}"
         + "".join(
-            f" {flag} {value:g}" if isinstance(value, float) else f" {flag} {value}" for flag, value in more.items()
+            f" {flag} {value:g}" if isinstance(value, float) else f" {flag} {value}".rstrip()
+            for flag, value in more.items()
         ),
         trainer.pairs,
         sorted(f.name for f in families_of("train")),
@@ -221,6 +237,19 @@ def _training(trainer, generator, options) -> Training:
         settings=[say_setting(s) for s in settings_of("train")],
         held_out_settings=[say_setting(s) for s in settings_of("test-setting")],
         software=("pyspinw", "resins"),
+    )
+
+
+def _both(first: Training, then: Training) -> Training:
+    """What a card says of a model that was trained, and then refined."""
+    return then.model_copy(
+        update={
+            "command": f"{first.command} && {then.command}",
+            "steps": first.steps + then.steps,
+            "minutes": first.minutes + then.minutes,
+            "device": ", then ".join(dict.fromkeys([first.device, then.device])),
+            "pairs": max(first.pairs, then.pairs),
+        }
     )
 
 

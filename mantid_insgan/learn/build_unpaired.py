@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..translate.cards import ModelCard, Table, Training, find_model
+from ..translate.cards import ModelCard, Table, Training, find_model, read_model
 from ..translate.trust import deviations
 from . import losses
 from .build_models import ANY_NUMBER, Bar, say_setting
@@ -31,7 +31,7 @@ from .trainer import Schedule
 from .unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTrainer
 from .warm_start import generator_of
 
-VERSION = "1"
+VERSION = "2"
 #: Names of the models by what they calculate.
 NAMES = {ADD: "simulation-to-experiment-2d", REMOVE: "experiment-to-simulation-2d"}
 #: Not trained on: the models of the measured manganite are to be told apart by data alone.
@@ -89,6 +89,11 @@ def parse(arguments=None):
     parser.add_argument("--minutes", type=float, default=30.0, help="train for so long")
     parser.add_argument("--steps", type=int, help="instead of minutes")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads that train")
+    parser.add_argument(
+        "--describe",
+        action="store_true",
+        help="train nothing: export the models in --output anew, and write what their cards say of scores and trust",
+    )
     return parser.parse_args(arguments)
 
 
@@ -96,6 +101,10 @@ def main(arguments=None) -> None:
     """Train both models, unless they are, then score and write them."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
+    if options.describe:
+        for direction in (ADD, REMOVE):
+            described_again(direction, options)
+        return
     trainer, sides = train(options)
     for direction in (ADD, REMOVE):
         build(direction, trainer, sides, options)
@@ -140,8 +149,19 @@ def train(options) -> tuple[UnpairedTrainer, Sides]:
 
 def build(direction: str, trainer: UnpairedTrainer, sides: Sides, options) -> None:
     """Score, export and describe the model of one direction."""
-    generator = trainer.averaged(direction)
-    card = describe(direction, generator, trainer, sides, options)
+    write(direction, trainer.averaged(direction), sides, _training(trainer, sides, options), options)
+
+
+def described_again(direction: str, options) -> None:
+    """Export the model of one direction, which is trained, and write its card anew."""
+    model = read_model(options.output / NAMES[direction])
+    sides = sides_of(options.pairs, options.manganite)
+    write(direction, generator_of(model).eval(), sides, model.card.training, options)
+
+
+def write(direction: str, generator, sides: Sides, training: Training, options) -> None:
+    """Score, export and describe a model that is trained."""
+    card = describe(direction, generator, sides, training, options)
     folder = options.output / NAMES[direction]
     folder.mkdir(parents=True, exist_ok=True)
     write_model(generator, card, folder / "model.onnx", folder / "card.json")
@@ -197,7 +217,7 @@ def scores_table(title: str, generator, library, rivals: dict[float | None, tupl
     return Table(title=title, conditions=conditions, columns=names, rows=rows)
 
 
-def describe(direction: str, generator, trainer: UnpairedTrainer, sides: Sides, options) -> ModelCard:
+def describe(direction: str, generator, sides: Sides, training: Training, options) -> ModelCard:
     """The card: scores beside simpler methods, errors and domain from the validation split, recipe."""
     seed = options.seed + SCORING
     validation = of_split(options.pairs, "validation", direction)
@@ -209,7 +229,6 @@ def describe(direction: str, generator, trainer: UnpairedTrainer, sides: Sides, 
     errors = Errors(calibrate(generator, validation, seed), tables=tables)
     seen = sides.inputs(direction)
     domain, _ = domain_of(generator, seen, validation, seed, MOST)
-    training = _training(trainer, sides, options)
     card = card_of(generator, NAMES[direction], VERSION, _description(direction), errors, training, domain)
     card = card.model_copy(update={"purpose": "experiment", "notes": [*card.notes, *_notes(direction)]})
     card = with_trust(card, generator, seen, validation, seed, MOST)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from itertools import product
 
 import torch
 
@@ -23,8 +24,8 @@ class ResolutionOperator:
 
     The Gaussian is taken apart as covariances are, C = L diag(v) L^T: it is spread along the last axis, each step of
     that taking its share of steps along the other axes with it, then along the last but one, and so on. Steps on the
-    other axes are rounded to whole bins, and what the rounding adds to the variance is taken from that of their own
-    spread, so that second moments are exact. A kernel between bin centres is what a Gaussian puts into each bin.
+    other axes end between bins and are shared by them, and what this adds to the variance is taken from that of their
+    own spread, so that second moments are exact. A kernel between bin centres is what a Gaussian puts into each bin.
 
     ``convolve`` is H x: every bin is spread by the Gaussian of its own position, so that intensity is conserved (where
     correlations change along the cut, to first order in the change). ``adjoint`` is the transpose of H: the mean over
@@ -59,38 +60,59 @@ class ResolutionOperator:
         self.passes = [self._pass(axis, covariance) for axis in reversed(range(self.dimensions))]
 
     def _pass(self, axis: int, covariance: dict):
-        """Where the T steps along one axis lead from each bin, and the kernel there: for H and for its transpose."""
+        """Where the steps along one axis lead from each bin, and the kernel there: for H and for its transpose.
+
+        With the steps that one step takes along other axes it ends between bins. Their shares are those of a linear
+        interpolation: whole bins would jump where a step is half a bin longer than beside it, and leave lines.
+        """
         variance = covariance[axis, axis].clamp(min=0.0)
         flat = _steps_of(variance) if self.steps is None else self.steps
         steps = self._along(flat, 1)
         kernel = _bin_gaussian(variance, flat)  # (N, T, *grid)
-        taken = [torch.round(covariance[i, axis] / variance.clamp(min=1e-4) * steps) for i in range(axis)]
+        taken = [covariance[i, axis] / variance.clamp(min=1e-4) * steps for i in range(axis)]
         for i in range(axis):
             for j in range(i, axis):
-                covariance[i, j] = covariance[i, j] - _total(kernel * (taken[i] * taken[j]))
-        there, inside = self._places([*taken, steps], 1)
-        back, came = self._places([*taken, steps], -1)
+                second = taken[i] * taken[j] if i < j else taken[i] ** 2 + _between_bins(taken[i])
+                covariance[i, j] = covariance[i, j] - _total(kernel * second)
+        if not axis:
+            (there, inside), (back, came) = (self._rows(sign * flat) for sign in (1, -1))
+            return (back, self._rows_of_each(kernel, back) * came), (there, kernel * inside)
+        (there, shares), (back, came) = (self._places([*(sign * t for t in taken), sign * steps]) for sign in (1, -1))
+        kernel = kernel.repeat(1, 2**axis, *[1] * self.dimensions)
         # Intensity that arrives in a bin is weighted by the kernel of the bin that it comes from.
-        of_sources = _at(kernel, back) if axis else self._rows_of_each(kernel, back)
-        return (back, of_sources * came), (there, kernel * inside)
+        return (back, _at(kernel, back) * came), (there, kernel * shares)
 
-    def _places(self, offsets, sign: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Flat indices of the bins at ``sign * offsets`` from each bin, (N, T, *grid), and where these lie on the grid.
+    def _rows(self, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows along axis 0 at steps (T,) from each, (T, n), and which of them lie on the grid, (1, T, n, 1, ...)."""
+        bins = torch.arange(self.grid[0], device=steps.device)
+        rows = bins + steps.view(-1, 1).long()
+        inside = (rows >= 0) & (rows < self.grid[0])
+        return torch.minimum(rows.clamp(min=0), bins.max()), inside.view(1, *rows.shape, *[1] * (self.dimensions - 1))
 
-        Steps along axis 0 take no others with them: there whole rows are moved, and the indices are theirs, (T, n).
+    def _places(self, offsets) -> tuple[torch.Tensor, torch.Tensor]:
+        """Flat indices of the bins around the ends of T steps from each bin, (N, 2^k T, *grid), and the share that each
+        of them has, which is 0 off the grid.
+
+        Steps along the first k axes end between bins, of which they have two; that along the next ends in one.
         """
-        if len(offsets) == 1:
-            bins = torch.arange(self.grid[0], device=offsets[0].device)
-            rows = bins + sign * offsets[0].view(-1, 1).long()
-            inside = (rows >= 0) & (rows < self.grid[0])
-            return torch.minimum(rows.clamp(min=0), bins.max()), inside.view(
-                1, *rows.shape, *[1] * (self.dimensions - 1)
-            )
+        lower = [torch.floor(offset) for offset in offsets[:-1]]
+        above = [offset - low for offset, low in zip(offsets, lower, strict=False)]
+        found, shares = [], []
+        for corner in product((0, 1), repeat=len(lower)):
+            ends = [low + one for low, one in zip(lower, corner, strict=True)]
+            flat, inside = self._indices([*ends, offsets[-1]])
+            share = math.prod(part if one else 1.0 - part for part, one in zip(above, corner, strict=True))
+            found.append(flat)
+            shares.append(share * inside)
+        return torch.cat(found, dim=1), torch.cat(shares, dim=1)
+
+    def _indices(self, offsets) -> tuple[torch.Tensor, torch.Tensor]:
+        """Flat indices of the bins at whole offsets from each bin, (N, T, *grid), and which of them lie on the grid."""
         flat = inside = None
         for axis, size in enumerate(self.grid):
             place = bins = self._along(torch.arange(size, device=offsets[-1].device), 2 + axis)
             if axis < len(offsets):
-                place = place + sign * offsets[axis].long()
+                place = place + offsets[axis].long()
             on_axis = (place >= 0) & (place < size)
             place = torch.minimum(place.clamp(min=0), bins.max())
             inside = on_axis if inside is None else inside & on_axis
@@ -151,6 +173,12 @@ def _difference(wide: dict, fine: dict) -> dict[tuple[int, int], torch.Tensor]:
             most = (left[i, i] * left[j, j]).sqrt()
             left[i, j] = torch.minimum(torch.maximum(value, -most), most)
     return left
+
+
+def _between_bins(steps: torch.Tensor) -> torch.Tensor:
+    """What a linear interpolation between bins adds to the variance of steps, bins squared."""
+    part = steps - torch.floor(steps)
+    return part * (1.0 - part)
 
 
 def _steps_of(variance: torch.Tensor) -> torch.Tensor:
