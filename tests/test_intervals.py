@@ -300,7 +300,7 @@ def test_ends_of_an_earlier_result_stay_if_the_job_fails(options, tmp_path, monk
 
 def test_a_card_without_intervals_is_told_of_before_the_work(options, tmp_path, monkeypatch):
     bare = options.updated(model=stand_in_card.copied(tmp_path / "bare", known=False))
-    monkeypatch.setattr(job, "find_lines", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.setattr("mantid_insgan.translate.target.look_for_lines", lambda *_: pytest.fail("the work has begun"))
     expected = (
         r"the card of the model remove-resolution-2d has no intervals \(its entry 'intervals'\), which --intervals "
         r"needs. Fix: use a bundled model for cuts or slices \(--model\), or leave --intervals out"

@@ -37,11 +37,15 @@ def quantiles_at(intervals, brightness: np.ndarray, spread: np.ndarray) -> np.nd
         The result, and the network's own standard deviation.
     """
     known = np.asarray(intervals.quantiles)
+    rows = np.ascontiguousarray(known.reshape(len(known), -1).T)
     row, down = _between(intervals.brightness, np.log(np.maximum(brightness, _DARKEST)))
     column, right = _between(intervals.spread, np.log(np.maximum(spread, _SUREST)))
-    above = known[:, row, column] * (1 - right) + known[:, row, column + 1] * right
-    below = known[:, row + 1, column] * (1 - right) + known[:, row + 1, column + 1] * right
-    return above * (1 - down) + below * down
+    first = row * known.shape[2] + column
+    down, right = down[..., None], right[..., None]
+    above = rows[first] * (1 - right) + rows[first + 1] * right
+    first += known.shape[2]
+    below = rows[first] * (1 - right) + rows[first + 1] * right
+    return np.moveaxis(above * (1 - down) + below * down, -1, 0)
 
 
 def _between(knots, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -259,9 +263,13 @@ UNIT = np.sqrt(19) / 9
 def _smoothed(values: np.ndarray) -> np.ndarray:
     """The mean over three bins along every axis, twice; nothing lies outside."""
     for axis in range(values.ndim):
+        low, high = ([slice(None)] * values.ndim for _ in range(2))
+        low[axis], high[axis] = slice(None, -1), slice(1, None)
         for _ in range(2):
-            wide = np.pad(values, [(1, 1) if a == axis else (0, 0) for a in range(values.ndim)])
-            values = sum(np.take(wide, range(k, k + values.shape[axis]), axis) for k in range(3)) / 3
+            total = values.copy()
+            total[tuple(high)] += values[tuple(low)]
+            total[tuple(low)] += values[tuple(high)]
+            values = total / 3
     return values
 
 
