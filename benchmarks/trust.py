@@ -1,13 +1,14 @@
 """How far results can be trusted: errors that cover, an alarm that rings, peaks that are invented or lost.
 
-    insgan make-pairs --dimensions 2 --count 96 --seed 5 --method covariance --output build/trust/pairs-2d-5 \\
+    insgan make-pairs --dimensions 2 --count 384 --seed 5 --method covariance --output build/trust/pairs-2d-5 \\
         --family ladder --family stripe --family kagome_fm --family helical --family rutile_afm --family pcsmo_dimer \\
-        --family dimer_levels  # and the same with --dimensions 1 --count 64
+        --family dimer_levels  # and the same with --dimensions 1 --count 256
     python benchmarks/trust.py --pairs build/trust/pairs-?d-5 build/training/pairs-?d-1 [--part coverage]
 
 Everything is scored on families and settings that neither the training nor the calibration of the cards has seen, by
 the bundled models, at three or four numbers of counts; with `--split validation`, on the split that calibrated the
-cards, where criteria are tried. Of each split at most `trust_case.MOST` pairs count. The parts, each of which can be
+cards, where criteria are tried. Of each split at most `trust_case.MOST` pairs count, but for branches, which few pairs
+lend themselves to. The parts, each of which can be
 measured alone:
 
 - `coverage`: how often the truth lies within the intervals of the card, and `extremes`, the ends of these shares, from

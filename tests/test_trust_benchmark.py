@@ -197,6 +197,9 @@ def test_different_pairs_are_counted(monkeypatch):
 class Library:
     """A library of one pair."""
 
+    def __len__(self):
+        return 1
+
     dimensions = 2
 
     def __init__(self, one):
