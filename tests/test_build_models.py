@@ -36,7 +36,7 @@ def test_a_bundled_model_is_trained_scored_and_written(tmp_path, monkeypatch):
     monkeypatch.setitem(build_models.SIZES, 2, build_models.Size(5, 2))
     monkeypatch.setitem(build_models.CHANNELS, 2, 4)
     options = SimpleNamespace(scratch=tmp_path / "scratch", output=tmp_path / "models", seed=1, accelerator="cpu")
-    vars(options).update(feeders=0, minutes=None, batch=None, steps=None, refine=False)
+    vars(options).update(feeders=0, minutes=None, batch=None, steps=None, refine=False, pairs=None)
     written_by(build_models, monkeypatch)
     build_models.build("add-resolution", 2, tmp_path / "pairs", options)
     folder = tmp_path / "models" / "add-resolution-2d"

@@ -121,6 +121,7 @@ def test_apply_json(insgan, measured):
         "median_distance_from_training",
         "share_of_slices_outside_training",
         "p_value_of_domain",
+        "elastic_line_over_calculated_width",
         "held_out_truth_within_1_standard_error",
         "held_out_truth_within_2_standard_errors",
         "notes",

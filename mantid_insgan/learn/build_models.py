@@ -73,6 +73,7 @@ def parse(arguments=None):
     parser.add_argument("--minutes", type=float, help="train for so long, however many steps that is")
     parser.add_argument("--batch", type=int, help="examples in a step")
     parser.add_argument("--steps", type=int, help="train for so many steps; default: those of the recipe")
+    parser.add_argument("--pairs", type=int, help="draw so many pairs; default: those of the recipe")
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--refine",
@@ -103,7 +104,7 @@ def draw_pairs(dimensions: int, options) -> Path:
     with Bar(f"{dimensions}D pairs") as bar:
         make_pairs(
             dimensions,
-            SIZES[dimensions].pairs,
+            options.pairs or SIZES[dimensions].pairs,
             options.seed,
             options.workers,
             folder,
@@ -221,7 +222,7 @@ def _description(generator) -> str:
 def _training(trainer, generator, options) -> Training:
     accelerator = trainer.device.split(",")[0]
     more = {"--accelerator": accelerator, "--minutes": options.minutes, "--steps": options.steps}
-    more |= {"--batch": options.batch, "--refine": "" if options.refine else None}
+    more |= {"--pairs": options.pairs, "--batch": options.batch, "--refine": "" if options.refine else None}
     more = {flag: value for flag, value in more.items() if value not in (None, "cpu")}
     return training_of(
         trainer,
