@@ -24,8 +24,10 @@ class ResolutionOperator:
 
     The Gaussian is taken apart as covariances are, C = L diag(v) L^T: it is spread along the last axis, each step of
     that taking its share of steps along the other axes with it, then along the last but one, and so on. Steps on the
-    other axes end between bins and are shared by them, and what this adds to the variance is taken from that of their
-    own spread, so that second moments are exact. A kernel between bin centres is what a Gaussian puts into each bin.
+    other axes end between bins. In slices they are shared by the bins on either side, as in a linear interpolation:
+    whole bins would jump where a step rounds to the next one, and leave lines. In volumes, where it would take twice
+    the time, they are rounded. What either adds to the variance is taken from that of their own spread, so that second
+    moments are exact. A kernel between bin centres is what a Gaussian puts into each bin.
 
     ``convolve`` is H x: every bin is spread by the Gaussian of its own position, so that intensity is conserved (where
     correlations change along the cut, to first order in the change). ``adjoint`` is the transpose of H: the mean over
@@ -52,6 +54,7 @@ class ResolutionOperator:
         steps: torch.Tensor | None = None,
     ):
         self.dimensions = width.shape[1]
+        self.shares = self.dimensions < 3
         self.grid = width.shape[2:]
         covariance = covariance_of(width, correlation)
         if finer is not None:
@@ -60,16 +63,14 @@ class ResolutionOperator:
         self.passes = [self._pass(axis, covariance) for axis in reversed(range(self.dimensions))]
 
     def _pass(self, axis: int, covariance: dict):
-        """Where the steps along one axis lead from each bin, and the kernel there: for H and for its transpose.
-
-        With the steps that one step takes along other axes it ends between bins. Their shares are those of a linear
-        interpolation: whole bins would jump where a step is half a bin longer than beside it, and leave lines.
-        """
+        """Where the steps along one axis lead from each bin, and the kernel there: for H and for its transpose."""
         variance = covariance[axis, axis].clamp(min=0.0)
         flat = _steps_of(variance) if self.steps is None else self.steps
         steps = self._along(flat, 1)
         kernel = _bin_gaussian(variance, flat)  # (N, T, *grid)
         taken = [covariance[i, axis] / variance.clamp(min=1e-4) * steps for i in range(axis)]
+        if not self.shares:
+            taken = [torch.round(offset) for offset in taken]
         for i in range(axis):
             for j in range(i, axis):
                 second = taken[i] * taken[j] if i < j else taken[i] ** 2 + _between_bins(taken[i])
@@ -78,7 +79,7 @@ class ResolutionOperator:
             (there, inside), (back, came) = (self._rows(sign * flat) for sign in (1, -1))
             return (back, self._rows_of_each(kernel, back) * came), (there, kernel * inside)
         (there, shares), (back, came) = (self._places([*(sign * t for t in taken), sign * steps]) for sign in (1, -1))
-        kernel = kernel.repeat(1, 2**axis, *[1] * self.dimensions)
+        kernel = kernel.repeat(1, 2**axis if self.shares else 1, *[1] * self.dimensions)
         # Intensity that arrives in a bin is weighted by the kernel of the bin that it comes from.
         return (back, _at(kernel, back) * came), (there, kernel * shares)
 
@@ -90,15 +91,15 @@ class ResolutionOperator:
         return torch.minimum(rows.clamp(min=0), bins.max()), inside.view(1, *rows.shape, *[1] * (self.dimensions - 1))
 
     def _places(self, offsets) -> tuple[torch.Tensor, torch.Tensor]:
-        """Flat indices of the bins around the ends of T steps from each bin, (N, 2^k T, *grid), and the share that each
-        of them has, which is 0 off the grid.
+        """Flat indices of the bins around the ends of T steps from each bin, (N, C T, *grid), and the share that each
+        of the C corners has, which is 0 off the grid.
 
-        Steps along the first k axes end between bins, of which they have two; that along the next ends in one.
+        Steps along all but the last of the axes end between bins, of which each has two if they are shared.
         """
         lower = [torch.floor(offset) for offset in offsets[:-1]]
         above = [offset - low for offset, low in zip(offsets, lower, strict=False)]
         found, shares = [], []
-        for corner in product((0, 1), repeat=len(lower)):
+        for corner in product((0, 1) if self.shares else (0,), repeat=len(lower)):
             ends = [low + one for low, one in zip(lower, corner, strict=True)]
             flat, inside = self._indices([*ends, offsets[-1]])
             share = math.prod(part if one else 1.0 - part for part, one in zip(above, corner, strict=True))
