@@ -17,6 +17,7 @@ from trust_measured import MEASUREMENTS
 
 from mantid_insgan.convolve import convolve
 from mantid_insgan.convolve.experiment import ExperimentSettings, make_experiment
+from mantid_insgan.core.constants import HBAR2_OVER_2M
 from mantid_insgan.core.run import Lattice
 from mantid_insgan.core.spectrum import Axis, Spectrum, per_event
 from mantid_insgan.errors import RunFactError
@@ -132,7 +133,7 @@ def _of_simulation(rng, counts: float) -> Iterator[tuple[str, LineWidth | None]]
 def _powder(true: Resolution, rng, counts: float) -> Spectrum:
     """A paramagnet's |Q| and energy, as measured."""
     model = LevelsModel(LATTICE, [0.3 * true.ei], [1.0], ion="Mn2+", correlation=0.3, temperature=10.0)
-    highest = 1.2 * np.sqrt(true.ei / 2.072)
+    highest = 1.2 * np.sqrt(true.ei / HBAR2_OVER_2M)
     q, energy = np.linspace(0.2, highest, 61), np.arange(-0.3, 0.9, 0.006) * true.ei
     axes = (Axis("|Q|", q, "Angstrom^-1"), Axis("DeltaE", energy, "meV"))
     seen = convolve(model, axes, true, points=64, fwhm=0.1 * true.ei, orientations=50)

@@ -135,7 +135,12 @@ def test_richardson_lucy_is_as_good_where_it_is_said_to_be():
     (row,) = (r for r in table["rows"] if r[:3] == ["held-out families", "NRMSE", "3000"])
     lucy, model, low, high = row[4:]
     assert row[3].startswith("Richardson-Lucy") and lucy < model and low < 0 < high
-    assert "1D cuts of the held-out families with 3000 counts in the peaks;" in words("README.md")
+    said = words("README.md")
+    assert "1D cuts of the held-out families with 3000 counts in the peaks, or from slices of these families" in said
+    (slices,) = (t for t in results["tables"] if t["name"] == "remove-resolution, 2D, where a simpler method is better")
+    places = [row[:3] for row in slices["rows"] if row[1] == "NRMSE"]
+    assert {counts for _, _, counts in places} == {"no noise"}
+    assert all(where.startswith("held-out families") for where, _, _ in places)
     page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
     large = page.split("\n## remove-resolution, 3D\n")[1].split("### held-out families, larger volumes\n")[1]
     assert "pairs of 64x64x32 bins" in large
@@ -151,7 +156,7 @@ def test_no_simpler_method_is_surely_nearer_to_the_truth(direction, dimensions):
     name = f"{direction}, {dimensions}D, where a simpler method is better"
     (table,) = (t for t in results["tables"] if t["name"] == name)
     rows = [row[4:] for row in table["rows"] if row[1] == "NRMSE"]
-    assert (dimensions == 1) == bool(rows)
+    assert bool(rows) == (dimensions == 1 or (direction, dimensions) == ("remove-resolution", 2))
     assert all(method < model and low < 0 < high for method, model, low, high in rows)
 
 
@@ -218,17 +223,20 @@ def test_two_models_are_trained_against_discriminators_without_pairs():
 
 
 def test_what_the_models_without_pairs_are_worth():
-    splits = [f"simulated experiments, held-out {what}" for what in ("families of Hamiltonians", "instrument settings")]
-    for direction, low, high in (
-        ("simulation-to-experiment", 0.085, 0.095),
-        ("experiment-to-simulation", 0.045, 0.095),
+    families, settings = (
+        f"simulated experiments, held-out {what}" for what in ("families of Hamiltonians", "instrument settings")
+    )
+    for direction, split, low, high in (
+        ("simulation-to-experiment", families, -0.025, -0.015),
+        ("simulation-to-experiment", settings, 0.075, 0.085),
+        ("experiment-to-simulation", families, 0.035, 0.075),
+        ("experiment-to-simulation", settings, 0.035, 0.075),
     ):
-        for split in splits:
-            rows = rows_of("experiment_models", f"{direction}-2d, {split}")
-            own = rows.pop("this model")
-            for counts in [name for name in own if name]:  # beside that of the names
-                best = min(row[counts] for row in rows.values())
-                assert low < 1 - own[counts] / best < high
+        rows = rows_of("experiment_models", f"{direction}-2d, {split}")
+        own = rows.pop("this model")
+        for counts in [name for name in own if name]:  # beside that of the names
+            best = min(row[counts] for row in rows.values())
+            assert low < 1 - own[counts] / best < high
     seen = rows_of("experiment_models", "manganite, simulations translated")["simulation-to-experiment-2d"]
     assert round(seen["nearer than convolved (%)"], 1) == 2.4
     assert round(seen["nearer than convolved (%), constants"], 1) == -2.4
@@ -236,12 +244,12 @@ def test_what_the_models_without_pairs_are_worth():
     alike = [round(row["goodenough"], 3) for row in back.values()]
     assert alike == [0.673, 0.686, 0.648]
     said = words("docs/training.md")
-    assert "9 % smaller adding, and 5 to 9 % smaller removing" in said
+    assert "4 to 7 % smaller than that of the best other. The one that adds is 8 % nearer at held-out settings" in said
     assert "(0.648 with Goodenough) than as they are (0.673) or with the resolution removed (0.686)" in said
     card = ALL_CARDS["experiment-to-simulation-2d"]
     (intervals,) = (t for t in card.metrics if t.title.startswith("coverage of the intervals"))
-    assert [round(x, 2) for x in intervals.rows["this model"]] == [0.72, 0.95]
-    assert round(card.coverage[0], 2) == 0.44 and "but 0.44 removing" in said
+    assert [round(x, 2) for x in intervals.rows["this model"]] == [0.67, 0.93]
+    assert round(card.coverage[0], 2) == 0.46 and "but 0.46 removing" in said
 
 
 def test_the_grid_above_which_widths_are_interpolated():
