@@ -1,6 +1,7 @@
 """The width of the elastic line, held against the facts of the run."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from mantid_insgan import Run
 from mantid_insgan.core.spectrum import Axis, Spectrum
 from mantid_insgan.errors import RunFactError
 from mantid_insgan.instruments import Resolution
-from mantid_insgan.io import write_nexus
+from mantid_insgan.io import read_nxspe, write_nexus
 from mantid_insgan.translate import job
 from mantid_insgan.translate.elastic import look_for_lines
 from mantid_insgan.translate.inspect import inspect_file
@@ -78,6 +79,23 @@ def test_a_mode_that_crosses_zero_in_some_columns_is_no_line():
 )
 def test_it_differs_by_more_than_its_error(ratio, error, differs):
     assert LineWidth(ratio * 2.0, error * 2.0, 2.0).differs == differs
+
+
+MEASURED = Path(__file__).parent / "data" / "bi2fe4o9-merlin" / "MER40874_Ei62.00meV_Rings.nxspe"
+
+
+def test_a_measured_line_tells_of_wrong_facts():
+    data = read_nxspe(MEASURED)
+    ei = data.run.value("ei")
+
+    def ratio(instrument, chopper, frequency):
+        found = look_for_lines(data, Resolution(instrument, ei, chopper, frequency))[1]
+        return found.ratio, found.differs
+
+    right, differs = ratio("MERLIN", "G", 600.0)
+    assert right == pytest.approx(1.04, abs=0.05) and not differs
+    assert ratio("MERLIN", "G", 200.0) == (pytest.approx(0.64, abs=0.05), True)
+    assert ratio("MARI", "S", 400.0) == (pytest.approx(1.63, abs=0.15), True)
 
 
 # ------------------------------------------------------------------------------------------------------ told to users

@@ -13,6 +13,7 @@ import trust as benchmark  # noqa: E402
 import trust_branches as branches  # noqa: E402
 import trust_case as cases  # noqa: E402
 import trust_domain as domain  # noqa: E402
+import trust_facts as facts  # noqa: E402
 import trust_measured as measured_maps  # noqa: E402
 import trust_ranks as ranks  # noqa: E402
 
@@ -441,3 +442,15 @@ def test_no_part_is_measured_that_is_not_asked_for(tmp_path):
     (tmp_path / "some.json").write_text('{"tables": []}', encoding="utf-8")
     (found,) = benchmark._measured(SimpleNamespace(**options, results=tmp_path / "some.json"))
     assert found["name"] == "extremes of coverage" and found["rows"] == []
+
+
+def test_the_elastic_line_of_simulated_powders_tells_of_wrong_facts(monkeypatch):
+    monkeypatch.setattr(facts, "DRAWS", 3)
+    rows = {row[0]: row[1:] for row in facts._rows(300.0)}
+    number, differs, none, ratios = rows.pop("right, 300 counts")
+    assert (number, differs, none) == (3, 0.0, None) and ratios == pytest.approx([1.0, 1.0], abs=0.03)
+    assert set(rows) == {
+        f"{told}, 300 counts"
+        for told in ("another chopper or frequency", "an incident energy 10 % too high", "another instrument")
+    }
+    assert all(auroc == 1.0 for _, _, auroc, _ in rows.values())
