@@ -113,9 +113,12 @@ def _rows(counts: float) -> Iterator[list]:
             found.setdefault(kind, []).extend([] if width is None else [width])
     away = {kind: np.array([abs(np.log(w.ratio)) for w in widths]) for kind, widths in found.items()}
     for kind, widths in found.items():
-        told = None if kind == RIGHT else auroc(away[RIGHT], away[kind])
-        ratios = [float(q) for q in np.quantile([w.ratio for w in widths], (0.1, 0.9))]
-        yield [f"{kind}, {counts:g} counts", len(widths), float(np.mean([w.differs for w in widths])), told, ratios]
+        cells = [None, None, None]
+        if widths:
+            told = None if kind.startswith(RIGHT) else auroc(away[RIGHT], away[kind])
+            ratios = [float(q) for q in np.quantile([w.ratio for w in widths], (0.1, 0.9))]
+            cells = [float(np.mean([w.differs for w in widths])), told, ratios]
+        yield [f"{kind}, {counts:g} counts", len(widths), *cells]
 
 
 def _of_simulation(rng, counts: float) -> Iterator[tuple[str, LineWidth | None]]:
@@ -123,22 +126,23 @@ def _of_simulation(rng, counts: float) -> Iterator[tuple[str, LineWidth | None]]
     instrument, chopper, frequency, low, high = setting
     ei = float(np.exp(rng.uniform(*np.log((low, high)))))
     true = Resolution(instrument, ei, chopper, frequency)
-    measured = _powder(true, rng, counts)
+    measured = _powder(true, rng, counts, 1000.0 ** rng.uniform(1 / 3, 1))
     yield RIGHT, _width(measured, true)
     yield "another chopper or frequency", _width(measured, _another_chopper(instrument, chopper, frequency, ei))
     yield "an incident energy 10 % too high", _width(measured, Resolution(instrument, 1.1 * ei, chopper, frequency))
     yield "another instrument", _width(measured, _another_instrument(instrument, ei, rng))
+    yield f"{RIGHT}, but no elastic line", _width(_powder(true, rng, counts, 0.0), true)
 
 
-def _powder(true: Resolution, rng, counts: float) -> Spectrum:
-    """A paramagnet's |Q| and energy, as measured."""
+def _powder(true: Resolution, rng, counts: float, line: float) -> Spectrum:
+    """A paramagnet's |Q| and energy, as measured, with an elastic line `line` times the magnet's root mean square."""
     model = LevelsModel(LATTICE, [0.3 * true.ei], [1.0], ion="Mn2+", correlation=0.3, temperature=10.0)
     highest = 1.2 * np.sqrt(true.ei / HBAR2_OVER_2M)
     q, energy = np.linspace(0.2, highest, 61), np.arange(-0.3, 0.9, 0.006) * true.ei
     axes = (Axis("|Q|", q, "Angstrom^-1"), Axis("DeltaE", energy, "meV"))
     seen = convolve(model, axes, true, points=64, fwhm=0.1 * true.ei, orientations=50)
     drawn = ExperimentSettings.draw(rng)
-    settings = {**vars(drawn), "counts": counts, "elastic": float(10 ** rng.uniform(1, 3)), "other": 0.0}
+    settings = {**vars(drawn), "counts": counts, "elastic": float(line), "other": 0.0}
     return make_experiment(seen, true, ExperimentSettings(**settings), seed=int(rng.integers(2**31)))
 
 
