@@ -635,6 +635,7 @@ def test_inspect_a_file_as_json(insgan, measured):
         "bins",
         "valid_fraction",
         "valid_bins_without_error",
+        "elastic_line",
         "missing_for_apply",
         "missing_run_facts",
         "notes",

@@ -133,7 +133,7 @@ def test_an_unpaired_model_for_removing_is_described_by_the_measurements(tmp_pat
     options = TrainOptions(**write_sides(tmp_path), direction="remove-resolution", **QUICK)
     trained = train_model(options, tmp_path / "mine.onnx")
     measured, calculated = (applied(trained.model, 1, blurred=b)[1].quality.distances[0] for b in (True, False))
-    assert measured < 0.7 * calculated
+    assert measured < 0.9 * calculated, "described by calculations it would be the larger one"
 
 
 def test_errors_without_pairs_are_told_to_be_not_calibrated(tmp_path, not_exported):
