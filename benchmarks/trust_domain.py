@@ -169,15 +169,28 @@ def another_chopper(pair) -> Resolution:
     """That of the instrument's other chopper package in the recipe of pairs, or where there is none that transmits the
     incident energy, of another frequency."""
     true = pair.facts["resolution"]
-    frequency, (low, high) = true["frequencies"][0], limits(true["instrument"], true["chopper"]).frequency[0]
-    others = [(s[1], s[2]) for s in _settings() if s[0] == true["instrument"] and s[1] != true["chopper"]]
-    others += [(true["chopper"], f * frequency) for f in FREQUENCIES if low <= f * frequency <= high]
-    for chopper, hertz in others:
+    told = true["instrument"], true["chopper"], true["frequencies"][0]
+    return first_that_transmits(
+        other_choppers(*told), lambda chopper, hertz: _resolution(pair, chopper=chopper, frequency=hertz)
+    )
+
+
+def other_choppers(instrument: str, chopper: str, frequency: float) -> list[tuple[str, float]]:
+    """The other chopper packages of an instrument in the recipe of pairs, with their frequency (Hz), and then other
+    frequencies of the same."""
+    low, high = limits(instrument, chopper).frequency[0]
+    others = [(s[1], s[2]) for s in settings() if s[0] == instrument and s[1] != chopper]
+    return others + [(chopper, f * frequency) for f in FREQUENCIES if low <= f * frequency <= high]
+
+
+def first_that_transmits(others: list[tuple[str, float]], resolution) -> Resolution:
+    """The first of some choppers and frequencies whose `resolution` there is: it transmits the incident energy."""
+    for chopper, frequency in others:
         try:
-            return _resolution(pair, chopper=chopper, frequency=hertz)
+            return resolution(chopper, frequency)
         except RunFactError:  # this one does not transmit the energy
             continue
-    raise ValueError(f"no other chopper of {true['instrument']} transmits {true['ei']:g} meV")
+    raise ValueError(f"none of {others} transmits the incident energy")
 
 
 def another_energy(pair) -> Resolution:
@@ -188,13 +201,13 @@ def another_energy(pair) -> Resolution:
 def another_instrument(pair) -> Resolution:
     """That of the first other instrument of the recipe of pairs which has the incident energy."""
     true = pair.facts["resolution"]
-    for instrument, chopper, frequency, low, high in _settings():
+    for instrument, chopper, frequency, low, high in settings():
         if instrument != true["instrument"] and low <= true["ei"] <= high:
             return _resolution(pair, instrument=instrument, chopper=chopper, frequency=frequency)
     raise ValueError(f"no other instrument has an Ei of {true['ei']:g} meV")
 
 
-def _settings() -> tuple:
+def settings() -> tuple:
     """Settings of training and held-out pairs, in an order of chance."""
     every = (*TRAINING_SETTINGS, *HELD_OUT_SETTINGS)
     return tuple(every[i] for i in np.random.default_rng(SEED).permutation(len(every)))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from results import column, table
 from trust_case import SEED
-from trust_domain import auroc
+from trust_domain import auroc, first_that_transmits, other_choppers, settings
 from trust_measured import MEASUREMENTS
 
 from mantid_insgan.convolve import convolve
@@ -22,9 +22,8 @@ from mantid_insgan.core.run import Lattice
 from mantid_insgan.core.spectrum import Axis, Spectrum, per_event
 from mantid_insgan.errors import RunFactError
 from mantid_insgan.instruments import Resolution
-from mantid_insgan.instruments.choppers import limits
 from mantid_insgan.io import read_spectrum
-from mantid_insgan.learn.pairs.recipe import HELD_OUT_SETTINGS, TRAINING_SETTINGS
+from mantid_insgan.learn.pairs.recipe import HELD_OUT_SETTINGS
 from mantid_insgan.models.levels import LevelsModel
 from mantid_insgan.translate.elastic import look_for_lines
 from mantid_insgan.translate.findings import Findings
@@ -39,8 +38,8 @@ TOLD = {
 OTHERS = (("MARI", "G", 600.0), ("MARI", "S", 400.0), ("MAPS", "S", 400.0), ("MERLIN", "G", 600.0))
 #: Factors on the incident energy.
 ENERGIES = (0.9, 1.1)
-#: Simulated powders, their counts, and the factors on the frequency that are told instead of another chopper.
-DRAWS, COUNTS, FREQUENCIES = 32, (30.0, 300.0, 3000.0), (0.5, 2.0, 0.67, 1.5)
+#: Simulated powders and their counts.
+DRAWS, COUNTS = 32, (30.0, 300.0, 3000.0)
 LATTICE, RIGHT = Lattice(5.0, 5.0, 5.0), "right"
 
 
@@ -67,10 +66,10 @@ def _of_measurement(path: Path, setting: dict) -> Iterator[tuple[str, str, LineW
     data = read_spectrum(path)
     instrument, ei = setting["instrument"], data.run.value("ei")
     right = (setting["chopper"], setting["frequency"])
-    settings = [(instrument, *told, ei) for told in TOLD[instrument]]
-    settings += [(*told, ei) for told in OTHERS if told[0] != instrument]
-    settings += [(instrument, *right, factor * ei) for factor in ENERGIES]
-    for name, chopper, frequency, energy in settings:
+    tried = [(instrument, *told, ei) for told in TOLD[instrument]]
+    tried += [(*told, ei) for told in OTHERS if told[0] != instrument]
+    tried += [(instrument, *right, factor * ei) for factor in ENERGIES]
+    for name, chopper, frequency, energy in tried:
         try:
             resolution = Resolution(name, energy, chopper, frequency)
         except RunFactError:  # this one does not transmit the energy
@@ -128,7 +127,9 @@ def _of_simulation(rng, counts: float) -> Iterator[tuple[str, LineWidth | None]]
     true = Resolution(instrument, ei, chopper, frequency)
     measured = _powder(true, rng, counts, 1000.0 ** rng.uniform(1 / 3, 1))
     yield RIGHT, _width(measured, true)
-    yield "another chopper or frequency", _width(measured, _another_chopper(instrument, chopper, frequency, ei))
+    others = other_choppers(instrument, chopper, frequency)
+    another = first_that_transmits(others, lambda name, hertz: Resolution(instrument, ei, name, hertz))
+    yield "another chopper or frequency", _width(measured, another)
     yield "an incident energy 10 % too high", _width(measured, Resolution(instrument, 1.1 * ei, chopper, frequency))
     yield "another instrument", _width(measured, _another_instrument(instrument, ei, rng))
     yield f"{RIGHT}, but no elastic line", _width(_powder(true, rng, counts, 0.0), true)
@@ -142,26 +143,12 @@ def _powder(true: Resolution, rng, counts: float, line: float) -> Spectrum:
     axes = (Axis("|Q|", q, "Angstrom^-1"), Axis("DeltaE", energy, "meV"))
     seen = convolve(model, axes, true, points=64, fwhm=0.1 * true.ei, orientations=50)
     drawn = ExperimentSettings.draw(rng)
-    settings = {**vars(drawn), "counts": counts, "elastic": float(line), "other": 0.0}
-    return make_experiment(seen, true, ExperimentSettings(**settings), seed=int(rng.integers(2**31)))
-
-
-def _another_chopper(instrument: str, chopper: str, frequency: float, ei: float) -> Resolution:
-    """Another chopper package of the recipes' settings, or, where none transmits the energy, another frequency."""
-    settings = (*HELD_OUT_SETTINGS, *TRAINING_SETTINGS)
-    lowest, highest = limits(instrument, chopper).frequency[0]
-    tried = [s[1:3] for s in settings if s[0] == instrument and s[1] != chopper]
-    tried += [(chopper, f * frequency) for f in FREQUENCIES if lowest <= f * frequency <= highest]
-    for other, hertz in tried:
-        try:
-            return Resolution(instrument, ei, other, hertz)
-        except RunFactError:  # this one does not transmit the energy
-            continue
-    raise ValueError(f"no other chopper of {instrument} transmits {ei:g} meV")
+    wanted = {**vars(drawn), "counts": counts, "elastic": float(line), "other": 0.0}
+    return make_experiment(seen, true, ExperimentSettings(**wanted), seed=int(rng.integers(2**31)))
 
 
 def _another_instrument(instrument: str, ei: float, rng) -> Resolution:
     """Any setting of another instrument of the recipes that has the incident energy."""
-    settings = [s for s in (*HELD_OUT_SETTINGS, *TRAINING_SETTINGS) if s[0] != instrument and s[3] <= ei <= s[4]]
-    other, chopper, frequency, *_ = settings[rng.integers(len(settings))]
+    others = [s for s in settings() if s[0] != instrument and s[3] <= ei <= s[4]]
+    other, chopper, frequency, *_ = others[rng.integers(len(others))]
     return Resolution(other, ei, chopper, frequency)
