@@ -66,6 +66,24 @@ def test_without_a_line_there_is_no_width():
     assert width_of(Spectrum(ones, ones, (spectrum.axes[0], above)), RIGHT) is None
 
 
+@pytest.mark.parametrize("shape", ["zeros", "negative", "constant", "one bin", "noise", "one column", "broad"])
+@pytest.mark.parametrize("relative_error", [0.0, 1e-150, 0.1, 1e30])
+def test_what_is_no_line_is_no_error_either(shape, relative_error):
+    q, energy = powder_axes(24)
+    e, columns = energy.centers, np.ones((24, 1))
+    signal = {
+        "zeros": 0.0 * columns * e,
+        "negative": -columns * np.ones_like(e),
+        "constant": columns * np.ones_like(e),
+        "one bin": columns * np.where(np.abs(e) < 0.11, 1e6, 0.0),
+        "noise": np.random.default_rng(0).normal(size=(24, e.size)),
+        "one column": np.where(np.arange(24)[:, None] == 3, 100 * np.exp(-(e**2)), 0.0),
+        "broad": 100 * columns * np.exp(-0.5 * (e / 9.0) ** 2),
+    }[shape]
+    error = relative_error * np.abs(signal).max()
+    assert width_of(Spectrum(signal, np.full_like(signal, error**2), (q, energy)), RIGHT) is None
+
+
 def test_a_mode_that_crosses_zero_in_some_columns_is_no_line():
     spectrum, _ = measured(powder_axes(), line=0.0)
     q, energy = np.linspace(-1, 1, 48)[:, None], spectrum.axes[1].centers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +66,7 @@ def fit_line(
     InputError
         If the line is not significant.
     """
-    from scipy.optimize import curve_fit
+    from scipy.optimize import OptimizeWarning, curve_fit
 
     line = ElasticLine(resolution)
     calculated = float(resolution.fwhm_energy(0.0))
@@ -78,23 +79,26 @@ def fit_line(
     area = float((signal - level).clip(0).sum() * bin_width)
     peak = float(energy[np.argmax(signal)])
     try:
-        found, matrix = curve_fit(
-            model,
-            energy,
-            signal,
-            p0=[area, peak, 1.0, level, 0.0],
-            sigma=error,
-            absolute_sigma=True,
-            bounds=([0, -np.inf, 0.1, -np.inf, -np.inf], [np.inf, np.inf, 10.0, np.inf, np.inf]),
-            x_scale=[
-                max(area, 1e-300),
-                calculated,
-                1.0,
-                max(signal.max(), 1e-300),
-                max(signal.max(), 1e-300) / calculated,
-            ],
-        )
-    except RuntimeError as failed:
+        # An error that cannot be estimated is infinite, which is told below.
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", OptimizeWarning)
+            found, matrix = curve_fit(
+                model,
+                energy,
+                signal,
+                p0=[area, peak, 1.0, level, 0.0],
+                sigma=error,
+                absolute_sigma=True,
+                bounds=([0, -np.inf, 0.1, -np.inf, -np.inf], [np.inf, np.inf, 10.0, np.inf, np.inf]),
+                x_scale=[
+                    max(area, 1e-300),
+                    calculated,
+                    1.0,
+                    max(signal.max(), 1e-300),
+                    max(signal.max(), 1e-300) / calculated,
+                ],
+            )
+    except (RuntimeError, np.linalg.LinAlgError) as failed:
         raise InputError(
             f"the elastic line could not be fitted ({failed})", "use a run with a clear elastic line"
         ) from None

@@ -22,6 +22,8 @@ _WINDOW, _TIMES, _SAME = 1.5, 6, 0.1
 #: Fewest energy bins in it; how far the centre of a line is from E = 0 at most, in FWHM; by how much it stands above
 #: the level beside it; and how well its width must be known, relative to it.
 _BINS, _FROM_ZERO, _ABOVE, _KNOWN = 8, 0.5, 3.0, 0.1
+#: How much higher than at the ends of the range the signal is at least.
+_HIGHER = 1.1
 
 
 class LineWidth(NamedTuple):
@@ -87,7 +89,7 @@ def line_width(
     half, found = _WINDOW * float(resolution.fwhm_energy(0.0)), None
     for _ in range(_TIMES):
         use = np.abs(energy) <= half
-        if use.sum() < _BINS:
+        if use.sum() < _BINS or not _rises(signal[use]):
             break
         try:
             found = fit_line(energy[use], signal[use], error[use], bin_width, resolution)
@@ -97,6 +99,11 @@ def line_width(
         if abs(half / before - 1) < _SAME:
             break
     return _told(found) if found is not None and _is_line(found) else None
+
+
+def _rises(signal: np.ndarray) -> bool:
+    """Whether there is a peak between the ends of a range: nothing else is worth a fit."""
+    return bool(signal.max() > _HIGHER * max(abs(float(signal[0])), abs(float(signal[-1]))))
 
 
 def _told(found: WidthFactor) -> LineWidth:
