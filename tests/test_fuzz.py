@@ -122,6 +122,20 @@ def test_a_history_that_links_to_itself(seeds, tmp_path):
         last_record(path)
 
 
+@pytest.mark.parametrize("place", ["experiment0/logs/Ei/kind", "kind"])
+def test_a_type_of_data_where_data_are_expected(seeds, tmp_path, place):
+    """Found with seed 3: damaged, it crashed HDF5 when it was copied."""
+
+    def change(entry):
+        entry[place] = np.dtype("f8")
+
+    path = changed(seeds / "cut.nxs", tmp_path / "odd.nxs", change)
+    told = ApplyOptions(instrument="MERLIN", chopper="G", frequency=400.0, device="cpu")
+    with pytest.raises(InputError, match=rf"odd.nxs: /MDHistoWorkspace/{place} is neither a group nor a dataset"):
+        apply_to_file(path, tmp_path / "out.nxs", told)
+    assert [p.name for p in tmp_path.iterdir()] == ["odd.nxs"]
+
+
 def test_a_dataset_that_does_not_fit_into_the_memory(seeds, tmp_path):
     def change(entry):
         del entry["data/signal"]

@@ -281,7 +281,24 @@ def _copy_template(path: Path, file: h5py.File, entry: h5py.Group, ndim: int) ->
         left_out = _OWN | (_TRANSFORMS if _dimension_count(old) != ndim else set())
         for name in old:
             if name not in left_out:
+                _require_data(path, old.get(name))
                 old.copy(name, entry)
+
+
+def _require_data(path: Path, item) -> None:
+    """Raise InputError for an object that is or holds a type of data by itself, which no workspace has: a damaged one
+    would crash HDF5 when it is copied."""
+    inside = item.visititems(_name_of_type) if isinstance(item, h5py.Group) else None
+    if inside is not None or isinstance(item, h5py.Datatype):
+        name = "/".join(filter(None, (item.name, inside)))
+        raise InputError(
+            f"{path}: {name} is neither a group nor a dataset but a type of data",
+            "copy or save the file again; an interrupted transfer leaves such files",
+        )
+
+
+def _name_of_type(name: str, item) -> str | None:
+    return name if isinstance(item, h5py.Datatype) else None
 
 
 def _dimension_count(entry: h5py.Group) -> int:
