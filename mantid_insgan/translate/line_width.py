@@ -15,7 +15,7 @@ from ..instruments.instrument import Resolution
 from ..instruments.line_fit import WidthFactor, fit_line
 
 #: Ratios of the widths, fitted over calculated, that are no reason to doubt: those of measurements with right facts are
-#: 0.95 to 1.22 (docs/trust.md).
+#: 1.01 to 1.31 (docs/trust.md).
 NARROWEST, WIDEST = 0.8, 1.35
 #: Half of the fitted range, in FWHM of the line itself, how often it is found anew, and the change that ends this.
 _WINDOW, _TIMES, _SAME = 1.5, 6, 0.1
