@@ -136,6 +136,16 @@ def test_a_type_of_data_where_data_are_expected(seeds, tmp_path, place):
     assert [p.name for p in tmp_path.iterdir()] == ["odd.nxs"]
 
 
+def test_an_object_of_a_template_that_cannot_be_opened(seeds, tmp_path, monkeypatch):
+    def damaged(*_):
+        raise KeyError("Unable to synchronously open object (bad version number for fill value message)")
+
+    monkeypatch.setattr(h5py.Group, "visititems", damaged)
+    with pytest.raises(InputError, match="cut.nxs .*could not be read completely.*bad version number"):
+        apply_to_file(seeds / "cut.nxs", tmp_path / "out.nxs", ApplyOptions(chopper="G", frequency=400.0))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_dataset_that_does_not_fit_into_the_memory(seeds, tmp_path):
     def change(entry):
         del entry["data/signal"]

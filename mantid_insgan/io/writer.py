@@ -281,14 +281,16 @@ def _copy_template(path: Path, file: h5py.File, entry: h5py.Group, ndim: int) ->
         left_out = _OWN | (_TRANSFORMS if _dimension_count(old) != ndim else set())
         for name in old:
             if name not in left_out:
-                _require_data(path, old.get(name))
+                _require_data(path, old, name)
                 old.copy(name, entry)
 
 
-def _require_data(path: Path, item) -> None:
-    """Raise InputError for an object that is or holds a type of data by itself, which no workspace has: a damaged one
-    would crash HDF5 when it is copied."""
-    inside = item.visititems(_name_of_type) if isinstance(item, h5py.Group) else None
+def _require_data(path: Path, group: h5py.Group, name: str) -> None:
+    """Raise InputError for a member of a group that cannot be opened, or that is or holds a type of data by itself,
+    which no workspace has: a damaged one would crash HDF5 when it is copied."""
+    with reading(path):
+        item = group.get(name)
+        inside = item.visititems(_name_of_type) if isinstance(item, h5py.Group) else None
     if inside is not None or isinstance(item, h5py.Datatype):
         name = "/".join(filter(None, (item.name, inside)))
         raise InputError(
