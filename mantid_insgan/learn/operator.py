@@ -25,8 +25,8 @@ class ResolutionOperator:
     The Gaussian is taken apart as covariances are, C = L diag(v) L^T: it is spread along the last axis, each step of
     that taking its share of steps along the other axes with it, then along the last but one, and so on. Steps on the
     other axes end between bins. In slices they are shared by the bins on either side, as in a linear interpolation:
-    whole bins would jump where a step rounds to the next one, and leave lines. In volumes, where it would take twice
-    the time, they are rounded. What either adds to the variance is taken from that of their own spread, so that second
+    whole bins would jump where a step rounds to the next one, and leave lines. In volumes, where four bins would
+    share one, they are rounded. What either adds to the variance is taken from that of their own spread, so that second
     moments are exact. A kernel between bin centres is what a Gaussian puts into each bin.
 
     ``convolve`` is H x: every bin is spread by the Gaussian of its own position, so that intensity is conserved (where
