@@ -95,7 +95,7 @@ def trained(direction: str, channels: int, part: Part, name: str, options) -> Pa
     """The trainer at the fixed last step."""
     d = part.dimensions
     schedule = Schedule(steps=options.steps, batch=options.batch or BATCH[d], seed=options.seed)
-    folder = options.folder / f"{direction}-{d}d-{options.seed}" / f"{name}-{channels}"
+    folder = options.folder / f"{direction}-{d}d-{options.seed}" / f"{name}-{channels}-{options.steps}"
     trainer = PairedTrainer(PairedRecipe(direction, d, channels), schedule, part, folder)
     if not trainer.run():
         raise SystemExit(f"{folder} was stopped after {trainer.step} steps: the same command goes on")
@@ -165,8 +165,8 @@ def curve(direction: str, training: list[PairLibrary], scoring: list[PairLibrary
         trainer = trained(direction, channels, part, f"part-{1 / share:g}", options)
         method = of_generator(trainer.averaged("generator"))
         said = " + ".join(f"{n} {what}" for n, what in zip(counts, ("pairs", "cuts"), strict=False))
-        said += f"; {trainer.step} steps of {trainer.schedule.batch}"
-        name = f"{'all' if share == 1 else f'1/{1 / share:g}'} of the pairs, {channels} channels"
+        said += f"; steps of {trainer.schedule.batch}"
+        name = f"{'all' if share == 1 else f'1/{1 / share:g}'} of the pairs, {channels} channels, {trainer.step} steps"
         name += "" if options.seed == 1 else f", seed {options.seed}"
         write(direction, scoring, [name, said, *(summary(scores(chosen, method)) for chosen in testing)], options)
 
