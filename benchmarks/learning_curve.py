@@ -12,6 +12,7 @@ stopped goes on. Dimensions are those of the pairs.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,20 @@ from mantid_insgan.core.run import Lattice
 from mantid_insgan.core.spectrum import Axis
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.learn.build_models import CUTS_PER_SLICE
-from mantid_insgan.learn.evaluate import Baselines, batches, covariance_kernel, of_generator, scores
+from mantid_insgan.learn.evaluate import (
+    ITERATIONS,
+    Baselines,
+    batches,
+    covariance_kernel,
+    lucy_exact,
+    lucy_with_surroundings,
+    of_generator,
+    scores,
+)
 from mantid_insgan.learn.examples import Batch
 from mantid_insgan.learn.libraries import PairLibrary, Part, Several
 from mantid_insgan.learn.losses import nrmse
+from mantid_insgan.learn.operator import ResolutionOperator, convolved
 from mantid_insgan.learn.paired import PairedRecipe, PairedTrainer
 from mantid_insgan.learn.pairs.cuts import cuts_of_slices
 from mantid_insgan.learn.pairs.recipe import settings_of
@@ -53,6 +64,8 @@ CONDITIONS = (
 #: Floor: bins farther than so many FWHM from each edge, and where pairs are divided by the resolution outside, in bins.
 FROM_EDGES = 1.0
 OUTSIDE = (0.0, 1.0, 3.0, np.inf)
+#: What is told beside a model that adds.
+KERNEL = ("covariance kernel on the cut", covariance_kernel)
 #: Two Hamiltonians: edges of a cut across it, r.l.u., and the lowest Ei of a setting's range, meV, that reaches h = 2.
 THIN, LOWEST_EI = np.array([-0.001, 0.001]), 20.0
 #: FWHM of their modes as a part of Ei.
@@ -174,33 +187,96 @@ def curve(direction: str, training: list[PairLibrary], scoring: list[PairLibrary
 # -- what the cut does not know
 
 
-def floor(scoring: list[PairLibrary], options) -> None:
-    """Adding without noise: errors of the kernel on the cut and of the bundled model, by the resolution outside."""
-    library = Several(*scoring)
-    d, direction = library.dimensions, "add-resolution"
-    model = generator_of(bundled_for(direction, d)).eval()
-    methods = {"kernel": covariance_kernel, "model": of_generator(model)}
-    found: dict[str, list] = {name: [] for name in ("outside", *methods)}
-    for batch in batches(library, direction, None, SEED):
-        inner = batch.valid * away_from_edges(batch.width)
-        enough = inner.flatten(1).sum(1) >= 0.2 * inner[0].numel()
-        outside = (batch.position[:, 2:] * inner).flatten(1).sum(1) / inner.flatten(1).sum(1).clamp(min=1)
-        found["outside"].append(outside[enough].numpy())
-        for name, method in methods.items():
-            with torch.no_grad():
-                found[name].append(nrmse(method(batch), batch.target, inner)[enough].numpy())
-    outside, kernel, model = (np.concatenate(found[name]) for name in ("outside", *methods))
-    rows = []
-    for low, high in zip(OUTSIDE, OUTSIDE[1:], strict=False):
-        chosen = (outside >= low) & (outside < high)
-        if chosen.any():
-            values = [float(np.median(x[chosen])) for x in (kernel, model)]
-            rows.append([_range(low, high), int(chosen.sum()), *values])
-    rows.append(["all", len(kernel), *(float(np.median(x)) for x in (kernel, model))])
-    columns = [column("FWHM outside (bins)"), column("pairs")]
-    columns += [column(n, "{:.3f}") for n in ("covariance kernel on the cut", "bundled model")]
+def floor(direction: str, scoring: list[PairLibrary], options) -> None:
+    """Errors of the best simple method and of the bundled model, by the resolution outside the cut."""
+    generator = generator_of(bundled_for(direction, scoring[0].dimensions)).eval()
+    (floor_of_adding if generator.adds else floor_of_removing)(generator, scoring, options)
+
+
+def floor_of_adding(generator, scoring: list[PairLibrary], options) -> None:
+    """Without noise: the kernel on the cut, and the model."""
+    inside = Inside(Several(*scoring), generator.direction, None)
+    columns = {name: inside.scores(method) for name, method in (KERNEL, ("bundled model", of_generator(generator)))}
     note = "Medians of NRMSE without noise, over bins farther than {edges:g} FWHM from every edge."
-    made = table(f"what the cut does not know, {d}D", columns, rows, note=note, facts={"edges": FROM_EDGES})
+    write_floor(f"what the cut does not know, {generator.dimensions}D", inside, columns, "{:.3f}", note, options)
+
+
+def floor_of_removing(generator, scoring: list[PairLibrary], options) -> None:
+    """Without and with noise: Richardson-Lucy, and the model, on pairs as they are and on the same pairs with only that
+    part of their resolution which lies in the cut."""
+    columns: dict[str, list] = {}
+    for counts in COUNTS:
+        for kind, said in ((PairLibrary, ""), (WithinTheCut, ", resolution of the cut alone")):
+            inside = Inside(Several(*(kind(x.folder, x.split) for x in scoring)), generator.direction, counts)
+            columns.setdefault(f"Richardson-Lucy{said}", []).append(inside.best_lucy())
+            columns.setdefault(f"bundled model{said}", []).append(inside.scores(of_generator(generator)))
+    note = (
+        "Medians of NRMSE without noise / at {counts:g} peak counts, over bins farther than {edges:g} FWHM from every "
+        "edge. Richardson-Lucy has the number of iterations that is best here, for each column and count."
+    )
+    columns = {name: np.stack(found, axis=1) for name, found in columns.items()}
+    name = f"what the cut does not know, removing, {generator.dimensions}D"
+    write_floor(name, inside, columns, "{:.3f} / {:.3f}", note, options)
+
+
+class WithinTheCut(PairLibrary):
+    """Pairs convolved with only that part of their resolution which lies in the cut."""
+
+    def pair(self, i: int):
+        """Pair number i, with no intensity from momenta outside the cut or from beyond its edges."""
+        pair = super().pair(i)
+        known = torch.from_numpy(pair.known.astype(np.float32))[None, None]
+        ideal = torch.from_numpy(np.where(pair.known, pair.ideal, 0.0).astype(np.float32))[None, None]
+        axes, sides = len(pair.width), []
+        for told in (*map(pair.finer_conditions, (1, 2)), np.concatenate([pair.width, pair.correlation])):
+            told = torch.from_numpy(np.where(pair.known, told, 0.0).astype(np.float32))[None]
+            side = convolved(ResolutionOperator(told[:, :axes], told[:, axes:]), ideal, known)
+            sides.append(np.where(pair.known, side[0, 0].numpy(), np.nan))
+        return replace(pair, finer=np.stack(sides[:2]), convolved=sides[2])
+
+
+class Inside:
+    """Spectra to score, in bins farther than `FROM_EDGES` widths from every edge; those that have enough of them."""
+
+    def __init__(self, library, direction: str, counts):
+        self.batches = batches(library, direction, counts, SEED)
+        self.inner = [b.valid * away_from_edges(b.width) for b in self.batches]
+        self.enough = [x.flatten(1).sum(1) >= 0.2 * x[0].numel() for x in self.inner]
+        outside = [_mean(b.position[:, 2:], x) for b, x in zip(self.batches, self.inner, strict=True)]
+        self.outside = self._joined(outside)
+
+    def _joined(self, values) -> np.ndarray:
+        return np.concatenate([x[enough].numpy() for x, enough in zip(values, self.enough, strict=True)])
+
+    @torch.no_grad()
+    def scores(self, method) -> np.ndarray:
+        """NRMSE of each spectrum."""
+        return self._joined(
+            nrmse(method(b), b.target, inner) for b, inner in zip(self.batches, self.inner, strict=True)
+        )
+
+    def best_lucy(self) -> np.ndarray:
+        """NRMSE of Richardson-Lucy with the number of iterations that has the smallest median here."""
+        axes = self.batches[0].width.shape[1]
+        lucy = lucy_with_surroundings if axes < 3 else lucy_exact
+        return min((self.scores(lambda b, n=n: lucy(b, n)) for n in ITERATIONS[axes]), key=np.median)
+
+
+def _mean(values, weight) -> torch.Tensor:
+    return (values * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=1)
+
+
+def write_floor(name: str, inside: Inside, found: dict[str, np.ndarray], form: str, note: str, options) -> None:
+    """Print and write medians by the resolution outside the cut."""
+    ranges = [(_range(low, high), low, high) for low, high in zip(OUTSIDE, OUTSIDE[1:], strict=False)]
+    rows = []
+    for said, low, high in (*ranges, ("all", 0.0, np.inf)):
+        chosen = (inside.outside >= low) & (inside.outside < high)
+        if chosen.any():
+            medians = (np.median(x[chosen], axis=0) for x in found.values())
+            rows.append([said, int(chosen.sum()), *(m.tolist() for m in medians)])
+    columns = [column("FWHM outside (bins)"), column("pairs"), *(column(title, form) for title in found)]
+    made = table(name, columns, rows, note=note, facts={"edges": FROM_EDGES, "counts": COUNTS[-1]})
     print(table_text(made), flush=True)
     write_results(options.results, COMMAND, CONDITIONS, [made])
 
@@ -305,9 +381,9 @@ def main() -> None:
     wanted = options.part or MEASURED
     if "bound" in wanted:
         bound(options)
-    if "floor" in wanted:
-        floor(scoring, options)
     for direction in options.direction or DIRECTIONS:
+        if "floor" in wanted:
+            floor(direction, scoring, options)
         if "baselines" in wanted:
             baselines(direction, scoring, options)
         if "bundled" in wanted:
