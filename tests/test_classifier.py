@@ -19,7 +19,8 @@ from mantid_insgan.models.base import UnstableModelError
 from mantid_insgan.models.definition import definition_of_callable
 from mantid_insgan.models.parameters import Parameter
 from mantid_insgan.translate.classifier_card import read_classifier
-from mantid_insgan.translate.classify import classify, network_input
+from mantid_insgan.translate.classifier_run import network_input
+from mantid_insgan.translate.classify import classify
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")

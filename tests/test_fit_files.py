@@ -19,8 +19,9 @@ from mantid_insgan.errors import InputError, InsganError, RunFactError
 from mantid_insgan.fit.form import is_problem, read_problem
 from mantid_insgan.fit.job import compare_files, fit_files, fit_spectra
 from mantid_insgan.fit.minimise import minimise
-from mantid_insgan.fit.posterior import read_posterior, sample_posterior
+from mantid_insgan.fit.posterior import read_posterior
 from mantid_insgan.fit.problem import Problem
+from mantid_insgan.fit.sampling import sample_posterior
 from mantid_insgan.instruments import Resolution
 from mantid_insgan.io import read_spectrum, write_nexus, write_spectrum
 from mantid_insgan.io.path import read_path

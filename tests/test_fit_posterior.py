@@ -12,8 +12,9 @@ from mantid_insgan.errors import DeviceError, InputError, OutputError
 from mantid_insgan.fit.compare import compare
 from mantid_insgan.fit.evidence import Evidence, check_limits, evidence_for, evidence_sentences
 from mantid_insgan.fit.likelihood import Likelihood, misfit_divisor
-from mantid_insgan.fit.posterior import Posterior, bumps_problem, read_posterior, sample_posterior
+from mantid_insgan.fit.posterior import Posterior, read_posterior
 from mantid_insgan.fit.result import fit
+from mantid_insgan.fit.sampling import bumps_problem, sample_posterior
 from mantid_insgan.fit.uncertainty import minos_interval, profile_interval
 from mantid_insgan.report.corner import beside, drawable, plot_corner
 from mantid_insgan.report.fit import fit_text

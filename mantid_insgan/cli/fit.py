@@ -63,7 +63,7 @@ def fit(
         how = {"log": log, "resume": resume, "progress": tell, "workers": workers, "dask": dask}
         result = fit_files(source, data or (), options, **how)
     if posterior is not None and not result.stopped:
-        from ..fit.posterior import sample_posterior
+        from ..fit.sampling import sample_posterior
 
         with progress(f"drawing from the posterior of {source.name}", quiet=json) as shown:
             result.posterior = sample_posterior(
@@ -157,7 +157,8 @@ def _draws_file(posterior: int | None, output: Path | None, resume: bool, overwr
     if output is None:
         raise typer.BadParameter("--posterior needs the result to write (--output): the draws are written beside it")
     from ..core.files import check_output
-    from ..fit.posterior import check_draws, read_posterior
+    from ..fit.posterior import read_posterior
+    from ..fit.sampling import check_draws
 
     check_draws(posterior)
     path = output.with_name(f"{output.stem}-posterior.npz")

@@ -6,9 +6,10 @@ from .engines import ENGINES
 from .evidence import Evidence, evidence_for
 from .likelihood import Likelihood
 from .measured import Dataset
-from .posterior import Posterior, bumps_problem, read_posterior, sample_posterior
+from .posterior import Posterior, read_posterior
 from .problem import Problem
 from .result import FitResult, fit, read_fit
+from .sampling import bumps_problem, sample_posterior
 from .uncertainty import minos_interval, profile_interval
 
 __all__ = [

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,11 +15,9 @@ from ..core.spectrum import Spectrum
 from ..errors import InputError
 from ..models.base import UnstableModelError
 from .minimise import SMOOTHING, Minimum, Progress, Search, minimise
+from .posterior import Posterior
 from .problem import Problem
 from .uncertainty import PROFILES, Uncertainty, check_profile, uncertainty
-
-if TYPE_CHECKING:
-    from .posterior import Posterior
 
 #: Above this chi-squared per degree of freedom the model does not describe the data within their errors.
 _MISFIT = 1.5
@@ -46,7 +43,7 @@ class FitResult:
         68 % profile intervals, where they were asked for; an end that MINOS did not find is NaN.
     problem : Problem
     posterior : Posterior, optional
-        Draws of the free parameters, where they were asked for (`fit.posterior.sample_posterior`).
+        Draws of the free parameters, where they were asked for (`fit.sampling.sample_posterior`).
     """
 
     values: dict[str, float]

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ..translate.classifier_card import Thresholds
-from ..translate.classify import INPUTS, MEASURES, OUTPUTS
+from ..translate.classifier_run import INPUTS
+from ..translate.classify import MEASURES, OUTPUTS
 from .export import export_graph
 from .generator import CONVOLUTION
 from .rivals import Examples

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..models.definition import ModelDefinition
 from ..translate.cards import Table, write_card
 from ..translate.classifier_card import ClassifierFile, Grid, MapsCard, Rival
-from ..translate.classify import INPUTS
+from ..translate.classifier_run import INPUTS
 from ..translate.classify_maps import OUTPUTS, filled, folded, mirrored_axes
 from .classifier import nearest_mean, scores
 from .describe import SOFTWARE

@@ -18,7 +18,7 @@ from ..instruments import Resolution
 from ..models.base import UnstableModelError
 from ..models.definition import ModelDefinition
 from ..translate.classifier_card import Rival
-from ..translate.classify import network_input
+from ..translate.classifier_run import network_input
 from .augment import WITH_BACKGROUND
 
 #: A parameter without a limit is drawn up to this share of its start away from it.

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.spectrum import Axis, Spectrum, per_event
 from ..errors import InputError, ModelError
 from .classifier_card import SAME_GRID, ClassifierFile, Grid, MapsCard
-from .classify import Answer, judged, notes_on_run, run_classifier
+from .classifier_run import Answer, judged, notes_on_run, run_classifier
 
 #: What is compared with thresholds, both of shape (1,), and all outputs of a classifier of maps beside them:
 #: (1, models), and (1, maps, parts, models).
