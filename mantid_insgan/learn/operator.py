@@ -24,10 +24,10 @@ class ResolutionOperator:
 
     The Gaussian is taken apart as covariances are, C = L diag(v) L^T: it is spread along the last axis, each step of
     that taking its share of steps along the other axes with it, then along the last but one, and so on. Steps on the
-    other axes end between bins. In slices they are shared by the bins on either side, as in a linear interpolation:
-    whole bins would jump where a step rounds to the next one, and leave lines. In volumes, where four bins would
-    share one, they are rounded. What either adds to the variance is taken from that of their own spread, so that second
-    moments are exact. A kernel between bin centres is what a Gaussian puts into each bin.
+    other axes end between bins, and are shared by the bins on either side of each, as in a linear interpolation: whole
+    bins would jump where a step rounds to the next one, and leave lines. What this adds to the variance is taken from
+    that of their own spread, so that second moments are exact. A kernel between bin centres is what a Gaussian puts into
+    each bin.
 
     ``convolve`` is H x: every bin is spread by the Gaussian of its own position, so that intensity is conserved (where
     correlations change along the cut, to first order in the change). ``adjoint`` is the transpose of H: the mean over
@@ -54,7 +54,6 @@ class ResolutionOperator:
         steps: torch.Tensor | None = None,
     ):
         self.dimensions = width.shape[1]
-        self.shares = self.dimensions < 3
         self.grid = width.shape[2:]
         covariance = covariance_of(width, correlation)
         if finer is not None:
@@ -69,8 +68,6 @@ class ResolutionOperator:
         steps = self._along(flat, 1)
         kernel = _bin_gaussian(variance, flat)  # (N, T, *grid)
         taken = [covariance[i, axis] / variance.clamp(min=1e-4) * steps for i in range(axis)]
-        if not self.shares:
-            taken = [torch.round(offset) for offset in taken]
         for i in range(axis):
             for j in range(i, axis):
                 second = taken[i] * taken[j] if i < j else taken[i] ** 2 + _between_bins(taken[i])
@@ -79,7 +76,7 @@ class ResolutionOperator:
             (there, inside), (back, came) = (self._rows(sign * flat) for sign in (1, -1))
             return (back, self._rows_of_each(kernel, back) * came), (there, kernel * inside)
         (there, shares), (back, came) = (self._places([*(sign * t for t in taken), sign * steps]) for sign in (1, -1))
-        kernel = kernel.repeat(1, 2**axis if self.shares else 1, *[1] * self.dimensions)
+        kernel = kernel.repeat(1, 2**axis, *[1] * self.dimensions)
         # Intensity that arrives in a bin is weighted by the kernel of the bin that it comes from.
         return (back, _at(kernel, back) * came), (there, kernel * shares)
 
@@ -94,12 +91,12 @@ class ResolutionOperator:
         """Flat indices of the bins around the ends of T steps from each bin, (N, C T, *grid), and the share that each
         of the C corners has, which is 0 off the grid.
 
-        Steps along all but the last of the axes end between bins, of which each has two if they are shared.
+        Steps along all but the last of the axes end between two bins.
         """
         lower = [torch.floor(offset) for offset in offsets[:-1]]
         above = [offset - low for offset, low in zip(offsets, lower, strict=False)]
         found, shares = [], []
-        for corner in product((0, 1) if self.shares else (0,), repeat=len(lower)):
+        for corner in product((0, 1), repeat=len(lower)):
             ends = [low + one for low, one in zip(lower, corner, strict=True)]
             flat, inside = self._indices([*ends, offsets[-1]])
             share = math.prod(part if one else 1.0 - part for part, one in zip(above, corner, strict=True))
