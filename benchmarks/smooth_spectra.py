@@ -30,19 +30,25 @@ RUN = Run().updated("log", instrument="MERLIN", ei=60.0, chopper="G", frequency=
 RESOLUTION = Resolution.from_run(RUN)
 #: Of the stated target: what the results are compared with.
 TARGET = RESOLUTION.sharpened(3.0)
-DRAWS = 16
 COUNTS = (300.0, 3000.0)
 COMMAND = "python benchmarks/smooth_spectra.py"
-CONDITIONS = f"MERLIN, Ei 60 meV, chopper G at 300 Hz; {DRAWS} draws of the counts (seeds 0 to {DRAWS - 1})."
 
 H, NARROW = np.linspace(0.6, 2.2, 65), np.array([-0.1, 0.1])
 ENERGY = np.linspace(4.0, 44.0, 65)
-#: Edges along h and energy.
+#: Edges along h, k and energy.
 GRIDS = {
-    "energy cut": (NARROW + 1.0, ENERGY),
-    "momentum cut": (H, np.array([15.0, 25.0])),
-    "slice": (H, ENERGY),
+    "energy cut": (NARROW + 1.0, NARROW, ENERGY),
+    "momentum cut": (H, NARROW, np.array([15.0, 25.0])),
+    "slice": (H, NARROW, ENERGY),
+    "volume": (H[::2], H[::2] - 1.4, ENERGY[::2]),
 }
+#: Draws of the counts whose results are averaged; those of volumes are noisier.
+DRAWS = {"energy cut": 16, "momentum cut": 16, "slice": 16, "volume": 32}
+CONDITIONS = (
+    "MERLIN, Ei 60 meV, chopper G at 300 Hz; "
+    + ", ".join(f"{grid}: {draws}" for grid, draws in DRAWS.items())
+    + " draws of the counts (seeds from 0)."
+)
 #: Model and FWHM of its levels in meV: a level that is just wide enough, two levels, an overdamped paramagnet.
 SPECTRA = {
     "level": (LevelsModel(LATTICE, [20.0], [1.0], ion="Ni2+", width=0.05, correlation=0.3, temperature=10.0), 8.5),
@@ -53,8 +59,8 @@ SPECTRA = {
 
 def axes(grid: str) -> tuple[Axis, ...]:
     """Of a grid: h, k, l and energy."""
-    h, energy = GRIDS[grid]
-    momenta = (("[H,0,0]", h), ("[0,K,0]", NARROW), ("[0,0,L]", NARROW))
+    h, k, energy = GRIDS[grid]
+    momenta = (("[H,0,0]", h), ("[0,K,0]", k), ("[0,0,L]", NARROW))
     return (*(Axis(name, edges, "r.l.u.", "HKL") for name, edges in momenta), Axis("DeltaE", energy, "DeltaE"))
 
 
@@ -67,28 +73,28 @@ def sides(spectrum: str, grid: str):
 
 @cache
 def translator(grid: str) -> Translator:
-    """The bundled model for cuts or slices."""
-    return Translator(choose_model("remove-resolution", 2 if grid == "slice" else 1), "cpu", 1)
+    """The bundled model for a grid."""
+    return Translator(choose_model("remove-resolution", sum(len(axis) > 1 for axis in axes(grid))), "cpu", 1)
 
 
-def counted(spectrum: str, grid: str, peak_counts: float) -> list:
+def counted(spectrum: str, grid: str, peak_counts: float, draws: int) -> list:
     """The measured side with so many counts in the brightest bin, once for each draw."""
     measured, _ = sides(spectrum, grid)
     seen, exposure = np.where(measured.valid, measured.signal, 0.0), peak_counts / np.nanmax(measured.signal)
     found = []
-    for seed in range(DRAWS):
+    for seed in range(draws):
         drawn = count(np.random.default_rng(seed), seen, exposure)[:2]
         signal, variance = (np.where(measured.valid, x, np.nan) for x in drawn)
         found.append(measured.replace(signal=signal, variance=variance))
     return found
 
 
-def results_of(spectrum: str, grid: str, peak_counts: float) -> list[np.ndarray]:
+def results_of(spectrum: str, grid: str, peak_counts: float, draws: int) -> list[np.ndarray]:
     """Signals of the results, one for each draw."""
     measured, _ = sides(spectrum, grid)
     now, then = RESOLUTION.on_grid(measured), TARGET.on_grid(measured)
     model = translator(grid)
-    return [model.apply(data, now, finer=then)[0].signal for data in counted(spectrum, grid, peak_counts)]
+    return [model.apply(data, now, finer=then)[0].signal for data in counted(spectrum, grid, peak_counts, draws)]
 
 
 def away(signal: np.ndarray, spectrum: str, grid: str) -> float:
@@ -100,9 +106,9 @@ def away(signal: np.ndarray, spectrum: str, grid: str) -> float:
 
 def row(spectrum: str, grid: str, peak_counts: float) -> list:
     """In percent: the mean over the draws, then medians of a single result and of the data."""
-    found = results_of(spectrum, grid, peak_counts)
+    found = results_of(spectrum, grid, peak_counts, DRAWS[grid])
     single = np.median([away(x, spectrum, grid) for x in found])
-    given = np.median([away(x.signal, spectrum, grid) for x in counted(spectrum, grid, peak_counts)])
+    given = np.median([away(x.signal, spectrum, grid) for x in counted(spectrum, grid, peak_counts, DRAWS[grid])])
     values = (away(np.mean(found, axis=0), spectrum, grid), single, given)
     return [f"{spectrum}, {grid}, {peak_counts:g} peak counts", *(100 * float(v) for v in values)]
 

@@ -212,6 +212,17 @@ class TestResolutionOperator:
         expected = (correlation * widths[0] * widths[1] / FWHM_PER_SIGMA**2)[16:-16, 16:-16]
         assert float((found - expected).abs().max()) < 1 / 12, "what the width of a bin adds"
 
+    def test_nor_does_one_that_changes_over_a_volume(self):
+        size, fwhm = 40, 4.0
+        x, y, z = torch.meshgrid(*(torch.arange(size) - size / 2.0,) * 3, indexing="ij")
+        correlation = torch.stack([0.2 + 0 * x, 0.3 + 0.4 * x / size + 0.3 * y / size, 0.4 + 0.4 * z / size])
+        operator = ResolutionOperator(torch.full((1, 3, *x.shape), fwhm), correlation[None])
+        inner = (slice(12, -12),) * 3
+        for (a, b), rho in zip(((x, y), (x, z), (y, z)), correlation, strict=True):
+            found = (operator.adjoint((a * b)[None, None])[0, 0] - a * b)[inner]
+            expected = rho[inner] * fwhm**2 / FWHM_PER_SIGMA**2
+            assert float((found - expected).abs().max()) < 1 / 12, "what the width of a bin adds"
+
     def test_without_width_nothing_changes(self):
         x = random_inputs(2)[0]
         operator = ResolutionOperator(torch.zeros(2, 2, 24, 24), torch.full((2, 1, 24, 24), 0.9))

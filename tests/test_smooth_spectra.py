@@ -29,10 +29,14 @@ def test_the_spectra_are_smooth(spectrum):
     assert 0.5 >= WIDTHS * np.nanmax(along_h)
 
 
-@pytest.mark.parametrize("peak_counts", smooth.COUNTS)
-@pytest.mark.parametrize("grid", smooth.GRIDS)
+#: Grid, counts and draws; of volumes with many counts a few will do, and with few it takes half a minute.
+CASES = [(grid, counts, smooth.DRAWS[grid]) for grid in smooth.GRIDS if grid != "volume" for counts in smooth.COUNTS]
+CASES += [("volume", 3000.0, 4), pytest.param("volume", 300.0, smooth.DRAWS["volume"], marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("grid, peak_counts, draws", CASES)
 @pytest.mark.parametrize("spectrum", smooth.SPECTRA)
-def test_a_smooth_spectrum_stays(spectrum, grid, peak_counts):
+def test_a_smooth_spectrum_stays(spectrum, grid, peak_counts, draws):
     assert smooth.translator(grid).takes_target
-    mean = np.mean(smooth.results_of(spectrum, grid, peak_counts), axis=0)
+    mean = np.mean(smooth.results_of(spectrum, grid, peak_counts, draws), axis=0)
     assert smooth.away(mean, spectrum, grid) < BOUND
