@@ -9,6 +9,9 @@ torch = pytest.importorskip("torch", reason="the networks need the extra 'train'
 
 import learning_curve as curve  # noqa: E402
 
+from mantid_insgan.learn.libraries import PairLibrary  # noqa: E402
+from mantid_insgan.learn.pairs import make_pairs  # noqa: E402
+
 
 class Few:
     """A library of some sources, each with several members."""
@@ -63,3 +66,37 @@ def test_two_hamiltonians_that_differ_only_outside_the_cut():
     assert without < 0.01 < 0.1 < with_resolution
     assert half == 0.5 * with_resolution
     assert kernel < 0.05, "exact for the magnet that does not change across the cut"
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """A few slices of ferromagnets, whose resolution reaches outside them."""
+    folder = tmp_path_factory.mktemp("pairs") / "slices"
+    make_pairs(2, 4, 3, 1, folder, bins=32, method="covariance", families=("cubic_fm",))
+    return folder
+
+
+def test_within_the_cut_nothing_comes_from_outside(pairs):
+    """Of these pairs the kernel on the cut knows all, but for what is behind gaps; of the pairs as they are it does not."""
+    found = {}
+    for kind in (PairLibrary, curve.WithinTheCut):
+        inside = curve.Inside(kind(pairs), "add-resolution", None)
+        found[kind] = inside.scores(curve.covariance_kernel)
+    assert len(found[PairLibrary]) > 1
+    assert (found[curve.WithinTheCut] < 0.005).all() and (found[PairLibrary] > 0.01).all()
+
+
+def test_within_the_cut_the_finer_sides_are_those_of_the_pair(pairs):
+    """No resolution where the pair has none, a finer one between it and the whole."""
+    as_is, within = PairLibrary(pairs).pair(0), curve.WithinTheCut(pairs).pair(0)
+    np.testing.assert_array_equal(as_is.ideal, within.ideal)
+    np.testing.assert_array_equal(as_is.known, within.known)
+    known = as_is.known
+    away = [np.linalg.norm((side - within.ideal)[known]) for side in within.all_sides]
+    assert 0 == away[0] < away[1] < away[-1]
+
+
+def test_only_spectra_with_bins_away_from_the_edges_are_scored(pairs):
+    inside = curve.Inside(PairLibrary(pairs), "remove-resolution", 300.0)
+    assert len(inside.outside) == len(inside.scores(curve.covariance_kernel)) == len(inside.best_lucy())
+    assert (inside.outside > 0).all()
