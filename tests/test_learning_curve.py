@@ -77,7 +77,7 @@ def pairs(tmp_path_factory):
 
 
 def test_within_the_cut_nothing_comes_from_outside(pairs):
-    """Of these pairs the kernel on the cut knows all, but for what is behind gaps; of the pairs as they are it does not."""
+    """Of these pairs the kernel on the cut knows all but what is behind gaps; of those as they are it does not."""
     found = {}
     for kind in (PairLibrary, curve.WithinTheCut):
         inside = curve.Inside(kind(pairs), "add-resolution", None)
