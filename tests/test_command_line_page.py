@@ -54,7 +54,7 @@ def test_every_command_and_option_is_on_the_page(maker):
 )
 def test_the_flags_of_a_command_are_the_fields_of_its_options(maker, name, kind):
     flags = {p.name: p for p in maker.commands()[name].params if p.name in kind.__dataclass_fields__}
-    assert list(flags) == [f.name for f in fields(kind)]
+    assert list(flags) == [f.name for f in kind.entries()]
     for entry in fields(kind):
         flag = flags[entry.name]
         assert (flag.opts, flag.help) == ([entry.metadata["flag"]], entry.metadata["help"])

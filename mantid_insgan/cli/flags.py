@@ -48,7 +48,7 @@ def _parameters(kind: type[Options]) -> list[inspect.Parameter]:
     """One parameter for each field, annotated for typer."""
     types = get_type_hints(kind)
     made = []
-    for entry in fields(kind):
+    for entry in kind.entries():
         several = get_origin(types[entry.name]) is tuple
         typed = list[get_args(types[entry.name])[0]] | None if several else types[entry.name]
         flag = typer.Option(entry.metadata["flag"], help=entry.metadata["help"])

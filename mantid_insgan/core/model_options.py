@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..errors import InsganError
-from .options import Options, as_for_apply, as_for_files, job_option
+from .options import Options, ResolutionOptions, as_for_apply, as_for_files, job_option
 
 #: How a fit and a simulation see a model; a simulation may also use the bundled model.
 FITTED_BY = ("covariance", "shapes", "interpolated", "montecarlo", "energy", "none")
@@ -62,7 +62,7 @@ class SimulateOptions(Options):
 
 
 @dataclass(frozen=True)
-class FitOptions(Options):
+class FitOptions(ResolutionOptions):
     """Options of fitting a model to data, and of comparing rivals.
 
     Of instrument, ei, chopper, frequency and lattice, what is None comes from the data. The file of a problem may give
@@ -135,23 +135,10 @@ class FitOptions(Options):
     points: int | None = job_option(
         None, "Momenta or Monte Carlo points for a bin; see convolve.", "--points", "Points"
     )
-    instrument: str | None = as_for_apply("instrument")
-    ei: float | None = as_for_apply("ei")
-    chopper: str | None = as_for_apply("chopper")
-    frequency: float | None = as_for_apply("frequency")
-    lattice: str | None = as_for_apply("lattice")
-    axes: str | None = as_for_files("axes")
-    q_bins: int | None = as_for_files("q_bins")
-    q_range: str | None = as_for_files("q_range")
-    energy_bins: int | None = as_for_files("energy_bins")
-    energy_range: str | None = as_for_files("energy_range")
-    width_factor: float = as_for_apply("width_factor")
-    sample: str | None = as_for_apply("sample")
-    mosaic: float = as_for_apply("mosaic")
 
 
 @dataclass(frozen=True)
-class ClassifierOptions(Options):
+class ClassifierOptions(ResolutionOptions):
     """Options of training a classifier between models.
 
     Those of instrument, ei, chopper, frequency and lattice that are None are taken from the data.
@@ -172,19 +159,6 @@ class ClassifierOptions(Options):
         "--mirror",
     )
     seed: int = job_option(0, "Seed of the random numbers.", "--seed")
-    instrument: str | None = as_for_apply("instrument")
-    ei: float | None = as_for_apply("ei")
-    chopper: str | None = as_for_apply("chopper")
-    frequency: float | None = as_for_apply("frequency")
-    lattice: str | None = as_for_apply("lattice")
-    axes: str | None = as_for_files("axes")
-    q_bins: int | None = as_for_files("q_bins")
-    q_range: str | None = as_for_files("q_range")
-    energy_bins: int | None = as_for_files("energy_bins")
-    energy_range: str | None = as_for_files("energy_range")
-    width_factor: float = as_for_apply("width_factor")
-    sample: str | None = as_for_apply("sample")
-    mosaic: float = as_for_apply("mosaic")
 
 
 @dataclass(frozen=True)

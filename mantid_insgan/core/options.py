@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -74,6 +74,12 @@ class Options:
     its choices (if restricted), and whether a number may be 0 in Mantid. Mantid shows the help text up to the first
     full stop. The command line makes its flags from the fields, so a new field gives a new flag.
     """
+
+    @classmethod
+    def entries(cls) -> list[Field]:
+        """The fields in the order of the command line: the class's own, then those that it shares with others."""
+        shared = {entry.name for base in cls.__bases__ if is_dataclass(base) for entry in fields(base)}
+        return sorted(fields(cls), key=lambda entry: entry.name in shared)
 
     def run(self, run: Run) -> Run:
         """The facts of a run, replaced by the options that were given.
@@ -262,7 +268,9 @@ class ReadOptions(Options):
 
 @dataclass(frozen=True)
 class ResolutionOptions(Options):
-    """Options for calculating the resolution. Those that are None are taken from the file."""
+    """Options for reading a measurement and calculating its resolution, which other jobs share. Those that are None are
+    taken from the file.
+    """
 
     instrument: str | None = as_for_apply("instrument")
     ei: float | None = as_for_apply("ei")
@@ -570,7 +578,7 @@ BUNDLED = "bundled"
 
 
 @dataclass(frozen=True)
-class TrainOptions(Options):
+class TrainOptions(ResolutionOptions):
     """Options for training a model.
 
     The data are either pairs written by ``insgan make-pairs``, or simulations and experiments as files or folders of
@@ -647,16 +655,3 @@ class TrainOptions(Options):
         "--tensorboard",
         "TensorBoard",
     )
-    instrument: str | None = as_for_apply("instrument")
-    ei: float | None = as_for_apply("ei")
-    chopper: str | None = as_for_apply("chopper")
-    frequency: float | None = as_for_apply("frequency")
-    lattice: str | None = as_for_apply("lattice")
-    axes: str | None = as_for_files("axes")
-    q_bins: int | None = as_for_files("q_bins")
-    q_range: str | None = as_for_files("q_range")
-    energy_bins: int | None = as_for_files("energy_bins")
-    energy_range: str | None = as_for_files("energy_range")
-    width_factor: float = as_for_apply("width_factor")
-    sample: str | None = as_for_apply("sample")
-    mosaic: float = as_for_apply("mosaic")

@@ -26,8 +26,8 @@ class ResolutionOperator:
     that taking its share of steps along the other axes with it, then along the last but one, and so on. Steps on the
     other axes end between bins, and are shared by the bins on either side of each, as in a linear interpolation: whole
     bins would jump where a step rounds to the next one, and leave lines. What this adds to the variance is taken from
-    that of their own spread, so that second moments are exact. A kernel between bin centres is what a Gaussian puts into
-    each bin.
+    that of their own spread, so that second moments are exact. A kernel between bin centres is what a Gaussian puts
+    into each bin.
 
     ``convolve`` is H x: every bin is spread by the Gaussian of its own position, so that intensity is conserved (where
     correlations change along the cut, to first order in the change). ``adjoint`` is the transpose of H: the mean over
