@@ -106,7 +106,7 @@ class Options:
 
     def given(self) -> dict[str, object]:
         """The options that differ from their defaults, for the history of the output; a lattice as text."""
-        found = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        found = {f.name: getattr(self, f.name) for f in self.entries() if getattr(self, f.name) != f.default}
         if not isinstance(found.get("lattice"), str | None):
             found["lattice"] = ",".join(map(repr, map(float, parse_lattice(found["lattice"]).cell)))
         return found
