@@ -23,12 +23,12 @@ from results import add_option, column, table, write_results
 
 COMMAND = "python benchmarks/apply.py"
 CONDITIONS = (
-    "Bundled models of two dimensions on made-up slices, float32, through the translator; warm times are medians of "
+    "Bundled models on made-up slices and a volume, float32, through the translator; warm times are medians of "
     "{repeats} runs after one that is not counted, on {threads} threads. The baselines, in the same run, are the same "
     "model whose card has nothing for trust, and the same generator in torch, eager. A cold start is a new process on "
     "the demo's file, best of three."
 )
-SIZES = ("128x128", "240x400", "512x512")
+SIZES = ("128x128", "240x400", "512x512", "60x60x60")
 COLUMNS = [
     column("slice"),
     column("warm (s)", "{:.2f}"),
@@ -43,12 +43,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--size", choices=SIZES, action="append", help="of the slices; default: all")
+    parser.add_argument("--size", choices=SIZES, action="append", help="of the data; default: all")
     parser.add_argument("--monte-carlo", action="store_true", help="also time the interpolated Monte Carlo convolution")
     add_option(parser, "apply")
     options = parser.parse_args()
     once = [["cold insgan apply of the demo file (s)", cold_start()]]
-    slices = [row for direction in ("add-resolution", "remove-resolution") for row in warm(direction, options)]
+    sizes = options.size or SIZES
+    slices = [warm(direction, size, options) for direction in ("add-resolution", "remove-resolution") for size in sizes]
     if options.monte_carlo:
         once += monte_carlo(options)
     once.append(["peak memory of the process (MB)", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024])
@@ -76,16 +77,17 @@ def cold_start() -> float:
     return min(times)
 
 
-def slice_of(shape, direction: str):
-    """Signal, valid and error (n0, n1) of a mode with noise, and what a model is told beside them."""
-    rng = np.random.default_rng(0)
-    q, e = np.linspace(-1, 1, shape[0])[:, None], np.linspace(0, 1, shape[1])[None, :]
+def data_of(shape, direction: str):
+    """Signal, valid and error of a mode with noise, energy last, and what a model is told beside them."""
+    rng, axes = np.random.default_rng(0), len(shape)
+    *momenta, e = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape[:-1]), np.linspace(0, 1, shape[-1]), indexing="ij")
+    q = momenta[0]
     signal = rng.poisson(300 * np.exp(-0.5 * ((e - 0.7 * np.abs(np.sin(3 * q))) / 0.03) ** 2) + 5) / 300
     valid = rng.random(shape) > 0.2
     conditions = {
-        "width": np.stack([np.full(shape, 2.0), np.broadcast_to(6.0 - 4.0 * e, shape)]),
-        "correlation": np.full((1, *shape), 0.5),
-        "position": np.stack([np.broadcast_to(x, shape) for x in (0.8 * e, 2.0 + q, 3.0)]),
+        "width": np.stack([*(np.full(shape, 2.0) for _ in momenta), 6.0 - 4.0 * e]),
+        "correlation": np.full((axes * (axes - 1) // 2, *shape), 0.5),
+        "position": np.stack([0.8 * e, 2.0 + q, np.full(shape, 3.0)]),
     }
     # When removing, the stated target: three times finer. When adding, a simulation with no resolution.
     times = 3.0 if direction == "remove-resolution" else np.inf
@@ -94,8 +96,8 @@ def slice_of(shape, direction: str):
     return signal, valid, np.sqrt(np.maximum(signal, 1 / 300) / 300), conditions
 
 
-def warm(direction: str, options) -> list[list]:
-    """Rows of warm times of the translator per slice, and of torch eager on the same graph's inputs."""
+def warm(direction: str, size: str, options) -> list:
+    """Row of warm times of the translator, and of torch eager on the same graph's inputs."""
     import torch
 
     from mantid_insgan.learn.generator import Generator
@@ -104,23 +106,20 @@ def warm(direction: str, options) -> list[list]:
     from mantid_insgan.translate.translator import Quality, Translator
 
     torch.set_num_threads(options.threads)
-    translator = Translator(choose_model(direction), "cpu", options.threads)
-    generator = Generator(direction, 2, CHANNELS[2]).eval()  # the weights do not matter for the time
-    rows = []
-    for size in options.size or SIZES:
-        shape = tuple(map(int, size.split("x")))
-        parts = slice_of(shape, direction)
-        onnx, plain = (
-            timed(lambda t=t, p=parts: t._translate(*p, Quality(), lambda share: None, str), options.repeats)
-            for t in (translator, without_trust(translator))
-        )
-        *measured, conditions = parts
-        inputs = [torch.from_numpy(np.asarray(x, np.float32))[None, None] for x in measured]
-        inputs += [torch.from_numpy(x)[None] for x in conditions.values()]
-        with torch.no_grad():
-            eager = timed(lambda i=inputs: generator(*i), options.repeats)
-        rows.append([f"{direction}, {size}", onnx, onnx / plain, eager, eager / onnx])
-    return rows
+    shape = tuple(map(int, size.split("x")))
+    dimensions, parts = len(shape), data_of(shape, direction)
+    translator = Translator(choose_model(direction, dimensions), "cpu", options.threads)
+    onnx, plain = (
+        timed(lambda t=t: t._translate(*parts, Quality(), lambda share: None, str), options.repeats)
+        for t in (translator, without_trust(translator))
+    )
+    generator = Generator(direction, dimensions, CHANNELS[dimensions]).eval()  # the weights do not matter for the time
+    *measured, conditions = parts
+    inputs = [torch.from_numpy(np.asarray(x, np.float32))[None, None] for x in measured]
+    inputs += [torch.from_numpy(x)[None] for x in conditions.values()]
+    with torch.no_grad():
+        eager = timed(lambda: generator(*inputs), options.repeats)
+    return [f"{direction}, {size}", onnx, onnx / plain, eager, eager / onnx]
 
 
 def without_trust(translator):
