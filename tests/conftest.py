@@ -25,6 +25,14 @@ def shared() -> Path:
     return SHARED.resolve()
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Networks with one thread, so that sums come out the same on every machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 #: Small parts of real measurements: tests/data/README.md.
 EXCERPTS = Path(__file__).parent / "data"
 

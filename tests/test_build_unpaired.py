@@ -27,9 +27,7 @@ from tests.exports import leave_out  # noqa: E402
 from tests.test_train import write_pairs  # noqa: E402
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

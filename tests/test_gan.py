@@ -64,9 +64,7 @@ from mantid_insgan.learn.unpaired import ADD, REMOVE, UnpairedRecipe, UnpairedTr
 DIRECTIONS = ("add-resolution", "remove-resolution")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

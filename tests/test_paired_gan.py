@@ -34,9 +34,7 @@ class Peaks:
         return [Example(wide, valid, 0 * wide, narrow, width, row[:0], row) for wide, narrow in peaks]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def trained(folder, schedule=SCHEDULE, **weights):

@@ -34,9 +34,7 @@ LATTICE = Lattice(4.0, 4.0, 6.0, ub=np.diag([0.25, 0.25, 1 / 6]))
 RUN = Run().updated("test", instrument="MARI", ei=60.0, chopper="S", frequency=300.0, lattice=LATTICE)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def spectrum(seed: int, *, blurred: bool = False, size=(20, 24), run=RUN) -> Spectrum:

@@ -146,6 +146,6 @@ def dust(variance: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
 
 
 def cleaned_source(file, resolution):
-    """A file whose `read` gives cleaned parts (`Findings.cleaned`), for `find_lines`."""
+    """A file whose `read` gives cleaned parts (`Findings.cleaned`), for `look_for_lines`."""
     read = lambda region: Findings(resolution).cleaned(file.read(region))  # noqa: E731
     return SimpleNamespace(axes=file.axes, shape=file.shape, ndim=file.ndim, read=read)
