@@ -26,7 +26,6 @@ from mantid_insgan.translate.cards import read_model  # noqa: E402
 from tests.exports import leave_out  # noqa: E402
 from tests.test_train import write_pairs  # noqa: E402
 
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
