@@ -77,7 +77,8 @@ LINE = 0.03
 
 def libraries_of(options) -> tuple[list[PairLibrary], list[PairLibrary]]:
     """Those to train on, and those to score on: pairs, and in one dimension cuts of the slices."""
-    training, scoring = ([PairLibrary(options.pairs, split)] for split in ("train", "validation"))
+    training = [PairLibrary(options.pairs, "train")]
+    scoring = [PairLibrary(options.validation or options.pairs, "validation")]
     if options.slices is not None:
         for found, split in ((training, "train"), (scoring, "validation")):
             folder = options.folder / f"cuts-{split}"
@@ -365,6 +366,7 @@ def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--validation", type=Path, help="pairs to score on, if not those of --pairs")
     parser.add_argument("--slices", type=Path, help="with 1D pairs: 2D pairs whose cuts are used too")
     parser.add_argument("--part", choices=MEASURED, action="append", help="what to measure; default: all")
     parser.add_argument("--direction", choices=tuple(DIRECTIONS), action="append")
