@@ -180,12 +180,22 @@ class Baselines:
     seed : int
     finer : int, optional
         Number of the finer side, see `with_noise`.
+    most : int, optional
+        Pairs to tune on; those of `TUNING` if not given.
     """
 
-    def __init__(self, direction: str, validation: PairLibrary, seed: int, finer: int | None = None):
+    def __init__(
+        self,
+        direction: str,
+        validation: PairLibrary,
+        seed: int,
+        finer: int | None = None,
+        most: int | None = None,
+    ):
         self.direction, self.validation, self.seed = direction, validation, seed
         self.finer = AS_MADE[direction] if finer is None else finer
-        self.chosen = np.random.default_rng(seed).permutation(len(validation))[: TUNING[validation.dimensions]]
+        most = TUNING[validation.dimensions] if most is None else most
+        self.chosen = np.random.default_rng(seed).permutation(len(validation))[:most]
         self._known: dict = {}
 
     def methods(self, counts: float | None) -> tuple[dict[str, Method], dict[str, float]]:
