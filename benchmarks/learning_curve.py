@@ -117,8 +117,10 @@ def trained(direction: str, channels: int, part: Part, name: str, options) -> Pa
 
 
 def best_method(direction: str, scoring: list[PairLibrary], counts) -> tuple[str, np.ndarray]:
-    """The simpler method with the smallest median over the pairs to score on, its name, and its scores; it is tuned there
-    too, on all of them, since a few may choose badly."""
+    """The simpler method with the smallest median over the pairs to score on, its name, and its scores.
+
+    It is tuned on all of these, too: a few may choose badly.
+    """
     methods, _ = Baselines(direction, scoring[0], SEED, most=len(scoring[0])).methods(counts)
     testing = batches(Several(*scoring), direction, counts, SEED)
     found = {name: scores(testing, method) for name, method in methods.items()}
