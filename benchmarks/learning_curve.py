@@ -121,8 +121,9 @@ def best_method(direction: str, scoring: list[PairLibrary], counts) -> tuple[str
 
     It is tuned on all of these, too: a few may choose badly.
     """
-    methods, _ = Baselines(direction, scoring[0], SEED, most=len(scoring[0])).methods(counts)
-    testing = batches(Several(*scoring), direction, counts, SEED)
+    library = Several(*scoring)
+    methods, _ = Baselines(direction, library, SEED, most=len(library)).methods(counts)
+    testing = batches(library, direction, counts, SEED)
     found = {name: scores(testing, method) for name, method in methods.items()}
     best = min(found, key=lambda name: float(np.median(found[name])))
     return best, found[best]
