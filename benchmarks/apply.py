@@ -52,7 +52,8 @@ def main() -> None:
     slices = [warm(direction, size, options) for direction in ("add-resolution", "remove-resolution") for size in sizes]
     if options.monte_carlo:
         once += monte_carlo(options)
-    once.append(["peak memory of the process, torch with a volume included (MB)", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    once.append(["peak memory of the process, torch with a volume included (MB)", peak])
     tables = [
         table("slices", COLUMNS, slices),
         table("once", [column(""), column("measured", "{:.2f}")], once),
