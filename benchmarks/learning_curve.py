@@ -64,8 +64,6 @@ CONDITIONS = (
 #: Floor: bins farther than so many FWHM from each edge, and where pairs are divided by the resolution outside, in bins.
 FROM_EDGES = 1.0
 OUTSIDE = (0.0, 1.0, 3.0, np.inf)
-#: What is told beside a model that adds.
-KERNEL = ("covariance kernel on the cut", covariance_kernel)
 #: Two Hamiltonians: edges of a cut across it, r.l.u., and the lowest Ei of a setting's range, meV, that reaches h = 2.
 THIN, LOWEST_EI = np.array([-0.001, 0.001]), 20.0
 #: FWHM of their modes as a part of Ei.
@@ -201,7 +199,8 @@ def floor(direction: str, scoring: list[PairLibrary], options) -> None:
 def floor_of_adding(generator, scoring: list[PairLibrary], options) -> None:
     """Without noise: the kernel on the cut, and the model."""
     inside = Inside(Several(*scoring), generator.direction, None)
-    columns = {name: inside.scores(method) for name, method in (KERNEL, ("bundled model", of_generator(generator)))}
+    methods = {"covariance kernel on the cut": covariance_kernel, "bundled model": of_generator(generator)}
+    columns = {name: inside.scores(method) for name, method in methods.items()}
     note = "Medians of NRMSE without noise, over bins farther than {edges:g} FWHM from every edge."
     write_floor(f"what the cut does not know, {generator.dimensions}D", inside, columns, "{:.3f}", note, options)
 

@@ -176,7 +176,7 @@ class Baselines:
     Parameters
     ----------
     direction : str
-    validation : PairLibrary
+    validation : PairLibrary or Several
     seed : int
     finer : int, optional
         Number of the finer side, see `with_noise`.
