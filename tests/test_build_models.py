@@ -51,7 +51,7 @@ def test_a_bundled_model_is_trained_scored_and_written(tmp_path, monkeypatch):
     build_models.described_again("add-resolution", 2, tmp_path / "pairs", options)
     again = read_model(folder).card
     assert again.training == card.training and again.metrics == card.metrics and again.intervals == card.intervals
-    vars(options).update(steps=3, refine=True, scratch=tmp_path / "refining")
+    vars(options).update(steps=3, refine=True)
     build_models.build("add-resolution", 2, tmp_path / "pairs", options)
     refined = read_model(folder).card.training
     assert refined.command == f"{card.training.command} && {card.training.command} --steps 3 --refine"

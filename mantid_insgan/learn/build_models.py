@@ -139,11 +139,12 @@ def build(direction: str, dimensions: int, pairs: Path, options) -> None:
     """Train, score, export and describe one model."""
     name = f"{direction}-{dimensions}d"
     before = read_model(options.output / name) if options.refine else None
+    checkpoints = f"{name}-{options.seed}" + ("-refined" if options.refine else "")
     trainer = PairedTrainer(
         PairedRecipe(direction, dimensions, CHANNELS[dimensions]),
         schedule_of(dimensions, options),
         library_of("train", dimensions, pairs, options),
-        options.scratch / f"{name}-{options.seed}",
+        options.scratch / checkpoints,
         Machine(options.accelerator, feeders=options.feeders),
         start=before and generator_of(before),
     )
