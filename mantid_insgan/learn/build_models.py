@@ -49,7 +49,7 @@ class Size:
     steps: int
 
 
-SIZES = {1: Size(1024, 8000), 2: Size(4000, 3200), 3: Size(560, 2000)}
+SIZES = {1: Size(1024, 8000), 2: Size(10_000, 8000), 3: Size(2000, 5000)}
 #: Of steps, where the time decides.
 ANY_NUMBER = 1_000_000
 #: Share of the learning rate that models which are trained are refined with.
