@@ -242,10 +242,10 @@ def test_what_the_models_without_pairs_are_worth():
     assert round(seen["nearer than convolved (%), constants"], 1) == -2.4
     back = rows_of("experiment_models", "manganite, measurement translated")
     alike = [round(row["goodenough"], 3) for row in back.values()]
-    assert alike == [0.673, 0.686, 0.648]
+    assert alike == [0.673, 0.688, 0.648]
     said = words("docs/training.md")
     assert "4 to 7 % smaller than that of the best other. The one that adds is 8 % nearer at held-out settings" in said
-    assert "(0.648 with Goodenough) than as they are (0.673) or with the resolution removed (0.686)" in said
+    assert "(0.648 with Goodenough) than as they are (0.673) or with the resolution removed (0.688)" in said
     card = ALL_CARDS["experiment-to-simulation-2d"]
     (intervals,) = (t for t in card.metrics if t.title.startswith("coverage of the intervals"))
     assert [round(x, 2) for x in intervals.rows["this model"]] == [0.67, 0.93]
