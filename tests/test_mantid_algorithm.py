@@ -77,8 +77,8 @@ def volume(name="volume", bins=(6, 8, 10)):
 
 
 def same_as_file(workspace, path) -> bool:
-    """Signal and errors of a workspace equal those of a file to a few times the precision of float32 (6e-8), in which the
-    graph iterates."""
+    """Signal and squared errors of a workspace equal those of a file to a few dozen times the precision of float32, in
+    which the graph iterates."""
     spectrum = read_nexus(path)
     return all(
         np.allclose(live, stored, rtol=3e-6, atol=3e-6 * np.nanmax(np.abs(stored)), equal_nan=True)
