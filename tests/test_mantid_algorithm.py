@@ -77,14 +77,13 @@ def volume(name="volume", bins=(6, 8, 10)):
 
 
 def same_as_file(workspace, path) -> bool:
-    """Signal and squared errors of a workspace equal those of a file to a few dozen times the precision of float32, in
-    which the graph iterates."""
+    """Signal and errors of a workspace equal those of a file to the precision of float32."""
     spectrum = read_nexus(path)
     return all(
-        np.allclose(live, stored, rtol=3e-6, atol=3e-6 * np.nanmax(np.abs(stored)), equal_nan=True)
+        np.allclose(live, stored, rtol=1e-6, atol=1e-6 * np.nanmax(np.abs(stored)), equal_nan=True)
         for live, stored in (
             (workspace.getSignalArray(), spectrum.signal),
-            (workspace.getErrorSquaredArray(), spectrum.variance),
+            (np.sqrt(workspace.getErrorSquaredArray()), np.sqrt(spectrum.variance)),
         )
     )
 
